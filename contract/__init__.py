@@ -1,0 +1,1 @@
+"""What hospitals, coordinator and researchers must agree on, and nothing else."""

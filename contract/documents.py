@@ -1,0 +1,318 @@
+"""Roster, project and job: the signed documents of a consortium, as frozen models.
+
+Each travels as the payload of a DSSE envelope (``contract.envelope``). The models say what a
+document may hold; who must have signed it is said in ``contract.trust``.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from contract import keys
+from contract.envelope import Envelope
+from contract.errors import DocumentError
+
+ROSTER_TYPE = "application/vnd.wardgate.roster+json"
+PROJECT_TYPE = "application/vnd.wardgate.project+json"
+JOB_TYPE = "application/vnd.wardgate.job+json"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
+"""A site, researcher, consortium, project, recipe or release: lower case, at most 64 characters."""
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Line = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\r\n\x00]*$")]
+PublicKey = Annotated[str, StringConstraints(min_length=44, max_length=44)]
+Scalar = bool | int | float | str
+
+MAX_JOB_LIFE_DAYS = 31
+
+
+class Document(BaseModel):
+    """What roster, project and job have in common: a consortium and a time in which they hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    consortium: Name
+    issued_at: AwareDatetime
+    expires_at: AwareDatetime
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.expires_at <= self.issued_at:
+            raise ValueError("expires_at must be later than issued_at")
+        return self
+
+    @classmethod
+    def read(cls, payload: bytes) -> Self:
+        """Parse a payload whose signatures were checked; ``DocumentError`` names bad fields."""
+        try:
+            return cls.model_validate_json(payload)
+        except ValidationError as error:
+            fields = sorted({".".join(map(str, e["loc"])) or "itself" for e in error.errors()})
+            raise DocumentError(
+                f"A {cls.__name__.lower()} is malformed at: {', '.join(fields[:5])}."
+            ) from None
+
+    def check_validity(self, now: datetime) -> None:
+        """Raise ``DocumentError`` unless ``issued_at <= now < expires_at``."""
+        what = type(self).__name__.lower()
+        if now < self.issued_at:
+            raise DocumentError(f"The {what} is not valid yet (from {self.issued_at.isoformat()}).")
+        if now >= self.expires_at:
+            raise DocumentError(f"The {what} expired at {self.expires_at.isoformat()}.")
+
+    def seal(self, payload_type: str) -> Envelope:
+        """Return an unsigned envelope with this document."""
+        return Envelope.seal(payload_type, self.model_dump_json().encode())
+
+
+class Member(BaseModel):
+    """Somebody on the roster: a name and an Ed25519 public key (base64 of 32 bytes)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    key: PublicKey
+
+    @field_validator("key")
+    @classmethod
+    def _is_a_key(cls, value: str) -> str:
+        keys.public_bytes(value)
+        return value
+
+    @property
+    def key_id(self) -> str:
+        """The id under which this member signs."""
+        return keys.key_id(self.key)
+
+
+class Roster(Document):
+    """Who is in a consortium. Signed by a threshold of its hospitals' stewards."""
+
+    version: Annotated[int, Field(ge=1)]
+    threshold: Annotated[int, Field(ge=1)]
+    stewards: Annotated[tuple[Member, ...], Field(min_length=1, max_length=1024)]
+    sites: Annotated[tuple[Member, ...], Field(max_length=1024)]
+    researchers: Annotated[tuple[Member, ...], Field(max_length=4096)]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.threshold > len(self.stewards):
+            raise ValueError("threshold is larger than the number of stewards")
+        for role in (self.stewards, self.sites, self.researchers):
+            if len({m.name for m in role}) != len(role):
+                raise ValueError("a name occurs twice")
+        everyone = [m.key for role in (self.stewards, self.sites, self.researchers) for m in role]
+        if len(set(everyone)) != len(everyone):
+            raise ValueError("a key occurs twice; each role needs a key of its own")
+        return self
+
+    @property
+    def steward_keys(self) -> dict[str, str]:
+        """Key id to public key, of the stewards."""
+        return {m.key_id: m.key for m in self.stewards}
+
+    def site(self, name: str) -> Member | None:
+        """Return the site called ``name``, or None."""
+        return next((m for m in self.sites if m.name == name), None)
+
+    def researcher(self, name: str) -> Member | None:
+        """Return the researcher called ``name``, or None."""
+        return next((m for m in self.researchers if m.name == name), None)
+
+
+class Variable(BaseModel):
+    """A variable of a project's dictionary: its meaning, and the grid on which it may be counted.
+
+    ``number``: histograms have ``bins`` equal bins over ``[minimum, maximum]``; these edges are
+    part of what the hospitals agreed to, so that no one can choose edges to single out a patient.
+    ``category``: ``levels`` are all that may be counted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: VariableName
+    kind: Literal["number", "category"]
+    meaning: Line = ""
+    unit: Line = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    bins: Annotated[int, Field(ge=1, le=1000)] | None = None
+    levels: Annotated[tuple[Line, ...], Field(max_length=1000)] = ()
+
+    @model_validator(mode="after")
+    def _has_its_grid(self) -> Self:
+        if self.kind == "category":
+            if not self.levels or len(set(self.levels)) != len(self.levels):
+                raise ValueError("a category needs distinct levels")
+        elif (self.minimum is None) != (self.maximum is None) or (
+            self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum
+        ):
+            raise ValueError("minimum and maximum go together, and in that order")
+        return self
+
+
+class ParameterRange(BaseModel):
+    """What a recipe's parameter may be: a range of numbers, a choice, or text of a pattern."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Scalar, ...] = ()
+    characters: Annotated[str, StringConstraints(max_length=100)] = ""
+    max_length: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+    def admits(self, value: Scalar) -> bool:
+        """Say whether ``value`` is allowed."""
+        if self.choices:
+            return any(value == c and type(value) is type(c) for c in self.choices)
+        if isinstance(value, bool):
+            return False
+        if isinstance(value, str):
+            return (
+                bool(self.characters)
+                and len(value) <= self.max_length
+                and set(value) <= set(self.characters)
+            )
+        if self.minimum is None or self.maximum is None:
+            return False
+        return self.minimum <= value <= self.maximum
+
+
+class RecipeGrant(BaseModel):
+    """A recipe that may run: its exact bundle, its parameters' ranges, and what may come out.
+
+    ``bundle`` is the SHA-256 of the FAB. ``metrics`` are the only metric names that may leave.
+    Arrays that leave must have the names, shapes and dtypes of those that came in.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    bundle: Sha256
+    parameters: dict[Line, ParameterRange] = Field(default_factory=dict)
+    metrics: Annotated[tuple[Line, ...], Field(max_length=100)]
+    max_reply_bytes: Annotated[int, Field(ge=1, le=8 * 2**30)] = 256 * 2**20
+
+
+class Project(Document):
+    """What a hospital agrees to, once: purpose, members, variables, kinds of work, recipes."""
+
+    name: Name
+    version: Annotated[int, Field(ge=1)]
+    title: Line
+    purpose: Line
+    ethics_reference: Line
+    legal_basis: Line
+    jurisdictions: tuple[Line, ...] = ()
+    sites: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1024)]
+    researchers: Annotated[tuple[Name, ...], Field(min_length=1)]
+    minimum_sites: Annotated[int, Field(ge=1)] = 1
+    table: VariableName = "table"
+    variables: tuple[Variable, ...] = ()
+    kinds: tuple[Literal["statistics", "training"], ...]
+    recipes: tuple[RecipeGrant, ...] = ()
+    model_outcome: Line = "stays within the consortium"
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if len({v.name for v in self.variables}) != len(self.variables):
+            raise ValueError("a variable occurs twice")
+        if self.minimum_sites > len(self.sites):
+            raise ValueError("minimum_sites is larger than the number of sites")
+        return self
+
+    def variable(self, name: str) -> Variable | None:
+        """Return the dictionary's entry for ``name``, or None."""
+        return next((v for v in self.variables if v.name == name), None)
+
+    def recipe(self, bundle: str) -> RecipeGrant | None:
+        """Return the grant for the bundle with this SHA-256, or None."""
+        return next((r for r in self.recipes if r.bundle == bundle), None)
+
+
+class Statistic(BaseModel):
+    """One statistic asked for: of a variable, and for each level of another (``by``) or overall.
+
+    ``count``: subjects and missing. ``moments``: n, mean, sum of squared deviations.
+    ``histogram``: counts on the dictionary's grid. ``levels``: counts of each category.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["count", "moments", "histogram", "levels"]
+    variable: VariableName
+    by: VariableName | None = None
+
+
+class StatisticsWork(BaseModel):
+    """A question in statistics: up to 1,000 of them in one round trip."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["statistics"] = "statistics"
+    ask: Annotated[tuple[Statistic, ...], Field(min_length=1, max_length=1000)]
+
+
+class TrainingWork(BaseModel):
+    """A Flower app to be run: its bundle's SHA-256, its parameters (run config), and a seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Literal["training"] = "training"
+    bundle: Sha256
+    parameters: Annotated[dict[Line, Scalar], Field(max_length=200)] = Field(default_factory=dict)
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+Work = Annotated[StatisticsWork | TrainingWork, Field(discriminator="kind")]
+
+
+def new_nonce() -> str:
+    """Return 128 random bits as hexadecimal."""
+    return secrets.token_hex(16)
+
+
+class Job(Document):
+    """One question under one project, signed by a researcher.
+
+    ``releases`` names, for each site that is asked, the release (by digest) that it is asked of.
+    """
+
+    project: Name
+    project_version: Annotated[int, Field(ge=1)]
+    researcher: Name
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    releases: Annotated[dict[Name, Sha256], Field(min_length=1, max_length=1024)]
+    minimum_sites: Annotated[int, Field(ge=1)] = 1
+    work: Work
+
+    @model_validator(mode="after")
+    def _is_short_lived(self) -> Self:
+        if (self.expires_at - self.issued_at).days > MAX_JOB_LIFE_DAYS:
+            raise ValueError(f"a job lives at most {MAX_JOB_LIFE_DAYS} days")
+        return self
+
+
+_SAFE = re.compile(r"[^\x20-\x7e\u00a0-\uffff]")
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Return ``text`` fit for one line of a terminal or log: no control characters, bounded."""
+    clean = _SAFE.sub("?", text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"

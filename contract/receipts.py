@@ -1,0 +1,62 @@
+"""Receipts: what a site says, under its own key, about one payload that it let out.
+
+A receipt is a DSSE envelope signed with the site's key (the one on the roster, not the one of its
+transport certificate), so a coordinator can withhold a receipt but can't make or change one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from contract.documents import Line, Name, Roster, Sha256
+from contract.envelope import Envelope
+from contract.errors import DocumentError, SignatureError
+from contract.keys import SigningKey
+
+RECEIPT_TYPE = "application/vnd.wardgate.receipt+json"
+
+
+class Receipt(BaseModel):
+    """One payload that left: for which job, from which release, how many bytes, by which rules.
+
+    ``payload`` is the SHA-256 of the payload's bytes (which name the digest of the tensors that go
+    with it); ``payload_bytes`` counts both. ``ledger_sequence`` and ``ledger_head`` are the entry
+    that was written before the payload was sent.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    consortium: Name
+    site: Name
+    job: Sha256
+    task: Annotated[str, Field(max_length=64)]
+    release: Sha256
+    payload: Sha256
+    payload_bytes: Annotated[int, Field(ge=0)]
+    rules: tuple[Line, ...]
+    lane: Line = "exact"
+    ledger_sequence: Annotated[int, Field(ge=0)]
+    ledger_head: Sha256
+    time: AwareDatetime
+
+    def sign(self, key: SigningKey) -> bytes:
+        """Return the receipt as an envelope signed by the site's key."""
+        envelope = Envelope.seal(RECEIPT_TYPE, self.model_dump_json().encode())
+        return envelope.sign(key).to_bytes()
+
+    @classmethod
+    def verify(cls, data: bytes, roster: Roster) -> Receipt:
+        """Return the receipt if the site that it names, as on ``roster``, signed it."""
+        envelope = Envelope.parse(data)
+        by_key = {m.key_id: m for m in roster.sites}
+        payload = envelope.open(RECEIPT_TYPE, {i: m.key for i, m in by_key.items()}, 1)
+        try:
+            receipt = cls.model_validate_json(payload)
+        except ValidationError:
+            raise DocumentError("A receipt is malformed.") from None
+        signers = envelope.signers({i: m.key for i, m in by_key.items()})
+        if receipt.site not in {by_key[i].name for i in signers}:
+            raise SignatureError("A receipt is not signed by the site that it names.")
+        return receipt

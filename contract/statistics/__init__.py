@@ -1,0 +1,10 @@
+"""Mergeable statistics: a local half, a merge and a finish for each. Pure; no I/O.
+
+Every summary is a small value whose merge is associative and commutative (up to the rounding of
+float64), so that any split of the rows over any number of sites gives the pooled answer.
+"""
+
+from contract.statistics.answers import answer_locally, merge_answers
+from contract.statistics.summaries import Counts, Moments
+
+__all__ = ["Counts", "Moments", "answer_locally", "merge_answers"]

@@ -1,0 +1,175 @@
+"""The rules of trust, in one place that does no I/O: bytes in, a decision or an exception out.
+
+The rules, in the order in which they are applied (after TUF's root role, specification 1.0, 5.3):
+
+1.  A roster is believed when a threshold of stewards signed it: for the first roster, the threshold
+    and stewards that it names itself, *and* the anchor, a key that its holder knew beforehand (a
+    hospital's own steward; a researcher pins the roster's digest instead).
+2.  A later roster needs the threshold of the stewards of the roster believed before *and* its own.
+3.  It must be of the same consortium and of a higher version; the same bytes again are no change.
+4.  An expired roster is not used for anything: everything that depends on it is refused.
+5.  A project is believed when (and as long as) a threshold of the current roster's stewards signed it, its sites and
+    researchers are on that roster, it is within its validity, and it is not older than one known.
+6.  A job is believed when a researcher signed it who is on the roster and in the project, it is
+    within its validity, and it names a version of the project that is believed.
+
+Nobody's transport certificate plays a part in any of these, so a coordinator (who owns the
+certificate authority) can withhold documents but can't make any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from contract.documents import (
+    JOB_TYPE,
+    PROJECT_TYPE,
+    ROSTER_TYPE,
+    Job,
+    Project,
+    Roster,
+)
+from contract.envelope import Envelope
+from contract.errors import DocumentError, SignatureError
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Believed(Generic[T]):
+    """A document that passed the rules, and the digest by which it is called."""
+
+    document: T
+    digest: str
+    envelope: bytes
+    signers: frozenset[str]
+
+
+@dataclass
+class TrustedDocuments:
+    """The documents of one consortium that their holder believes.
+
+    ``consortium`` is the name it joined; ``anchor`` is the key id or the roster digest of rule 1.
+    """
+
+    consortium: str
+    anchor: str
+    roster: Believed[Roster] | None = None
+    projects: dict[str, Believed[Project]] = field(default_factory=dict)
+
+    def update_roster(self, data: bytes, now: datetime) -> bool:
+        """Apply rules 1-4 to a roster's envelope. Returns False when it was known already."""
+        envelope = Envelope.parse(data)
+        if self.roster is not None and envelope.digest == self.roster.digest:
+            return False
+        if envelope.payloadType != ROSTER_TYPE:
+            raise DocumentError("A document offered as a roster is of another type.")
+        # A roster names the keys that must have signed it, so it is read before it is believed.
+        claimed = Roster.read(envelope.body)
+        if claimed.consortium != self.consortium:
+            raise DocumentError(f"A roster is of another consortium than {self.consortium!r}.")
+        if self.roster is None:
+            signers = envelope.signers(claimed.steward_keys)
+            if self.anchor != envelope.digest and self.anchor not in signers:
+                raise SignatureError(
+                    "The first roster is not signed by this site's own steward "
+                    "(run 'wardgate-node roster sign' after comparing its fingerprints)."
+                )
+        else:
+            known = self.roster.document
+            envelope.open(ROSTER_TYPE, known.steward_keys, known.threshold)
+            if claimed.version <= known.version:
+                raise DocumentError(
+                    f"A roster of version {claimed.version} is not newer than the known "
+                    f"version {known.version}."
+                )
+        envelope.open(ROSTER_TYPE, claimed.steward_keys, claimed.threshold)
+        claimed.check_validity(now)
+        signers = envelope.signers(claimed.steward_keys)
+        self.roster = Believed(claimed, envelope.digest, data, frozenset(signers))
+        self._forget_projects_of_former_stewards()
+        return True
+
+    def _forget_projects_of_former_stewards(self) -> None:
+        """Apply rule 5 again: a project whose signers are no longer stewards is believed no more."""
+        assert self.roster is not None
+        roster = self.roster.document
+        for name, believed in list(self.projects.items()):
+            signers = Envelope.parse(believed.envelope).signers(roster.steward_keys)
+            members = all(roster.site(s) for s in believed.document.sites) and all(
+                roster.researcher(r) for r in believed.document.researchers
+            )
+            if len(signers) < roster.threshold or not members:
+                del self.projects[name]
+
+    def current_roster(self, now: datetime) -> Roster:
+        """Return the roster in force (rule 4)."""
+        if self.roster is None:
+            raise DocumentError("No roster is known yet, so nothing can be believed.")
+        self.roster.document.check_validity(now)
+        return self.roster.document
+
+    def update_project(self, data: bytes, now: datetime) -> bool:
+        """Apply rule 5 to a project's envelope. Returns False when it was known already."""
+        roster = self.current_roster(now)
+        envelope = Envelope.parse(data)
+        payload = envelope.open(PROJECT_TYPE, roster.steward_keys, roster.threshold)
+        project = Project.read(payload)
+        if project.consortium != self.consortium:
+            raise DocumentError(f"A project is of another consortium than {self.consortium!r}.")
+        known = self.projects.get(project.name)
+        if known is not None:
+            if known.digest == envelope.digest:
+                return False
+            if project.version <= known.document.version:
+                raise DocumentError(
+                    f"Project {project.name} of version {project.version} is not newer than the "
+                    f"known version {known.document.version}."
+                )
+        missing = [s for s in project.sites if roster.site(s) is None]
+        missing += [r for r in project.researchers if roster.researcher(r) is None]
+        if missing:
+            raise DocumentError(
+                f"Project {project.name} names members who are not on the roster: "
+                f"{', '.join(missing[:5])}."
+            )
+        project.check_validity(now)
+        signers = envelope.signers(roster.steward_keys)
+        self.projects[project.name] = Believed(project, envelope.digest, data, frozenset(signers))
+        return True
+
+    def current_project(self, name: str, version: int, now: datetime) -> Believed[Project]:
+        """Return the believed project of this name if ``version`` is the one in force."""
+        known = self.projects.get(name)
+        if known is None:
+            raise DocumentError(f"Project {name} is not known here.")
+        if known.document.version != version:
+            raise DocumentError(
+                f"The job names version {version} of project {name}; "
+                f"version {known.document.version} is in force."
+            )
+        known.document.check_validity(now)
+        return known
+
+    def job(self, data: bytes, now: datetime) -> Believed[Job]:
+        """Apply rule 6 to a job's envelope. Replay is for the caller to check, by nonce."""
+        roster = self.current_roster(now)
+        envelope = Envelope.parse(data)
+        by_key = {m.key_id: m for m in roster.researchers}
+        payload = envelope.open(JOB_TYPE, {i: m.key for i, m in by_key.items()}, 1)
+        job = Job.read(payload)
+        signers = envelope.signers({i: m.key for i, m in by_key.items()})
+        if job.researcher not in {by_key[i].name for i in signers}:
+            raise SignatureError("A job is not signed by the researcher that it names.")
+        if job.consortium != self.consortium:
+            raise DocumentError(f"A job is of another consortium than {self.consortium!r}.")
+        job.check_validity(now)
+        project = self.current_project(job.project, job.project_version, now).document
+        if job.researcher not in project.researchers:
+            raise DocumentError(
+                f"Researcher {job.researcher} is not in project {job.project}."
+            )
+        return Believed(job, envelope.digest, data, frozenset(signers))

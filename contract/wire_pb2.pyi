@@ -1,0 +1,512 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Empty(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EnrolRequest(_message.Message):
+    __slots__ = ("token", "name", "csr", "signing_key", "steward_key", "proof", "steward_proof")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    SIGNING_KEY_FIELD_NUMBER: _ClassVar[int]
+    STEWARD_KEY_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    STEWARD_PROOF_FIELD_NUMBER: _ClassVar[int]
+    token: bytes
+    name: str
+    csr: bytes
+    signing_key: str
+    steward_key: str
+    proof: bytes
+    steward_proof: bytes
+    def __init__(self, token: _Optional[bytes] = ..., name: _Optional[str] = ..., csr: _Optional[bytes] = ..., signing_key: _Optional[str] = ..., steward_key: _Optional[str] = ..., proof: _Optional[bytes] = ..., steward_proof: _Optional[bytes] = ...) -> None: ...
+
+class RenewRequest(_message.Message):
+    __slots__ = ("csr",)
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    csr: bytes
+    def __init__(self, csr: _Optional[bytes] = ...) -> None: ...
+
+class EnrolReply(_message.Message):
+    __slots__ = ("certificate", "consortium")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    CONSORTIUM_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    consortium: str
+    def __init__(self, certificate: _Optional[bytes] = ..., consortium: _Optional[str] = ...) -> None: ...
+
+class DocumentsRequest(_message.Message):
+    __slots__ = ("proposed",)
+    PROPOSED_FIELD_NUMBER: _ClassVar[int]
+    proposed: bool
+    def __init__(self, proposed: _Optional[bool] = ...) -> None: ...
+
+class Documents(_message.Message):
+    __slots__ = ("roster", "projects")
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
+    PROJECTS_FIELD_NUMBER: _ClassVar[int]
+    roster: bytes
+    projects: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, roster: _Optional[bytes] = ..., projects: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class SignDocumentRequest(_message.Message):
+    __slots__ = ("envelope",)
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    envelope: bytes
+    def __init__(self, envelope: _Optional[bytes] = ...) -> None: ...
+
+class LedgerHead(_message.Message):
+    __slots__ = ("sequence", "hash")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    hash: bytes
+    def __init__(self, sequence: _Optional[int] = ..., hash: _Optional[bytes] = ...) -> None: ...
+
+class FromNode(_message.Message):
+    __slots__ = ("hello", "heartbeat", "decision", "reply", "failed", "releases")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    heartbeat: Empty
+    decision: Decision
+    reply: Reply
+    failed: TaskFailed
+    releases: Releases
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Empty, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., releases: _Optional[_Union[Releases, _Mapping]] = ...) -> None: ...
+
+class ToNode(_message.Message):
+    __slots__ = ("welcome", "heartbeat", "documents", "offer", "task", "received", "close")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    OFFER_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
+    welcome: Welcome
+    heartbeat: Empty
+    documents: Documents
+    offer: Offer
+    task: Task
+    received: Received
+    close: CloseJob
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Empty, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., close: _Optional[_Union[CloseJob, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("protocol", "version", "ledger")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    version: str
+    ledger: LedgerHead
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., ledger: _Optional[_Union[LedgerHead, _Mapping]] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("ledger", "documents", "heartbeat_seconds")
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ledger: LedgerHead
+    documents: Documents
+    heartbeat_seconds: int
+    def __init__(self, ledger: _Optional[_Union[LedgerHead, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., heartbeat_seconds: _Optional[int] = ...) -> None: ...
+
+class Releases(_message.Message):
+    __slots__ = ("releases",)
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    releases: _containers.RepeatedCompositeFieldContainer[Release]
+    def __init__(self, releases: _Optional[_Iterable[_Union[Release, _Mapping]]] = ...) -> None: ...
+
+class Release(_message.Message):
+    __slots__ = ("name", "digest", "projects", "table", "subjects", "variables", "assets")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PROJECTS_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    ASSETS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    digest: str
+    projects: _containers.RepeatedScalarFieldContainer[str]
+    table: str
+    subjects: int
+    variables: _containers.RepeatedScalarFieldContainer[str]
+    assets: _containers.RepeatedCompositeFieldContainer[AssetCount]
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., projects: _Optional[_Iterable[str]] = ..., table: _Optional[str] = ..., subjects: _Optional[int] = ..., variables: _Optional[_Iterable[str]] = ..., assets: _Optional[_Iterable[_Union[AssetCount, _Mapping]]] = ...) -> None: ...
+
+class AssetCount(_message.Message):
+    __slots__ = ("modality", "count")
+    MODALITY_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    modality: str
+    count: int
+    def __init__(self, modality: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class Offer(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    def __init__(self, job: _Optional[bytes] = ...) -> None: ...
+
+class Decision(_message.Message):
+    __slots__ = ("job", "accepted", "code", "sentence")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    accepted: bool
+    code: str
+    sentence: str
+    def __init__(self, job: _Optional[str] = ..., accepted: _Optional[bool] = ..., code: _Optional[str] = ..., sentence: _Optional[str] = ...) -> None: ...
+
+class Task(_message.Message):
+    __slots__ = ("job", "task", "message_type", "group", "ttl_seconds", "payload", "tensors")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    task: str
+    message_type: str
+    group: str
+    ttl_seconds: float
+    payload: bytes
+    tensors: BlobReference
+    def __init__(self, job: _Optional[str] = ..., task: _Optional[str] = ..., message_type: _Optional[str] = ..., group: _Optional[str] = ..., ttl_seconds: _Optional[float] = ..., payload: _Optional[bytes] = ..., tensors: _Optional[_Union[BlobReference, _Mapping]] = ...) -> None: ...
+
+class Reply(_message.Message):
+    __slots__ = ("job", "task", "payload", "tensors", "receipt")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    task: str
+    payload: bytes
+    tensors: BlobReference
+    receipt: bytes
+    def __init__(self, job: _Optional[str] = ..., task: _Optional[str] = ..., payload: _Optional[bytes] = ..., tensors: _Optional[_Union[BlobReference, _Mapping]] = ..., receipt: _Optional[bytes] = ...) -> None: ...
+
+class TaskFailed(_message.Message):
+    __slots__ = ("job", "task", "code", "location")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    task: str
+    code: str
+    location: str
+    def __init__(self, job: _Optional[str] = ..., task: _Optional[str] = ..., code: _Optional[str] = ..., location: _Optional[str] = ...) -> None: ...
+
+class Received(_message.Message):
+    __slots__ = ("job", "task")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    task: str
+    def __init__(self, job: _Optional[str] = ..., task: _Optional[str] = ...) -> None: ...
+
+class CloseJob(_message.Message):
+    __slots__ = ("job", "state")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    state: str
+    def __init__(self, job: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+
+class BlobReference(_message.Message):
+    __slots__ = ("digest", "size")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    size: int
+    def __init__(self, digest: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class BlobRequest(_message.Message):
+    __slots__ = ("job", "blob", "offset")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    blob: BlobReference
+    offset: int
+    def __init__(self, job: _Optional[str] = ..., blob: _Optional[_Union[BlobReference, _Mapping]] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class BlobStatus(_message.Message):
+    __slots__ = ("offset", "complete")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    complete: bool
+    def __init__(self, offset: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class BlobChunk(_message.Message):
+    __slots__ = ("job", "blob", "offset", "data")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    blob: BlobReference
+    offset: int
+    data: bytes
+    def __init__(self, job: _Optional[str] = ..., blob: _Optional[_Union[BlobReference, _Mapping]] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Scalar(_message.Message):
+    __slots__ = ("integer", "real", "text", "data", "flag")
+    INTEGER_FIELD_NUMBER: _ClassVar[int]
+    REAL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    FLAG_FIELD_NUMBER: _ClassVar[int]
+    integer: int
+    real: float
+    text: str
+    data: bytes
+    flag: bool
+    def __init__(self, integer: _Optional[int] = ..., real: _Optional[float] = ..., text: _Optional[str] = ..., data: _Optional[bytes] = ..., flag: _Optional[bool] = ...) -> None: ...
+
+class ScalarList(_message.Message):
+    __slots__ = ("kind", "integers", "reals", "texts", "data", "flags")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        INTEGER: _ClassVar[ScalarList.Kind]
+        REAL: _ClassVar[ScalarList.Kind]
+        TEXT: _ClassVar[ScalarList.Kind]
+        DATA: _ClassVar[ScalarList.Kind]
+        FLAG: _ClassVar[ScalarList.Kind]
+    INTEGER: ScalarList.Kind
+    REAL: ScalarList.Kind
+    TEXT: ScalarList.Kind
+    DATA: ScalarList.Kind
+    FLAG: ScalarList.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    INTEGERS_FIELD_NUMBER: _ClassVar[int]
+    REALS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    kind: ScalarList.Kind
+    integers: _containers.RepeatedScalarFieldContainer[int]
+    reals: _containers.RepeatedScalarFieldContainer[float]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    data: _containers.RepeatedScalarFieldContainer[bytes]
+    flags: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, kind: _Optional[_Union[ScalarList.Kind, str]] = ..., integers: _Optional[_Iterable[int]] = ..., reals: _Optional[_Iterable[float]] = ..., texts: _Optional[_Iterable[str]] = ..., data: _Optional[_Iterable[bytes]] = ..., flags: _Optional[_Iterable[bool]] = ...) -> None: ...
+
+class Entry(_message.Message):
+    __slots__ = ("key", "scalar", "list")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SCALAR_FIELD_NUMBER: _ClassVar[int]
+    LIST_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    scalar: Scalar
+    list: ScalarList
+    def __init__(self, key: _Optional[str] = ..., scalar: _Optional[_Union[Scalar, _Mapping]] = ..., list: _Optional[_Union[ScalarList, _Mapping]] = ...) -> None: ...
+
+class ArraySpec(_message.Message):
+    __slots__ = ("key", "dtype", "shape")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    dtype: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, key: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Record(_message.Message):
+    __slots__ = ("name", "kind", "arrays", "entries")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ARRAYS: _ClassVar[Record.Kind]
+        METRICS: _ClassVar[Record.Kind]
+        CONFIG: _ClassVar[Record.Kind]
+    ARRAYS: Record.Kind
+    METRICS: Record.Kind
+    CONFIG: Record.Kind
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ARRAYS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: Record.Kind
+    arrays: _containers.RepeatedCompositeFieldContainer[ArraySpec]
+    entries: _containers.RepeatedCompositeFieldContainer[Entry]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[Record.Kind, str]] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
+
+class RecordDict(_message.Message):
+    __slots__ = ("records", "tensors")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[Record]
+    tensors: BlobReference
+    def __init__(self, records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., tensors: _Optional[_Union[BlobReference, _Mapping]] = ...) -> None: ...
+
+class Moments(_message.Message):
+    __slots__ = ("n", "missing", "mean", "m2")
+    N_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    M2_FIELD_NUMBER: _ClassVar[int]
+    n: int
+    missing: int
+    mean: float
+    m2: float
+    def __init__(self, n: _Optional[int] = ..., missing: _Optional[int] = ..., mean: _Optional[float] = ..., m2: _Optional[float] = ...) -> None: ...
+
+class Counts(_message.Message):
+    __slots__ = ("missing", "counts", "below", "above")
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    BELOW_FIELD_NUMBER: _ClassVar[int]
+    ABOVE_FIELD_NUMBER: _ClassVar[int]
+    missing: int
+    counts: _containers.RepeatedScalarFieldContainer[int]
+    below: int
+    above: int
+    def __init__(self, missing: _Optional[int] = ..., counts: _Optional[_Iterable[int]] = ..., below: _Optional[int] = ..., above: _Optional[int] = ...) -> None: ...
+
+class Group(_message.Message):
+    __slots__ = ("level", "moments", "counts")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    MOMENTS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    level: str
+    moments: Moments
+    counts: Counts
+    def __init__(self, level: _Optional[str] = ..., moments: _Optional[_Union[Moments, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ...) -> None: ...
+
+class StatisticPart(_message.Message):
+    __slots__ = ("withheld", "groups")
+    WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    withheld: bool
+    groups: _containers.RepeatedCompositeFieldContainer[Group]
+    def __init__(self, withheld: _Optional[bool] = ..., groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ...) -> None: ...
+
+class StatisticsAnswer(_message.Message):
+    __slots__ = ("parts",)
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    parts: _containers.RepeatedCompositeFieldContainer[StatisticPart]
+    def __init__(self, parts: _Optional[_Iterable[_Union[StatisticPart, _Mapping]]] = ...) -> None: ...
+
+class SiteList(_message.Message):
+    __slots__ = ("sites",)
+    SITES_FIELD_NUMBER: _ClassVar[int]
+    sites: _containers.RepeatedCompositeFieldContainer[Site]
+    def __init__(self, sites: _Optional[_Iterable[_Union[Site, _Mapping]]] = ...) -> None: ...
+
+class Site(_message.Message):
+    __slots__ = ("name", "online", "revoked", "releases")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    online: bool
+    revoked: bool
+    releases: _containers.RepeatedCompositeFieldContainer[Release]
+    def __init__(self, name: _Optional[str] = ..., online: _Optional[bool] = ..., revoked: _Optional[bool] = ..., releases: _Optional[_Iterable[_Union[Release, _Mapping]]] = ...) -> None: ...
+
+class SubmitRequest(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    def __init__(self, job: _Optional[bytes] = ...) -> None: ...
+
+class JobRequest(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    def __init__(self, job: _Optional[str] = ...) -> None: ...
+
+class JobStatus(_message.Message):
+    __slots__ = ("job", "state", "reason", "sites")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SITES_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    state: str
+    reason: str
+    sites: _containers.RepeatedCompositeFieldContainer[SiteStatus]
+    def __init__(self, job: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., sites: _Optional[_Iterable[_Union[SiteStatus, _Mapping]]] = ...) -> None: ...
+
+class SiteStatus(_message.Message):
+    __slots__ = ("site", "state", "code", "sentence")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    state: str
+    code: str
+    sentence: str
+    def __init__(self, site: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., sentence: _Optional[str] = ...) -> None: ...
+
+class JobEvent(_message.Message):
+    __slots__ = ("sequence", "time", "kind", "site", "text", "round", "metrics", "status")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    time: float
+    kind: str
+    site: str
+    text: str
+    round: int
+    metrics: _containers.RepeatedCompositeFieldContainer[Entry]
+    status: JobStatus
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[float] = ..., kind: _Optional[str] = ..., site: _Optional[str] = ..., text: _Optional[str] = ..., round: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., status: _Optional[_Union[JobStatus, _Mapping]] = ...) -> None: ...
+
+class JobResult(_message.Message):
+    __slots__ = ("status", "statistics", "answered", "model", "receipts", "rounds", "parts")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    status: JobStatus
+    statistics: StatisticsAnswer
+    answered: _containers.RepeatedScalarFieldContainer[str]
+    model: bytes
+    receipts: _containers.RepeatedScalarFieldContainer[bytes]
+    rounds: _containers.RepeatedCompositeFieldContainer[JobEvent]
+    parts: _containers.RepeatedCompositeFieldContainer[SitesOfPart]
+    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ...) -> None: ...
+
+class SitesOfPart(_message.Message):
+    __slots__ = ("answered", "withheld")
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    answered: _containers.RepeatedScalarFieldContainer[str]
+    withheld: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, answered: _Optional[_Iterable[str]] = ..., withheld: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""What the hospital holds, what it froze, and what it was asked: the node's database."""

@@ -1,0 +1,98 @@
+"""Where a node keeps what, under one folder that belongs to its operating-system user alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from foundation.files import private_folder
+
+
+@dataclass(frozen=True)
+class NodeHome:
+    """The folders and files of a node, as paths; making them is ``create``."""
+
+    root: Path
+
+    def create(self) -> NodeHome:
+        """Make every folder (mode 0700) and return the home."""
+        for folder in (
+            self.root,
+            self.vault,
+            self.releases,
+            self.quarantine,
+            self.ledger,
+            self.consortia,
+            self.recipes,
+            self.jobs,
+        ):
+            private_folder(folder)
+        return self
+
+    @property
+    def settings(self) -> Path:
+        """The node's configuration file."""
+        return self.root / "node.toml"
+
+    @property
+    def policy(self) -> Path:
+        """The hospital's policy file."""
+        return self.root / "policy.toml"
+
+    @property
+    def database(self) -> Path:
+        """The embedded SQLite catalogue, unless a URL names another database."""
+        return self.root / "catalogue.db"
+
+    @property
+    def vault(self) -> Path:
+        """De-identified assets and tables, content-addressed."""
+        return self.root / "vault"
+
+    @property
+    def releases(self) -> Path:
+        """Frozen releases, a folder each, named by the release's digest."""
+        return self.root / "releases"
+
+    @property
+    def quarantine(self) -> Path:
+        """What could not be made safe: identified data, never read by link or workers."""
+        return self.root / "quarantine"
+
+    @property
+    def ledger(self) -> Path:
+        """The hash-chained record of what left."""
+        return self.root / "ledger"
+
+    @property
+    def consortia(self) -> Path:
+        """An identity for each consortium: its keys and certificates."""
+        return self.root / "consortia"
+
+    @property
+    def recipes(self) -> Path:
+        """Approved recipes, a folder each, named by the bundle's digest."""
+        return self.root / "recipes"
+
+    @property
+    def jobs(self) -> Path:
+        """Spool of jobs that are under way; deleted when they close."""
+        return self.root / "jobs"
+
+    @property
+    def pseudonym_key(self) -> Path:
+        """The secret under which pseudonyms, UIDs and date offsets are made."""
+        return self.root / "pseudonym.key"
+
+    @property
+    def steward_key(self) -> Path:
+        """The steward's signing key, unless it is kept elsewhere and named on the command line."""
+        return self.root / "steward.key"
+
+    def release(self, digest: str) -> Path:
+        """The folder of one release."""
+        return self.releases / digest
+
+    def identity(self, consortium: str) -> Path:
+        """The folder of the identity in one consortium."""
+        return self.consortia / consortium
