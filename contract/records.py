@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError
 
-DTYPES = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
-)
+_WIDTHS = {"int": (8, 16, 32, 64), "uint": (8, 16, 32, 64), "float": (16, 32, 64)}
+DTYPES = frozenset({"bool"} | {f"{kind}{bits}" for kind, all_ in _WIDTHS.items() for bits in all_})
 MAX_DIMENSIONS = 32
 
 ScalarValue = int | float | str | bytes | bool
@@ -107,7 +106,9 @@ def _encode_scalar(scalar: wire.Scalar, value: ScalarValue) -> None:
         raise DocumentError(f"A value of type {type(value).__name__} can't travel.")
 
 
-def _encode_list(out: wire.ScalarList, values: list[int] | list[float] | list[str] | list[bytes] | list[bool]) -> None:  # noqa: E501
+def _encode_list(
+    out: wire.ScalarList, values: list[int] | list[float] | list[str] | list[bytes] | list[bool]
+) -> None:
     first = values[0] if values else 0
     scalars: list[wire.Scalar] = []
     for value in values:

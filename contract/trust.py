@@ -8,8 +8,9 @@ The rules, in the order in which they are applied (after TUF's root role, specif
 2.  A later roster needs the threshold of the stewards of the roster believed before *and* its own.
 3.  It must be of the same consortium and of a higher version; the same bytes again are no change.
 4.  An expired roster is not used for anything: everything that depends on it is refused.
-5.  A project is believed when (and as long as) a threshold of the current roster's stewards signed it, its sites and
-    researchers are on that roster, it is within its validity, and it is not older than one known.
+5.  A project is believed when (and as long as) a threshold of the current roster's stewards signed
+    it, its sites and researchers are on that roster, it is within its validity, and it is not older
+    than one known.
 6.  A job is believed when a researcher signed it who is on the roster and in the project, it is
     within its validity, and it names a version of the project that is believed.
 
@@ -33,7 +34,6 @@ from contract.documents import (
 )
 from contract.envelope import Envelope
 from contract.errors import DocumentError, SignatureError
-
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ class TrustedDocuments:
         return True
 
     def _forget_projects_of_former_stewards(self) -> None:
-        """Apply rule 5 again: a project whose signers are no longer stewards is believed no more."""
+        """Apply rule 5 again: former stewards' signatures no longer count."""
         assert self.roster is not None
         roster = self.roster.document
         for name, believed in list(self.projects.items()):
@@ -169,7 +169,5 @@ class TrustedDocuments:
         job.check_validity(now)
         project = self.current_project(job.project, job.project_version, now).document
         if job.researcher not in project.researchers:
-            raise DocumentError(
-                f"Researcher {job.researcher} is not in project {job.project}."
-            )
+            raise DocumentError(f"Researcher {job.researcher} is not in project {job.project}.")
         return Believed(job, envelope.digest, data, frozenset(signers))

@@ -106,14 +106,16 @@ class ToNode(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Empty, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., close: _Optional[_Union[CloseJob, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "version", "ledger")
+    __slots__ = ("protocol", "version", "ledger", "open_jobs")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LEDGER_FIELD_NUMBER: _ClassVar[int]
+    OPEN_JOBS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     ledger: LedgerHead
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., ledger: _Optional[_Union[LedgerHead, _Mapping]] = ...) -> None: ...
+    open_jobs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., ledger: _Optional[_Union[LedgerHead, _Mapping]] = ..., open_jobs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("ledger", "documents", "heartbeat_seconds")

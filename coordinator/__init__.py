@@ -1,0 +1,1 @@
+"""The consortium's coordinator: invites sites, carries documents, launches jobs, merges answers."""

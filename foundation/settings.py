@@ -29,9 +29,7 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def load(
-    model: type[S], path: Path | None, prefix: str, environment: Mapping[str, str]
-) -> S:
+def load(model: type[S], path: Path | None, prefix: str, environment: Mapping[str, str]) -> S:
     """Return the settings of ``path`` (defaults when None), overridden by ``environment``.
 
     Raises ``ConfigurationError`` with one line for an unknown key or a value of the wrong type.
@@ -61,7 +59,9 @@ def build(model: type[S], values: Mapping[str, Any], origin: str) -> S:
         raise ConfigurationError(f"{origin}: {key}: {first['msg']}.") from None
 
 
-def check_keys(model: type[BaseModel], values: Mapping[str, Any], origin: str, at: str = "") -> None:
+def check_keys(
+    model: type[BaseModel], values: Mapping[str, Any], origin: str, at: str = ""
+) -> None:
     """Raise ``ConfigurationError`` for the first key in ``values`` that ``model`` doesn't have."""
     for key, value in values.items():
         field = model.model_fields.get(key)

@@ -27,8 +27,7 @@ class Part:
 
 
 def check(statistic: Statistic, project: Project) -> Variable:
-    """Return the variable asked about; ``DocumentError`` unless the dictionary allows the question.
-    """
+    """Return the variable asked about; ``DocumentError`` if the dictionary doesn't allow it."""
     variable = project.variable(statistic.variable)
     if variable is None:
         raise DocumentError(f"Variable {statistic.variable} is not in the project's dictionary.")

@@ -1,0 +1,1 @@
+"""The coordinator's commands, a module for each noun."""

@@ -1,0 +1,205 @@
+"""What statistics and training have in common while a job is under way: sites, offers, events."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from contract import wire_pb2 as wire
+from contract.documents import Job, Project, Roster, printable
+from contract.errors import DocumentError
+from contract.receipts import Receipt
+from coordinator.config import JobSettings
+from coordinator.home import CoordinatorHome
+from coordinator.jobs.states import DECIDED, JobEvent, SiteState
+from coordinator.jobs.store import JobStore
+from coordinator.link.sessions import Sessions
+
+POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a job under way needs of the coordinator."""
+
+    home: CoordinatorHome
+    store: JobStore
+    sessions: Sessions
+    settings: JobSettings
+    publish: Callable[[str, wire.JobEvent], None]
+
+
+class ActiveJob:
+    """One job under way. Subclasses say what happens once sites decide or reply."""
+
+    def __init__(
+        self,
+        digest: str,
+        envelope: bytes,
+        job: Job,
+        project: Project,
+        roster: Roster,
+        around: Surroundings,
+    ) -> None:
+        self.digest = digest
+        self.envelope = envelope
+        self.job = job
+        self.project = project
+        self.roster = roster
+        self.around = around
+        self.changed = asyncio.Event()
+        self.cancelled = False
+        self.sites: dict[str, SiteState] = {
+            row.site: row.state for row in around.store.sites(digest)
+        }
+
+    @property
+    def minimum_sites(self) -> int:
+        """How many sites must be in the answer."""
+        return max(self.job.minimum_sites, self.project.minimum_sites)
+
+    def in_roster_order(self, *wanted: SiteState) -> list[str]:
+        """Return the job's sites in these states, in the roster's order."""
+        return [m.name for m in self.roster.sites if self.sites.get(m.name) in wanted]
+
+    async def run(self) -> None:
+        """Take the job from where it is to its end."""
+        raise NotImplementedError
+
+    # ---- what the link calls -------------------------------------------------------------------
+
+    def site_online(self, site: str) -> None:
+        """A site of the job came back: ask it again if it hasn't decided."""
+        if self.sites.get(site) is SiteState.ABSENT:
+            self.set_site(site, SiteState.WAITING)
+        if self.sites.get(site) is SiteState.WAITING:
+            self._offer(site)
+        self.changed.set()
+
+    def site_offline(self, site: str) -> None:
+        """A site of the job went away."""
+        self.changed.set()
+
+    def decided(self, site: str, decision: wire.Decision) -> None:
+        """A site accepted or refused."""
+        if self.sites.get(site) not in (SiteState.WAITING, SiteState.ACCEPTED):
+            return
+        if decision.accepted:
+            self.set_site(site, SiteState.ACCEPTED)
+        else:
+            self.set_site(site, SiteState.REFUSED, decision.code, decision.sentence)
+
+    async def replied(self, site: str, reply: wire.Reply) -> None:
+        """A site answered; on return the answer is durable and may be acknowledged."""
+        raise NotImplementedError
+
+    def failed(self, site: str, failed: wire.TaskFailed) -> None:
+        """A site's work gave no answer."""
+        raise NotImplementedError
+
+    def revoked(self, site: str) -> None:
+        """A site was revoked in the middle of the job."""
+        if self.sites.get(site) in (SiteState.WAITING, SiteState.ACCEPTED):
+            self.set_site(site, SiteState.REVOKED, "revoked", "The site was revoked.")
+
+    # ---- for subclasses ------------------------------------------------------------------------
+
+    def set_site(self, site: str, state: SiteState, code: str = "", sentence: str = "") -> None:
+        """Write where a site is, then act on it."""
+        code, sentence = printable(code, 64), printable(sentence, 300)
+        self.around.store.set_site(self.digest, site, state, code, sentence)
+        self.sites[site] = state
+        self.event("site", site=site, text=f"{state}: {sentence}" if sentence else state)
+        self.changed.set()
+
+    def check_receipt(self, site: str, reply: wire.Reply) -> None:
+        """Raise unless the reply's receipt is the site's, over exactly this payload."""
+        receipt = Receipt.verify(reply.receipt, self.roster)
+        same = (
+            receipt.site == site
+            and receipt.consortium == self.job.consortium
+            and receipt.job == self.digest
+            and receipt.task == reply.task
+            and receipt.release == self.job.releases[site]
+            and receipt.payload == hashlib.sha256(reply.payload).hexdigest()
+        )
+        if not same:
+            raise DocumentError("A receipt is about another payload than the one it came with.")
+
+    def offer_all(self) -> None:
+        """Offer the job to every online site that hasn't decided."""
+        self.move(JobEvent.OFFER)
+        for site, state in self.sites.items():
+            if state is SiteState.WAITING:
+                self._offer(site)
+
+    def _offer(self, site: str) -> None:
+        self.around.sessions.send(site, wire.ToNode(offer=wire.Offer(job=self.envelope)))
+
+    async def wait_for_decisions(self, seconds: float) -> None:
+        """Wait until each site decided, has been offline past the grace, or time is over."""
+        deadline = time.monotonic() + seconds
+        grace = self.around.settings.offline_grace_seconds
+        while not self.cancelled:
+            self.changed.clear()
+            waiting = [s for s, state in self.sites.items() if state not in DECIDED]
+            away = [s for s in waiting if self.around.sessions.offline_seconds(s) > grace]
+            over = time.monotonic() >= deadline or self.expired
+            if len(away) == len(waiting) or over:
+                for site in waiting:
+                    self.set_site(site, SiteState.ABSENT, "absent", "The site did not answer.")
+                return
+            left = min(POLL_SECONDS, max(0.0, deadline - time.monotonic()))
+            try:
+                await asyncio.wait_for(self.changed.wait(), left)
+            except TimeoutError:
+                continue
+
+    @property
+    def expired(self) -> bool:
+        """Whether the job's validity is over."""
+        return datetime.now(UTC) >= self.job.expires_at
+
+    def move(self, event: JobEvent, reason: str = "", result: bytes | None = None) -> None:
+        """Apply a transition (written first) and tell who watches."""
+        store = self.around.store
+        state = store.move(self.digest, event, datetime.now(UTC), reason, result)
+        self.event("state", text=f"{state}: {reason}" if reason else state)
+
+    def event(self, kind: str, site: str = "", text: str = "") -> None:
+        """Publish an event of the job."""
+        self.around.publish(
+            self.digest,
+            wire.JobEvent(time=time.time(), kind=kind, site=site, text=text),
+        )
+
+    def end_early(self) -> bool:
+        """End a job that was cancelled or has expired; say whether it was."""
+        if self.cancelled:
+            self.move(JobEvent.CANCEL, "cancelled")
+        elif self.expired:
+            self.move(JobEvent.EXPIRE, "the job's validity is over")
+        else:
+            return False
+        return True
+
+    def too_few(self, have: int) -> bool:
+        """End a job that fewer sites than the minimum are left in; say whether it was."""
+        if have >= max(1, self.minimum_sites):
+            return False
+        self.move(
+            JobEvent.TOO_FEW,
+            f"{have} sites are in the answer; the minimum is {max(1, self.minimum_sites)}",
+        )
+        return True
+
+    def close_at_sites(self) -> None:
+        """Tell every site that the job is over, so that it drops its spool and worker."""
+        state = self.around.store.get(self.digest).state
+        message = wire.ToNode(close=wire.CloseJob(job=self.digest, state=state))
+        for site in self.sites:
+            self.around.sessions.send(site, message)

@@ -1,0 +1,210 @@
+"""The desk where jobs come in, are taken up again after a restart, and are watched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from contract import wire_pb2 as wire
+from contract.documents import StatisticsWork
+from contract.errors import DocumentError, NotFound, SignatureError
+from contract.trust import TrustedDocuments
+from coordinator.config import JobSettings
+from coordinator.home import CoordinatorHome
+from coordinator.jobs.active import ActiveJob, Surroundings
+from coordinator.jobs.states import ENDED, JobEvent
+from coordinator.jobs.store import JobRow, JobStore
+from coordinator.link.sessions import Sessions
+from coordinator.work.statistics import StatisticsJob
+
+log = logging.getLogger("wardgate.coordinator")
+
+
+@dataclass
+class JobDesk:
+    """All jobs under way."""
+
+    home: CoordinatorHome
+    store: JobStore
+    sessions: Sessions
+    settings: JobSettings
+    active: dict[str, ActiveJob] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _news: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    def submit(self, data: bytes, trusted: TrustedDocuments, sender: str) -> wire.JobStatus:
+        """Take a job in, once it is believed by the common rules, and start it."""
+        now = datetime.now(UTC)
+        believed = trusted.job(data, now)
+        if believed.document.researcher != sender:
+            raise SignatureError("A job is submitted by somebody else than it names.")
+        project = trusted.projects[believed.document.project].document
+        strangers = set(believed.document.releases) - set(project.sites)
+        if strangers:
+            raise DocumentError(f"A job names sites that are not in project {project.name}.")
+        self.store.add(believed, now)
+        row = self.store.get(believed.digest)
+        if row.state not in ENDED:
+            self._start(row, trusted)
+        return self.status(believed.digest)
+
+    def resume(self, trusted: TrustedDocuments) -> None:
+        """Take up every unfinished job; one that isn't believed any more fails."""
+        for row in self.store.unfinished():
+            try:
+                self._start(row, trusted)
+            except (DocumentError, SignatureError) as error:
+                self.store.move(row.digest, JobEvent.CANCEL, datetime.now(UTC), str(error))
+
+    def _start(self, row: JobRow, trusted: TrustedDocuments) -> None:
+        if row.digest in self.active:
+            return
+        now = datetime.now(UTC)
+        job = trusted.job(row.envelope, now).document
+        project = trusted.projects[job.project].document
+        around = Surroundings(self.home, self.store, self.sessions, self.settings, self.publish)
+        roster = trusted.current_roster(now)
+        kind: type[ActiveJob] = StatisticsJob
+        if not isinstance(job.work, StatisticsWork):
+            from coordinator.work.training.job import TrainingJob
+
+            kind = TrainingJob
+        active = kind(row.digest, row.envelope, job, project, roster, around)
+        self.active[row.digest] = active
+        task = asyncio.create_task(self._run(active))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, active: ActiveJob) -> None:
+        try:
+            await active.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            # The text of an unforeseen error may hold anything, so only its type is kept.
+            log.error("job %s: unexpected %s", active.digest[:12], type(error).__name__)
+            if self.store.get(active.digest).state not in ENDED:
+                active.move(JobEvent.ERROR, f"unexpected {type(error).__name__}")
+        finally:
+            self.active.pop(active.digest, None)
+        active.close_at_sites()
+        self._wake(active.digest)
+
+    async def stop(self) -> None:
+        """Stop the work without ending the jobs: they are taken up again at the next start."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cancel(self, digest: str, researcher: str) -> wire.JobStatus:
+        """Cancel a job of this researcher's."""
+        row = self.own(digest, researcher)
+        active = self.active.get(row.digest)
+        if active is not None:
+            active.cancelled = True
+            active.changed.set()
+        return self.status(digest)
+
+    def own(self, digest: str, researcher: str) -> JobRow:
+        """Return a job of this researcher's; another's doesn't exist for them."""
+        row = self.store.get(digest)
+        if row.researcher != researcher:
+            raise NotFound("There is no such job.")
+        return row
+
+    def status(self, digest: str) -> wire.JobStatus:
+        """Return where a job and its sites are."""
+        row = self.store.get(digest)
+        return wire.JobStatus(
+            job=digest,
+            state=row.state,
+            reason=row.reason,
+            sites=[
+                wire.SiteStatus(site=s.site, state=s.state, code=s.code, sentence=s.sentence)
+                for s in self.store.sites(digest)
+            ],
+        )
+
+    def result(self, digest: str) -> wire.JobResult:
+        """Return what came of a job, with every receipt."""
+        row = self.store.get(digest)
+        result = wire.JobResult.FromString(row.result or b"")
+        result.status.CopyFrom(self.status(digest))
+        result.receipts.extend(receipt for _, _, receipt in self.store.replies(digest))
+        return result
+
+    # ---- events --------------------------------------------------------------------------------
+
+    def publish(self, digest: str, event: wire.JobEvent) -> None:
+        """Write an event and wake whoever watches the job."""
+        if not event.time:
+            event.time = datetime.now(UTC).timestamp()
+        self.store.add_event(digest, event)
+        self._wake(digest)
+
+    def _wake(self, digest: str) -> None:
+        news = self._news.get(digest)
+        if news is not None:
+            news.set()
+
+    async def watch(self, digest: str) -> AsyncIterator[wire.JobEvent]:
+        """Yield every event of a job from the first on, until it has ended."""
+        news = self._news.setdefault(digest, asyncio.Event())
+        following = 0
+        while True:
+            news.clear()
+            ended = self.store.get(digest).state in ENDED
+            for event in self.store.events(digest, following):
+                following = event.sequence + 1
+                yield event
+            if ended:
+                yield wire.JobEvent(kind="end", status=self.status(digest))
+                return
+            await asyncio.wait([asyncio.ensure_future(news.wait())], timeout=1.0)
+
+    # ---- what the link calls -------------------------------------------------------------------
+
+    def site_changed(self, site: str, online: bool) -> None:
+        """A site came or went."""
+        for active in list(self.active.values()):
+            if site in active.sites:
+                if online:
+                    active.site_online(site)
+                else:
+                    active.site_offline(site)
+
+    def site_revoked(self, site: str) -> None:
+        """A site was revoked."""
+        for active in list(self.active.values()):
+            if site in active.sites:
+                active.revoked(site)
+
+    async def from_node(self, site: str, message: wire.FromNode) -> None:
+        """Hand a node's message to its job; acknowledge a reply once it is durable."""
+        match message.WhichOneof("body"):
+            case "decision":
+                active = self._of(site, message.decision.job)
+                if active is not None:
+                    active.decided(site, message.decision)
+            case "reply":
+                active = self._of(site, message.reply.job)
+                if active is not None:
+                    await active.replied(site, message.reply)
+                self._received(site, message.reply.job, message.reply.task)
+            case "failed":
+                active = self._of(site, message.failed.job)
+                if active is not None:
+                    active.failed(site, message.failed)
+                self._received(site, message.failed.job, message.failed.task)
+            case _:
+                pass
+
+    def _of(self, site: str, digest: str) -> ActiveJob | None:
+        active = self.active.get(digest)
+        return active if active is not None and site in active.sites else None
+
+    def _received(self, site: str, job: str, task: str) -> None:
+        self.sessions.send(site, wire.ToNode(received=wire.Received(job=job, task=task)))

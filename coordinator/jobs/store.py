@@ -1,0 +1,234 @@
+"""Jobs in the database: every change is committed before anybody acts on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from contract import wire_pb2 as wire
+from contract.documents import Job
+from contract.errors import DocumentError, NotFound
+from contract.trust import Believed
+from coordinator import schema
+from coordinator.database import aware
+from coordinator.jobs import states
+from coordinator.jobs.states import JobEvent, JobState, SiteState
+
+MAX_EVENTS_A_JOB = 100_000
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One job as kept."""
+
+    digest: str
+    envelope: bytes
+    researcher: str
+    project: str
+    kind: str
+    state: JobState
+    reason: str
+    submitted_at: datetime
+    ended_at: datetime | None
+    result: bytes | None
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """One site of one job."""
+
+    site: str
+    state: SiteState
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class JobStore:
+    """All jobs of the coordinator."""
+
+    engine: Engine
+
+    def add(self, believed: Believed[Job], now: datetime) -> None:
+        """Record a new job. The same job again is no error; its nonce under another is a replay."""
+        job = believed.document
+        if self.known(believed.digest):
+            return
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(
+                    insert(schema.jobs).values(
+                        digest=believed.digest,
+                        nonce=job.nonce,
+                        envelope=believed.envelope,
+                        researcher=job.researcher,
+                        project=job.project,
+                        kind=job.work.kind,
+                        state=JobState.SUBMITTED,
+                        reason="",
+                        submitted_at=now,
+                    )
+                )
+                connection.execute(
+                    insert(schema.job_sites),
+                    [
+                        {
+                            "job": believed.digest,
+                            "site": site,
+                            "state": SiteState.WAITING,
+                            "code": "",
+                            "sentence": "",
+                        }
+                        for site in job.releases
+                    ],
+                )
+        except IntegrityError:
+            raise DocumentError("A job's nonce was used before; sign a new job.") from None
+
+    def known(self, digest: str) -> bool:
+        """Say whether the job is recorded."""
+        with self.engine.connect() as connection:
+            found = connection.execute(
+                select(schema.jobs.c.digest).where(schema.jobs.c.digest == digest)
+            ).one_or_none()
+        return found is not None
+
+    def get(self, digest: str) -> JobRow:
+        """Return a job; ``NotFound`` when there is none."""
+        with self.engine.connect() as connection:
+            row = connection.execute(
+                select(schema.jobs).where(schema.jobs.c.digest == digest)
+            ).one_or_none()
+        if row is None:
+            raise NotFound("There is no such job.")
+        return _row(row)
+
+    def newest(self, limit: int = 100) -> list[JobRow]:
+        """Return the newest jobs first."""
+        query = select(schema.jobs).order_by(schema.jobs.c.submitted_at.desc()).limit(limit)
+        with self.engine.connect() as connection:
+            return [_row(r) for r in connection.execute(query)]
+
+    def unfinished(self) -> list[JobRow]:
+        """Return the jobs that a restarted coordinator takes up again, oldest first."""
+        query = (
+            select(schema.jobs)
+            .where(schema.jobs.c.state.in_(sorted(states.UNFINISHED)))
+            .order_by(schema.jobs.c.submitted_at)
+        )
+        with self.engine.connect() as connection:
+            return [_row(r) for r in connection.execute(query)]
+
+    def move(
+        self,
+        digest: str,
+        event: JobEvent,
+        now: datetime,
+        reason: str = "",
+        result: bytes | None = None,
+    ) -> JobState:
+        """Apply a transition of the table and return the new state."""
+        with self.engine.begin() as connection:
+            table = schema.jobs
+            row = connection.execute(select(table.c.state).where(table.c.digest == digest)).one()
+            state = states.after(JobState(row.state), event)
+            values: dict[str, object] = {"state": state, "reason": reason}
+            if state in states.ENDED:
+                values |= {"ended_at": now, "result": result}
+            connection.execute(update(table).where(table.c.digest == digest).values(**values))
+        return state
+
+    def sites(self, digest: str) -> list[SiteRow]:
+        """Return the job's sites in the order in which it named them by name."""
+        table = schema.job_sites
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(table).where(table.c.job == digest).order_by(table.c.site)
+            ).all()
+        return [SiteRow(r.site, SiteState(r.state), r.code, r.sentence) for r in rows]
+
+    def set_site(
+        self, digest: str, site: str, state: SiteState, code: str = "", sentence: str = ""
+    ) -> None:
+        """Note where a site is."""
+        table = schema.job_sites
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.job == digest, table.c.site == site)
+                .values(state=state, code=code, sentence=sentence)
+            )
+
+    def add_reply(self, digest: str, site: str, task: str, payload: bytes, receipt: bytes) -> None:
+        """Keep a reply (and mark a statistics job's site as answered); again is no error."""
+        with self.engine.begin() as connection:
+            table = schema.replies
+            key = (table.c.job == digest, table.c.site == site, table.c.task == task)
+            if connection.execute(select(table.c.task).where(*key)).one_or_none() is None:
+                connection.execute(
+                    insert(table).values(
+                        job=digest, site=site, task=task, payload=payload, receipt=receipt
+                    )
+                )
+            sites = schema.job_sites
+            connection.execute(
+                update(sites)
+                .where(sites.c.job == digest, sites.c.site == site)
+                .values(state=SiteState.ANSWERED, code="", sentence="")
+            )
+
+    def replies(self, digest: str) -> list[tuple[str, bytes, bytes]]:
+        """Return (site, payload, receipt) of every reply, by site and task."""
+        table = schema.replies
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(table).where(table.c.job == digest).order_by(table.c.site, table.c.task)
+            ).all()
+        return [(r.site, r.payload, r.receipt) for r in rows]
+
+    def add_event(self, digest: str, event: wire.JobEvent) -> bool:
+        """Append an event, giving it the next number; False once a job has too many."""
+        table = schema.job_events
+        with self.engine.begin() as connection:
+            last = connection.execute(
+                select(func.max(table.c.sequence)).where(table.c.job == digest)
+            ).scalar()
+            event.sequence = 0 if last is None else int(last) + 1
+            if event.sequence >= MAX_EVENTS_A_JOB:
+                return False
+            connection.execute(
+                insert(table).values(
+                    job=digest, sequence=event.sequence, event=event.SerializeToString()
+                )
+            )
+        return True
+
+    def events(self, digest: str, start: int = 0) -> list[wire.JobEvent]:
+        """Return a job's events from a number on."""
+        table = schema.job_events
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(table.c.event)
+                .where(table.c.job == digest, table.c.sequence >= start)
+                .order_by(table.c.sequence)
+            ).all()
+        return [wire.JobEvent.FromString(r.event) for r in rows]
+
+
+def _row(row: object) -> JobRow:
+    values = row._mapping  # type: ignore[attr-defined]
+    return JobRow(
+        digest=values["digest"],
+        envelope=values["envelope"],
+        researcher=values["researcher"],
+        project=values["project"],
+        kind=values["kind"],
+        state=JobState(values["state"]),
+        reason=values["reason"],
+        submitted_at=aware(values["submitted_at"]),
+        ended_at=aware(values["ended_at"]) if values["ended_at"] else None,
+        result=values["result"],
+    )

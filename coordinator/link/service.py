@@ -1,0 +1,353 @@
+"""The service itself: who may call what, and where each call goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import grpc
+
+from contract import wire_pb2 as wire
+from contract import wire_pb2_grpc
+from contract.errors import CertificateError, DocumentError, NotFound, WardgateError
+from coordinator.config import CoordinatorSettings
+from coordinator.home import CoordinatorHome
+from coordinator.jobs.desk import JobDesk
+from coordinator.link.sessions import Session, Sessions
+from coordinator.registry.authority import Authority
+from coordinator.registry.documents import DocumentShelf
+from coordinator.registry.members import Members
+from foundation import rpc
+from foundation.blobs import BlobFolder, BlobReceiver
+from foundation.transport import CHUNK_BYTES, Peer, Role, peer_of
+
+log = logging.getLogger("wardgate.coordinator")
+
+PROTOCOL = 1
+MISSED_HEARTBEATS = 3
+MAX_RELEASES_BYTES = 1024 * 1024
+Context = grpc.aio.ServicerContext
+
+
+@dataclass
+class WardgateService(wire_pb2_grpc.WardgateServicer):
+    """gRPC's ``Wardgate``. Each method first says which roles may call it."""
+
+    home: CoordinatorHome
+    settings: CoordinatorSettings
+    consortium: str
+    authority: Authority
+    members: Members
+    shelf: DocumentShelf
+    sessions: Sessions
+    desk: JobDesk
+    _peers: dict[bytes, Peer] = field(default_factory=dict)
+
+    # ---- joining -------------------------------------------------------------------------------
+
+    async def Enrol(self, request: wire.EnrolRequest, context: Context) -> wire.EnrolReply:  # noqa: N802
+        """Exchange an invitation for a certificate."""
+        try:
+            peer = self._caller(context, Role.ENROL)
+            issued = self.members.enrol(self.authority, peer, request, _now(), self._life)
+            log.info("joined: %s", request.name)
+            return wire.EnrolReply(certificate=issued.pem, consortium=self.consortium)
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def Renew(self, request: wire.RenewRequest, context: Context) -> wire.EnrolReply:  # noqa: N802
+        """Give a member a fresh certificate."""
+        try:
+            peer = self._caller(context, Role.SITE, Role.RESEARCHER)
+            issued = self.members.renew(self.authority, peer, request.csr, _now(), self._life)
+            return wire.EnrolReply(certificate=issued.pem, consortium=self.consortium)
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    @property
+    def _life(self) -> timedelta:
+        return timedelta(days=self.settings.certificates.lifetime_days)
+
+    # ---- documents -----------------------------------------------------------------------------
+
+    async def GetDocuments(  # noqa: N802
+        self, request: wire.DocumentsRequest, context: Context
+    ) -> wire.Documents:
+        """Return the published documents, or the proposed ones."""
+        try:
+            self._caller(context, Role.SITE, Role.RESEARCHER)
+            return self.shelf.message("proposed" if request.proposed else "published")
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def SignDocument(  # noqa: N802
+        self, request: wire.SignDocumentRequest, context: Context
+    ) -> wire.Documents:
+        """Take a steward's signature in; tell the nodes when a document is (newly) published."""
+        try:
+            self._caller(context, Role.SITE)
+            row = self.shelf.sign(request.envelope, _now())
+            if row.state == "published":
+                self.tell_documents()
+            return self.shelf.message("published")
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    def tell_documents(self) -> None:
+        """Send the published documents to every node."""
+        self.sessions.broadcast(wire.ToNode(documents=self.shelf.message("published")))
+
+    # ---- the link ------------------------------------------------------------------------------
+
+    async def Link(  # noqa: N802
+        self, requests: AsyncIterator[wire.FromNode], context: Context
+    ) -> AsyncIterator[wire.ToNode]:
+        """One node's stream: its messages in, offers and tasks out, until either side ends it."""
+        try:
+            peer = self._caller(context, Role.SITE)
+            first = await anext(requests, None)
+            if first is None or first.WhichOneof("body") != "hello":
+                raise DocumentError("A link must begin with a hello.")
+            if first.hello.protocol != PROTOCOL:
+                raise DocumentError(
+                    f"The node speaks protocol {first.hello.protocol}; this is {PROTOCOL}."
+                )
+        except WardgateError as error:
+            await rpc.abort(context, error)
+        session = Session(peer)
+        session.send(wire.ToNode(welcome=self._welcome(peer.name)))
+        self._close_jobs_that_are_over(session, first.hello)
+        self.sessions.add(session)
+        log.info("online: %s", peer.name)
+        reader = asyncio.create_task(self._read(session, requests))
+        try:
+            while (message := await session.queue.get()) is not None:
+                yield message
+        finally:
+            reader.cancel()
+            self.sessions.remove(session)
+            log.info("offline: %s", peer.name)
+        if (peer.role, peer.name) in self.members.revoked():
+            await rpc.abort(context, CertificateError(f"{peer.role} {peer.name} was revoked."))
+
+    def _welcome(self, site: str) -> wire.Welcome:
+        known = self.members.find(Role.SITE, site)
+        welcome = wire.Welcome(
+            documents=self.shelf.message("published"),
+            heartbeat_seconds=self.settings.link.heartbeat_seconds,
+        )
+        if known is not None and known.ledger_sequence is not None:
+            welcome.ledger.sequence = known.ledger_sequence
+            welcome.ledger.hash = known.ledger_hash or b""
+        return welcome
+
+    def _close_jobs_that_are_over(self, session: Session, hello: wire.Hello) -> None:
+        for digest in hello.open_jobs[:10_000]:
+            if digest not in self.desk.active:
+                session.send(wire.ToNode(close=wire.CloseJob(job=digest, state="ended")))
+
+    async def _read(self, session: Session, requests: AsyncIterator[wire.FromNode]) -> None:
+        try:
+            async for message in requests:
+                session.heard_at = time.monotonic()
+                match message.WhichOneof("body"):
+                    case "heartbeat":
+                        self.members.seen(session.site, _now())
+                        session.send(wire.ToNode(heartbeat=wire.Empty()))
+                    case "releases":
+                        data = message.releases.SerializeToString()
+                        if len(data) <= MAX_RELEASES_BYTES:
+                            self.members.set_releases(session.site, data)
+                    case _:
+                        await self.desk.from_node(session.site, message)
+        except WardgateError as error:
+            log.warning("%s: %s", session.site, error)
+        finally:
+            session.close()
+
+    async def watch_sessions(self) -> None:
+        """Cut the streams of the revoked, the expired and the silent, for as long as we serve."""
+        told: set[str] = set()
+        while True:
+            await asyncio.sleep(self.settings.link.revocation_seconds)
+            revoked = {name for role, name in self.members.revoked() if role is Role.SITE}
+            for name in revoked - told:
+                self.desk.site_revoked(name)
+            told = revoked
+            silence = self.settings.link.heartbeat_seconds * MISSED_HEARTBEATS
+            for session in list(self.sessions.live.values()):
+                if (
+                    session.site in revoked
+                    or _now() >= session.peer.not_after
+                    or time.monotonic() - session.heard_at > silence
+                ):
+                    session.close()
+
+    # ---- blobs ---------------------------------------------------------------------------------
+
+    async def BlobState(self, request: wire.BlobRequest, context: Context) -> wire.BlobStatus:  # noqa: N802
+        """Say how much of a blob is held, so that its sender goes on from there."""
+        try:
+            peer = self._caller(context, Role.SITE)
+            blobs = self._job_blobs(peer, request.job)
+            offset = blobs.offset(request.blob.digest, request.blob.size, peer.name)
+            return wire.BlobStatus(offset=offset, complete=blobs.has(request.blob.digest))
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def Upload(  # noqa: N802
+        self, requests: AsyncIterator[wire.BlobChunk], context: Context
+    ) -> wire.BlobStatus:
+        """Take a blob of a job in, from the offset that its first chunk names."""
+        try:
+            peer = self._caller(context, Role.SITE)
+            first = await anext(requests, None)
+            if first is None:
+                raise DocumentError("A blob came without a chunk.")
+            blobs = self._job_blobs(peer, first.job)
+            limit = self._reply_limit(first.job)
+            if first.blob.size > limit:
+                raise DocumentError(f"A blob is larger than the {limit} bytes that may be sent.")
+            if blobs.has(first.blob.digest):
+                return wire.BlobStatus(offset=first.blob.size, complete=True)
+            receiver = await asyncio.to_thread(
+                BlobReceiver, blobs, first.blob.digest, first.blob.size, peer.name, first.offset
+            )
+            try:
+                await asyncio.to_thread(receiver.write, first.data)
+                async for chunk in requests:
+                    await asyncio.to_thread(receiver.write, chunk.data)
+                if receiver.held == first.blob.size:
+                    await asyncio.to_thread(receiver.finish)
+            finally:
+                receiver.close()
+            return wire.BlobStatus(offset=receiver.held, complete=blobs.has(first.blob.digest))
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def Download(  # noqa: N802
+        self, request: wire.BlobRequest, context: Context
+    ) -> AsyncIterator[wire.BlobChunk]:
+        """Send a blob: of a job to its sites and its researcher, a recipe's bundle to any site."""
+        try:
+            peer = self._caller(context, Role.SITE, Role.RESEARCHER)
+            if request.job:
+                blobs = self._job_blobs(peer, request.job)
+                chunks = blobs.read(request.blob.digest, request.offset)
+            else:
+                BlobFolder(self.home.recipes).path(request.blob.digest)
+                chunks = _read_bundle(self.home, request.blob.digest, request.offset)
+            offset = request.offset
+            while (data := await asyncio.to_thread(next, chunks, None)) is not None:
+                yield wire.BlobChunk(offset=offset, data=data)
+                offset += len(data)
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    def _job_blobs(self, peer: Peer, digest: str) -> BlobFolder:
+        if peer.role is Role.RESEARCHER:
+            self.desk.own(digest, peer.name)
+        elif peer.name not in {site.site for site in self.desk.store.sites(digest)}:
+            raise NotFound("There is no such job for this site.")
+        return BlobFolder(self.home.job(digest) / "blobs")
+
+    def _reply_limit(self, digest: str) -> int:
+        active = self.desk.active.get(digest)
+        work = active.job.work if active is not None else None
+        if active is None or work is None or work.kind != "training":
+            raise NotFound("There is no such training job under way.")
+        grant = active.project.recipe(work.bundle)
+        return grant.max_reply_bytes if grant is not None else 0
+
+    # ---- researchers ---------------------------------------------------------------------------
+
+    async def ListSites(self, request: wire.Empty, context: Context) -> wire.SiteList:  # noqa: N802
+        """Return the sites, whether they are there, and what they can be asked about."""
+        try:
+            self._caller(context, Role.RESEARCHER)
+            listed = wire.SiteList()
+            for member in self.members.all(Role.SITE):
+                site = listed.sites.add(
+                    name=member.name,
+                    online=self.sessions.online(member.name),
+                    revoked=member.revoked_at is not None,
+                )
+                site.releases.extend(wire.Releases.FromString(member.releases or b"").releases)
+            return listed
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def Submit(self, request: wire.SubmitRequest, context: Context) -> wire.JobStatus:  # noqa: N802
+        """Take a signed job in."""
+        try:
+            peer = self._caller(context, Role.RESEARCHER)
+            trusted = self.shelf.trusted(self.consortium, _now())
+            return self.desk.submit(request.job, trusted, peer.name)
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def Watch(  # noqa: N802
+        self, request: wire.JobRequest, context: Context
+    ) -> AsyncIterator[wire.JobEvent]:
+        """Send a job's events, past and coming, until it has ended."""
+        try:
+            peer = self._caller(context, Role.RESEARCHER)
+            self.desk.own(request.job, peer.name)
+            async for event in self.desk.watch(request.job):
+                yield event
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def Result(self, request: wire.JobRequest, context: Context) -> wire.JobResult:  # noqa: N802
+        """Return what came of a job."""
+        try:
+            peer = self._caller(context, Role.RESEARCHER)
+            self.desk.own(request.job, peer.name)
+            return self.desk.result(request.job)
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def Cancel(self, request: wire.JobRequest, context: Context) -> wire.JobStatus:  # noqa: N802
+        """Stop a job of the caller's."""
+        try:
+            peer = self._caller(context, Role.RESEARCHER)
+            return self.desk.cancel(request.job, peer.name)
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    # ---- who calls -----------------------------------------------------------------------------
+
+    def _caller(self, context: Context, *roles: Role) -> Peer:
+        """Return the caller; ``CertificateError`` unless its role may call and it is no outcast."""
+        pem = (context.auth_context().get("x509_pem_cert") or [b""])[0]
+        peer = self._peers.get(pem)
+        if peer is None:
+            peer = peer_of(pem)
+            if len(self._peers) > 10_000:
+                self._peers.clear()
+            self._peers[pem] = peer
+        if peer.role not in roles:
+            raise CertificateError(f"A certificate of role {peer.role} may not make this call.")
+        if _now() >= peer.not_after:
+            raise CertificateError("The certificate has expired.")
+        if peer.role is not Role.ENROL:
+            self.members.check(peer)
+        return peer
+
+
+def _read_bundle(home: CoordinatorHome, bundle: str, offset: int) -> Iterator[bytes]:
+    path = home.recipe(bundle)
+    if not path.exists():
+        raise NotFound("There is no such recipe at this coordinator.")
+    with path.open("rb") as file:
+        file.seek(offset)
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

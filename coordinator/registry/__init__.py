@@ -1,0 +1,1 @@
+"""Who is in the consortium: invitations, members, transport certificates, signed documents."""

@@ -1,0 +1,174 @@
+"""A training job: find enough sites, run the recipe's ServerApp, keep its model."""
+
+from __future__ import annotations
+
+import asyncio
+
+from contract import wire_pb2 as wire
+from contract.documents import TrainingWork
+from contract.errors import DocumentError, SignatureError
+from coordinator.jobs.active import ActiveJob
+from coordinator.jobs.states import JobEvent, JobState, SiteState
+from coordinator.work.training.run import TrainingRun
+from foundation.blobs import BlobFolder
+
+
+class TrainingJob(ActiveJob):
+    """Rounds of a Flower app, over the sites that accepted it."""
+
+    training: TrainingRun | None = None
+
+    @property
+    def blobs(self) -> BlobFolder:
+        """The job's tensors."""
+        return BlobFolder(self.around.home.job(self.digest) / "blobs")
+
+    async def run(self) -> None:
+        """Offer, start once every site decided, train, write the result."""
+        if self.around.store.get(self.digest).state is not JobState.RUNNING:
+            self.offer_all()
+            await self.wait_for_decisions(self.around.settings.start_seconds)
+            if self.end_early():
+                return
+            if self.too_few(len(self.in_roster_order(SiteState.ACCEPTED))):
+                return
+            self.move(JobEvent.START)
+        work = self.job.work
+        assert isinstance(work, TrainingWork)
+        sites = self.in_roster_order(SiteState.ACCEPTED, SiteState.ANSWERED, SiteState.FAILED)
+        self.training = TrainingRun(
+            self.digest,
+            self.job,
+            self.project,
+            self.around.home.job(self.digest),
+            self.around.home.recipe(work.bundle),
+            sites,
+            self._send,
+            lambda event: self.around.publish(self.digest, event),
+        )
+        self._tell_who_is_online()
+        watch = asyncio.create_task(self._watch_absence())
+        try:
+            outcome = await self.training.run()
+        finally:
+            watch.cancel()
+        if self.end_early():
+            return
+        if outcome.model is None:
+            self.move(JobEvent.ERROR, outcome.reason)
+            return
+        taking_part = self.in_roster_order(SiteState.ANSWERED)
+        result = wire.JobResult(
+            answered=taking_part,
+            model=outcome.model,
+            rounds=[e for e in self.around.store.events(self.digest) if e.kind == "round"],
+        )
+        self.move(JobEvent.RESULT, result=result.SerializeToString())
+
+    async def _send(self, site: str, task: wire.Task) -> None:
+        task.job = self.digest
+        self.around.sessions.send(site, wire.ToNode(task=task))
+
+    def _tell_who_is_online(self) -> None:
+        if self.training is not None:
+            self.training.sites_changed(
+                {
+                    site
+                    for site, state in self.sites.items()
+                    if self.around.sessions.online(site)
+                    and state in (SiteState.ACCEPTED, SiteState.ANSWERED, SiteState.FAILED)
+                }
+            )
+
+    async def _watch_absence(self) -> None:
+        """Give up on a site's open tasks when it has been away too long, or was revoked."""
+        assert self.training is not None
+        while True:
+            await asyncio.sleep(0.5)
+            if self.cancelled or self.expired:
+                self.training.cancel()
+                return
+            for site, state in self.sites.items():
+                away = self.around.sessions.offline_seconds(site)
+                revoked = state is SiteState.REVOKED
+                if revoked or away > self.around.settings.absence_seconds:
+                    for task in self.training.pending(site):
+                        self.training.fail(
+                            site,
+                            wire.TaskFailed(
+                                job=self.digest,
+                                task=task.task,
+                                code="revoked" if revoked else "absent",
+                            ),
+                        )
+
+    # ---- what the link calls -------------------------------------------------------------------
+
+    def site_online(self, site: str) -> None:
+        """A site came back: offer the job again, or send what it still has to answer."""
+        if self.training is None:
+            super().site_online(site)
+            return
+        # The offer goes first: a node that lost its spool must admit the job before its tasks.
+        self._offer(site)
+        self._tell_who_is_online()
+        for task in self.training.pending(site):
+            task.job = self.digest
+            self.around.sessions.send(site, wire.ToNode(task=task))
+
+    def site_offline(self, site: str) -> None:
+        """A site went away; its open tasks stay open for a while."""
+        super().site_offline(site)
+        self._tell_who_is_online()
+
+    def decided(self, site: str, decision: wire.Decision) -> None:
+        """A site accepted or refused; a later refusal in mid-training ends its part."""
+        if self.training is None:
+            super().decided(site, decision)
+            return
+        if not decision.accepted and site in self.sites:
+            self.set_site(site, SiteState.REFUSED, decision.code, decision.sentence)
+            for task in self.training.pending(site):
+                self.training.fail(
+                    site,
+                    wire.TaskFailed(job=self.digest, task=task.task, code=decision.code),
+                )
+
+    async def replied(self, site: str, reply: wire.Reply) -> None:
+        """Check a reply's receipt and blob, keep it, and hand it to the ServerApp."""
+        if self.training is None or not self._is_pending(site, reply.task):
+            return
+        try:
+            self.check_receipt(site, reply)
+            message = wire.RecordDict.FromString(reply.payload)
+            if message.tensors != reply.tensors:
+                raise DocumentError("A reply names another blob than its payload declares.")
+            if reply.tensors.digest and not self.blobs.has(reply.tensors.digest):
+                raise DocumentError("A reply came without its tensors.")
+        except (DocumentError, SignatureError, ValueError) as error:
+            self.around.publish(
+                self.digest, wire.JobEvent(kind="site", site=site, text=f"malformed: {error}")
+            )
+            self.training.fail(
+                site, wire.TaskFailed(job=self.digest, task=reply.task, code="malformed")
+            )
+            return
+        await asyncio.to_thread(self.training.deliver, site, reply)
+        self.around.store.add_reply(self.digest, site, reply.task, b"", reply.receipt)
+        self.sites[site] = SiteState.ANSWERED
+
+    def _is_pending(self, site: str, task: str) -> bool:
+        return self.training is not None and any(
+            pending.task == task for pending in self.training.pending(site)
+        )
+
+    def failed(self, site: str, failed: wire.TaskFailed) -> None:
+        """A site's work on one task gave no answer; the round goes on without it."""
+        self.event("site", site=site, text=f"failed: {failed.code} {failed.location}".strip())
+        if self.training is not None and self._is_pending(site, failed.task):
+            self.training.fail(site, failed)
+
+    def revoked(self, site: str) -> None:
+        """A site was revoked: it takes no part in what is still open."""
+        if site in self.sites and self.sites[site] is not SiteState.REVOKED:
+            self.set_site(site, SiteState.REVOKED, "revoked", "The site was revoked.")

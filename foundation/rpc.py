@@ -1,0 +1,68 @@
+"""Errors over gRPC: a ``WardgateError`` at the server is the same one at the client."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import grpc
+
+from contract.documents import printable
+from contract.errors import (
+    AlreadyExists,
+    CertificateError,
+    DocumentError,
+    InvitationError,
+    NotFound,
+    SignatureError,
+    StorageError,
+    Unavailable,
+    WardgateError,
+    exit_codes,
+)
+
+_STATUS: dict[type[WardgateError], grpc.StatusCode] = {
+    CertificateError: grpc.StatusCode.PERMISSION_DENIED,
+    InvitationError: grpc.StatusCode.PERMISSION_DENIED,
+    SignatureError: grpc.StatusCode.UNAUTHENTICATED,
+    DocumentError: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    StorageError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+_TRAILER = "wardgate-exit-code"
+
+
+def status_of(error: WardgateError) -> grpc.StatusCode:
+    """Return the gRPC status that goes with an error."""
+    return _STATUS.get(type(error), grpc.StatusCode.FAILED_PRECONDITION)
+
+
+async def abort(context: grpc.aio.ServicerContext, error: WardgateError) -> NoReturn:
+    """End a call with the error's line and its exit code in the trailer."""
+    await context.abort(
+        status_of(error),
+        printable(str(error), 500),
+        trailing_metadata=((_TRAILER, str(error.exit_code)),),
+    )
+    raise AssertionError("abort returned")
+
+
+def error_from(error: grpc.RpcError, address: str) -> WardgateError:
+    """Return the error of the tree that a failed call stands for."""
+    details = printable(str(error.details() or ""), 500)
+    for key, value in error.trailing_metadata() or ():
+        if key == _TRAILER and str(value).isdigit():
+            kind = exit_codes().get(int(str(value)), WardgateError)
+            return (
+                kind(details) if kind.__init__ is WardgateError.__init__ else WardgateError(details)
+            )
+    lowered = details.lower()
+    if "certificate" in lowered or "handshake" in lowered or "ssl" in lowered:
+        return CertificateError(
+            f"The coordinator at {address} and this certificate don't accept each other "
+            "(revoked, expired, or of another authority)."
+        )
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return Unavailable(f"The coordinator at {address} can't be reached; is it up?")
+    return Unavailable(f"The coordinator at {address} ended the call: {error.code().name}.")

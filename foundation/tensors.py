@@ -1,0 +1,88 @@
+"""Tensors read in place: a safetensors buffer as arrays that are views of it, without a copy.
+
+Source of the layout: safetensors, "Format" (github.com/huggingface/safetensors): eight bytes of
+header length (little-endian), a JSON header, then the tensors' bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract import wire_pb2 as wire
+from contract.errors import DocumentError
+from contract.records import MAX_DIMENSIONS, Arrays, Config, Metrics, Records, decode_entry
+
+MAX_HEADER_BYTES = 64 * 2**20
+_DTYPES = {
+    "BOOL": "?", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U8": "u1", "U16": "<u2",
+    "U32": "<u4", "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+_NOT_TENSORS = "A tensor blob is not safetensors."
+
+
+def views(buffer: bytes | memoryview) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of a safetensors buffer as views of it; ``DocumentError`` if it is none."""
+    data = memoryview(buffer)
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > min(MAX_HEADER_BYTES, len(data) - 8):
+        raise DocumentError(_NOT_TENSORS)
+    body = data[8 + size :]
+    try:
+        header = json.loads(bytes(data[8 : 8 + size]))
+        header.pop("__metadata__", None)
+        return {name: _view(entry, body) for name, entry in header.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DocumentError(_NOT_TENSORS) from None
+
+
+def _view(entry: Mapping[str, object], body: memoryview) -> NDArray[np.generic]:
+    dtype = np.dtype(_DTYPES[str(entry["dtype"])])
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        raise TypeError
+    start, end = offsets
+    if not 0 <= start <= end <= len(body) or len(shape) > MAX_DIMENSIONS:
+        raise ValueError
+    return np.frombuffer(body[start:end], dtype).reshape(shape)
+
+
+def read(message: wire.RecordDict, buffer: bytes | memoryview) -> Records:
+    """Return a message's records, its arrays as views of ``buffer``.
+
+    Like ``contract.records.decode``, but the buffer's digest was checked before: it isn't hashed
+    again. Raises ``DocumentError`` when the buffer holds something else than the message declares.
+    """
+    if len(buffer) != message.tensors.size:
+        raise DocumentError("A tensor blob has another size than its message declares.")
+    arrays = views(buffer) if len(buffer) else {}
+    records: Records = {}
+    ordinal = 0
+    for record in message.records:
+        if record.name in records:
+            raise DocumentError("A message holds two records of one name.")
+        if record.kind != wire.Record.ARRAYS:
+            values = {entry.key: decode_entry(entry) for entry in record.entries}
+            if len(values) != len(record.entries):
+                raise DocumentError("A record holds two entries of one name.")
+            metrics = record.kind == wire.Record.METRICS
+            records[record.name] = Metrics(values) if metrics else Config(values)
+            continue
+        group = Arrays()
+        for spec in record.arrays:
+            array = arrays.pop(str(ordinal), None)
+            ordinal += 1
+            if (
+                array is None
+                or spec.key in group.items
+                or (array.dtype.name, array.shape) != (spec.dtype, tuple(spec.shape))
+            ):
+                raise DocumentError("A tensor blob doesn't hold what its message declares.")
+            group.items[spec.key] = array
+        records[record.name] = group
+    if arrays:
+        raise DocumentError("A tensor blob holds more than its message declares.")
+    return records

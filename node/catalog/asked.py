@@ -1,0 +1,296 @@
+"""Whom we answer and what we were asked: consortia, projects, jobs and answers in the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from contract.documents import Job
+from contract.errors import NotFound, Refused
+from node.catalog import schema
+
+
+@dataclass(frozen=True)
+class ConsortiumRow:
+    """A consortium that this node belongs to."""
+
+    name: str
+    site: str
+    address: str
+    anchor: str
+    roster: bytes | None
+
+
+@dataclass(frozen=True)
+class ProjectRow:
+    """A project as known here; ``approved_digest`` is what our steward approved, if anything."""
+
+    name: str
+    version: int
+    envelope: bytes
+    approved_digest: str | None
+
+
+@dataclass(frozen=True)
+class AskedRow:
+    """A job as asked of this node."""
+
+    digest: str
+    consortium: str
+    project: str
+    researcher: str
+    kind: str
+    release: str
+    state: str
+    code: str
+    received_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """A payload that passed the gate: its bytes, its receipt, and whether it was received."""
+
+    job: str
+    task: str
+    payload: bytes
+    tensors_digest: str
+    tensors_size: int
+    receipt: bytes
+    received: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The part of the catalogue that gate, link and pages share."""
+
+    engine: Engine
+
+    # ---- consortia and projects ----------------------------------------------------------------
+
+    def consortia(self) -> list[ConsortiumRow]:
+        """Return the consortia, by name."""
+        table = schema.consortia
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(table).order_by(table.c.name)).all()
+        return [ConsortiumRow(r.name, r.site, r.address, r.anchor, r.roster) for r in rows]
+
+    def consortium(self, name: str) -> ConsortiumRow:
+        """Return one; ``NotFound`` when this node isn't in it."""
+        found = next((c for c in self.consortia() if c.name == name), None)
+        if found is None:
+            raise NotFound(f"This node has not joined a consortium called {name}.")
+        return found
+
+    def put_consortium(self, row: ConsortiumRow, now: datetime) -> None:
+        """Record that this node joined, or joined again."""
+        table = schema.consortia
+        values = {"site": row.site, "address": row.address, "anchor": row.anchor}
+        with self.engine.begin() as connection:
+            done = connection.execute(
+                update(table).where(table.c.name == row.name).values(**values)
+            )
+            if done.rowcount == 0:
+                connection.execute(insert(table).values(name=row.name, joined_at=now, **values))
+
+    def put_roster(self, consortium: str, envelope: bytes) -> None:
+        """Keep the roster that is believed."""
+        table = schema.consortia
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(table).where(table.c.name == consortium).values(roster=envelope)
+            )
+
+    def projects(self, consortium: str) -> list[ProjectRow]:
+        """Return a consortium's projects, by name."""
+        table = schema.projects
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(table).where(table.c.consortium == consortium).order_by(table.c.name)
+            ).all()
+        return [ProjectRow(r.name, r.version, r.envelope, r.approved_digest) for r in rows]
+
+    def put_project(self, consortium: str, name: str, version: int, envelope: bytes) -> None:
+        """Keep a project's envelope; what was approved stays as it was."""
+        table = schema.projects
+        key = (table.c.consortium == consortium, table.c.name == name)
+        with self.engine.begin() as connection:
+            done = connection.execute(
+                update(table).where(*key).values(envelope=envelope, version=version)
+            )
+            if done.rowcount == 0:
+                connection.execute(
+                    insert(table).values(
+                        consortium=consortium, name=name, version=version, envelope=envelope
+                    )
+                )
+
+    def approve_project(
+        self, consortium: str, name: str, digest: str | None, now: datetime
+    ) -> None:
+        """Note which version our steward approved; None takes the approval back."""
+        table = schema.projects
+        with self.engine.begin() as connection:
+            done = connection.execute(
+                update(table)
+                .where(table.c.consortium == consortium, table.c.name == name)
+                .values(approved_digest=digest, approved_at=now if digest else None)
+            )
+        if done.rowcount == 0:
+            raise NotFound(f"Project {name} is not known here.")
+
+    def approved_recipes(self) -> frozenset[str]:
+        """Return the digests of the bundles that our steward approved and didn't withdraw."""
+        table = schema.recipes
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(table.c.bundle).where(table.c.withdrawn_at.is_(None))
+            ).all()
+        return frozenset(r.bundle for r in rows)
+
+    # ---- jobs ----------------------------------------------------------------------------------
+
+    def seen_nonce(self, nonce: str) -> str | None:
+        """Return ``DIGEST:STATE`` of the job that used a nonce, or None."""
+        table = schema.jobs
+        with self.engine.connect() as connection:
+            row = connection.execute(
+                select(table.c.digest, table.c.state).where(table.c.nonce == nonce)
+            ).one_or_none()
+        return f"{row.digest}:{row.state}" if row else None
+
+    def asked_since(self, researcher: str, since: datetime) -> int:
+        """Return how many jobs a researcher asked since a time."""
+        table = schema.jobs
+        with self.engine.connect() as connection:
+            found = connection.execute(
+                select(func.count())
+                .select_from(table)
+                .where(table.c.received_at > since, table.c.researcher == researcher)
+            ).scalar()
+        return int(found or 0)
+
+    def add_job(
+        self,
+        digest: str,
+        job: Job,
+        site: str,
+        envelope: bytes,
+        state: str,
+        code: str,
+        now: datetime,
+    ) -> None:
+        """Record a decided job; the same again is no error, another under its nonce is a replay."""
+        values = {
+            "consortium": job.consortium,
+            "nonce": job.nonce,
+            "envelope": envelope,
+            "project": job.project,
+            "researcher": job.researcher,
+            "kind": job.work.kind,
+            "release": job.releases.get(site, ""),
+            "state": state,
+            "code": code,
+            "received_at": now,
+        }
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(insert(schema.jobs).values(digest=digest, **values))
+        except IntegrityError:
+            if self.seen_nonce(job.nonce) != f"{digest}:{state}":
+                raise Refused("replay", "This job was seen before.") from None
+
+    def set_state(self, digest: str, state: str, now: datetime, code: str = "") -> None:
+        """Note that a job was refused after all, or closed."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(schema.jobs)
+                .where(schema.jobs.c.digest == digest)
+                .values(state=state, code=code, closed_at=now)
+            )
+
+    def open_jobs(self, consortium: str) -> list[tuple[str, bytes]]:
+        """Return (digest, envelope) of the accepted jobs that aren't closed, oldest first."""
+        table = schema.jobs
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(table.c.digest, table.c.envelope)
+                .where(table.c.consortium == consortium, table.c.state == "accepted")
+                .order_by(table.c.received_at)
+            ).all()
+        return [(r.digest, r.envelope) for r in rows]
+
+    def newest_jobs(self, limit: int = 100) -> list[AskedRow]:
+        """Return the newest jobs first."""
+        table = schema.jobs
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                select(table).order_by(table.c.received_at.desc()).limit(limit)
+            ).all()
+        return [
+            AskedRow(
+                digest=r.digest,
+                consortium=r.consortium,
+                project=r.project,
+                researcher=r.researcher,
+                kind=r.kind,
+                release=r.release,
+                state=r.state,
+                code=r.code,
+                received_at=_aware(r.received_at),
+                closed_at=_aware(r.closed_at) if r.closed_at else None,
+            )
+            for r in rows
+        ]
+
+    # ---- answers -------------------------------------------------------------------------------
+
+    def add_answer(self, row: AnswerRow, sequence: int, seconds: float) -> None:
+        """Keep a payload until it is received, so that a crash needs no second working out."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                insert(schema.answers).values(
+                    job=row.job,
+                    task=row.task,
+                    ledger_sequence=sequence,
+                    payload=row.payload,
+                    tensors_digest=row.tensors_digest,
+                    tensors_size=row.tensors_size,
+                    receipt=row.receipt,
+                    received=row.received,
+                    seconds=seconds,
+                )
+            )
+
+    def answer(self, job: str, task: str) -> AnswerRow | None:
+        """Return the answer to a task, or None."""
+        table = schema.answers
+        with self.engine.connect() as connection:
+            r = connection.execute(
+                select(table).where(table.c.job == job, table.c.task == task)
+            ).one_or_none()
+        if r is None:
+            return None
+        return AnswerRow(
+            r.job, r.task, r.payload, r.tensors_digest, r.tensors_size, r.receipt, r.received
+        )
+
+    def received(self, job: str, task: str) -> None:
+        """Note that the coordinator has an answer durably."""
+        table = schema.answers
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(table).where(table.c.job == job, table.c.task == task).values(received=True)
+            )
+
+    def drop_answers(self, job: str) -> None:
+        """Forget a closed job's payloads; the ledger keeps what it must."""
+        with self.engine.begin() as connection:
+            connection.execute(delete(schema.answers).where(schema.answers.c.job == job))
+
+
+def _aware(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -1,0 +1,127 @@
+"""A release's columns as arrays for statistics, and whether they fit a project's dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.documents import Variable
+from contract.errors import DataError
+from node.catalog.manifest import SUBJECT, ReleaseColumn, ReleaseManifest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Column = NDArray[np.float64] | NDArray[np.int64]
+BOOLEAN_LEVELS = ("false", "true")
+_NUMBERS = ("integer", "number")
+_CATEGORIES = ("category", "boolean")
+
+
+def load_columns(
+    release_folder: Path, manifest: ReleaseManifest, variables: Sequence[Variable]
+) -> dict[str, Column]:
+    """Return each variable's values, one for each row of the release's table, by name.
+
+    A number is float64 with NaN for missing. A category is int64: the index into the variable's
+    own levels, -1 for missing. Only these columns are read. ``DataError`` when a variable doesn't
+    fit the release (``check_dictionary`` says so beforehand).
+    """
+    import polars as pl
+
+    for variable in variables:
+        problem = _problem(manifest, variable)
+        if problem:
+            raise DataError(f"The release doesn't fit the dictionary: {problem}.")
+    names = list(dict.fromkeys(variable.name for variable in variables))
+    if not names:
+        return {}
+    frame = pl.read_parquet(_table(release_folder, manifest), columns=names)
+    return {variable.name: _array(frame[variable.name], variable) for variable in variables}
+
+
+def load_subjects(release_folder: Path, manifest: ReleaseManifest) -> NDArray[np.int64]:
+    """Return, for each row, a number from 0 that is the same for all rows of one subject."""
+    import polars as pl
+
+    frame = pl.read_parquet(_table(release_folder, manifest), columns=[SUBJECT])
+    ranks = frame[SUBJECT].rank("dense").cast(pl.Int64) - 1
+    return np.ascontiguousarray(ranks.to_numpy(), dtype=np.int64)
+
+
+def check_dictionary(
+    release_folder: Path, manifest: ReleaseManifest, variables: Sequence[Variable]
+) -> list[str]:
+    """Return what keeps the release from being asked for these variables; empty if nothing does.
+
+    Levels count as the data has them: one that is declared and doesn't occur is no problem.
+    """
+    import polars as pl
+
+    problems = [problem for v in variables if (problem := _problem(manifest, v))]
+    for variable in variables:
+        column = manifest.column(variable.name)
+        if column is None or variable.kind != "category" or _problem(manifest, variable):
+            continue
+        if set(_levels(column)) <= set(variable.levels):
+            continue
+        path = _table(release_folder, manifest)
+        values = pl.read_parquet(path, columns=[variable.name])[variable.name]
+        unknown = set(values.drop_nulls().cast(pl.String).unique()) - set(variable.levels)
+        if unknown:
+            problems.append(
+                f"variable {variable.name}: {len(unknown)} levels of the release are not in the "
+                "dictionary"
+            )
+    return problems
+
+
+def _levels(column: ReleaseColumn) -> tuple[str, ...]:
+    return BOOLEAN_LEVELS if column.type == "boolean" else column.levels
+
+
+def _problem(manifest: ReleaseManifest, variable: Variable) -> str:
+    column = manifest.column(variable.name)
+    if column is None:
+        return f"variable {variable.name} is not in the release"
+    fitting = _NUMBERS if variable.kind == "number" else _CATEGORIES
+    if column.type not in fitting:
+        return (
+            f"variable {variable.name} is a {variable.kind} in the dictionary and of type "
+            f"{column.type} in the release"
+        )
+    if variable.unit and column.unit and variable.unit != column.unit:
+        return f"variable {variable.name} has another unit in the release than in the dictionary"
+    return ""
+
+
+def _table(folder: Path, manifest: ReleaseManifest) -> Path:
+    if manifest.table_path is None:
+        raise DataError("The release has no table.")
+    return folder / manifest.table_path
+
+
+def _array(values: pl.Series, variable: Variable) -> Column:
+    import polars as pl
+
+    if variable.kind == "number":
+        numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return np.ascontiguousarray(numbers, dtype=np.float64)
+    codes = (
+        values.cast(pl.String)
+        .replace_strict(
+            {level: code for code, level in enumerate(variable.levels)},
+            default=-2,
+            return_dtype=pl.Int64,
+        )
+        .set(values.is_null(), -1)
+    )
+    if (codes == -2).any():
+        raise DataError(
+            f"Variable {variable.name} has a level in the release that is not in the dictionary."
+        )
+    return np.ascontiguousarray(codes.to_numpy(), dtype=np.int64)

@@ -1,0 +1,74 @@
+"""What the catalogue's methods take and return: a frozen dataclass for each table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from node.catalog.manifest import ReleaseManifest
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A clinical table in the vault."""
+
+    name: str
+    digest: str
+    schema_json: str
+    rows: int
+    subjects: int
+    source_digest: str
+    ingested_at: datetime
+
+
+@dataclass(frozen=True)
+class AssetRow:
+    """A de-identified DICOM file in the vault."""
+
+    digest: str
+    subject: str
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    modality: str
+    body_part: str
+    manufacturer: str
+    rows: int
+    columns: int
+    frames: int
+    size_bytes: int
+    ingested_at: datetime
+
+
+@dataclass(frozen=True)
+class IntakeRow:
+    """What became of one file: ``accepted``, ``duplicate`` or ``quarantined``, and why."""
+
+    source_digest: str
+    outcome: str
+    reason: str
+    asset: str | None
+    time: datetime
+
+
+@dataclass(frozen=True)
+class ReleaseRow:
+    """A frozen release."""
+
+    digest: str
+    name: str
+    manifest: ReleaseManifest
+    subjects: int
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class GrantRow:
+    """A release that a project may ask."""
+
+    release: str
+    consortium: str
+    project: str
+    granted_at: datetime

@@ -1,0 +1,282 @@
+"""The catalogue: what the node holds, froze and granted, in SQLite or PostgreSQL.
+
+Every method is one transaction and may be called from any thread. Times come in as aware
+datetimes and come out in UTC.
+
+SQLite: write-ahead log, ``synchronous=FULL`` (a commit survives a power cut), foreign keys on,
+and transactions that begin as writers, so that none fails half-way because another wrote in
+between. ``Catalog.reading`` is the same engine for transactions that only read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from sqlalchemy import Engine, delete, func, insert, literal, select, update
+
+from contract.errors import NotFound
+from node.catalog import schema
+from node.catalog.database import READING, open_database
+from node.catalog.manifest import ReleaseManifest
+from node.catalog.rows import AssetRow, GrantRow, IntakeRow, ReleaseRow, TableRow
+from node.home import NodeHome
+
+__all__ = ["AssetRow", "Catalog", "GrantRow", "IntakeRow", "ReleaseRow", "TableRow"]
+
+_PREFIX = re.compile(r"^[0-9a-f]{8,64}$")
+
+
+class Catalog:
+    """The node's catalogue. ``engine`` is public: other parts keep their tables in it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.reading = engine.execution_options(**{READING: True})
+
+    @classmethod
+    def open(cls, home: NodeHome, url: str | None = None) -> Self:
+        """Open the catalogue of ``home``, or at ``url``, and bring it to the newest revision.
+
+        ``StorageError`` when it can't be opened, ``ConfigurationError`` for a bad URL or a
+        catalogue of a newer Wardgate.
+        """
+        return cls(open_database(home, url))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- clinical tables -----------------------------------------------------------------------
+
+    def put_table(self, row: TableRow) -> None:
+        """Keep ``row``; it replaces an older table of that name."""
+        with self.engine.begin() as connection:
+            table = schema.clinical_tables
+            connection.execute(delete(table).where(table.c.name == row.name))
+            connection.execute(insert(table).values(**asdict(row)))
+
+    def get_table(self, name: str) -> TableRow | None:
+        """Return the table called ``name``, or None."""
+        table = schema.clinical_tables
+        with self.reading.connect() as connection:
+            found = connection.execute(select(table).where(table.c.name == name)).first()
+        return None if found is None else TableRow(**_utc(found._mapping))
+
+    def list_tables(self) -> list[TableRow]:
+        """Return every table, by name."""
+        table = schema.clinical_tables
+        with self.reading.connect() as connection:
+            rows = connection.execute(select(table).order_by(table.c.name))
+            return [TableRow(**_utc(row._mapping)) for row in rows]
+
+    # ---- assets and intake ---------------------------------------------------------------------
+
+    def record(self, assets: Sequence[AssetRow], outcomes: Sequence[IntakeRow]) -> None:
+        """Register assets and what became of the files that they came from, all or none."""
+        if not assets and not outcomes:
+            return
+        with self.engine.begin() as connection:
+            if assets:
+                connection.execute(insert(schema.assets), [asdict(row) for row in assets])
+            if outcomes:
+                connection.execute(insert(schema.intake), [asdict(row) for row in outcomes])
+
+    def known(self, source_digest: str) -> IntakeRow | None:
+        """Return what became of the file with this keyed digest, or None if it is new."""
+        table = schema.intake
+        with self.reading.connect() as connection:
+            found = connection.execute(
+                select(table).where(table.c.source_digest == source_digest)
+            ).first()
+        return None if found is None else IntakeRow(**_utc(found._mapping))
+
+    def outcomes(self) -> dict[tuple[str, str], int]:
+        """Return the number of files by outcome and reason."""
+        table = schema.intake
+        query = select(table.c.outcome, table.c.reason, func.count()).group_by(
+            table.c.outcome, table.c.reason
+        )
+        with self.reading.connect() as connection:
+            return {(row[0], row[1]): int(row[2]) for row in connection.execute(query)}
+
+    def asset_of_instance(self, sop_instance_uid: str) -> str | None:
+        """Return the digest of the asset with this (remapped) SOP Instance UID, or None."""
+        table = schema.assets
+        with self.reading.connect() as connection:
+            found: str | None = connection.execute(
+                select(table.c.digest).where(table.c.sop_instance_uid == sop_instance_uid)
+            ).scalar()
+        return found
+
+    def list_assets(self, modalities: Iterable[str] = ()) -> list[AssetRow]:
+        """Return the assets (of these modalities, or all), by subject and instance."""
+        table = schema.assets
+        query = select(table).order_by(table.c.subject, table.c.sop_instance_uid)
+        wanted = sorted(set(modalities))
+        if wanted:
+            query = query.where(table.c.modality.in_(wanted))
+        with self.reading.connect() as connection:
+            return [AssetRow(**_utc(row._mapping)) for row in connection.execute(query)]
+
+    def assets_by_modality(self) -> dict[str, int]:
+        """Return the number of assets of each modality."""
+        table = schema.assets
+        query = select(table.c.modality, func.count()).group_by(table.c.modality)
+        with self.reading.connect() as connection:
+            return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+    def is_empty(self) -> bool:
+        """Say whether nothing was taken in yet."""
+        with self.reading.connect() as connection:
+            return all(
+                connection.execute(select(literal(1)).select_from(table).limit(1)).first() is None
+                for table in (schema.assets, schema.clinical_tables, schema.intake)
+            )
+
+    # ---- releases ------------------------------------------------------------------------------
+
+    def add_release(self, digest: str, manifest: ReleaseManifest, now: datetime) -> ReleaseRow:
+        """Register a release; one that is there already (same content) is returned as it is."""
+        table = schema.releases
+        with self.engine.begin() as connection:
+            found = connection.execute(select(table).where(table.c.digest == digest)).first()
+            if found is None:
+                connection.execute(
+                    insert(table).values(
+                        digest=digest,
+                        name=manifest.name,
+                        manifest_json=manifest.to_bytes().decode(),
+                        subjects=manifest.subjects,
+                        created_at=now,
+                        revoked_at=None,
+                    )
+                )
+                found = connection.execute(select(table).where(table.c.digest == digest)).one()
+        return _release(found._mapping)
+
+    def list_releases(self, *, revoked: bool = True) -> list[ReleaseRow]:
+        """Return the releases, newest first; without the revoked ones if ``revoked`` is false."""
+        table = schema.releases
+        query = select(table).order_by(table.c.created_at.desc(), table.c.digest)
+        if not revoked:
+            query = query.where(table.c.revoked_at.is_(None))
+        with self.reading.connect() as connection:
+            return [_release(row._mapping) for row in connection.execute(query)]
+
+    def find_release(self, reference: str) -> ReleaseRow:
+        """Return the release by name, digest or beginning of a digest (8 digits or more).
+
+        Of several with one name, the newest that isn't revoked. ``NotFound`` otherwise.
+        """
+        table = schema.releases
+        newest = table.c.created_at.desc(), table.c.digest
+        with self.reading.connect() as connection:
+            named = connection.execute(
+                select(table).where(table.c.name == reference).order_by(*newest)
+            ).fetchall()
+            valid = [row for row in named if row.revoked_at is None]
+            if valid:
+                return _release(valid[0]._mapping)
+            begins = table.c.digest.startswith(reference if _PREFIX.match(reference) else "-")
+            found = connection.execute(select(table).where(begins).limit(2)).fetchall()
+        if len(found) == 1:
+            return _release(found[0]._mapping)
+        if named:
+            raise NotFound(f"Every release called {reference!r} is revoked.")
+        if found:
+            raise NotFound(f"More than one release's digest begins with {reference}.")
+        raise NotFound(f"There is no release {reference!r}; `release list` shows them.")
+
+    def revoke_release(self, digest: str, now: datetime) -> None:
+        """Let nobody ask this release any more; ``NotFound`` without it. Revoking twice is fine."""
+        table = schema.releases
+        with self.engine.begin() as connection:
+            if connection.execute(select(table.c.digest).where(table.c.digest == digest)).first():
+                connection.execute(
+                    update(table)
+                    .where(table.c.digest == digest, table.c.revoked_at.is_(None))
+                    .values(revoked_at=now)
+                )
+                return
+        raise NotFound(f"There is no release {digest}; `release list` shows them.")
+
+    # ---- grants --------------------------------------------------------------------------------
+
+    def grant(self, release: str, consortium: str, project: str, now: datetime) -> None:
+        """Let a project ask a release (by digest); granting twice is fine."""
+        table = schema.grants
+        with self.engine.begin() as connection:
+            known = select(schema.releases.c.digest).where(schema.releases.c.digest == release)
+            if connection.execute(known).first() is None:
+                raise NotFound(f"There is no release {release}; `release list` shows them.")
+            values = {"release": release, "consortium": consortium, "project": project}
+            if connection.execute(select(table).filter_by(**values)).first() is None:
+                connection.execute(insert(table).values(**values, granted_at=now))
+
+    def ungrant(self, release: str, consortium: str, project: str) -> bool:
+        """Take a grant back; say whether there was one."""
+        table = schema.grants
+        with self.engine.begin() as connection:
+            gone = connection.execute(
+                delete(table).where(
+                    table.c.release == release,
+                    table.c.consortium == consortium,
+                    table.c.project == project,
+                )
+            )
+            return gone.rowcount > 0
+
+    def granted(self, consortium: str, project: str) -> list[ReleaseRow]:
+        """Return the releases that a project may ask now (not revoked), newest first."""
+        table, grants = schema.releases, schema.grants
+        query = (
+            select(table)
+            .join(grants, grants.c.release == table.c.digest)
+            .where(
+                grants.c.consortium == consortium,
+                grants.c.project == project,
+                table.c.revoked_at.is_(None),
+            )
+            .order_by(table.c.created_at.desc(), table.c.digest)
+        )
+        with self.reading.connect() as connection:
+            return [_release(row._mapping) for row in connection.execute(query)]
+
+    def grants_of(self, release: str) -> list[GrantRow]:
+        """Return which projects may ask a release (by digest)."""
+        table = schema.grants
+        query = (
+            select(table)
+            .where(table.c.release == release)
+            .order_by(table.c.consortium, table.c.project)
+        )
+        with self.reading.connect() as connection:
+            return [GrantRow(**_utc(row._mapping)) for row in connection.execute(query)]
+
+
+def _utc(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the row with aware times: SQLite keeps none of their zone."""
+    return {
+        key: value.replace(tzinfo=UTC)
+        if isinstance(value, datetime) and not value.tzinfo
+        else value.astimezone(UTC)
+        if isinstance(value, datetime)
+        else value
+        for key, value in row.items()
+    }
+
+
+def _release(row: Mapping[Any, Any]) -> ReleaseRow:
+    values = _utc(row)
+    values["manifest"] = ReleaseManifest.read(values.pop("manifest_json").encode())
+    return ReleaseRow(**values)

@@ -1,0 +1,1 @@
+"""The commands of ``wardgate-node``, a module for each."""

@@ -1,0 +1,46 @@
+"""Options and steps that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from contract.errors import NotFound
+from node.home import NodeHome
+
+if TYPE_CHECKING:
+    from node.catalog.store import Catalog
+
+DEFAULT_HOME = Path("~/.wardgate/node")
+
+HomeOption = Annotated[
+    Path,
+    typer.Option(
+        "--home",
+        envvar="WARDGATE_NODE_HOME",
+        help="The node's folder.",
+        show_default=str(DEFAULT_HOME),
+    ),
+]
+
+
+def node_home(path: Path) -> NodeHome:
+    """Return the node's home at ``path``; a leading ``~`` is the user's own folder."""
+    return NodeHome(path.expanduser().absolute())
+
+
+@contextmanager
+def catalogue(home: NodeHome, *, create: bool = False) -> Iterator[Catalog]:
+    """Open the catalogue for a command; ``NotFound`` for a home that isn't there yet."""
+    from node.catalog.store import Catalog
+
+    if create:
+        home.create()
+    elif not home.root.is_dir():
+        raise NotFound(f"There is no node at {home.root}; name it with --home.")
+    with Catalog.open(home) as catalog:
+        yield catalog

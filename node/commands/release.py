@@ -1,0 +1,209 @@
+"""``wardgate-node release``: freeze what is held, and say who may ask it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from contract.documents import Name
+from contract.errors import UsageError
+from foundation.commands import application
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
+
+if TYPE_CHECKING:
+    from node.catalog.manifest import ReleaseManifest
+
+app = application("Freeze what is held, and say who may ask it.")
+
+ReleaseArgument = Annotated[
+    str, typer.Argument(help="The release's name, digest, or 8 digits or more of its digest.")
+]
+ProjectOption = Annotated[
+    str, typer.Option("--project", metavar="CONSORTIUM/PROJECT", help="The project.")
+]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="The release's name: lower case, - and _.")],
+    table: Annotated[str | None, typer.Option(help="The table to freeze.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Its columns, separated by commas; all when absent.")
+    ] = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(help="Freeze assets of this modality too. May be given several times."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would hold; write nothing.")
+    ] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Freeze columns of a table, and assets, as an immutable release.
+
+    With a table, the assets are those of the table's subjects. The same content under the same
+    name is the same release.
+
+    Example: wardgate-node release create trial-2026 --table trial --columns age,arm --modality CT
+    """
+    from node.catalog.releases import plan_release, write_release
+
+    _check_name(name)
+    node = node_home(home)
+    wanted = None if columns is None else [c.strip() for c in columns.split(",") if c.strip()]
+    with catalogue(node) as catalog:
+        plan = plan_release(
+            catalog, node, name, table, columns=wanted, asset_filter=[*(modality or [])]
+        )
+        if dry_run:
+            typer.echo(f"{name} would hold {_content(plan.manifest)}.")
+            return
+        release = write_release(catalog, node, plan, now=datetime.now(UTC))
+    typer.echo(f"Release {release.name}: {_content(release.manifest)}.")
+    typer.echo(release.digest)
+
+
+@app.command("list")
+def list_(home: HomeOption = DEFAULT_HOME) -> None:
+    """List the releases, newest first.
+
+    Example: wardgate-node release list
+    """
+    with catalogue(node_home(home)) as catalog:
+        releases = catalog.list_releases()
+    for release in releases:
+        state = "revoked" if release.revoked_at else "valid"
+        typer.echo(
+            f"{release.digest[:16]}  {release.created_at:%Y-%m-%d %H:%M}  {state:7}  "
+            f"{release.name}  ({_content(release.manifest)})"
+        )
+    if not releases:
+        typer.echo("No releases yet; `release create` makes one.")
+
+
+@app.command()
+def show(release: ReleaseArgument, home: HomeOption = DEFAULT_HOME) -> None:
+    """Show a release: its columns with missing values, its files and its grants.
+
+    Example: wardgate-node release show trial-2026
+    """
+    from node.catalog.releases import missing_counts
+
+    node = node_home(home)
+    with catalogue(node) as catalog:
+        row = catalog.find_release(release)
+        grants = catalog.grants_of(row.digest)
+    manifest = row.manifest
+    typer.echo(f"name      {row.name}")
+    typer.echo(f"digest    {row.digest}")
+    typer.echo(f"created   {row.created_at.isoformat(timespec='seconds')}")
+    if row.revoked_at:
+        typer.echo(f"revoked   {row.revoked_at.isoformat(timespec='seconds')}")
+    typer.echo(f"holds     {_content(manifest)}")
+    missing = missing_counts(node.release(row.digest), manifest)
+    if manifest.columns:
+        typer.echo(f"table     {manifest.table}")
+    for column in manifest.columns:
+        unit = f" in {column.unit}" if column.unit else ""
+        levels = f": {', '.join(column.levels)}" if column.levels else ""
+        typer.echo(
+            f"  {column.name}  {column.type}{unit}{levels}  ({missing[column.name]} missing)"
+        )
+    typer.echo("files")
+    shown = [file for file in manifest.files if not file.path.startswith("assets/")]
+    for file in shown:
+        typer.echo(f"  {file.sha256[:16]}  {file.size_bytes:>12} bytes  {file.path}")
+    if len(shown) < len(manifest.files):
+        size = sum(f.size_bytes for f in manifest.files if f.path.startswith("assets/"))
+        count = len(manifest.files) - len(shown)
+        typer.echo(f"  {count} assets  {size} bytes")
+    typer.echo("grants" if grants else "grants    none")
+    for grant in grants:
+        typer.echo(f"  {grant.consortium}/{grant.project}  since {grant.granted_at:%Y-%m-%d}")
+
+
+@app.command()
+def verify(release: ReleaseArgument, home: HomeOption = DEFAULT_HOME) -> None:
+    """Hash every file of a release again, and say whether it is still what it was.
+
+    Example: wardgate-node release verify trial-2026
+    """
+    from node.catalog.releases import verify_release
+
+    node = node_home(home)
+    with catalogue(node) as catalog:
+        row = catalog.find_release(release)
+    verify_release(node, row.digest)
+    typer.echo(f"Release {row.name} is unchanged ({len(row.manifest.files)} files).")
+
+
+@app.command()
+def revoke(release: ReleaseArgument, home: HomeOption = DEFAULT_HOME) -> None:
+    """Let nobody ask a release any more. Its files stay, so that past answers can be explained.
+
+    Example: wardgate-node release revoke trial-2026
+    """
+    with catalogue(node_home(home)) as catalog:
+        row = catalog.find_release(release)
+        catalog.revoke_release(row.digest, datetime.now(UTC))
+    typer.echo(f"Release {row.name} ({row.digest[:16]}) is revoked.")
+
+
+@app.command()
+def grant(
+    release: ReleaseArgument, project: ProjectOption, home: HomeOption = DEFAULT_HOME
+) -> None:
+    """Let a project ask a release.
+
+    Example: wardgate-node release grant trial-2026 --project north/stroke
+    """
+    consortium, name = _project(project)
+    with catalogue(node_home(home)) as catalog:
+        row = catalog.find_release(release)
+        if row.revoked_at is not None:
+            raise UsageError("The release is revoked, so no project can be let ask it.")
+        catalog.grant(row.digest, consortium, name, datetime.now(UTC))
+    typer.echo(f"{project} may ask release {row.name} ({row.digest[:16]}).")
+
+
+@app.command()
+def ungrant(
+    release: ReleaseArgument, project: ProjectOption, home: HomeOption = DEFAULT_HOME
+) -> None:
+    """Take a grant back.
+
+    Example: wardgate-node release ungrant trial-2026 --project north/stroke
+    """
+    consortium, name = _project(project)
+    with catalogue(node_home(home)) as catalog:
+        row = catalog.find_release(release)
+        there = catalog.ungrant(row.digest, consortium, name)
+    typer.echo(
+        f"{project} may {'no longer ask' if there else 'not ask anyway'} release {row.name} "
+        f"({row.digest[:16]})."
+    )
+
+
+def _check_name(name: str) -> None:
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        raise UsageError("A release's name is lower case letters, digits, . _ and -.") from None
+
+
+def _project(text: str) -> tuple[str, str]:
+    consortium, _, project = text.partition("/")
+    if not consortium or not project or "/" in project:
+        raise UsageError("Name a project as CONSORTIUM/PROJECT.")
+    return consortium, project
+
+
+def _content(manifest: ReleaseManifest) -> str:
+    parts = [f"{manifest.subjects} subjects"]
+    if manifest.table is not None:
+        parts.append(f"{manifest.rows} rows of {len(manifest.columns)} columns")
+    parts += [f"{count} {modality}" for modality, count in manifest.assets.items()]
+    return ", ".join(parts)

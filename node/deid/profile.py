@@ -1,0 +1,188 @@
+"""A de-identification profile: PS3.15 Table E.1-1 and options, as one action for each attribute.
+
+Where the table leaves a choice by the attribute's type in its IOD, the action is the one that is
+conformant whatever the type: ``X/Z`` is Z, ``X/D``, ``Z/D`` and ``X/Z/D`` are D, ``X/Z/U*`` is U.
+
+Beyond the table, because a file may hold what no IOD foresees: elements that neither the table nor
+the data dictionary knows are removed; names of persons (PN) and times (DA, DT, TM) that the table
+doesn't list are treated as if it did; so are UIDs, save those that name a class, a syntax or a code.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Literal
+
+from pydicom.datadict import dictionary_keyword, dictionary_VR
+
+from contract.errors import ConfigurationError
+from foundation.files import read_bounded
+from foundation.settings import MAX_SETTINGS_BYTES, Settings, build, check_keys
+from node.deid.table import OPTIONS, Row, e1_1
+
+
+class Action(Enum):
+    """What happens to an attribute (PS3.15 section E.3.1, Table E.1-1a)."""
+
+    DUMMY = "D"
+    ZERO = "Z"
+    REMOVE = "X"
+    KEEP = "K"
+    UID = "U"
+    SHIFT = "C"
+    """Clean, of a date: moved by the subject's days."""
+
+
+CONDITIONAL = {"X/Z": "Z", "X/D": "D", "Z/D": "D", "X/Z/D": "D", "X/Z/U*": "U"}
+_TIMES = frozenset({"DA", "DT", "TM"})
+_CLASS_UIDS = ("SOPClass", "TransferSyntax", "CodingSchemeUID", "ContextUID", "MappingResource")
+_OVERLAY = 0x60
+
+
+class Options(Settings):
+    """The options of PS3.15 section E.3 that a hospital may choose."""
+
+    dates: Literal["removed", "modified"] = "removed"
+    """removed: no date stays. modified: dates move by a secret number of days (1 to 365) that is
+    the same for all of a subject's dates; times of day stay (section E.3.6)."""
+    patient_characteristics: bool = False
+    """Keep sex, age, size, weight, ethnic group and smoking status (section E.3.7)."""
+    device_identity: bool = False
+    """Keep serial numbers, station names and other identities of devices (section E.3.8)."""
+    institution_identity: bool = False
+    """Keep the institution's name, address and department (section E.3.11)."""
+
+
+class ProfileSettings(Settings):
+    """A de-identification profile, as its file says it."""
+
+    name: str = "basic"
+    """What the profile is called in reports."""
+    standard: Literal["PS3.15 2026d"] = "PS3.15 2026d"
+    """The edition of the table that this file was written for."""
+    options: Options = Options()
+    """What the basic profile's strictness is relaxed by."""
+
+
+BUILT_IN = {
+    "basic": ProfileSettings(),
+    "longitudinal": ProfileSettings(name="longitudinal", options=Options(dates="modified")),
+}
+
+# Code value and meaning of each method, coding scheme DCM: PS3.16 CID 7050.
+_BASIC = ("113100", "Basic Application Confidentiality Profile")
+_METHODS = {
+    "retain_longitudinal_modified_dates": (
+        "113107",
+        "Retain Longitudinal Temporal Information Modified Dates Option",
+    ),
+    "retain_patient_characteristics": ("113108", "Retain Patient Characteristics Option"),
+    "retain_device_identity": ("113109", "Retain Device Identity Option"),
+    "retain_institution_identity": ("113112", "Retain Institution Identity Option"),
+}
+
+
+class Profile:
+    """The action for each attribute, under the profile's settings."""
+
+    def __init__(self, settings: ProfileSettings) -> None:
+        self.settings = settings
+        chosen = settings.options
+        wanted = {
+            "retain_longitudinal_modified_dates": chosen.dates == "modified",
+            "retain_patient_characteristics": chosen.patient_characteristics,
+            "retain_device_identity": chosen.device_identity,
+            "retain_institution_identity": chosen.institution_identity,
+        }
+        self.options = tuple(option for option in OPTIONS if wanted.get(option))
+        self._found: dict[tuple[int, str], Action] = {}
+
+    @property
+    def modifies_dates(self) -> bool:
+        """Whether dates are moved instead of removed."""
+        return self.settings.options.dates == "modified"
+
+    @property
+    def methods(self) -> tuple[tuple[str, str], ...]:
+        """Code and meaning of each method, for De-identification Method Code Sequence."""
+        return (_BASIC, *(_METHODS[option] for option in self.options))
+
+    def action(self, tag: int, vr: str) -> Action:
+        """Return what happens to the attribute ``tag`` that a file gives as ``vr`` ("" unknown)."""
+        found = self._found.get((tag, vr))
+        if found is None:
+            found = self._found[tag, vr] = self._decide(tag, vr)
+        return found
+
+    def _decide(self, tag: int, vr: str) -> Action:
+        row = e1_1().row(tag)
+        if row is not None:
+            return self._of_row(row, tag, vr)
+        if tag & 0xFFFF == 0 or tag >> 24 == _OVERLAY or tag >> 16 in (0x0000, 0x0002, 0x0004):
+            # Group lengths would be wrong now; what describes a removed overlay goes with it.
+            return Action.REMOVE
+        known = _dictionary_vr(tag)
+        if not known:
+            return Action.REMOVE
+        if "PN" in (vr, known):
+            return Action.ZERO
+        if {vr, known} & _TIMES:
+            if not self.modifies_dates:
+                return Action.ZERO
+            return Action.KEEP if vr == known == "TM" else Action.SHIFT
+        if "UI" in (vr, known) and not _names_a_class(tag):
+            return Action.UID
+        return Action.KEEP
+
+    def _of_row(self, row: Row, tag: int, vr: str) -> Action:
+        for option in self.options:
+            code = row.options.get(option)
+            if code == "K":
+                return Action.KEEP
+            if code == "C" and option == "retain_longitudinal_modified_dates":
+                kind = _dictionary_vr(tag) or vr
+                if kind in ("DA", "DT"):
+                    return Action.SHIFT
+                if kind == "TM":
+                    return Action.KEEP
+            # Other cleaning isn't offered: the basic profile's action is the safe one.
+        return Action(CONDITIONAL.get(row.basic, row.basic))
+
+
+def load_profile(name: str) -> Profile:
+    """Return a built-in profile (``basic``, ``longitudinal``), or that in the TOML file ``name``.
+
+    ``ConfigurationError`` names an unknown key and the nearest known one.
+    """
+    if name in BUILT_IN:
+        return Profile(BUILT_IN[name])
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigurationError(
+            f"There is no profile {name!r}: name a TOML file or one of {', '.join(BUILT_IN)}."
+        )
+    try:
+        values = tomllib.loads(read_bounded(path, MAX_SETTINGS_BYTES).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}.") from None
+    return Profile(_parse(values, str(path)))
+
+
+def _parse(values: Mapping[str, object], origin: str) -> ProfileSettings:
+    check_keys(ProfileSettings, values, origin)
+    return build(ProfileSettings, values, origin)
+
+
+def _dictionary_vr(tag: int) -> str:
+    try:
+        return str(dictionary_VR(tag))
+    except KeyError:
+        return ""
+
+
+def _names_a_class(tag: int) -> bool:
+    keyword = dictionary_keyword(tag)
+    return any(part in keyword for part in _CLASS_UIDS) and "Instance" not in keyword

@@ -1,0 +1,162 @@
+"""The second table: may this answer leave? Rules run in order; the first that objects decides."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from contract.documents import StatisticsWork
+from contract.errors import Refused
+from contract.records import Arrays, Config, Metrics
+from contract.statistics import answers
+from contract.statistics.answers import Part, Summary
+from contract.statistics.summaries import Moments
+from node.gate.policy import DisclosureSettings
+from node.gate.rules import BeforeEgress, Outbound, StatisticsOutput, TrainingOutput
+
+
+class DeclaredSchema:
+    """What leaves has exactly the form that the question implies, and nothing beside it.
+
+    Statistics: the groups and grids of the dictionary. Training: one group of arrays with the
+    names, dtypes and shapes that were received (none but for ``train``), and one of metrics with
+    the names that the project grants. Everything is finite.
+
+    Guarantee: a recipe has no other channel than the numbers in declared places.
+    """
+
+    code = "undeclared-output"
+
+    def check(self, outbound: Outbound) -> None:
+        """Refuse another form."""
+        output = outbound.output
+        if isinstance(output, StatisticsOutput):
+            work = outbound.job.work
+            assert isinstance(work, StatisticsWork)
+            if not answers.fits(output.parts, work.ask, outbound.project):
+                raise Refused(self.code, "The answer hasn't the declared form.")
+            return
+        self._check_records(output)
+
+    def _check_records(self, output: TrainingOutput) -> None:
+        kinds = [type(record) for record in output.records.values()]
+        if Config in kinds:
+            raise Refused(self.code, "A reply may hold no config record.")
+        if kinds.count(Metrics) > 1 or kinds.count(Arrays) > 1:
+            raise Refused(self.code, "A reply may hold one record of arrays and one of metrics.")
+        received = [dict(group) for group in output.received.values()]
+        for record in output.records.values():
+            if isinstance(record, Arrays):
+                if not output.message_type.startswith("train"):
+                    raise Refused(self.code, "Only training may send arrays.")
+                form = {k: (a.dtype.name, a.shape) for k, a in record.items.items()}
+                if form not in received:
+                    raise Refused(self.code, "The arrays are not like those that were received.")
+                if not all(_finite(array) for array in record.items.values()):
+                    raise Refused("not-finite", "An array holds a value that is not finite.")
+            else:
+                for name, value in record.items.items():
+                    if name not in output.grant.metrics:
+                        raise Refused(self.code, "A metric's name is not declared by the project.")
+                    number = isinstance(value, int | float) and not isinstance(value, bool)
+                    if not number:
+                        raise Refused(self.code, "A metric is not a single number.")
+                    if not np.isfinite(value):
+                        raise Refused("not-finite", "A metric is not finite.")
+
+
+def _finite(array: np.ndarray) -> bool:  # type: ignore[type-arg]
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+class DeclaredSize:
+    """What leaves is not larger than policy and project allow."""
+
+    code = "too-large"
+
+    def check(self, outbound: Outbound) -> None:
+        """Refuse more bytes."""
+        if isinstance(outbound.output, StatisticsOutput):
+            limit = outbound.policy.jobs.max_answer_bytes
+        else:
+            limit = min(
+                outbound.policy.training.max_reply_bytes, outbound.output.grant.max_reply_bytes
+            )
+        if outbound.size > limit:
+            raise Refused(self.code, "The payload is larger than what may leave.")
+
+
+class MinimumCohort:
+    """Every statistic is about at least the policy's number of subjects, in each of its groups,
+    and no non-empty cell holds fewer than the policy's number.
+
+    Applied by ``withhold_small`` when the answer is made; here it is checked again, whoever made
+    it, so that no path around the first check exists. A training reply's ``num-examples`` counts
+    as a cohort.
+
+    Guarantee: no single count or mean over fewer subjects leaves. It does not, by itself, stop
+    differencing of several answers; the fixed dictionary and frozen release limit what there is to
+    difference. Source: DataSHIELD nfilter.tab and nfilter.subset; Hundepool et al. 2012, ch. 5.
+    """
+
+    code = "small-cell"
+
+    def check(self, outbound: Outbound) -> None:
+        """Refuse a small cohort or cell."""
+        disclosure = outbound.policy.disclosure
+        output = outbound.output
+        if isinstance(output, StatisticsOutput):
+            if any(is_small(part, disclosure) for part in output.parts):
+                raise Refused(self.code, "A part is about fewer subjects than the policy allows.")
+            return
+        for record in output.records.values():
+            if isinstance(record, Metrics):
+                examples = record.items.get("num-examples")
+                if isinstance(examples, int | float) and examples < disclosure.minimum_cohort:
+                    raise Refused(self.code, "A metric is about fewer subjects than allowed.")
+
+
+def is_small(part: Part, disclosure: DisclosureSettings) -> bool:
+    """Say whether any group or cell of a part is too small to leave."""
+    return any(_summary_is_small(summary, disclosure) for summary in part.groups.values())
+
+
+def _summary_is_small(summary: Summary, disclosure: DisclosureSettings) -> bool:
+    if summary.n < disclosure.minimum_cohort:
+        return True
+    cells = [summary.missing]
+    if not isinstance(summary, Moments):
+        cells += [*summary.counts, summary.below, summary.above]
+    return any(0 < cell < disclosure.minimum_cell for cell in cells)
+
+
+def withhold_small(parts: list[Part], disclosure: DisclosureSettings) -> list[Part]:
+    """Return the parts with every small one withheld whole, in one form for all reasons.
+
+    How many subjects have no value is rounded down to a multiple of the policy's cell, so that a
+    few missing values neither tell of those few nor cost the whole statistic.
+    """
+    rounded = [_round_missing(part, disclosure.minimum_cell) for part in parts]
+    return [Part({}, withheld=True) if is_small(part, disclosure) else part for part in rounded]
+
+
+def _round_missing(part: Part, cell: int) -> Part:
+    return Part(
+        {
+            level: dataclasses.replace(summary, missing=summary.missing // cell * cell)
+            for level, summary in part.groups.items()
+        }
+    )
+
+
+BEFORE_EGRESS: tuple[BeforeEgress, ...] = (DeclaredSchema(), DeclaredSize(), MinimumCohort())
+
+
+def let_pass(outbound: Outbound) -> tuple[str, ...]:
+    """Run the table and return the rules that passed; the first objection raises ``Refused``."""
+    passed: list[str] = []
+    for rule in BEFORE_EGRESS:
+        rule.check(outbound)
+        passed.append(type(rule).__name__)
+    return tuple(passed)

@@ -1,0 +1,211 @@
+"""The first table: may this be asked here? Rules run in order; the first that objects decides."""
+
+from __future__ import annotations
+
+from contract.documents import StatisticsWork, TrainingWork
+from contract.errors import DocumentError, Refused, SignatureError
+from contract.statistics import answers
+from node.gate.rules import BeforeWork, Question
+
+
+class RosterInForce:
+    """There is a roster, signed as ``contract.trust`` wants it, and it hasn't expired.
+
+    Guarantee: without a current roster nothing is answered. Assumption: the node's clock.
+    Source: TUF specification 1.0, 5.3 (root rotation, expiry).
+    """
+
+    code = "no-roster"
+
+    def check(self, question: Question) -> None:
+        """Refuse without a roster in force, or when this site isn't on it."""
+        try:
+            question.roster = question.trusted.current_roster(question.now)
+        except DocumentError as error:
+            raise Refused(self.code, str(error)) from None
+        if question.roster.site(question.site) is None:
+            raise Refused("revoked", "This site is not on the roster in force.")
+
+
+class SignedAndValid:
+    """A researcher on the roster signed exactly these bytes, and they are valid now.
+
+    Guarantee: coordinator and network can't make, change or prolong a job.
+    Assumption: the researcher's key is theirs alone; a stolen one is taken off by a new roster.
+    Source: DSSE 1.0; RFC 8032.
+    """
+
+    code = "not-believed"
+
+    def check(self, question: Question) -> None:
+        """Refuse a bad signature, a stranger, another consortium, or a job out of its time."""
+        try:
+            question.believed = question.trusted.job(question.envelope, question.now)
+        except SignatureError as error:
+            raise Refused("bad-signature", str(error)) from None
+        except DocumentError as error:
+            raise Refused(self.code, str(error)) from None
+
+
+class NotAReplay:
+    """A nonce belongs to one job for ever.
+
+    Guarantee: a job that was closed or refused isn't worked on again, and no second job goes under
+    its nonce. Assumption: the catalogue isn't rolled back (the link compares ledger heads).
+    """
+
+    code = "replay"
+
+    def check(self, question: Question) -> None:
+        """Refuse a nonce that was seen under another job, or whose job is over."""
+        assert question.believed is not None
+        seen = question.seen_nonce(question.job.nonce)
+        if seen is not None and seen != f"{question.believed.digest}:accepted":
+            raise Refused(self.code, "This job was seen before.")
+
+
+class AskedOften:
+    """One researcher asks at most the policy's number of jobs in an hour."""
+
+    code = "rate"
+
+    def check(self, question: Question) -> None:
+        """Refuse a researcher who asked too often in the last hour."""
+        asked = question.asked_this_hour(question.job.researcher)
+        if asked >= question.policy.jobs.per_hour:
+            raise Refused(self.code, "This researcher asks more often than the policy allows.")
+
+
+class ProjectApproved:
+    """This hospital's own steward approved exactly this version of the project.
+
+    Guarantee: what other hospitals agree to binds nobody here.
+    """
+
+    code = "project-not-approved"
+
+    def check(self, question: Question) -> None:
+        """Refuse a project that our steward hasn't approved, or that doesn't allow this work."""
+        job = question.job
+        believed = question.trusted.projects[job.project]
+        if question.approved_project(job.project) != believed.digest:
+            raise Refused(self.code, f"Project {job.project} is not approved at this site.")
+        question.project = believed.document
+        if question.site not in question.project.sites:
+            raise Refused(self.code, f"This site is not in project {job.project}.")
+        if job.work.kind not in question.project.kinds:
+            raise Refused("kind", f"Project {job.project} doesn't allow {job.work.kind}.")
+
+
+class ReleaseGranted:
+    """The release that the job names is granted to its project and isn't revoked."""
+
+    code = "release-not-granted"
+
+    def check(self, question: Question) -> None:
+        """Refuse a release that isn't granted; one that doesn't exist looks the same."""
+        wanted = question.job.releases.get(question.site)
+        found = next(
+            (r for r in question.granted(question.job.project) if r.digest == wanted), None
+        )
+        if found is None or found.revoked_at is not None:
+            raise Refused(self.code, "The release is not granted to this project.")
+        question.release = found
+
+
+class WithinTheDictionary:
+    """Statistics ask only for variables, groups and grids of the project's dictionary.
+
+    Guarantee: nobody chooses edges or groups to single a patient out; they were agreed to before.
+    """
+
+    code = "not-in-dictionary"
+
+    def check(self, question: Question) -> None:
+        """Refuse a statistic that the dictionary or the release doesn't have."""
+        work = question.job.work
+        if not isinstance(work, StatisticsWork):
+            return
+        assert question.project is not None
+        assert question.release is not None
+        if len(work.ask) > question.policy.jobs.max_statistics:
+            raise Refused("too-many", "The question holds more statistics than the policy allows.")
+        manifest = question.release.manifest
+        if manifest.rows != manifest.subjects:
+            raise Refused("rows", "Statistics need a release with one row for each subject.")
+        held = {column.name for column in manifest.columns}
+        for statistic in work.ask:
+            try:
+                answers.check(statistic, question.project)
+            except DocumentError as error:
+                raise Refused(self.code, str(error)) from None
+            for name in (statistic.variable, statistic.by):
+                if name is not None and name not in held:
+                    raise Refused(self.code, f"The release has no variable {name}.")
+
+
+class RecipeApproved:
+    """A recipe runs only if its exact digest is in the project and approved by our steward.
+
+    Guarantee: no code from outside runs that nobody here has seen; parameters stay in the ranges
+    that were agreed to. Assumption: SHA-256 is collision-resistant.
+    """
+
+    code = "recipe-not-approved"
+
+    def check(self, question: Question) -> None:
+        """Refuse an unapproved bundle, or a parameter outside its range."""
+        work = question.job.work
+        if not isinstance(work, TrainingWork):
+            return
+        assert question.project is not None
+        if not question.policy.training.allowed:
+            raise Refused("training-off", "The policy of this site allows no training.")
+        grant = question.project.recipe(work.bundle)
+        if grant is None or work.bundle not in question.approved_recipes():
+            raise Refused(self.code, "The recipe is not approved at this site.")
+        for name, value in work.parameters.items():
+            allowed = grant.parameters.get(name)
+            if allowed is None or not allowed.admits(value):
+                raise Refused("parameter", f"Parameter {name} is outside what the project allows.")
+
+
+class CohortLargeEnough:
+    """The release is about at least the policy's number of subjects.
+
+    Guarantee: nothing is worked out over fewer. The refusal is the same for 0 and for k - 1.
+    Source: DataSHIELD's nfilter.subset, applied to subjects instead of rows.
+    """
+
+    code = "cohort-too-small"
+
+    def check(self, question: Question) -> None:
+        """Refuse a release with fewer subjects than the policy's minimum."""
+        assert question.release is not None
+        minimum = question.policy.disclosure.minimum_cohort
+        if question.job.work.kind == "training":
+            minimum = max(minimum, question.policy.training.minimum_subjects)
+        if question.release.subjects < minimum:
+            raise Refused(self.code, "The cohort is smaller than the policy's minimum.")
+
+
+BEFORE_WORK: tuple[BeforeWork, ...] = (
+    RosterInForce(),
+    SignedAndValid(),
+    NotAReplay(),
+    AskedOften(),
+    ProjectApproved(),
+    ReleaseGranted(),
+    WithinTheDictionary(),
+    RecipeApproved(),
+    CohortLargeEnough(),
+)
+
+
+def admit(question: Question) -> list[str]:
+    """Run the table and return the codes of the rules that passed; the first objection raises."""
+    passed: list[str] = []
+    for rule in BEFORE_WORK:
+        rule.check(question)
+        passed.append(type(rule).__name__)
+    return passed

@@ -1,0 +1,1 @@
+"""How data gets in: DICOM trees and tables, de-identified before the vault sees them."""

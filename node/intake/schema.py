@@ -1,0 +1,136 @@
+"""The declared schema of a clinical table: what each column is, and what to do with it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from contract.documents import Line, VariableName
+from contract.errors import ConfigurationError
+from foundation.files import read_bounded
+from foundation.settings import MAX_SETTINGS_BYTES, Settings, build, check_keys
+from node.catalog.manifest import SUBJECT
+
+Type = Literal["integer", "number", "category", "boolean", "date", "text", "identifier"]
+DROPPED: frozenset[Type] = frozenset({"text", "identifier"})
+"""Types that may identify somebody and are never kept."""
+_NAME = r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$"
+
+
+class ColumnSchema(Settings):
+    """One column of the file."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """The column's header in the file."""
+    type: Type
+    """What its cells are. Columns of type text and identifier are dropped."""
+    rename: VariableName | None = None
+    """What the variable is called here; the header when absent."""
+    unit: Line = ""
+    """The unit of a number, for example "mm" or "years"."""
+    minimum: float | None = None
+    """The smallest number allowed."""
+    maximum: float | None = None
+    """The largest number allowed."""
+    levels: Annotated[tuple[Line, ...], Field(max_length=1000)] = ()
+    """The values allowed in a category. Required for a category."""
+    missing: tuple[str, ...] | None = None
+    """Cells that stand for a missing value; the table's when absent."""
+    required: bool = False
+    """Whether a missing value is an error."""
+    format: Literal["YYYY-MM-DD", "YYYYMMDD", "DD.MM.YYYY", "DD/MM/YYYY", "MM/DD/YYYY"] = (
+        "YYYY-MM-DD"
+    )
+    """How a date is written."""
+
+    @property
+    def variable(self) -> str:
+        """What the variable is called here."""
+        return self.rename or self.name
+
+    @model_validator(mode="after")
+    def _fits_its_type(self) -> Self:
+        import re
+
+        if self.type == "category" and (
+            not self.levels or len(set(self.levels)) != len(self.levels)
+        ):
+            raise ValueError("a category needs levels, each once")
+        if self.levels and self.type != "category":
+            raise ValueError("only a category has levels")
+        if (self.minimum is not None or self.maximum is not None) and self.type not in (
+            "integer",
+            "number",
+        ):
+            raise ValueError("only an integer or a number has a minimum and maximum")
+        if None not in (self.minimum, self.maximum) and self.minimum > self.maximum:  # type: ignore[operator]
+            raise ValueError("minimum is larger than maximum")
+        if self.type not in DROPPED and not re.match(_NAME, self.variable):
+            raise ValueError(
+                "the header is not a variable's name (letters, digits, _ and .); add rename"
+            )
+        return self
+
+
+class TableSchema(Settings):
+    """A clinical table: its name, which column identifies the subject, and every column."""
+
+    table: VariableName
+    """What the table is called here."""
+    subject: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """The header of the column that identifies the subject; it becomes a pseudonym."""
+    separator: Literal[",", ";", "\t", "|"] = ","
+    """What stands between two cells."""
+    missing: tuple[str, ...] = ("", "NA")
+    """Cells that stand for a missing value."""
+    columns: Annotated[tuple[ColumnSchema, ...], Field(min_length=1, max_length=5000)]
+    """Every other column of the file. One that isn't declared is refused."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        headers = [column.name for column in self.columns if column.name != self.subject]
+        if len(set(headers)) != len(headers):
+            raise ValueError("a column is declared twice")
+        variables = [column.variable for column in self.kept]
+        if len(set(variables)) != len(variables):
+            raise ValueError("two columns have one variable's name")
+        if SUBJECT in variables:
+            raise ValueError(f"the variable's name {SUBJECT!r} is the pseudonym's; add rename")
+        return self
+
+    @property
+    def kept(self) -> tuple[ColumnSchema, ...]:
+        """The columns that stay: not the subject's, nor text and identifiers."""
+        return tuple(
+            column
+            for column in self.columns
+            if column.type not in DROPPED and column.name != self.subject
+        )
+
+    def missing_of(self, column: ColumnSchema) -> tuple[str, ...]:
+        """Return the cells that stand for a missing value in ``column``."""
+        return self.missing if column.missing is None else column.missing
+
+
+def read_schema(path: Path) -> TableSchema:
+    """Read a table's schema; ``ConfigurationError`` names what is wrong with it in one line."""
+    try:
+        values = tomllib.loads(read_bounded(path, MAX_SETTINGS_BYTES).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}.") from None
+    return parse_schema(values, str(path))
+
+
+def parse_schema(values: Mapping[str, Any], origin: str) -> TableSchema:
+    """Return the schema of a parsed TOML file."""
+    check_keys(TableSchema, values, origin)
+    columns = values.get("columns", [])
+    if isinstance(columns, list):
+        for position, column in enumerate(columns):
+            if isinstance(column, Mapping):
+                check_keys(ColumnSchema, column, origin, f"columns.{position}.")
+    return build(TableSchema, values, origin)

@@ -1,0 +1,1 @@
+"""What a node does behind its gate: statistics, training."""

@@ -1,0 +1,101 @@
+"""The worker's program, inside the sandbox: one recipe, loaded once, for all messages of a job.
+
+Order matters: privileges go first, then our own modules and Flower are imported, then the
+recipe's folder joins the end of ``sys.path``, where it can shadow nothing, and is imported.
+
+What goes back is the recipe's answer or a code and a place in the recipe; never an exception's
+text, nor its type, which may be the recipe's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from types import TracebackType
+
+from foundation import confined
+from foundation.frames import Broken, FrameError, Pipe
+
+START, TASK, STATE, READY, REPLY, FAILED = b"B", b"T", b"S", b"K", b"R", b"F"
+APP, PACKAGES = "/recipe/app", "/recipe/site-packages"
+NO_LIMIT = 2**62
+
+
+def main(incoming: int, outgoing: int) -> None:
+    """Serve messages until the other side closes the pipe."""
+    confined.enter()
+    pipe = Pipe(incoming, outgoing)
+    start = json.loads(pipe.receive(0).message)
+
+    from contract import wire_pb2 as wire
+    from contract.errors import DocumentError
+    from foundation.seeding import seed_everything
+    from node.work.training.flower import App
+
+    seed_everything(start["seed"] + start["node_id"])
+    sys.path += [APP, PACKAGES]
+    app: App | None = None
+    failure = b""
+    kept = b""  # the state after the last message that was answered
+    try:
+        app = App(
+            start["client"],
+            run_id=start["run_id"],
+            node_id=start["node_id"],
+            run_config=start["run_config"],
+            node_config=start["node_config"],
+        )
+    except BaseException as error:
+        failure = _explain(error)
+    pipe.send(READY)
+    while True:
+        frame = pipe.receive(NO_LIMIT)
+        if frame.kind == STATE:
+            kept = frame.body
+            if app is not None:
+                app.state = kept
+            continue
+        if app is None:
+            pipe.send(FAILED, failure)
+            continue
+        try:
+            reply, blob = app.handle(wire.Task.FromString(frame.message), frame.body)
+            kept = app.state
+        except BaseException as error:
+            app.state = kept
+            unfit = wire.TaskFailed(code="malformed").SerializeToString()
+            pipe.send(FAILED, unfit if isinstance(error, DocumentError) else _explain(error))
+            continue
+        del frame
+        pipe.send(REPLY, reply.SerializeToString(), blob)
+        pipe.send(STATE, b"", kept)
+
+
+def _explain(error: BaseException) -> bytes:
+    """Return a failure that names a line of the recipe; the traceback goes to the local log."""
+    from contract import wire_pb2 as wire
+
+    traceback.print_exception(error)
+    location = ""
+    if isinstance(error, SyntaxError):
+        location = _place(error.filename or "", error.lineno or 0)
+    frame: TracebackType | None = error.__traceback__
+    while frame is not None:
+        location = _place(frame.tb_frame.f_code.co_filename, frame.tb_lineno) or location
+        frame = frame.tb_next
+    return wire.TaskFailed(code="exception", location=location).SerializeToString()
+
+
+def _place(filename: str, line: int) -> str:
+    inside = filename.startswith(APP + "/")
+    return f"{os.path.relpath(filename, APP)}:{line}" if inside else ""
+
+
+if __name__ == "__main__":
+    try:
+        main(int(sys.argv[1]), int(sys.argv[2]))
+    except FrameError as closed:
+        if closed.why is not Broken.CLOSED:
+            raise

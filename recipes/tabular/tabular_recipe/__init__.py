@@ -1,0 +1,1 @@
+"""Binary classification of one table, trained across hospitals: a Flower app."""
