@@ -60,3 +60,12 @@ class Receipt(BaseModel):
         if receipt.site not in {by_key[i].name for i in signers}:
             raise SignatureError("A receipt is not signed by the site that it names.")
         return receipt
+
+    @staticmethod
+    def head_of(data: bytes) -> tuple[int, bytes]:
+        """Return the ledger's head that a receipt names, its signature unchecked."""
+        try:
+            receipt = Receipt.model_validate_json(Envelope.parse(data).body)
+        except ValidationError:
+            raise DocumentError("A receipt is malformed.") from None
+        return receipt.ledger_sequence, bytes.fromhex(receipt.ledger_head)

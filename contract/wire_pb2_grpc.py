@@ -94,6 +94,11 @@ class WardgateStub:
                 request_serializer=contract_dot_wire__pb2.JobRequest.SerializeToString,
                 response_deserializer=contract_dot_wire__pb2.JobResult.FromString,
                 _registered_method=True)
+        self.Wait = channel.unary_unary(
+                '/wardgate.v1.Wardgate/Wait',
+                request_serializer=contract_dot_wire__pb2.JobRequest.SerializeToString,
+                response_deserializer=contract_dot_wire__pb2.JobResult.FromString,
+                _registered_method=True)
         self.Cancel = channel.unary_unary(
                 '/wardgate.v1.Wardgate/Cancel',
                 request_serializer=contract_dot_wire__pb2.JobRequest.SerializeToString,
@@ -182,6 +187,13 @@ class WardgateServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Wait(self, request, context):
+        """once the job has ended
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Cancel(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -248,6 +260,11 @@ def add_WardgateServicer_to_server(servicer, server):
             ),
             'Result': grpc.unary_unary_rpc_method_handler(
                     servicer.Result,
+                    request_deserializer=contract_dot_wire__pb2.JobRequest.FromString,
+                    response_serializer=contract_dot_wire__pb2.JobResult.SerializeToString,
+            ),
+            'Wait': grpc.unary_unary_rpc_method_handler(
+                    servicer.Wait,
                     request_deserializer=contract_dot_wire__pb2.JobRequest.FromString,
                     response_serializer=contract_dot_wire__pb2.JobResult.SerializeToString,
             ),
@@ -579,6 +596,33 @@ class Wardgate:
             request,
             target,
             '/wardgate.v1.Wardgate/Result',
+            contract_dot_wire__pb2.JobRequest.SerializeToString,
+            contract_dot_wire__pb2.JobResult.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Wait(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wardgate.v1.Wardgate/Wait',
             contract_dot_wire__pb2.JobRequest.SerializeToString,
             contract_dot_wire__pb2.JobResult.FromString,
             options,

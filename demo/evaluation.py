@@ -221,8 +221,8 @@ def difference(outcomes: NDArray[np.bool_], one: Floats, other: Floats) -> Diffe
     delta = float(aucs[0] - aucs[1])
     variance = max(float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]), 0.0)
     if variance < 1e-15:
-        # Both put the women in the same order, or differ for nobody's sake.
-        return Difference(Interval(delta, delta, delta), 1.0)
+        # Both put the women in the same order, or one errs about all of them alike.
+        return Difference(Interval(delta, delta, delta), 1.0 if abs(delta) < 1e-9 else 0.0)
     p_value = 2 * NormalDist().cdf(-abs(delta) / math.sqrt(variance))
     return Difference(_interval(delta, variance, -1.0, 1.0), p_value)
 

@@ -1,4 +1,4 @@
-"""Write the trial's table as one CSV per hospital. Run by ``demo.data`` in an interpreter of its own.
+"""Write the trial's table as one CSV per hospital, in an interpreter that is thrown away.
 
 The archive is a pickled pandas frame inside a wheel. Unpickling runs what the pickle says, so it
 happens only in a throwaway environment, after the wheel's digest was checked, and what leaves that

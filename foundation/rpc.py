@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import grpc
 
+from contract import wire_pb2_grpc
 from contract.documents import printable
 from contract.errors import (
     AlreadyExists,
@@ -19,6 +22,7 @@ from contract.errors import (
     WardgateError,
     exit_codes,
 )
+from foundation.transport import CHANNEL_OPTIONS
 
 _STATUS: dict[type[WardgateError], grpc.StatusCode] = {
     CertificateError: grpc.StatusCode.PERMISSION_DENIED,
@@ -66,3 +70,15 @@ def error_from(error: grpc.RpcError, address: str) -> WardgateError:
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return Unavailable(f"The coordinator at {address} can't be reached; is it up?")
     return Unavailable(f"The coordinator at {address} ended the call: {error.code().name}.")
+
+
+@contextmanager
+def calling(
+    address: str, credentials: grpc.ChannelCredentials
+) -> Iterator[wire_pb2_grpc.WardgateStub]:
+    """Dial a coordinator and yield its stub; a call that fails raises the tree's error."""
+    with grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS) as channel:
+        try:
+            yield wire_pb2_grpc.WardgateStub(channel)
+        except grpc.RpcError as error:
+            raise error_from(error, address) from None

@@ -158,14 +158,15 @@ class TransportIdentity:
         write_durably(self.authority_file, authority_pem)
         write_durably(self.certificate_file, certificate_pem)
 
-    def not_after(self) -> datetime:
-        """When the certificate ends."""
+    def validity(self) -> tuple[datetime, datetime]:
+        """When the certificate begins and ends."""
         pem = read_bounded(self.certificate_file, MAX_PEM_BYTES)
-        return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+        certificate = x509.load_pem_x509_certificate(pem)
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
     def check(self, now: datetime) -> None:
         """Raise ``CertificateError`` when the certificate has expired."""
-        end = self.not_after()
+        _, end = self.validity()
         if now >= end:
             raise CertificateError(
                 f"The certificate expired at {end.isoformat()}; ask for a new invitation and join "

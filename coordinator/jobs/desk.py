@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -163,7 +164,14 @@ class JobDesk:
             if ended:
                 yield wire.JobEvent(kind="end", status=self.status(digest))
                 return
-            await asyncio.wait([asyncio.ensure_future(news.wait())], timeout=1.0)
+            await _wait(news, 1.0)
+
+    async def ended(self, digest: str) -> None:
+        """Return once a job has ended."""
+        news = self._news.setdefault(digest, asyncio.Event())
+        while self.store.get(digest).state not in ENDED:
+            news.clear()
+            await _wait(news, 1.0)
 
     # ---- what the link calls -------------------------------------------------------------------
 
@@ -208,3 +216,8 @@ class JobDesk:
 
     def _received(self, site: str, job: str, task: str) -> None:
         self.sessions.send(site, wire.ToNode(received=wire.Received(job=job, task=task)))
+
+
+async def _wait(news: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(news.wait(), seconds)

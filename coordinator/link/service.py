@@ -14,6 +14,7 @@ import grpc
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
 from contract.errors import CertificateError, DocumentError, NotFound, WardgateError
+from contract.receipts import Receipt
 from coordinator.config import CoordinatorSettings
 from coordinator.home import CoordinatorHome
 from coordinator.jobs.desk import JobDesk
@@ -30,7 +31,6 @@ log = logging.getLogger("wardgate.coordinator")
 PROTOCOL = 1
 MISSED_HEARTBEATS = 3
 MAX_RELEASES_BYTES = 1024 * 1024
-Context = grpc.aio.ServicerContext
 
 
 @dataclass
@@ -49,7 +49,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
 
     # ---- joining -------------------------------------------------------------------------------
 
-    async def Enrol(self, request: wire.EnrolRequest, context: Context) -> wire.EnrolReply:  # noqa: N802
+    async def Enrol(
+        self, request: wire.EnrolRequest, context: grpc.aio.ServicerContext
+    ) -> wire.EnrolReply:
         """Exchange an invitation for a certificate."""
         try:
             peer = self._caller(context, Role.ENROL)
@@ -59,7 +61,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    async def Renew(self, request: wire.RenewRequest, context: Context) -> wire.EnrolReply:  # noqa: N802
+    async def Renew(
+        self, request: wire.RenewRequest, context: grpc.aio.ServicerContext
+    ) -> wire.EnrolReply:
         """Give a member a fresh certificate."""
         try:
             peer = self._caller(context, Role.SITE, Role.RESEARCHER)
@@ -74,8 +78,8 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
 
     # ---- documents -----------------------------------------------------------------------------
 
-    async def GetDocuments(  # noqa: N802
-        self, request: wire.DocumentsRequest, context: Context
+    async def GetDocuments(
+        self, request: wire.DocumentsRequest, context: grpc.aio.ServicerContext
     ) -> wire.Documents:
         """Return the published documents, or the proposed ones."""
         try:
@@ -84,8 +88,8 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    async def SignDocument(  # noqa: N802
-        self, request: wire.SignDocumentRequest, context: Context
+    async def SignDocument(
+        self, request: wire.SignDocumentRequest, context: grpc.aio.ServicerContext
     ) -> wire.Documents:
         """Take a steward's signature in; tell the nodes when a document is (newly) published."""
         try:
@@ -103,8 +107,8 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
 
     # ---- the link ------------------------------------------------------------------------------
 
-    async def Link(  # noqa: N802
-        self, requests: AsyncIterator[wire.FromNode], context: Context
+    async def Link(
+        self, requests: AsyncIterator[wire.FromNode], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[wire.ToNode]:
         """One node's stream: its messages in, offers and tasks out, until either side ends it."""
         try:
@@ -121,6 +125,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         session = Session(peer)
         session.send(wire.ToNode(welcome=self._welcome(peer.name)))
         self._close_jobs_that_are_over(session, first.hello)
+        self._note_ledger(peer.name, first.hello.ledger.sequence, first.hello.ledger.hash)
         self.sessions.add(session)
         log.info("online: %s", peer.name)
         reader = asyncio.create_task(self._read(session, requests))
@@ -145,6 +150,13 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             welcome.ledger.hash = known.ledger_hash or b""
         return welcome
 
+    def _note_ledger(self, site: str, sequence: int, hash_: bytes) -> None:
+        """Keep the newest head of a site's ledger, to be told back to it."""
+        known = self.members.find(Role.SITE, site)
+        newest = known.ledger_sequence if known is not None else None
+        if hash_ and (newest is None or sequence > newest):
+            self.members.seen(site, _now(), wire.LedgerHead(sequence=sequence, hash=hash_))
+
     def _close_jobs_that_are_over(self, session: Session, hello: wire.Hello) -> None:
         for digest in hello.open_jobs[:10_000]:
             if digest not in self.desk.active:
@@ -162,6 +174,10 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                         data = message.releases.SerializeToString()
                         if len(data) <= MAX_RELEASES_BYTES:
                             self.members.set_releases(session.site, data)
+                    case "reply":
+                        await self.desk.from_node(session.site, message)
+                        head = Receipt.head_of(message.reply.receipt)
+                        self._note_ledger(session.site, *head)
                     case _:
                         await self.desk.from_node(session.site, message)
         except WardgateError as error:
@@ -189,7 +205,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
 
     # ---- blobs ---------------------------------------------------------------------------------
 
-    async def BlobState(self, request: wire.BlobRequest, context: Context) -> wire.BlobStatus:  # noqa: N802
+    async def BlobState(
+        self, request: wire.BlobRequest, context: grpc.aio.ServicerContext
+    ) -> wire.BlobStatus:
         """Say how much of a blob is held, so that its sender goes on from there."""
         try:
             peer = self._caller(context, Role.SITE)
@@ -199,8 +217,8 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    async def Upload(  # noqa: N802
-        self, requests: AsyncIterator[wire.BlobChunk], context: Context
+    async def Upload(
+        self, requests: AsyncIterator[wire.BlobChunk], context: grpc.aio.ServicerContext
     ) -> wire.BlobStatus:
         """Take a blob of a job in, from the offset that its first chunk names."""
         try:
@@ -229,8 +247,8 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    async def Download(  # noqa: N802
-        self, request: wire.BlobRequest, context: Context
+    async def Download(
+        self, request: wire.BlobRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[wire.BlobChunk]:
         """Send a blob: of a job to its sites and its researcher, a recipe's bundle to any site."""
         try:
@@ -265,7 +283,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
 
     # ---- researchers ---------------------------------------------------------------------------
 
-    async def ListSites(self, request: wire.Empty, context: Context) -> wire.SiteList:  # noqa: N802
+    async def ListSites(
+        self, request: wire.Empty, context: grpc.aio.ServicerContext
+    ) -> wire.SiteList:
         """Return the sites, whether they are there, and what they can be asked about."""
         try:
             self._caller(context, Role.RESEARCHER)
@@ -281,7 +301,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    async def Submit(self, request: wire.SubmitRequest, context: Context) -> wire.JobStatus:  # noqa: N802
+    async def Submit(
+        self, request: wire.SubmitRequest, context: grpc.aio.ServicerContext
+    ) -> wire.JobStatus:
         """Take a signed job in."""
         try:
             peer = self._caller(context, Role.RESEARCHER)
@@ -290,8 +312,8 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    async def Watch(  # noqa: N802
-        self, request: wire.JobRequest, context: Context
+    async def Watch(
+        self, request: wire.JobRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[wire.JobEvent]:
         """Send a job's events, past and coming, until it has ended."""
         try:
@@ -302,7 +324,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    async def Result(self, request: wire.JobRequest, context: Context) -> wire.JobResult:  # noqa: N802
+    async def Result(
+        self, request: wire.JobRequest, context: grpc.aio.ServicerContext
+    ) -> wire.JobResult:
         """Return what came of a job."""
         try:
             peer = self._caller(context, Role.RESEARCHER)
@@ -311,7 +335,21 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    async def Cancel(self, request: wire.JobRequest, context: Context) -> wire.JobStatus:  # noqa: N802
+    async def Wait(
+        self, request: wire.JobRequest, context: grpc.aio.ServicerContext
+    ) -> wire.JobResult:
+        """Return what came of a job, once it has ended."""
+        try:
+            peer = self._caller(context, Role.RESEARCHER)
+            self.desk.own(request.job, peer.name)
+            await self.desk.ended(request.job)
+            return self.desk.result(request.job)
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def Cancel(
+        self, request: wire.JobRequest, context: grpc.aio.ServicerContext
+    ) -> wire.JobStatus:
         """Stop a job of the caller's."""
         try:
             peer = self._caller(context, Role.RESEARCHER)
@@ -321,7 +359,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
 
     # ---- who calls -----------------------------------------------------------------------------
 
-    def _caller(self, context: Context, *roles: Role) -> Peer:
+    def _caller(self, context: grpc.aio.ServicerContext, *roles: Role) -> Peer:
         """Return the caller; ``CertificateError`` unless its role may call and it is no outcast."""
         pem = (context.auth_context().get("x509_pem_cert") or [b""])[0]
         peer = self._peers.get(pem)

@@ -162,6 +162,15 @@ class Asked:
             ).one_or_none()
         return f"{row.digest}:{row.state}" if row else None
 
+    def state(self, digest: str) -> str | None:
+        """Return the state of a job, or None."""
+        table = schema.jobs
+        with self.engine.connect() as connection:
+            found: str | None = connection.execute(
+                select(table.c.state).where(table.c.digest == digest)
+            ).scalar()
+        return found
+
     def asked_since(self, researcher: str, since: datetime) -> int:
         """Return how many jobs a researcher asked since a time."""
         table = schema.jobs

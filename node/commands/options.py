@@ -34,13 +34,17 @@ def node_home(path: Path) -> NodeHome:
 
 
 @contextmanager
-def catalogue(home: NodeHome, *, create: bool = False) -> Iterator[Catalog]:
-    """Open the catalogue for a command; ``NotFound`` for a home that isn't there yet."""
+def catalogue(home: NodeHome, *, create: bool = False, url: str = "") -> Iterator[Catalog]:
+    """Open the catalogue for a command: at ``url``, or where the node's settings say.
+
+    Without ``create``, ``NotFound`` for a home that isn't there yet.
+    """
     from node.catalog.store import Catalog
+    from node.config import create_home, load_settings
 
     if create:
-        home.create()
+        create_home(home)
     elif not home.root.is_dir():
         raise NotFound(f"There is no node at {home.root}; name it with --home.")
-    with Catalog.open(home) as catalog:
+    with Catalog.open(home, url or load_settings(home).database.url or None) as catalog:
         yield catalog

@@ -5,7 +5,8 @@ conformant whatever the type: ``X/Z`` is Z, ``X/D``, ``Z/D`` and ``X/Z/D`` are D
 
 Beyond the table, because a file may hold what no IOD foresees: elements that neither the table nor
 the data dictionary knows are removed; names of persons (PN) and times (DA, DT, TM) that the table
-doesn't list are treated as if it did; so are UIDs, save those that name a class, a syntax or a code.
+doesn't list are emptied, or moved; UIDs that it doesn't list are replaced, save those that name a
+class, a syntax or a code.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Literal
 from pydicom.datadict import dictionary_keyword, dictionary_VR
 
 from contract.errors import ConfigurationError
+from foundation.defaults import default_text
 from foundation.files import read_bounded
 from foundation.settings import MAX_SETTINGS_BYTES, Settings, build, check_keys
 from node.deid.table import OPTIONS, Row, e1_1
@@ -37,6 +39,8 @@ class Action(Enum):
 
 
 CONDITIONAL = {"X/Z": "Z", "X/D": "D", "Z/D": "D", "X/Z/D": "D", "X/Z/U*": "U"}
+# Referenced Study Sequence is Type 3 in every composite IOD, and must have items where it is.
+_DECIDED = {0x00081110: "X"}
 _TIMES = frozenset({"DA", "DT", "TM"})
 _CLASS_UIDS = ("SOPClass", "TransferSyntax", "CodingSchemeUID", "ContextUID", "MappingResource")
 _OVERLAY = 0x60
@@ -67,10 +71,8 @@ class ProfileSettings(Settings):
     """What the basic profile's strictness is relaxed by."""
 
 
-BUILT_IN = {
-    "basic": ProfileSettings(),
-    "longitudinal": ProfileSettings(name="longitudinal", options=Options(dates="modified")),
-}
+BUILT_IN = ("basic", "longitudinal")
+"""The profiles that come with Wardgate, in ``configs/deid``."""
 
 # Code value and meaning of each method, coding scheme DCM: PS3.16 CID 7050.
 _BASIC = ("113100", "Basic Application Confidentiality Profile")
@@ -106,6 +108,11 @@ class Profile:
         return self.settings.options.dates == "modified"
 
     @property
+    def label(self) -> str:
+        """The profile's name, for De-identification Method."""
+        return self.settings.name
+
+    @property
     def methods(self) -> tuple[tuple[str, str], ...]:
         """Code and meaning of each method, for De-identification Method Code Sequence."""
         return (_BASIC, *(_METHODS[option] for option in self.options))
@@ -125,15 +132,16 @@ class Profile:
             # Group lengths would be wrong now; what describes a removed overlay goes with it.
             return Action.REMOVE
         known = _dictionary_vr(tag)
-        if not known:
-            return Action.REMOVE
-        if "PN" in (vr, known):
+        return self._of_unlisted(tag, {vr, known}) if known else Action.REMOVE
+
+    def _of_unlisted(self, tag: int, kinds: set[str]) -> Action:
+        if "PN" in kinds:
             return Action.ZERO
-        if {vr, known} & _TIMES:
-            if not self.modifies_dates:
-                return Action.ZERO
-            return Action.KEEP if vr == known == "TM" else Action.SHIFT
-        if "UI" in (vr, known) and not _names_a_class(tag):
+        if kinds & _TIMES:
+            if self.modifies_dates:
+                return Action.SHIFT if kinds & {"DA", "DT"} else Action.KEEP
+            return Action.ZERO
+        if "UI" in kinds and not _names_a_class(tag):
             return Action.UID
         return Action.KEEP
 
@@ -149,7 +157,7 @@ class Profile:
                 if kind == "TM":
                     return Action.KEEP
             # Other cleaning isn't offered: the basic profile's action is the safe one.
-        return Action(CONDITIONAL.get(row.basic, row.basic))
+        return Action(_DECIDED.get(tag) or CONDITIONAL.get(row.basic, row.basic))
 
 
 def load_profile(name: str) -> Profile:
@@ -157,18 +165,20 @@ def load_profile(name: str) -> Profile:
 
     ``ConfigurationError`` names an unknown key and the nearest known one.
     """
-    if name in BUILT_IN:
-        return Profile(BUILT_IN[name])
     path = Path(name)
-    if not path.is_file():
+    if name in BUILT_IN:
+        text = default_text(f"deid/{name}.toml")
+    elif path.is_file():
+        text = read_bounded(path, MAX_SETTINGS_BYTES).decode(errors="replace")
+    else:
         raise ConfigurationError(
             f"There is no profile {name!r}: name a TOML file or one of {', '.join(BUILT_IN)}."
         )
     try:
-        values = tomllib.loads(read_bounded(path, MAX_SETTINGS_BYTES).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}.") from None
-    return Profile(_parse(values, str(path)))
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"Profile {name} is not TOML: {error}.") from None
+    return Profile(_parse(values, f"Profile {name}"))
 
 
 def _parse(values: Mapping[str, object], origin: str) -> ProfileSettings:

@@ -11,6 +11,7 @@ import contextlib
 import hmac
 import secrets
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from contract.errors import StorageError
@@ -62,11 +63,21 @@ class Pseudonyms:
         return int.from_bytes(digest[:8], "big") % 365 + 1
 
     def source(self, *parts: bytes) -> str:
-        """Return the keyed digest by which a file that was taken in is known again."""
-        state = hmac.new(self._source, digestmod="sha256")
+        """Return the keyed digest by which something that was taken in is known again.
+
+        Each part counts with its length, so that no two lists of parts have one digest.
+        """
+        state = hmac.new(self._source, b"parts", "sha256")
         for part in parts:
             state.update(len(part).to_bytes(8, "big"))
             state.update(part)
+        return state.hexdigest()
+
+    def source_of(self, pieces: Iterable[bytes]) -> str:
+        """Return the keyed digest of a file that comes piece by piece."""
+        state = hmac.new(self._source, b"file:", "sha256")
+        for piece in pieces:
+            state.update(piece)
         return state.hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.documents import StatisticsWork
 from contract.errors import Refused
@@ -66,7 +67,7 @@ class DeclaredSchema:
                         raise Refused("not-finite", "A metric is not finite.")
 
 
-def _finite(array: np.ndarray) -> bool:  # type: ignore[type-arg]
+def _finite(array: NDArray[np.generic]) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 

@@ -320,11 +320,19 @@ class Gate:
             hello.ledger.hash = bytes.fromhex(head.hash)
         return self._notice(member, "hello", wire.FromNode(hello=hello))
 
+    def listed(self, member: Membership) -> bytes:
+        """Return what ``releases`` would say, so that the link sees when that has changed."""
+        return self._release_list(member).SerializeToString(deterministic=True)
+
     def releases(self, member: Membership) -> Sealed:
         """Seal the list of what can be asked about here: granted releases, counts rounded down.
 
         Counts are multiples of the policy's cell, so that they don't tell one patient's coming.
         """
+        message = wire.FromNode(releases=self._release_list(member))
+        return self._notice(member, "releases", message)
+
+    def _release_list(self, member: Membership) -> wire.Releases:
         cell = self.policy().disclosure.minimum_cell
         listed: dict[str, wire.Release] = {}
         for project in self.asked.projects(member.consortium):
@@ -344,8 +352,7 @@ class Gate:
                     ),
                 )
                 release.projects.append(project.name)
-        message = wire.FromNode(releases=wire.Releases(releases=listed.values()))
-        return self._notice(member, "releases", message)
+        return wire.Releases(releases=listed.values())
 
     def heartbeat(self) -> Sealed:
         """Seal an empty message. It says nothing, so it is not on the ledger."""

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -136,7 +136,7 @@ class Ledger:
         with self._thread_lock:
             return self._locked(lambda: self._append(kind, body, time))
 
-    def _locked(self, action: Any) -> Any:
+    def _locked(self, action: Callable[[], Head]) -> Head:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
             return action()

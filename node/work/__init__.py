@@ -1,1 +1,1 @@
-"""What a node does behind its gate: statistics, training."""
+"""The node's half of each kind of work, behind the gate."""

@@ -67,6 +67,24 @@ def test_the_schema_declares_every_column_and_every_cell_fits(hospital: str) -> 
             assert numbers.is_between(column["minimum"], column["maximum"]).all(), column["name"]
 
 
+@pytest.mark.parametrize("hospital", data.HOSPITALS, ids=lambda hospital: hospital.name)
+def test_the_nodes_intake_takes_the_table_whole(hospital: data.Hospital) -> None:
+    from node.deid.pseudonyms import Pseudonyms
+    from node.intake.schema import read_schema
+    from node.intake.tables import convert
+
+    data.prepare(data.CACHE, print)
+    cells = (data.CACHE / hospital.name / "trial.csv").read_bytes()
+    frame, made_missing = convert(cells, read_schema(data.SCHEMA), Pseudonyms(b"k" * 32))
+    assert made_missing == {}
+    mine = typed(hospital.name)
+    assert frame.columns == mine.columns
+    assert frame["subject"].n_unique() == hospital.women
+    for name in frame.columns[1:]:
+        assert frame[name].null_count() == mine[name].null_count(), name
+        assert sorted(frame[name].drop_nulls()) == sorted(mine[name].drop_nulls()), name
+
+
 def test_every_declared_level_occurs_somewhere(tables: dict[str, pl.DataFrame]) -> None:
     pooled = pl.concat(tables.values())
     for column in columns_of_schema():

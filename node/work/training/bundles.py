@@ -25,7 +25,7 @@ from foundation.bundle import MAX_BUNDLE_BYTES, Bundle
 from foundation.files import private_folder, read_bounded, sync_folder, write_durably
 from node.catalog.schema import recipes
 from node.home import NodeHome
-from node.work.training.dependencies import Locked, settle
+from node.work.training.dependencies import Locked, check_environment, settle
 
 BUNDLE = "bundle.fab"
 
@@ -160,10 +160,12 @@ def _read(home: NodeHome, row: dict[str, Any]) -> ApprovedRecipe:
         raise DocumentError(
             f"The files of recipe {row['name']} changed since it was approved; approve it again."
         )
+    locked = tuple(Locked(**entry) for entry in lock["dependencies"])
+    check_environment(row["name"], locked)
     return ApprovedRecipe(
         bundle_file=bundle,
         folder=folder,
-        lock=tuple(Locked(**entry) for entry in lock["dependencies"]),
+        lock=locked,
         packages_digest=lock["packages"],
         approved_at=_utc(row["approved_at"]),
         withdrawn_at=_utc(row["withdrawn_at"]) if row["withdrawn_at"] else None,

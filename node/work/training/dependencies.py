@@ -64,6 +64,22 @@ def settle(
     return tuple(lock for _, lock in sorted(locked.items()))
 
 
+def check_environment(recipe: str, locked: Iterable[Locked]) -> None:
+    """Raise ``DocumentError`` when the node's own packages aren't those of the lock any more."""
+    for lock in locked:
+        if lock.sha256:
+            continue
+        try:
+            now = importlib.metadata.version(lock.name)
+        except importlib.metadata.PackageNotFoundError:
+            now = "gone"
+        if now != lock.version:
+            raise DocumentError(
+                f"Recipe {recipe} was approved with {lock.name} {lock.version}, which is {now} "
+                "now; approve it again."
+            )
+
+
 def _missing(names: Iterable[str]) -> DocumentError:
     listed = printable(", ".join(sorted(set(names))), 400)
     return DocumentError(
@@ -85,9 +101,7 @@ def _parse(text: str) -> Requirement:
     return requirement
 
 
-def _in_environment(
-    requirement: Requirement, locked: dict[str, Locked], seen: set[str]
-) -> bool:
+def _in_environment(requirement: Requirement, locked: dict[str, Locked], seen: set[str]) -> bool:
     """Say whether our environment satisfies a requirement with its extras; lock what does."""
     try:
         found = importlib.metadata.distribution(requirement.name)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -22,10 +23,12 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from contract import records
 from contract import wire_pb2 as wire
-from contract.documents import Scalar
 from contract.errors import DocumentError
 from foundation import tensors
 from foundation.flower import from_flower, to_flower
+
+if TYPE_CHECKING:
+    from contract.documents import Scalar
 
 SERVER_NODE_ID = 1
 TASK_ID = 1

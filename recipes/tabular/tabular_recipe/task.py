@@ -1,4 +1,4 @@
-"""What is learned: the run's plan, a hospital's table as tensors, the model, its training and scores.
+"""What is learned: the run's plan, a table as tensors, the model, its training and scores.
 
 Nothing here knows of messages or networks, so the same code trains on one table or on many. No
 error text holds a value of the table: an exception in a client travels to the server.
@@ -172,9 +172,8 @@ def examples(frame: pl.DataFrame, plan: Plan) -> Examples:
     frame = frame.sort(SUBJECT, maintain_order=True)
     inputs = np.stack([feature.values(frame) for feature in plan.features], axis=1)
     positive = (_text(_column(frame, plan.outcome)) == plan.positive).cast(pl.Float32)
-    return Examples(
-        torch.from_numpy(inputs), torch.from_numpy(positive.to_numpy().astype(np.float32))
-    )
+    # Copied, since a matrix product's last bits depend on how its memory is aligned.
+    return Examples(torch.from_numpy(inputs), torch.from_numpy(positive.to_numpy().copy()))
 
 
 def build_model(plan: Plan) -> nn.Module:
@@ -228,7 +227,8 @@ def predict(model: nn.Module, data: Examples) -> NDArray[np.float64]:
     model.eval()
     with torch.no_grad():
         logits: Tensor = model(data.inputs).squeeze(1)
-    return torch.sigmoid(logits.double()).numpy()
+    probabilities: NDArray[np.float64] = torch.sigmoid(logits.double()).numpy()
+    return probabilities
 
 
 @dataclass(frozen=True)

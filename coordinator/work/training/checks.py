@@ -1,0 +1,84 @@
+"""What a reply must be before a strategy sees it, and how many must be left.
+
+FedAvg takes a NaN, a negative weight and a weight of 1e9, and one odd key ends its run. So a reply
+that isn't sound counts as that site's failure, and the run goes on without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.records import Arrays, Metrics, Records
+
+WEIGHTS = frozenset({"num-examples", "num_examples"})
+MAX_WEIGHT = 1e9
+
+Layout = tuple[object, ...]
+
+
+def objection(sent: Records, reply: Records, *, train: bool, weights: frozenset[str]) -> str:
+    """Return why a reply isn't sound, as a code, or an empty string.
+
+    ``not-finite``: an array holds NaN or infinity. ``bad-weight``: a weight is not a number from 0
+    to 1e9. ``unlike-instruction``: a trained model's arrays have other names, shapes or dtypes
+    than those that were sent.
+    """
+    instruction = _arrays(sent)
+    answer = _arrays(reply)
+    if train and instruction and _shapes(answer) != _shapes(instruction):
+        return "unlike-instruction"
+    if not all(is_finite(array) for array in answer.values()):
+        return "not-finite"
+    for record in reply.values():
+        if isinstance(record, Metrics):
+            for key in weights & record.items.keys():
+                if not is_weight(record.items[key]):
+                    return "bad-weight"
+    return ""
+
+
+def is_weight(value: object) -> bool:
+    """Say whether a value may weigh a site's update."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 <= value <= MAX_WEIGHT  # type: ignore[operator,arg-type]
+
+
+def is_finite(array: NDArray[np.generic]) -> bool:
+    """Say whether an array holds neither NaN nor infinity."""
+    if array.dtype.kind != "f":
+        return True
+    with np.errstate(all="ignore"):
+        # A finite sum has finite terms; only an overflow needs the slower look.
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+
+
+def _arrays(records: Records) -> dict[str, NDArray[np.generic]]:
+    groups = [record.items for record in records.values() if isinstance(record, Arrays)]
+    return {key: array for group in groups for key, array in group.items()}
+
+
+def _shapes(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {key: (array.dtype.name, array.shape) for key, array in arrays.items()}
+
+
+def layout(records: Records) -> Layout:
+    """Return the names of a reply's records, arrays and metrics."""
+    kinds = {Arrays: "arrays", Metrics: "metrics"}
+    return tuple(
+        (kinds[type(record)], name, frozenset(record.items))
+        for name, record in sorted(records.items())
+        if type(record) in kinds
+    )
+
+
+def odd_ones(layouts: Sequence[Layout]) -> list[int]:
+    """Return which replies are laid out unlike most; among equals the first is the norm."""
+    if not layouts:
+        return []
+    [(norm, _)] = Counter(layouts).most_common(1)
+    return [index for index, found in enumerate(layouts) if found != norm]

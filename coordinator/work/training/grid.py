@@ -1,0 +1,293 @@
+"""Wardgate's Grid: a ServerApp's messages to the sites of its job, and their replies.
+
+Every question goes to the daemon, one at a time, and is answered alike when the app is restarted.
+What a site sends is checked before the app sees it. Replies come in roster order. Their arrays are
+views of the mapped blob until they are wanted, so that memory holds the array that is being folded
+in and not every site's model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from contract import records
+from contract import wire_pb2 as wire
+from contract.errors import DocumentError, JobFailed
+from coordinator.work.training import checks, flower, protocol
+from foundation import tensors
+from foundation.flower import WireArray, array_of, from_flower, to_flower
+from foundation.frames import Socket, pack, unpack
+
+KEPT_BLOBS = 2
+
+
+class TooFewSites(JobFailed):
+    """A round was left with fewer sites than the project asks for."""
+
+
+def node_id_of(consortium: str, site: str) -> int:
+    """Return a site's node id for Flower: 63 bits of a hash, the same in every run."""
+    digest = hashlib.sha256(f"{consortium}/{site}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1 | 2
+
+
+@dataclass
+class _Sent:
+    """A message that went out: as which task, where to, and what it carried."""
+
+    message: Message
+    site: str
+    content: records.Records
+
+
+class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
+    """The Grid of one job. May be called from any thread; answers are in order only for one."""
+
+    def __init__(
+        self,
+        socket: Socket,
+        *,
+        job: str,
+        run: Any,
+        sites: Sequence[str],
+        consortium: str,
+        minimum_sites: int,
+        observed: flower.Observed,
+        blobs: Path = Path(protocol.BLOBS_FOLDER),
+    ) -> None:
+        self._socket = socket
+        self._job = job
+        self._run = run
+        self._ids = {site: node_id_of(consortium, site) for site in sites}
+        self._sites = {node: site for site, node in self._ids.items()}
+        self._order = {site: index for index, site in enumerate(sites)}
+        self._minimum = minimum_sites
+        self._observed = observed
+        self._blobs = blobs
+        self._asking = threading.RLock()
+        self._count = 0
+        self._sent: dict[str, _Sent] = {}
+        self._encoded: dict[tuple[object, ...], tuple[object, wire.RecordDict, int]] = {}
+
+    def ask(self, kind: bytes, message: bytes = b"", descriptor: int | None = None) -> list[bytes]:
+        """Put one question to the daemon and return the parts of its answer."""
+        with self._asking:
+            self._socket.send(kind, message, descriptor)
+            frame, _ = self._socket.receive()
+            return unpack(frame.message)
+
+    # ---- Flower's Grid -------------------------------------------------------------------------
+
+    def set_run(self, run: Any) -> None:
+        """Flower's: the run is set already."""
+
+    @property
+    def run(self) -> Any:
+        """The run, as Flower describes one."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Return a message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> list[int]:
+        """Return the nodes that are online, in roster order.
+
+        What other threads than the main one are told isn't kept for a replay: when they ask, and
+        how often, is chance.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        sites = self.ask(protocol.NODES if main else protocol.PEEK)
+        return [self._ids[site.decode()] for site in sites]
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Send messages, in roster order of the sites, and return their task ids."""
+        with self._asking:
+            return self._push(list(messages), None)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Return the replies that came, each once."""
+        wanted = [task for task in message_ids if task in self._sent]
+        if not wanted:
+            return []
+        answer = self.ask(protocol.PULL, pack([task.encode() for task in wanted]))
+        return self._replies(answer)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> list[Message]:
+        """Send messages and wait for the replies, which come in roster order of the sites.
+
+        A site that fails, or hasn't answered in time, gives a message with an error. Raises
+        ``TooFewSites`` when training or evaluation is left with fewer than the project's minimum.
+        """
+        with self._asking:
+            tasks = self._push(list(messages), timeout)
+            if not tasks:
+                return []
+            seconds = b"" if timeout is None else repr(float(timeout)).encode()
+            answer = self.ask(protocol.WAIT, pack([seconds, *(t.encode() for t in tasks)]))
+            kinds = {_category(self._sent[task].message) for task in tasks}
+            replies = self._replies(answer)
+        good = sum(reply.has_content() for reply in replies)
+        if kinds & {"train", "evaluate"} and good < self._minimum:
+            raise TooFewSites(
+                f"Only {good} of {len(replies)} sites gave a usable answer, "
+                f"and the project needs {self._minimum}."
+            )
+        return replies
+
+    # ---- sending -------------------------------------------------------------------------------
+
+    def _push(self, messages: list[Message], timeout: float | None) -> list[str]:
+        parts: list[bytes] = []
+        tasks: list[str] = []
+        encoded: dict[int, tuple[bytes, wire.BlobReference, records.Records]] = {}
+        messages.sort(key=lambda m: self._order.get(self._sites.get(m.metadata.dst_node_id, ""), 0))
+        for message in messages:
+            site = self._sites.get(message.metadata.dst_node_id)
+            if site is None:
+                raise DocumentError("The ServerApp addressed a node that is not in its job.")
+            content = message.content
+            if id(content) not in encoded:
+                encoded[id(content)] = self._encode(content)
+            payload, blob, held = encoded[id(content)]
+            self._count += 1
+            task = f"{self._count:06d}"
+            ttl = message.metadata.ttl
+            out = wire.Task(
+                job=self._job,
+                task=task,
+                message_type=message.metadata.message_type,
+                group=message.metadata.group_id,
+                ttl_seconds=ttl if timeout is None else min(ttl, timeout),
+                payload=payload,
+                tensors=blob,
+            )
+            flower.call(message, task)
+            self._sent[task] = _Sent(message, site, held)
+            parts += [site.encode(), out.SerializeToString()]
+            tasks.append(task)
+        if tasks:
+            self.ask(protocol.PUSH, pack(parts))
+        return tasks
+
+    def _encode(self, content: RecordDict) -> tuple[bytes, wire.BlobReference, records.Records]:
+        """Encode what a message holds; its arrays only if they aren't those of a moment ago."""
+        held = from_flower(content)
+        groups = {n: r for n, r in held.items() if isinstance(r, records.Arrays)}
+        arrays_in = [
+            (
+                name,
+                array_key,
+                array,
+                array_of(array) if isinstance(array, WireArray) else array.data,
+            )
+            for name, group in content.array_records.items()
+            for array_key, array in group.items()
+        ]
+        # The same bytes objects and arrays, which are never changed, are the same blob.
+        key = tuple((name, array_key, id(kept)) for name, array_key, _, kept in arrays_in)
+        if key not in self._encoded:
+            structure, blob = records.encode(groups)
+            descriptor = self._store(structure.tensors, blob) if blob else -1
+            self._encoded[key] = (arrays_in, structure, descriptor)
+            while len(self._encoded) > KEPT_BLOBS:
+                _, _, old = self._encoded.pop(next(iter(self._encoded)))
+                if old >= 0:
+                    os.close(old)
+        _, structure, descriptor = self._encoded[key]
+        if descriptor >= 0:
+            self.ask(protocol.BLOB, structure.tensors.SerializeToString(), descriptor)
+        arrays = iter(structure.records)
+        message = wire.RecordDict(tensors=structure.tensors)
+        for name, record in held.items():
+            one = next(arrays) if name in groups else records.encode({name: record})[0].records[0]
+            message.records.append(one)
+        return message.SerializeToString(), structure.tensors, held
+
+    def _store(self, reference: wire.BlobReference, blob: bytes) -> int:
+        descriptor = os.memfd_create(reference.digest[:16])
+        left = memoryview(blob)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        return descriptor
+
+    def deliver_model(self, model: records.Records) -> None:
+        """Give the finished model to the daemon; the last thing that is said."""
+        structure, blob = records.encode(model)
+        if blob:
+            reference = structure.tensors.SerializeToString()
+            self.ask(protocol.BLOB, reference, self._store(structure.tensors, blob))
+        self._socket.send(protocol.MODEL, structure.SerializeToString())
+
+    # ---- receiving -----------------------------------------------------------------------------
+
+    def _replies(self, answer: list[bytes]) -> list[Message]:
+        tasks = [part.decode() for part in answer[0::3]]
+        codes = [part.decode() for part in answer[1::3]]
+        found: list[records.Records | None] = []
+        for index, data in enumerate(answer[2::3]):
+            content: records.Records | None = None
+            if not codes[index]:
+                try:
+                    content = self._open(wire.Reply.FromString(data))
+                    codes[index] = self._objection(tasks[index], content)
+                except (DocumentError, OSError, ValueError):
+                    codes[index] = "malformed"
+            found.append(content)
+        good = [i for i, code in enumerate(codes) if not code]
+        if self._observed.uniform:
+            for odd in checks.odd_ones([checks.layout(found[i] or {}) for i in good]):
+                codes[good[odd]] = "unlike-the-others"
+        messages: list[Message] = []
+        for task, code, content in zip(tasks, codes, found, strict=True):
+            sent = self._sent.pop(task)
+            if code:
+                messages.append(flower.error_to(sent.message, task, code))
+            else:
+                body = to_flower(content or {})
+                messages.append(flower.reply_to(sent.message, task, body))
+        return messages
+
+    def _objection(self, task: str, reply: records.Records) -> str:
+        sent = self._sent[task]
+        return checks.objection(
+            sent.content,
+            reply,
+            train=_category(sent.message) == "train",
+            weights=checks.WEIGHTS | self._observed.weights,
+        )
+
+    def _open(self, reply: wire.Reply) -> records.Records:
+        message = wire.RecordDict.FromString(reply.payload)
+        if not message.tensors.size:
+            return tensors.read(message, b"")
+        name = message.tensors.digest
+        if not name.isalnum():
+            raise DocumentError("A blob's name is not a SHA-256.")
+        with (self._blobs / name).open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return tensors.read(message, memoryview(mapped))
+
+
+def _category(message: Message) -> str:
+    category: str = message.metadata.message_type.partition(".")[0]
+    return category

@@ -1,0 +1,95 @@
+"""The ServerApp's process, inside the sandbox: the researcher's code, and a Grid to the daemon.
+
+The app can print, which becomes the job's log, and talk to its sites. It has no network, and what
+it writes to a disk is in memory and gone at the end; the model that its strategy arrives at is
+what the job yields, or else the first arrays that it leaves in its context's state.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from foundation import confined
+from foundation.frames import FrameError, Socket
+
+
+def main(descriptor: int) -> None:
+    """Run the app to its end, and say how it ended."""
+    confined.enter()
+    daemon = Socket(socket.socket(fileno=descriptor))
+    start = json.loads(daemon.receive()[0].message)
+    try:
+        _run(daemon, start)
+    except FrameError:
+        raise
+    except BaseException as error:
+        traceback.print_exception(error)
+        from coordinator.work.training import protocol
+
+        daemon.send(protocol.FAILED, _reason(error).encode())
+
+
+def _run(daemon: Socket, start: dict[str, Any]) -> None:
+    from contract import wire_pb2 as wire
+    from contract.records import encode_entry
+    from coordinator.work.training import flower, protocol
+    from coordinator.work.training.grid import WardgateGrid
+    from foundation.flower import from_flower
+    from foundation.seeding import seed_everything
+
+    observed = flower.Observed()
+    run_id: int = start["run_id"]
+    grid = WardgateGrid(
+        daemon,
+        job=start["job"],
+        run=flower.identify(run_id),
+        sites=start["sites"],
+        consortium=start["consortium"],
+        minimum_sites=start["minimum_sites"],
+        observed=observed,
+    )
+
+    def watch(server_round: int, what: str, metrics: Mapping[str, Any]) -> None:
+        event = wire.JobEvent(kind="round", round=server_round, text=what)
+        for key, value in metrics.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                event.metrics.append(encode_entry(key, value))
+        grid.ask(protocol.ROUND, event.SerializeToString())
+
+    flower.observe(observed, watch)
+    flower.observe_legacy(observed, watch, grid)
+    seed_everything(start["seed"])
+    sys.path.append(protocol.APP_FOLDER)
+    app = flower.load(start["server"])
+    state = flower.run_app(app, grid, run_id, start["run_config"])
+    if observed.model is not None:
+        grid.deliver_model({"arrays": observed.model})
+        return
+    for name, record in from_flower(state).items():
+        if name in state.array_records:
+            grid.deliver_model({"arrays": record})
+            return
+    daemon.send(protocol.FAILED, b"The ServerApp ended without a model.")
+
+
+def _reason(error: BaseException) -> str:
+    """Return one line about a failure; its details went to the log."""
+    from contract.errors import WardgateError
+    from coordinator.work.training.protocol import APP_FOLDER
+
+    if isinstance(error, WardgateError):
+        return str(error)
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.startswith(APP_FOLDER + "/"):
+            place = f" at {frame.filename.removeprefix(APP_FOLDER + '/')}:{frame.lineno}"
+    return f"The ServerApp failed with {type(error).__name__}{place}; its log says more."
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,35 @@
+"""The ``wardgate-node`` command."""
+
+from __future__ import annotations
+
+from foundation import commands
+from node.commands import (
+    consortium,
+    deid,
+    documents,
+    ingest,
+    jobs,
+    ledger,
+    policy,
+    recipe,
+    release,
+)
+
+app = commands.application("Run a hospital's Wardgate node: keep data here, answer through a gate.")
+app.command("join")(consortium.join)
+app.command("serve")(consortium.serve)
+app.command("ingest")(ingest.ingest)
+app.add_typer(consortium.app, name="consortium")
+app.add_typer(documents.roster, name="roster")
+app.add_typer(documents.project, name="project")
+app.add_typer(release.app, name="release")
+app.add_typer(recipe.app, name="recipe")
+app.add_typer(policy.app, name="policy")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(jobs.app, name="job")
+app.add_typer(deid.app, name="deid")
+
+
+def main() -> None:
+    """Run the command; errors end it with one line and their exit code."""
+    commands.run(app, "wardgate-node")

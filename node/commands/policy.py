@@ -1,0 +1,128 @@
+"""``policy``: what the hospital's policy says, and what a given job would meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contract.envelope import MAX_ENVELOPE_BYTES, Envelope
+from contract.errors import Refused
+from foundation import commands
+from foundation.defaults import CONFIGS, default_text
+from foundation.files import read_bounded, write_durably
+from node.catalog.asked import Asked
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
+from node.config import create_home
+from node.gate.before_egress import BEFORE_EGRESS
+from node.gate.before_work import BEFORE_WORK
+from node.gate.gate import Gate
+from node.gate.ledger import Ledger
+from node.gate.policy import load_policy
+from node.gate.rules import Question
+from node.link.membership import load_membership
+from node.link.server import PolicyFile, now
+
+app = commands.application("The hospital's policy.")
+
+
+@app.command("show")
+def show(home: HomeOption = DEFAULT_HOME) -> None:
+    """Show the policy in force.
+
+    Example: wardgate-node policy show
+    """
+    policy = load_policy(node_home(home).policy)
+    table = Table("key", "value", title=f"policy, profile {policy.profile}")
+    for section, values in policy.model_dump().items():
+        if isinstance(values, dict):
+            for key, value in values.items():
+                table.add_row(f"{section}.{key}", str(value))
+    Console().print(table)
+
+
+@app.command("use")
+def use(
+    profile: Annotated[str, typer.Argument(help="strict, standard, open-research, or a file.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Put a profile (or a file of your own) in force; the change goes on the ledger.
+
+    Example: wardgate-node policy use strict
+    """
+    place = create_home(node_home(home))
+    known = CONFIGS / "policy" / f"{profile}.toml"
+    text = (
+        default_text(f"policy/{profile}.toml")
+        if known.exists()
+        else read_bounded(Path(profile), 1024 * 1024).decode()
+    )
+    candidate = place.root / "policy.toml.candidate"
+    write_durably(candidate, text.encode())
+    try:
+        policy = load_policy(candidate)
+    finally:
+        candidate.unlink()
+    Ledger(place.ledger).append(
+        "policy", {"digest": policy.digest, "values": policy.model_dump(mode="json")}, now()
+    )
+    write_durably(place.policy, text.encode())
+    print(f"policy in force: profile {policy.profile}, digest {policy.digest[:16]}…")
+
+
+@app.command("check")
+def check(
+    job: Annotated[
+        Path | None, typer.Argument(help="A signed job's file; without it, only the policy.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Explain which rules stand, and what a given job would meet. Nothing is recorded or sent.
+
+    Exit code 8 when the job would be refused.
+
+    Example: wardgate-node policy check job.dsse.json
+    """
+    place = node_home(home)
+    policy = load_policy(place.policy)
+    print(f"policy: profile {policy.profile}, digest {policy.digest[:16]}…")
+    if job is None:
+        for title, rules in (("before work", BEFORE_WORK), ("before egress", BEFORE_EGRESS)):
+            table = Table("rule", "what it asks", title=title)
+            for rule in rules:
+                table.add_row(type(rule).__name__, (rule.__doc__ or "").split("\n\n")[0])
+            Console().print(table)
+        return
+    data = read_bounded(job, MAX_ENVELOPE_BYTES)
+    Envelope.parse(data)
+    with catalogue(place) as catalog:
+        asked = Asked(catalog.engine)
+        gate = Gate(catalog, Ledger(place.ledger), PolicyFile(place), now)
+        refusals = [
+            _explain(gate.question(load_membership(place, asked, row, now()), data), row.name)
+            for row in asked.consortia()
+        ]
+    if all(refusals):
+        first = next(r for r in refusals if r is not None)
+        raise Refused(first.code, f"The job would be refused: {first.sentence}")
+
+
+def _explain(question: Question, consortium: str) -> Refused | None:
+    table = Table("rule", "outcome", title=f"before work, in consortium {consortium}")
+    objection: Refused | None = None
+    for rule in BEFORE_WORK:
+        name = type(rule).__name__
+        if objection is not None:
+            table.add_row(name, "not reached")
+            continue
+        try:
+            rule.check(question)
+            table.add_row(name, "passes")
+        except Refused as refusal:
+            objection = refusal
+            table.add_row(name, f"refuses: {refusal.sentence}")
+    Console().print(table)
+    return objection

@@ -1,0 +1,281 @@
+"""One consortium's link: connect, stay, reconnect; hand messages to the desk and back.
+
+It sends only what the gate sealed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, TypeVar, TypeVarTuple
+
+import grpc
+
+from contract import wire_pb2 as wire
+from contract import wire_pb2_grpc
+from contract.errors import (
+    CertificateError,
+    DocumentError,
+    LedgerError,
+    Unavailable,
+    WardgateError,
+)
+from foundation import rpc, transport
+from foundation.blobs import BlobFolder
+from foundation.transport import CHANNEL_OPTIONS, TransportIdentity
+from node.config import LinkSettings
+from node.gate.gate import Membership, Sealed
+from node.link import blobs
+from node.link.membership import take_in
+from node.work.desk import WorkDesk
+
+log = logging.getLogger("wardgate.node")
+
+A = TypeVarTuple("A")
+R = TypeVar("R")
+
+PROTOCOL = 1
+RELEASES_SECONDS = 2.0
+RENEWAL_SECONDS = 60.0
+FATAL = (CertificateError, LedgerError)
+
+
+class ConsortiumLink:
+    """The link to one coordinator, for as long as the node serves."""
+
+    def __init__(
+        self,
+        member: Membership,
+        address: str,
+        identity: TransportIdentity,
+        desk: WorkDesk,
+        settings: LinkSettings,
+        pool: Executor,
+    ) -> None:
+        self._member = member
+        self._address = address
+        self._identity = identity
+        self._desk = desk
+        self._settings = settings
+        self._pool = pool
+        self._outbox: asyncio.Queue[Sealed] = asyncio.Queue()
+        self._stub: wire_pb2_grpc.WardgateStub | None = None
+        self._busy: set[asyncio.Task[None]] = set()
+        self._at_work: set[tuple[str, str]] = set()
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled. Raises the errors that trying again can't mend."""
+        pause = self._settings.first_backoff_seconds
+        away = False
+        while True:
+            connected = False
+            try:
+                self._identity.check(datetime.now(UTC))
+                await self._once()
+                connected = True
+            except FATAL:
+                raise
+            except grpc.RpcError as error:
+                known = rpc.error_from(error, self._address)
+                if isinstance(known, CertificateError):
+                    raise known from None
+                if not away:
+                    log.warning("%s: %s Trying again.", self._member.consortium, known)
+                away = True
+            except WardgateError as error:
+                log.warning("%s: %s Trying again.", self._member.consortium, error)
+            if connected or self._was_up:
+                pause, away = self._settings.first_backoff_seconds, False
+            await asyncio.sleep(random.uniform(0.5, 1.0) * pause)  # noqa: S311 (jitter)
+            pause = min(pause * 2, self._settings.longest_backoff_seconds)
+
+    _was_up = False
+
+    async def _once(self) -> None:
+        """Hold one connection until it breaks."""
+        self._was_up = False
+        self._outbox = asyncio.Queue()
+        credentials = self._identity.channel_credentials()
+        async with grpc.aio.secure_channel(
+            self._address, credentials, options=CHANNEL_OPTIONS
+        ) as channel:
+            self._stub = wire_pb2_grpc.WardgateStub(channel)
+            helpers: list[asyncio.Task[None]] = []
+            try:
+                hello = await self._in_thread(
+                    self._desk.gate.hello, self._member, version("wardgate"), PROTOCOL
+                )
+                self._outbox.put_nowait(hello)
+                stream = self._stub.Link(self._outgoing())
+                welcome = await stream.read()
+                if welcome is grpc.aio.EOF:
+                    # The status says why; reading it raises the error of the call.
+                    await _raise_status(stream)
+                    raise Unavailable("The coordinator ended the link without a word.")
+                await self._welcomed(welcome.welcome)
+                self._was_up = True
+                helpers = [
+                    asyncio.create_task(self._heartbeats(welcome.welcome.heartbeat_seconds)),
+                    asyncio.create_task(self._tell_releases()),
+                    asyncio.create_task(self._renew_certificate()),
+                ]
+                while (message := await stream.read()) is not grpc.aio.EOF:
+                    await self._take(message)
+                await _raise_status(stream)
+            finally:
+                for task in [*helpers, *self._busy]:
+                    task.cancel()
+
+    async def _outgoing(self) -> AsyncIterator[wire.FromNode]:
+        outbox = self._outbox
+        while True:
+            sealed = await outbox.get()
+            yield sealed.message
+
+    async def _in_thread(self, function: Callable[[*A], R], *arguments: *A) -> R:
+        return await self._loop.run_in_executor(self._pool, function, *arguments)
+
+    async def _welcomed(self, welcome: wire.Welcome) -> None:
+        """Check that our ledger holds the head that the coordinator saw last."""
+        if welcome.HasField("ledger"):
+            seen = welcome.ledger
+            held = await self._in_thread(
+                self._desk.gate.ledger.holds, seen.sequence, seen.hash.hex()
+            )
+            if not held:
+                raise LedgerError(
+                    f"The ledger doesn't hold entry {seen.sequence}, which consortium "
+                    f"{self._member.consortium} has seen: it was cut or restored from a backup. "
+                    "Nothing is answered until that is cleared up."
+                )
+        await self._in_thread(self._believe, welcome.documents)
+        log.info("%s: linked to %s", self._member.consortium, self._address)
+
+    def _believe(self, documents: wire.Documents) -> None:
+        for objection in take_in(self._desk.gate.asked, self._member, documents, datetime.now(UTC)):
+            log.warning("%s: not believed: %s", self._member.consortium, objection)
+
+    # ---- what comes in -------------------------------------------------------------------------
+
+    async def _take(self, message: wire.ToNode) -> None:
+        """Act on one message. Documents are believed before the next message is looked at."""
+        match message.WhichOneof("body"):
+            case "offer":
+                self._start(self._offer(message.offer.job))
+            case "task":
+                self._start(self._task(message.task))
+            case "documents":
+                await self._in_thread(self._believe, message.documents)
+            case "received":
+                received = message.received
+                self._start(self._in_thread(self._desk.received, received.job, received.task))
+            case "close":
+                self._start(self._in_thread(self._desk.close, message.close.job))
+            case _:
+                pass
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guard(work))
+        self._busy.add(task)
+        task.add_done_callback(self._busy.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except WardgateError as error:
+            log.error("%s: %s", self._member.consortium, error)
+        except grpc.RpcError as error:
+            log.warning("%s: %s", self._member.consortium, rpc.error_from(error, self._address))
+        except Exception as error:
+            # Its text might hold a patient's data, so only its type is logged.
+            log.error("%s: unexpected %s", self._member.consortium, type(error).__name__)
+
+    async def _offer(self, envelope: bytes) -> None:
+        self._send(await self._in_thread(self._desk.offered, self._member, envelope))
+
+    async def _task(self, task: wire.Task) -> None:
+        key = (task.job, task.task)
+        if key in self._at_work:
+            return
+        self._at_work.add(key)
+        try:
+            sealed: Sealed = await self._in_thread(self._desk.task, self._member, task, self._fetch)
+        finally:
+            self._at_work.discard(key)
+        if sealed.tensors:
+            assert self._stub is not None
+            await blobs.upload(self._stub, task.job, sealed.message.reply.tensors, sealed.tensors)
+        self._send(sealed)
+
+    def _fetch(self, job: str, blob: wire.BlobReference, folder: BlobFolder) -> None:
+        """Bring a blob in; called from a thread of the pool, done by the loop."""
+        if self._stub is None:
+            raise Unavailable("The link is down.")
+        limit = self._desk.gate.policy().training.max_reply_bytes
+        if blob.size > limit:
+            raise DocumentError("A task's tensors are larger than the policy allows.")
+        work = blobs.download(self._stub, job, blob, folder)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _send(self, sealed: Sealed) -> None:
+        self._outbox.put_nowait(sealed)
+
+    # ---- what goes out by itself ---------------------------------------------------------------
+
+    async def _heartbeats(self, seconds: int) -> None:
+        while True:
+            await asyncio.sleep(max(1, seconds))
+            self._send(self._desk.gate.heartbeat())
+
+    async def _tell_releases(self) -> None:
+        """Say what can be asked about here, and again whenever that changed."""
+        told = b""
+        while True:
+            current = await self._in_thread(self._desk.gate.listed, self._member)
+            if current != told:
+                told = current
+                self._send(await self._in_thread(self._desk.gate.releases, self._member))
+            await asyncio.sleep(RELEASES_SECONDS)
+
+    async def _renew_certificate(self) -> None:
+        """Renew the certificate when less than a third of its life is left."""
+        while True:
+            await asyncio.sleep(RENEWAL_SECONDS)
+            await self.renew_if_due()
+
+    async def renew_if_due(self) -> None:
+        """Ask for a fresh certificate if the present one is in its last third."""
+        begin, end = self._identity.validity()
+        now = datetime.now(UTC)
+        if (end - now) > (end - begin) / 3 or self._stub is None:
+            return
+        key = transport.new_private_key()
+        request = transport.certificate_request(key, self._member.site)
+        try:
+            reply = await self._stub.Renew(wire.RenewRequest(csr=request))
+        except grpc.RpcError as error:
+            log.warning("renewal: %s", rpc.error_from(error, self._address))
+            return
+        authority = self._identity.authority_file.read_bytes()
+        self._identity.save(transport.private_key_pem(key), reply.certificate, authority)
+        log.info("%s: certificate renewed", self._member.consortium)
+
+
+async def _raise_status(stream: grpc.aio.StreamStreamCall) -> None:
+    """Raise the error that a stream ended with, if it ended with one."""
+    code = await stream.code()
+    if code is not grpc.StatusCode.OK:
+        raise grpc.aio.AioRpcError(
+            code,
+            await stream.initial_metadata(),
+            await stream.trailing_metadata(),
+            details=await stream.details(),
+        )

@@ -1,0 +1,112 @@
+"""Serving: a link to each consortium's coordinator, until a signal or an error ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from contract.errors import NotFound, WardgateError
+from node.catalog.asked import Asked
+from node.catalog.store import Catalog
+from node.config import NodeSettings
+from node.gate.gate import Gate
+from node.gate.ledger import Ledger
+from node.gate.policy import Policy, load_policy
+from node.home import NodeHome
+from node.link.client import ConsortiumLink
+from node.link.membership import load_membership, transport_identity
+from node.work.desk import WorkDesk
+from node.work.statistics import ColumnCache
+
+log = logging.getLogger("wardgate.node")
+
+
+def now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
+
+
+def open_gate(home: NodeHome, catalog: Catalog) -> Gate:
+    """Return the gate of a home, with its ledger and its policy file."""
+    return Gate(catalog, Ledger(home.ledger), PolicyFile(home), now)
+
+
+class PolicyFile:
+    """The policy, read again when its file has changed; a change is a ledger entry's worth."""
+
+    def __init__(self, home: NodeHome) -> None:
+        self._path = home.policy
+        self._stamp: tuple[int, int] | None = None
+        self._policy = self()
+
+    def __call__(self) -> Policy:
+        """Return the policy in force. A file that can't be read stops all work."""
+        status = self._path.stat() if self._path.exists() else None
+        stamp = (status.st_mtime_ns, status.st_size) if status else None
+        if stamp is None or stamp != self._stamp:
+            self._policy = load_policy(self._path)
+            self._stamp = stamp
+        return self._policy
+
+
+async def serve(home: NodeHome, settings: NodeSettings) -> None:
+    """Serve every consortium that was joined, until SIGINT or SIGTERM.
+
+    A consortium whose certificate was revoked, or that knows another ledger, ends alone; when it
+    was the last one, its error ends the node.
+    """
+    with Catalog.open(home, settings.database.url or None) as catalog:
+        asked = Asked(catalog.engine)
+        rows = asked.consortia()
+        if not rows:
+            raise NotFound("This node has joined no consortium; run 'wardgate-node join' first.")
+        gate = open_gate(home, catalog)
+        desk = WorkDesk(home, gate, settings, ColumnCache(settings.work.column_cache_bytes))
+        pool = ThreadPoolExecutor(settings.work.threads, thread_name_prefix="work")
+        links = {
+            asyncio.create_task(
+                ConsortiumLink(
+                    load_membership(home, asked, row, now()),
+                    row.address,
+                    transport_identity(home, row.name),
+                    desk,
+                    settings.link,
+                    pool,
+                ).run(),
+                name=row.name,
+            )
+            for row in rows
+        }
+        print(f"serving {', '.join(row.name for row in rows)}", flush=True)
+        try:
+            await _until_over(links)
+        finally:
+            for link in links:
+                link.cancel()
+            await asyncio.gather(*links, return_exceptions=True)
+            await asyncio.to_thread(desk.stop)
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _until_over(links: set[asyncio.Task[None]]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    stop = asyncio.create_task(stopping.wait())
+    open_links = set(links)
+    while not stop.done():
+        done, _ = await asyncio.wait({stop, *open_links}, return_when=asyncio.FIRST_COMPLETED)
+        for link in done & open_links:
+            open_links.discard(link)
+            error = link.exception()
+            if not open_links and error is not None:
+                stop.cancel()
+                raise error
+            if isinstance(error, WardgateError):
+                log.error("%s: %s", link.get_name(), error)
+            elif error is not None:
+                log.error("%s: unexpected %s", link.get_name(), type(error).__name__)

@@ -1,0 +1,276 @@
+"""The desk between link and gate: offers and tasks in, sealed messages out.
+
+Everything here blocks and is called from threads. What comes back may be sent as it is: the gate
+made it. Refusals and failures are answers too.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from contract import wire_pb2 as wire
+from contract.documents import Scalar, StatisticsWork, TrainingWork
+from contract.envelope import Envelope
+from contract.errors import DataError, DocumentError, Refused, WardgateError
+from contract.records import decode
+from foundation.blobs import BlobFolder
+from foundation.files import private_folder, write_durably
+from node.config import NodeSettings
+from node.gate.gate import Admission, Gate, Membership, Sealed
+from node.gate.rules import TrainingOutput
+from node.home import NodeHome
+from node.work.statistics import ColumnCache, work_out
+
+if TYPE_CHECKING:
+    from node.work.training.worker import Worker
+
+log = logging.getLogger("wardgate.node")
+
+STATE_FILE = "state"
+Fetch = Callable[[str, wire.BlobReference, BlobFolder], None]
+"""Brings a blob of a job into a folder; blocks."""
+
+
+@dataclass
+class TrainingSession:
+    """One training job at this node: what was admitted, and its warm worker."""
+
+    admission: Admission
+    worker: Worker
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass
+class WorkDesk:
+    """The work of one node, over all its consortia."""
+
+    home: NodeHome
+    gate: Gate
+    settings: NodeSettings
+    cache: ColumnCache
+    sessions: dict[str, TrainingSession] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    # ---- statistics and admission --------------------------------------------------------------
+
+    def offered(self, member: Membership, envelope: bytes) -> Sealed:
+        """Decide on a job; a question in statistics is answered at once."""
+        started = time.perf_counter()
+        digest = _digest(envelope)
+        try:
+            admission = self.gate.admit(member, envelope)
+        except Refused as refusal:
+            return self.gate.decision(member, digest, refusal)
+        if isinstance(admission.job.work, StatisticsWork):
+            return self._statistics(member, admission, admission.job.work, started)
+        try:
+            self._open(member, admission, admission.job.work)
+        except WardgateError as error:
+            log.error("job %s: the worker can't start: %s", digest[:12], error)
+            unable = Refused("worker", "The recipe's worker can't be started at this site.")
+            return self.gate.decision(member, digest, unable)
+        return self.gate.decision(member, digest, None)
+
+    def _statistics(
+        self, member: Membership, admission: Admission, work: StatisticsWork, started: float
+    ) -> Sealed:
+        before = self.gate.again(admission.digest, "statistics")
+        if before is not None:
+            return before
+        try:
+            parts = work_out(self.home, admission.release, admission.project, work, self.cache)
+            seconds = time.perf_counter() - started
+            return self.gate.answer_statistics(member, admission, parts, seconds)
+        except Refused as refusal:
+            return self.gate.failure(member, admission.digest, "statistics", refusal.code, "")
+        except (DataError, DocumentError) as error:
+            log.error("job %s: %s", admission.digest[:12], error)
+            return self.gate.failure(member, admission.digest, "statistics", "data", "")
+
+    # ---- training ------------------------------------------------------------------------------
+
+    def _open(self, member: Membership, admission: Admission, work: TrainingWork) -> None:
+        """Start the job's worker, unless it runs already."""
+        from foundation.confinement import Limits
+        from node.work.training.bundles import find
+        from node.work.training.worker import Worker
+
+        with self._lock:
+            if admission.digest in self.sessions:
+                return
+            recipe = find(self.gate.catalog.engine, self.home, work.bundle)
+            if recipe is None:
+                raise Refused("recipe-not-approved", "The recipe is not approved at this site.")
+            policy = self.gate.policy().training
+            grant = admission.project.recipe(work.bundle)
+            reply_bytes = min(policy.max_reply_bytes, grant.max_reply_bytes if grant else 0)
+            asked = [s for s in admission.project.sites if s in admission.job.releases]
+            place: Mapping[str, Scalar] = {
+                "data-path": "/release",
+                "partition-id": asked.index(member.site),
+                "num-partitions": len(asked),
+            }
+            folder = private_folder(self.home.jobs / admission.digest)
+            worker = Worker.start(
+                recipe=recipe,
+                release=self.home.release(admission.release.digest),
+                job=admission.digest,
+                parameters=work.parameters,
+                seed=work.seed,
+                run_id=int(admission.digest[:15], 16),
+                node_id=asked.index(member.site) + 1,
+                node_config=place,
+                limits=Limits(
+                    memory_bytes=policy.memory_bytes,
+                    cpu_seconds=policy.cpu_seconds,
+                    processes=policy.processes,
+                    tmp_bytes=policy.temporary_bytes,
+                    message_seconds=policy.message_seconds,
+                    reply_bytes=reply_bytes,
+                    threads=self.settings.work.worker_threads,
+                ),
+                log=folder / "worker.log",
+            )
+            self.sessions[admission.digest] = TrainingSession(admission, worker)
+
+    def task(self, member: Membership, task: wire.Task, fetch: Fetch) -> Sealed:
+        """Run one task of an admitted training job; an answer made before is sent again."""
+        session = self.sessions.get(task.job)
+        if session is None:
+            return self.gate.failure(member, task.job, task.task, "not-admitted", "")
+        with session.lock:
+            return self._task(member, session, task, fetch)
+
+    def _task(
+        self, member: Membership, session: TrainingSession, task: wire.Task, fetch: Fetch
+    ) -> Sealed:
+        from node.work.training.worker import WorkerFailed
+
+        folder = self.home.jobs / task.job
+        outbox = BlobFolder(folder / "out")
+        before = self._made_before(task, outbox)
+        if before is not None:
+            return before
+        started = time.perf_counter()
+        try:
+            message = wire.RecordDict.FromString(task.payload)
+            tensors = self._tensors(task, message, folder, fetch)
+            state = folder / STATE_FILE
+            kept = state.read_bytes() if state.exists() else b""
+            reply = session.worker.handle(task, tensors, kept)
+            del tensors
+            self._check_still_allowed(session.admission, member)
+            work = session.admission.job.work
+            assert isinstance(work, TrainingWork)
+            grant = session.admission.project.recipe(work.bundle)
+            assert grant is not None
+            output = TrainingOutput(
+                task.message_type, decode(reply.payload, reply.tensors), _form(message), grant
+            )
+            if reply.tensors:
+                outbox.store(reply.tensors)
+            if reply.state != kept:
+                write_durably(state, reply.state)
+            return self.gate.answer_task(
+                member,
+                session.admission,
+                task.task,
+                output,
+                reply.payload,
+                reply.tensors,
+                time.perf_counter() - started,
+            )
+        except WorkerFailed as error:
+            return self.gate.failure(member, task.job, task.task, error.code, error.location)
+        except Refused as refusal:
+            return self.gate.failure(member, task.job, task.task, refusal.code, "")
+        except (DocumentError, DecodeError):
+            return self.gate.failure(member, task.job, task.task, "malformed", "")
+
+    def _made_before(self, task: wire.Task, outbox: BlobFolder) -> Sealed | None:
+        row = self.gate.asked.answer(task.job, task.task)
+        if row is None:
+            return None
+        if not row.tensors_digest:
+            return self.gate.again(task.job, task.task)
+        if outbox.has(row.tensors_digest):
+            tensors = outbox.path(row.tensors_digest).read_bytes()
+            return self.gate.again(task.job, task.task, tensors)
+        return None
+
+    def _tensors(
+        self, task: wire.Task, message: wire.RecordDict, folder: Path, fetch: Fetch
+    ) -> bytes:
+        if not message.tensors.digest:
+            return b""
+        inbox = BlobFolder(private_folder(folder / "in"))
+        if not inbox.has(message.tensors.digest):
+            for old in inbox.folder.iterdir():
+                if not old.name.startswith(message.tensors.digest):
+                    old.unlink(missing_ok=True)
+            fetch(task.job, message.tensors, inbox)
+        return inbox.path(message.tensors.digest).read_bytes()
+
+    def _check_still_allowed(self, admission: Admission, member: Membership) -> None:
+        """A release that was revoked, or a project that was withdrawn, in mid-job answers no more."""
+        granted = self.gate.catalog.granted(member.consortium, admission.job.project)
+        release = next((r for r in granted if r.digest == admission.release.digest), None)
+        if release is None or release.revoked_at is not None:
+            raise Refused("release-not-granted", "The release is not granted to this project.")
+        now = self.gate.clock()
+        member.trusted.current_roster(now)
+        member.trusted.current_project(admission.job.project, admission.job.project_version, now)
+
+    def received(self, job: str, task: str) -> None:
+        """The coordinator has an answer durably, so it need not be kept to be sent again."""
+        self.gate.asked.received(job, task)
+        if task == "statistics":
+            self.close(job)
+            return
+        row = self.gate.asked.answer(job, task)
+        if row is not None and row.tensors_digest:
+            path = BlobFolder(self.home.jobs / job / "out").path(row.tensors_digest)
+            path.unlink(missing_ok=True)
+
+    def close(self, job: str) -> None:
+        """A job is over: end its worker and drop its spool."""
+        with self._lock:
+            session = self.sessions.pop(job, None)
+        if session is not None:
+            session.worker.close()
+        seen = self.gate.asked.state(job)
+        if seen == "accepted":
+            self.gate.asked.set_state(job, "closed", self.gate.clock())
+        self.gate.asked.drop_answers(job)
+        shutil.rmtree(self.home.jobs / job, ignore_errors=True)
+
+    def stop(self) -> None:
+        """End every worker; the jobs stay open and are taken up at the next start."""
+        for session in list(self.sessions.values()):
+            session.worker.close()
+        self.sessions.clear()
+
+
+def _digest(envelope: bytes) -> str:
+    try:
+        return Envelope.parse(envelope).digest
+    except DocumentError:
+        return ""
+
+
+def _form(message: wire.RecordDict) -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:
+    """Return names, dtypes and shapes of the arrays that a task carries."""
+    return {
+        record.name: {spec.key: (spec.dtype, tuple(spec.shape)) for spec in record.arrays}
+        for record in message.records
+        if record.kind == wire.Record.ARRAYS
+    }

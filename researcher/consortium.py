@@ -1,0 +1,290 @@
+"""``Consortium``: the one thing that a researcher must learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+import grpc
+
+from contract import wire_pb2 as wire
+from contract import wire_pb2_grpc
+from contract.documents import (
+    JOB_TYPE,
+    Job,
+    Project,
+    Scalar,
+    Statistic,
+    StatisticsWork,
+    TrainingWork,
+    new_nonce,
+)
+from contract.errors import JobFailed, NotFound
+from contract.trust import TrustedDocuments
+from foundation import rpc, transport
+from foundation.transport import CHANNEL_OPTIONS
+from researcher.home import DEFAULT_HOME, ResearcherHome
+from researcher.statistics import StatisticsAnswer
+from researcher.training import TrainingHandle
+
+CALL_SECONDS = 30.0
+JOB_LIFE = timedelta(hours=1)
+TRAINING_LIFE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class ReleaseInfo:
+    """What a site says of a release: counts are rounded down to its policy's cell size."""
+
+    site: str
+    name: str
+    digest: str
+    projects: tuple[str, ...]
+    table: str
+    subjects: int
+    variables: tuple[str, ...]
+    assets: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SiteInfo:
+    """A site: whether it is there, whether it was revoked, and its releases."""
+
+    name: str
+    online: bool
+    revoked: bool
+    releases: tuple[ReleaseInfo, ...]
+
+
+class Consortium:
+    """A connection to a consortium, as one researcher. Use it in a ``with`` block."""
+
+    def __init__(self, home: ResearcherHome, channel: grpc.Channel) -> None:
+        self._home = home
+        self._place = home.place()
+        self._channel = channel
+        self._stub = wire_pb2_grpc.WardgateStub(channel)
+        self._key = home.key()
+        self._trusted: TrustedDocuments | None = None
+
+    @classmethod
+    def connect(cls, home: Path | str = DEFAULT_HOME) -> Consortium:
+        """Return a connection with the identity in ``home`` (made by ``wardgate join``).
+
+        Errors: ``NotFound`` before joining, ``CertificateError`` when the certificate has expired.
+        """
+        place = ResearcherHome(Path(home).expanduser())
+        address = place.place().address
+        place.identity.check(datetime.now(UTC))
+        _renew_if_due(place, address)
+        credentials = place.identity.channel_credentials()
+        return cls(place, grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    @contextmanager
+    def _calling(self) -> Iterator[wire_pb2_grpc.WardgateStub]:
+        try:
+            yield self._stub
+        except grpc.RpcError as error:
+            raise rpc.error_from(error, self._place.address) from None
+
+    # ---- what is there -------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The consortium's name."""
+        return self._place.consortium
+
+    def refresh(self) -> TrustedDocuments:
+        """Fetch roster and projects and return what is believed of them."""
+        with self._calling() as stub:
+            documents = stub.GetDocuments(wire.DocumentsRequest(), timeout=CALL_SECONDS)
+        self._trusted = self._home.trusted(documents, datetime.now(UTC))
+        return self._trusted
+
+    def projects(self) -> list[Project]:
+        """Return the projects in force."""
+        return [b.document for b in self.refresh().projects.values()]
+
+    def project(self, name: str) -> Project:
+        """Return one project; ``NotFound`` when none of that name is in force."""
+        trusted = self._trusted or self.refresh()
+        if name not in trusted.projects:
+            trusted = self.refresh()
+        if name not in trusted.projects:
+            raise NotFound(f"No project called {name} is in force in {self.name}.")
+        return trusted.projects[name].document
+
+    def sites(self) -> list[SiteInfo]:
+        """Return the sites with their releases."""
+        with self._calling() as stub:
+            listed = stub.ListSites(wire.Empty(), timeout=CALL_SECONDS)
+        return [
+            SiteInfo(
+                site.name,
+                site.online,
+                site.revoked,
+                tuple(_release(site.name, r) for r in site.releases),
+            )
+            for site in listed.sites
+        ]
+
+    def releases(self, project: str | None = None) -> list[ReleaseInfo]:
+        """Return the releases of all sites, or those granted to a project."""
+        return [
+            release
+            for site in self.sites()
+            for release in site.releases
+            if project is None or project in release.projects
+        ]
+
+    # ---- asking --------------------------------------------------------------------------------
+
+    def statistics(
+        self,
+        project: str,
+        ask: Sequence[Statistic],
+        *,
+        sites: Sequence[str] | None = None,
+        minimum_sites: int = 1,
+        releases: Mapping[str, str] | None = None,
+    ) -> StatisticsAnswer:
+        """Ask for statistics across the sites and wait for the merged answer.
+
+        One round trip, however many statistics. ``releases`` (site to digest) names what is asked;
+        without it each site's newest release of the project is. Raises ``JobFailed`` when fewer
+        than ``minimum_sites`` are in the answer; who is not in it, and why, is in the answer.
+        """
+        work = StatisticsWork(ask=tuple(ask))
+        job, envelope = self.sign(project, work, sites, minimum_sites, releases, life=JOB_LIFE)
+        digest = self._submit(envelope)
+        result = self._wait(digest)
+        return StatisticsAnswer.from_result(job, self.project(project), result, self._roster())
+
+    def train(
+        self,
+        project: str,
+        recipe: str,
+        parameters: Mapping[str, Scalar] | None = None,
+        *,
+        seed: int = 0,
+        sites: Sequence[str] | None = None,
+        minimum_sites: int = 1,
+        releases: Mapping[str, str] | None = None,
+    ) -> TrainingHandle:
+        """Start a training job and return a handle with its progress, result and receipts.
+
+        ``recipe`` is the name or bundle digest of a recipe that the project grants; ``parameters``
+        override its run config within the project's ranges.
+        """
+        granted = next(
+            (r for r in self.project(project).recipes if recipe in (r.name, r.bundle)), None
+        )
+        if granted is None:
+            raise NotFound(f"Project {project} grants no recipe called {recipe}.")
+        work = TrainingWork(bundle=granted.bundle, parameters=dict(parameters or {}), seed=seed)
+        job, envelope = self.sign(project, work, sites, minimum_sites, releases, life=TRAINING_LIFE)
+        digest = self._submit(envelope)
+        return TrainingHandle(digest, job, self._stub, self._place.address, self._roster)
+
+    def job(self, digest: str) -> TrainingHandle:
+        """Return a handle on a training job that was started before."""
+        return TrainingHandle(digest, None, self._stub, self._place.address, self._roster)
+
+    def sign(
+        self,
+        project: str,
+        work: StatisticsWork | TrainingWork,
+        sites: Sequence[str] | None = None,
+        minimum_sites: int = 1,
+        releases: Mapping[str, str] | None = None,
+        life: timedelta = JOB_LIFE,
+    ) -> tuple[Job, bytes]:
+        """Return a signed job, not yet submitted: the model and its envelope's bytes."""
+        document = self.project(project)
+        named = dict(releases) if releases is not None else self._newest(project, sites)
+        if not named:
+            raise NotFound(f"No site offers a release for project {project}.")
+        now = datetime.now(UTC)
+        job = Job(
+            consortium=self.name,
+            issued_at=now,
+            expires_at=now + life,
+            project=project,
+            project_version=document.version,
+            researcher=self._place.name,
+            nonce=new_nonce(),
+            releases=named,
+            minimum_sites=minimum_sites,
+            work=work,
+        )
+        return job, job.seal(JOB_TYPE).sign(self._key).to_bytes()
+
+    def _newest(self, project: str, sites: Sequence[str] | None) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for release in self.releases(project):
+            if sites is None or release.site in sites:
+                found[release.site] = release.digest
+        return found
+
+    def _submit(self, envelope: bytes) -> str:
+        with self._calling() as stub:
+            status = stub.Submit(wire.SubmitRequest(job=envelope), timeout=CALL_SECONDS)
+        return str(status.job)
+
+    def _wait(self, digest: str) -> wire.JobResult:
+        with self._calling() as stub:
+            result: wire.JobResult = stub.Wait(wire.JobRequest(job=digest))
+        if result.status.state != "finished":
+            raise JobFailed(explain(result.status))
+        return result
+
+    def _roster(self) -> TrustedDocuments:
+        return self._trusted or self.refresh()
+
+
+def explain(status: wire.JobStatus) -> str:
+    """Return one line about why a job gave no result."""
+    sites = "; ".join(
+        f"{s.site}: {s.sentence or s.state}" for s in status.sites if s.state != "answered"
+    )
+    return f"The job {status.state} ({status.reason or 'no reason given'}). {sites}".strip()
+
+
+def _release(site: str, message: wire.Release) -> ReleaseInfo:
+    return ReleaseInfo(
+        site=site,
+        name=message.name,
+        digest=message.digest,
+        projects=tuple(message.projects),
+        table=message.table,
+        subjects=message.subjects,
+        variables=tuple(message.variables),
+        assets={a.modality: a.count for a in message.assets},
+    )
+
+
+def _renew_if_due(home: ResearcherHome, address: str) -> None:
+    """Ask for a fresh certificate when less than a third of its life is left."""
+    begin, end = home.identity.validity()
+    if end - datetime.now(UTC) > (end - begin) / 3:
+        return
+    key = transport.new_private_key()
+    request = transport.certificate_request(key, home.place().name)
+    with rpc.calling(address, home.identity.channel_credentials()) as stub:
+        reply = stub.Renew(wire.RenewRequest(csr=request), timeout=CALL_SECONDS)
+    authority = home.identity.authority_file.read_bytes()
+    home.identity.save(transport.private_key_pem(key), reply.certificate, authority)

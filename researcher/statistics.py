@@ -1,0 +1,199 @@
+"""A merged answer in statistics: tidy rows, a table for terminals and notebooks, receipts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from contract import wire_pb2 as wire
+from contract.documents import Job, Project, Statistic, StatisticsWork
+from contract.receipts import Receipt
+from contract.statistics import answers
+from contract.statistics.answers import Part
+from contract.statistics.summaries import Counts, Moments
+from contract.trust import TrustedDocuments
+from researcher.receipts import check_answered, verify_receipts
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of an answer. ``level`` is a category's level or a bin; ``group`` is of ``by``."""
+
+    statistic: str
+    variable: str
+    group: str
+    level: str
+    value: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A site that is not in the answer, or not in one statistic of it, and why."""
+
+    site: str
+    state: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class PartAnswer:
+    """One statistic's merged answer, who is in it, and who withheld theirs."""
+
+    statistic: Statistic
+    part: Part
+    answered: tuple[str, ...]
+    withheld: tuple[str, ...]
+
+    def moments(self, group: str = "") -> Moments:
+        """Return a group's moments; ``KeyError`` when withheld or of another kind."""
+        found = self.part.groups[group]
+        if not isinstance(found, Moments):
+            raise KeyError(group)
+        return found
+
+    def counts(self, group: str = "") -> Counts:
+        """Return a group's counts; ``KeyError`` when withheld or of another kind."""
+        found = self.part.groups[group]
+        if not isinstance(found, Counts):
+            raise KeyError(group)
+        return found
+
+
+@dataclass(frozen=True)
+class StatisticsAnswer:
+    """A whole answer: one ``PartAnswer`` for each statistic, in the order asked."""
+
+    job: str
+    parts: tuple[PartAnswer, ...]
+    answered: tuple[str, ...]
+    missing: tuple[Missing, ...]
+    receipts: tuple[Receipt, ...]
+    project: Project
+    lane: str = "exact"
+
+    @classmethod
+    def from_result(
+        cls, job: Job, project: Project, result: wire.JobResult, trusted: TrustedDocuments
+    ) -> StatisticsAnswer:
+        """Read a result, checking every receipt. ``SignatureError`` when one doesn't hold."""
+        receipts = verify_receipts(result.receipts, trusted)
+        check_answered(receipts, result.answered, result.status.job)
+        merged = answers.decode(result.statistics)
+        assert isinstance(job.work, StatisticsWork)
+        return cls(
+            job=result.status.job,
+            parts=tuple(
+                PartAnswer(statistic, part, tuple(who.answered), tuple(who.withheld))
+                for statistic, part, who in zip(job.work.ask, merged, result.parts, strict=True)
+            ),
+            answered=tuple(result.answered),
+            missing=tuple(
+                Missing(s.site, s.state, s.sentence)
+                for s in result.status.sites
+                if s.site not in result.answered
+            ),
+            receipts=tuple(receipts),
+            project=project,
+        )
+
+    def __getitem__(self, key: int | tuple[str, str]) -> PartAnswer:
+        """Return a part by its place, or by (kind, variable)."""
+        if isinstance(key, int):
+            return self.parts[key]
+        kind, variable = key
+        for part in self.parts:
+            if (part.statistic.kind, part.statistic.variable) == (kind, variable):
+                return part
+        raise KeyError(key)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every figure, tidy: one for each statistic, group and level."""
+        for part in self.parts:
+            yield from _rows(part, self.project)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not in the answer, in sentences; empty when everybody is in everything."""
+        said = [f"{m.site} is not in the answer ({m.sentence or m.state})." for m in self.missing]
+        for part in self.parts:
+            if part.withheld:
+                what = f"{part.statistic.kind} of {part.statistic.variable}"
+                if part.statistic.by:
+                    what += f" by {part.statistic.by}"
+                said.append(
+                    f"{', '.join(part.withheld)} withheld {what}: left out of numerator and "
+                    "denominator alike."
+                )
+        return said
+
+    def table(self) -> Table:
+        """Return the answer as a table that fits 80 columns."""
+        table = Table(title=f"{len(self.answered)} sites, lane {self.lane}")
+        for column in ("variable", "statistic", "group", "level"):
+            table.add_column(column, overflow="fold")
+        table.add_column("value", justify="right")
+        table.add_column("n", justify="right")
+        for row in self.rows():
+            table.add_row(
+                row.variable, row.statistic, row.group, row.level, _number(row.value), str(row.n)
+            )
+        return table
+
+    def __str__(self) -> str:
+        console = Console(width=80)
+        with console.capture() as captured:
+            console.print(self.table())
+            for note in self.notes:
+                console.print(note, markup=False)
+        return captured.get()
+
+    def _repr_html_(self) -> str:
+        console = Console(record=True, width=100, quiet=True)
+        console.print(self.table())
+        for note in self.notes:
+            console.print(note, markup=False)
+        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:
+    statistic = part.statistic
+    variable = project.variable(statistic.variable)
+    if part.part.withheld or variable is None:
+        yield Row("withheld", statistic.variable, "", "", math.nan, 0)
+        return
+    for group, summary in part.part.groups.items():
+        if isinstance(summary, Moments):
+            for name, value in (
+                ("mean", summary.mean),
+                ("standard deviation", summary.standard_deviation),
+            ):
+                yield Row(name, variable.name, group, "", value, summary.n)
+            continue
+        if statistic.kind == "count":
+            yield Row("count", variable.name, group, "", summary.n, summary.n)
+        elif statistic.kind == "levels":
+            for level, counted in zip(variable.levels, summary.counts, strict=True):
+                yield Row("count", variable.name, group, level, counted, summary.n)
+        else:
+            assert variable.minimum is not None
+            assert variable.maximum is not None
+            names = bins(variable.minimum, variable.maximum, len(summary.counts))
+            for level, counted in zip(names, summary.counts, strict=True):
+                yield Row("count", variable.name, group, level, counted, summary.n)
+
+
+def bins(low: float, high: float, number: int) -> Sequence[str]:
+    """Return the names of ``number`` equal bins from ``low`` to ``high``."""
+    width = (high - low) / number
+    return [f"{low + i * width:g} to {low + (i + 1) * width:g}" for i in range(number)]
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "withheld"
+    return str(int(value)) if value == int(value) else f"{value:.6g}"

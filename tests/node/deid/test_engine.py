@@ -1,0 +1,259 @@
+"""De-identified files: what is gone, what stays, and that they are still DICOM."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from node.deid.engine import Deidentifier
+from node.deid.reading import Unsafe
+
+EXPECTED_REFUSALS = {
+    "MR_truncated.dcm": "truncated",
+    "rtplan_truncated.dcm": "truncated",
+    "DICOMDIR": "dicomdir",
+    "README.txt": "not-dicom",
+    "chrJapMulti.dcm": "no-pixel-data",
+    "no_meta_group_length.dcm": "missing-uid",
+}
+NAMES_A_CLASS = re.compile("Class|CodingScheme|TransferSyntax|ContextUID|MappingResource")
+DCIODVFY = shutil.which("dciodvfy")
+
+
+def read(data: bytes) -> pydicom.FileDataset:
+    return pydicom.dcmread(io.BytesIO(data), force=True)
+
+
+def elements(dataset: Dataset) -> Iterator[pydicom.DataElement]:
+    for element in dataset:
+        yield element
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from elements(item)
+
+
+def refusal(deidentifier: Deidentifier, data: bytes) -> str:
+    with pytest.raises(Unsafe) as caught:
+        deidentifier.deidentify(data)
+    return caught.value.reason
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_public_file_is_taken_or_refused_for_a_reason(
+    public_files: list[Path], basic: Deidentifier
+) -> None:
+    outcomes: Counter[str] = Counter()
+    for path in public_files:
+        data = path.read_bytes()
+        try:
+            result = basic.deidentify(data)
+        except Unsafe as unsafe:
+            outcomes[unsafe.reason] += 1
+            assert EXPECTED_REFUSALS.get(path.name, unsafe.reason) == unsafe.reason
+            continue
+        assert path.name not in EXPECTED_REFUSALS
+        outcomes["taken"] += 1
+        before, after = read(data), read(result.data)
+        assert result.data[:128] == b"\0" * 128
+        assert after.PatientID == result.subject
+        assert after.PatientIdentityRemoved == "YES"
+        assert after.LongitudinalTemporalInformationModified == "REMOVED"
+        assert after.file_meta.MediaStorageSOPInstanceUID == after.SOPInstanceUID
+        well_known = before.SOPInstanceUID.startswith("1.2.840.10008.")
+        assert well_known or after.SOPInstanceUID != before.SOPInstanceUID
+        assert after.SOPClassUID == before.SOPClassUID
+        assert not [e for e in elements(after) if e.tag.is_private]
+        if "PixelData" in before:
+            assert after.PixelData == before.PixelData
+        assert basic.deidentify(data).data == result.data
+    assert outcomes["taken"] > 140
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_person_date_or_foreign_uid_is_left_in_any_public_file(
+    public_files: list[Path], basic: Deidentifier
+) -> None:
+    for path in public_files:
+        data = path.read_bytes()
+        if len(data) > 1_000_000:
+            continue
+        try:
+            result = basic.deidentify(data)
+        except Unsafe:
+            continue
+        for element in elements(read(result.data)):
+            value = element.value
+            if element.VR == "PN":
+                assert str(value) in ("", "REMOVED", result.subject)
+            elif element.VR == "DA":
+                assert value in (None, "", "19000101")
+            elif element.VR == "DT":
+                assert value in (None, "", "19000101000000")
+            elif element.VR == "UI" and value and not NAMES_A_CLASS.search(element.keyword):
+                many = [value] if isinstance(value, str) else value
+                for uid in many:
+                    assert uid.startswith(("2.25.", "1.2.840.10008.")), element.keyword
+
+
+def test_references_between_files_are_kept(
+    public_file: Callable[[str], Path], basic: Deidentifier
+) -> None:
+    plan = read(public_file("rtplan.dcm").read_bytes())
+    dose = read(public_file("rtdose.dcm").read_bytes())
+    dose.FrameOfReferenceUID = plan.SOPInstanceUID
+    changed = io.BytesIO()
+    dose.save_as(changed)
+    one = read(basic.deidentify(public_file("rtplan.dcm").read_bytes()).data)
+    other = read(basic.deidentify(changed.getvalue()).data)
+    assert one.SOPInstanceUID == other.FrameOfReferenceUID
+
+
+def _image(public_file: Callable[[str], Path], **values: object) -> bytes:
+    dataset = read(public_file("CT_small.dcm").read_bytes())
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    file = io.BytesIO()
+    dataset.save_as(file)
+    return file.getvalue()
+
+
+def test_images_with_burned_in_text_are_refused(
+    public_file: Callable[[str], Path], basic: Deidentifier
+) -> None:
+    burned = _image(public_file, BurnedInAnnotation="YES")
+    assert refusal(basic, burned) == "burned-in-annotation"
+    assert basic.deidentify(_image(public_file, BurnedInAnnotation="NO")).modality == "CT"
+
+
+def test_overlays_hidden_in_pixels_are_refused(
+    public_file: Callable[[str], Path], basic: Deidentifier
+) -> None:
+    dataset = read(public_file("CT_small.dcm").read_bytes())
+    dataset.add_new(0x60000010, "US", 128)
+    file = io.BytesIO()
+    dataset.save_as(file)
+    assert refusal(basic, file.getvalue()) == "embedded-overlay"
+
+
+def test_dates_move_together_and_intervals_stay(
+    public_file: Callable[[str], Path], longitudinal: Deidentifier
+) -> None:
+    from datetime import datetime
+
+    def day(text: str) -> datetime:
+        return datetime.strptime(text, "%Y%m%d")
+
+    first = _image(public_file, StudyDate="20200101", AcquisitionDateTime="20200110093000")
+    later = _image(public_file, StudyDate="20200301", StudyTime="121314")
+    one, two = (read(longitudinal.deidentify(data).data) for data in (first, later))
+    offset = longitudinal.pseudonyms.days(one.PatientID)
+    assert (day("20200101") - day(one.StudyDate)).days == offset
+    assert (day(two.StudyDate) - day(one.StudyDate)).days == 60
+    assert (day(one.AcquisitionDateTime[:8]) - day(one.StudyDate)).days == 9
+    assert one.AcquisitionDateTime[8:] == "093000"
+    assert two.StudyTime == "121314"
+    assert two.PatientBirthDate == ""
+    assert two.LongitudinalTemporalInformationModified == "MODIFIED"
+    codes = [c.CodeValue for c in two.DeidentificationMethodCodeSequence]
+    assert codes == ["113100", "113107"]
+
+
+def test_a_date_that_is_no_date_does_not_stay(
+    public_file: Callable[[str], Path], longitudinal: Deidentifier
+) -> None:
+    data = _image(public_file, StudyDate="20200101").replace(b"20200101", b"SMITH JO")
+    assert b"SMITH" in data
+    assert b"SMITH" not in longitudinal.deidentify(data).data
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_without_preamble_or_meta_gets_both(
+    public_file: Callable[[str], Path], basic: Deidentifier
+) -> None:
+    data = public_file("ExplVR_LitEndNoMeta.dcm").read_bytes()
+    assert data[128:132] != b"DICM"
+    after = basic.deidentify(data).data
+    assert after[128:132] == b"DICM"
+    assert read(after).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+
+
+def test_a_subject_without_identifier_is_one_per_study(
+    public_file: Callable[[str], Path], basic: Deidentifier
+) -> None:
+    one = basic.deidentify(_image(public_file, PatientID="", StudyInstanceUID="1.2.3"))
+    same = basic.deidentify(_image(public_file, PatientID="", StudyInstanceUID="1.2.3"))
+    other = basic.deidentify(_image(public_file, PatientID="", StudyInstanceUID="1.2.4"))
+    assert one.subject == same.subject != other.subject
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_file_cut_anywhere_is_never_taken(
+    public_file: Callable[[str], Path], basic: Deidentifier, data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(["CT_small.dcm", "JPEG2000.dcm", "rtplan.dcm"]))
+    whole = public_file(name).read_bytes()
+    end = data.draw(st.integers(0, len(whole) - 1))
+    try:
+        basic.deidentify(whole[:end])
+    except Unsafe:
+        return
+    # Between two elements after everything that is required, a cut can't be seen.
+    assert name == "rtplan.dcm" or "PixelData" in read(whole[:end])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_taken_or_refused_and_nothing_else(
+    public_file: Callable[[str], Path], basic: Deidentifier, data: st.DataObject
+) -> None:
+    whole = bytearray(public_file("rtplan.dcm").read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        basic.deidentify(bytes(whole))
+    except Unsafe as unsafe:
+        assert unsafe.reason
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=2000))
+def test_noise_is_not_dicom(basic: Deidentifier, noise: bytes) -> None:
+    assert refusal(basic, noise) in ("empty", "not-dicom")
+
+
+@pytest.mark.skipif(DCIODVFY is None, reason="dciodvfy (Debian package dicom3tools) isn't here")
+@pytest.mark.parametrize(
+    "name",
+    ["CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "rtplan.dcm", "US1_J2KR.dcm", "reportsi.dcm"],
+)
+def test_dciodvfy_finds_no_error_that_was_not_there_before(
+    name: str,
+    public_file: Callable[[str], Path],
+    basic: Deidentifier,
+    longitudinal: Deidentifier,
+    tmp_path: Path,
+) -> None:
+    def errors(data: bytes) -> set[str]:
+        path = tmp_path / "file.dcm"
+        path.write_bytes(data)
+        assert DCIODVFY is not None
+        done = subprocess.run([DCIODVFY, path], capture_output=True, errors="replace", check=False)
+        lines = (line for line in done.stderr.splitlines() if line.startswith("Error"))
+        return {re.sub(r"<[0-9.]{10,}>", "<uid>", line) for line in lines}
+
+    data = public_file(name).read_bytes()
+    for deidentifier in (basic, longitudinal):
+        assert errors(deidentifier.deidentify(data).data) <= errors(data)
