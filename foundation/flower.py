@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,3 +110,16 @@ def from_flower(content: RecordDict) -> Records:
             }
             records[name] = Metrics(items) if isinstance(record, MetricRecord) else Config(items)
     return records
+
+
+def build(folder: Path) -> bytes:
+    """Return the bundle that ``flwr build`` makes of a folder; ``DocumentError`` says why not."""
+    from flwr.cli.build import build_fab_from_disk
+
+    try:
+        bundle: bytes = build_fab_from_disk(folder)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        why = lines[-1] if lines else type(error).__name__
+        raise DocumentError(f"{folder} is no Flower app: {why}") from None
+    return bundle

@@ -7,6 +7,7 @@ may send nothing, too much, or stop in the middle.
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import select
 import socket
@@ -16,8 +17,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from contract.errors import Unavailable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
 
 _HEADER = struct.Struct("!cIQ")
 _PIECE = 1 << 20
@@ -57,6 +62,8 @@ class Pipe:
         self.outgoing = outgoing
         os.set_blocking(incoming, False)
         os.set_blocking(outgoing, False)
+        self._arriving = _Arriving(incoming)
+        self._reader = io.BufferedReader(self._arriving, 1 << 16)
         with suppress(OSError):
             fcntl.fcntl(outgoing, fcntl.F_SETPIPE_SZ, _PIECE)
 
@@ -67,11 +74,20 @@ class Pipe:
                 os.close(descriptor)
 
     def send(
-        self, kind: bytes, message: bytes = b"", body: bytes = b"", deadline: float | None = None
+        self,
+        kind: bytes,
+        message: bytes = b"",
+        body: Sequence[bytes | memoryview] = (),
+        deadline: float | None = None,
     ) -> None:
-        """Send one frame; ``FrameError`` when the other side is gone or the deadline passes."""
-        self._write(_HEADER.pack(kind, len(message), len(body)) + message, deadline)
-        self._write(body, deadline)
+        """Send one frame, its body in pieces of bytes.
+
+        ``FrameError`` when the other side is gone or the deadline passes.
+        """
+        size = sum(len(piece) for piece in body)
+        self._write(_HEADER.pack(kind, len(message), size) + message, deadline)
+        for piece in body:
+            self._write(piece, deadline)
 
     def receive(self, max_body: int, deadline: float | None = None) -> Frame:
         """Return the next frame; ``FrameError`` without one that is within the limits."""
@@ -80,7 +96,7 @@ class Pipe:
             raise FrameError(Broken.TOO_LARGE)
         return Frame(kind, self._read(message, deadline), self._read(body, deadline))
 
-    def _write(self, data: bytes, deadline: float | None) -> None:
+    def _write(self, data: bytes | memoryview, deadline: float | None) -> None:
         left = memoryview(data)
         while left:
             try:
@@ -91,20 +107,32 @@ class Pipe:
                 raise FrameError(Broken.CLOSED) from None
 
     def _read(self, size: int, deadline: float | None) -> bytes:
-        pieces: list[bytes] = []
-        while size:
+        self._arriving.deadline = deadline
+        data = self._reader.read(size)  # one allocation, filled in place
+        if len(data) != size:
+            raise FrameError(Broken.CLOSED)
+        return data
+
+
+class _Arriving(io.RawIOBase):
+    """A descriptor's bytes, as they come, up to a deadline."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self.deadline: float | None = None
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        while True:
             try:
-                piece = os.read(self.incoming, min(size, _PIECE))
+                return os.readv(self._descriptor, [buffer])
             except BlockingIOError:
-                _wait(self.incoming, select.POLLIN, deadline)
-                continue
+                _wait(self._descriptor, select.POLLIN, self.deadline)
             except OSError:
-                piece = b""
-            if not piece:
-                raise FrameError(Broken.CLOSED)
-            pieces.append(piece)
-            size -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                return 0
 
 
 def _wait(descriptor: int, event: int, deadline: float | None) -> None:

@@ -1,4 +1,6 @@
-"""Tensors read in place: a safetensors buffer as arrays that are views of it, without a copy.
+"""Tensors without copies: safetensors buffers read as views, and written from the arrays' memory.
+
+What is written and read is what ``contract.records`` writes and reads; only the copies are fewer.
 
 Source of the layout: safetensors, "Format" (github.com/huggingface/safetensors): eight bytes of
 header length (little-endian), a JSON header, then the tensors' bytes.
@@ -6,21 +8,33 @@ header length (little-endian), a JSON header, then the tensors' bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError
-from contract.records import MAX_DIMENSIONS, Arrays, Config, Metrics, Records, decode_entry
+from contract.records import (
+    DTYPES,
+    MAX_DIMENSIONS,
+    Arrays,
+    Config,
+    Metrics,
+    Records,
+    decode_entry,
+    encode_entry,
+)
 
 MAX_HEADER_BYTES = 64 * 2**20
 _DTYPES = {
     "BOOL": "?", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U8": "u1", "U16": "<u2",
     "U32": "<u4", "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
+_NAMES = {np.dtype(code).name: name for name, code in _DTYPES.items()}
 _NOT_TENSORS = "A tensor blob is not safetensors."
 
 
@@ -86,3 +100,54 @@ def read(message: wire.RecordDict, buffer: bytes | memoryview) -> Records:
     if arrays:
         raise DocumentError("A tensor blob holds more than its message declares.")
     return records
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A message, and its blob in pieces: the header, and each array's own memory."""
+
+    message: wire.RecordDict
+    pieces: tuple[bytes | memoryview, ...]
+
+    @property
+    def blob(self) -> bytes:
+        """The blob's bytes, put together; empty when there are no arrays."""
+        return b"".join(self.pieces)
+
+
+def encode(records: Records) -> Encoded:
+    """Return a message and its blob, hashed; ``DocumentError`` for what can't travel."""
+    message = wire.RecordDict()
+    header: dict[str, object] = {}
+    bodies: list[memoryview] = []
+    end = 0
+    for name, record in records.items():
+        out = message.records.add(name=name)
+        if not isinstance(record, Arrays):
+            out.kind = wire.Record.METRICS if isinstance(record, Metrics) else wire.Record.CONFIG
+            out.entries.extend(encode_entry(key, value) for key, value in record.items.items())
+            continue
+        out.kind = wire.Record.ARRAYS
+        for key, array in record.items.items():
+            if array.dtype.name not in DTYPES:
+                raise DocumentError(f"An array of dtype {array.dtype.name} can't travel.")
+            out.arrays.add(key=key, dtype=array.dtype.name, shape=array.shape)
+            native = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            start, end = end, end + native.nbytes
+            header[str(len(header))] = {
+                "dtype": _NAMES[array.dtype.name],
+                "shape": list(array.shape),
+                "data_offsets": [start, end],
+            }
+            bodies.append(memoryview(native.reshape(-1).view(np.uint8)))
+    if not header:
+        return Encoded(message, ())
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    pieces = (len(text).to_bytes(8, "little") + text, *bodies)
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    message.tensors.digest = digest.hexdigest()
+    message.tensors.size = sum(len(piece) for piece in pieces)
+    return Encoded(message, pieces)

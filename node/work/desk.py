@@ -221,7 +221,7 @@ class WorkDesk:
         return inbox.path(message.tensors.digest).read_bytes()
 
     def _check_still_allowed(self, admission: Admission, member: Membership) -> None:
-        """A release that was revoked, or a project that was withdrawn, in mid-job answers no more."""
+        """Raise when the release or the project was taken back while the job was under way."""
         granted = self.gate.catalog.granted(member.consortium, admission.job.project)
         release = next((r for r in granted if r.digest == admission.release.digest), None)
         if release is None or release.revoked_at is not None:

@@ -13,7 +13,7 @@ from foundation.files import read_bounded, write_durably
 def add_bundle(home: CoordinatorHome, source: Path, dry_run: bool) -> str:
     """Build (from a folder) or read (a ``.fab`` file) a bundle, check it, keep it; its SHA-256."""
     if source.is_dir():
-        from coordinator.work.training.flower import build
+        from foundation.flower import build
 
         data = build(source)
     else:

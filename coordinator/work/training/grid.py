@@ -206,8 +206,8 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         # The same bytes objects and arrays, which are never changed, are the same blob.
         key = tuple((name, array_key, id(kept)) for name, array_key, _, kept in arrays_in)
         if key not in self._encoded:
-            structure, blob = records.encode(groups)
-            descriptor = self._store(structure.tensors, blob) if blob else -1
+            encoded = tensors.encode(groups)
+            structure, descriptor = encoded.message, _memory_file(encoded)
             self._encoded[key] = (arrays_in, structure, descriptor)
             while len(self._encoded) > KEPT_BLOBS:
                 _, _, old = self._encoded.pop(next(iter(self._encoded)))
@@ -219,24 +219,17 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         arrays = iter(structure.records)
         message = wire.RecordDict(tensors=structure.tensors)
         for name, record in held.items():
-            one = next(arrays) if name in groups else records.encode({name: record})[0].records[0]
-            message.records.append(one)
+            other = None if name in groups else tensors.encode({name: record}).message.records[0]
+            message.records.append(other or next(arrays))
         return message.SerializeToString(), structure.tensors, held
-
-    def _store(self, reference: wire.BlobReference, blob: bytes) -> int:
-        descriptor = os.memfd_create(reference.digest[:16])
-        left = memoryview(blob)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        return descriptor
 
     def deliver_model(self, model: records.Records) -> None:
         """Give the finished model to the daemon; the last thing that is said."""
-        structure, blob = records.encode(model)
-        if blob:
-            reference = structure.tensors.SerializeToString()
-            self.ask(protocol.BLOB, reference, self._store(structure.tensors, blob))
-        self._socket.send(protocol.MODEL, structure.SerializeToString())
+        encoded = tensors.encode(model)
+        descriptor = _memory_file(encoded)
+        if descriptor >= 0:
+            self.ask(protocol.BLOB, encoded.message.tensors.SerializeToString(), descriptor)
+        self._socket.send(protocol.MODEL, encoded.message.SerializeToString())
 
     # ---- receiving -----------------------------------------------------------------------------
 
@@ -286,6 +279,18 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         with (self._blobs / name).open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return tensors.read(message, memoryview(mapped))
+
+
+def _memory_file(encoded: tensors.Encoded) -> int:
+    """Return a file in memory that holds a blob, or -1 when there is none."""
+    if not encoded.pieces:
+        return -1
+    descriptor = os.memfd_create("blob")
+    for piece in encoded.pieces:
+        left = memoryview(piece)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    return descriptor
 
 
 def _category(message: Message) -> str:

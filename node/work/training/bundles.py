@@ -67,9 +67,9 @@ class ApprovedRecipe:
 
 def build_bundle(folder: Path) -> bytes:
     """Return the bundle of a Flower app's folder; the same files give the same bytes."""
-    from node.work.training import flower
+    from foundation.flower import build
 
-    return flower.build(folder)
+    return build(folder)
 
 
 def read_source(source: Path) -> bytes:

@@ -10,7 +10,6 @@ import importlib
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -21,7 +20,6 @@ from flwr.app.metadata import Metadata
 from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
 
-from contract import records
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError
 from foundation import tensors
@@ -64,8 +62,8 @@ class App:
             raise DocumentError("The recipe's clientapp is no ClientApp.")
         self._app = app
 
-    def handle(self, task: wire.Task, blob: bytes) -> tuple[wire.RecordDict, bytes]:
-        """Run the app on one message; return its answer and the answer's tensors.
+    def handle(self, task: wire.Task, blob: bytes) -> tensors.Encoded:
+        """Run the app on one message; return its answer.
 
         Raises what the app raises, and ``DocumentError`` for an answer that can't travel.
         """
@@ -89,16 +87,16 @@ class App:
         answer = self._app(message, self._context)
         if not isinstance(answer, Message) or not answer.has_content():
             raise DocumentError("The recipe answered with no content.")
-        return records.encode(from_flower(answer.content))
+        return tensors.encode(from_flower(answer.content))
 
     @property
     def state(self) -> bytes:
         """The context's state, as bytes that ``state`` can be set to; empty when there is none."""
         if not self._context.state:
             return b""
-        message, blob = records.encode(from_flower(self._context.state))
-        head = message.SerializeToString()
-        return len(head).to_bytes(8, "big") + head + blob
+        state = tensors.encode(from_flower(self._context.state))
+        head = state.message.SerializeToString()
+        return b"".join([len(head).to_bytes(8, "big"), head, *state.pieces])
 
     @state.setter
     def state(self, data: bytes) -> None:
@@ -108,16 +106,3 @@ class App:
         size = int.from_bytes(data[:8], "big")
         message = wire.RecordDict.FromString(data[8 : 8 + size])
         self._context.state = to_flower(tensors.read(message, memoryview(data)[8 + size :]))
-
-
-def build(folder: Path) -> bytes:
-    """Return the bundle that ``flwr build`` makes of a folder; ``DocumentError`` says why not."""
-    from flwr.cli.build import build_fab_from_disk
-
-    try:
-        bundle: bytes = build_fab_from_disk(folder)
-    except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        why = lines[-1] if lines else type(error).__name__
-        raise DocumentError(f"{folder} is no Flower app: {why}") from None
-    return bundle

@@ -148,9 +148,9 @@ class Worker:
             if pipe.receive(0, deadline).kind != READY:
                 raise WorkerFailed("malformed")
             if state:
-                pipe.send(STATE, b"", state, deadline)
+                pipe.send(STATE, b"", [state], deadline)
             self._fresh = False
-        pipe.send(TASK, task.SerializeToString(), tensors, deadline)
+        pipe.send(TASK, task.SerializeToString(), [tensors], deadline)
         frame = pipe.receive(self._limits.reply_bytes, deadline)
         if frame.kind == FAILED:
             raise self._failure(frame)

@@ -61,7 +61,7 @@ def main(incoming: int, outgoing: int) -> None:
             pipe.send(FAILED, failure)
             continue
         try:
-            reply, blob = app.handle(wire.Task.FromString(frame.message), frame.body)
+            reply = app.handle(wire.Task.FromString(frame.message), frame.body)
             kept = app.state
         except BaseException as error:
             app.state = kept
@@ -69,8 +69,9 @@ def main(incoming: int, outgoing: int) -> None:
             pipe.send(FAILED, unfit if isinstance(error, DocumentError) else _explain(error))
             continue
         del frame
-        pipe.send(REPLY, reply.SerializeToString(), blob)
-        pipe.send(STATE, b"", kept)
+        pipe.send(REPLY, reply.message.SerializeToString(), reply.pieces)
+        pipe.send(STATE, b"", [kept])
+        del reply
 
 
 def _explain(error: BaseException) -> bytes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -207,10 +208,11 @@ def train(model: nn.Module, data: Examples, plan: Plan) -> float:
         return 0.0
     weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
     biases = [p for name, p in model.named_parameters() if not name.endswith("weight")]
-    optimiser = torch.optim.SGD(
-        [{"params": weights, "weight_decay": plan.weight_decay}, {"params": biases}],
-        lr=plan.learning_rate,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": plan.weight_decay},
+        {"params": biases},
+    ]
+    optimiser = torch.optim.SGD(groups, lr=plan.learning_rate)
     model.train()
     for _ in range(plan.local_epochs):
         optimiser.zero_grad()
@@ -272,7 +274,7 @@ def _list(text: str) -> list[str]:
 
 
 def _numbers(config: Mapping[str, Scalar], key: str, count: int) -> Sequence[float]:
-    parts: Iterable[str] = _list(str(config[key]))
+    parts = _list(str(config[key]))
     try:
         numbers = [float(part) for part in parts]
     except ValueError:
