@@ -119,7 +119,7 @@ def encode(records: Records) -> Encoded:
     """Return a message and its blob, hashed; ``DocumentError`` for what can't travel."""
     message = wire.RecordDict()
     header: dict[str, object] = {}
-    bodies: list[memoryview] = []
+    bodies: list[bytes | memoryview] = []
     end = 0
     for name, record in records.items():
         out = message.records.add(name=name)
@@ -139,12 +139,12 @@ def encode(records: Records) -> Encoded:
                 "shape": list(array.shape),
                 "data_offsets": [start, end],
             }
-            bodies.append(memoryview(native.reshape(-1).view(np.uint8)))
+            bodies.append(native.reshape(-1).view(np.uint8).data)
     if not header:
         return Encoded(message, ())
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    pieces = (len(text).to_bytes(8, "little") + text, *bodies)
+    pieces: tuple[bytes | memoryview, ...] = (len(text).to_bytes(8, "little") + text, *bodies)
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)

@@ -37,6 +37,9 @@ def create(
         list[str] | None,
         typer.Option(help="Freeze assets of this modality too. May be given several times."),
     ] = None,
+    all_assets: Annotated[
+        bool, typer.Option("--all-assets", help="Freeze the assets of every modality.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would hold; write nothing.")
     ] = False,
@@ -55,9 +58,8 @@ def create(
     node = node_home(home)
     wanted = None if columns is None else [c.strip() for c in columns.split(",") if c.strip()]
     with catalogue(node) as catalog:
-        plan = plan_release(
-            catalog, node, name, table, columns=wanted, asset_filter=[*(modality or [])]
-        )
+        modalities = [*catalog.assets_by_modality()] if all_assets else [*(modality or [])]
+        plan = plan_release(catalog, node, name, table, columns=wanted, asset_filter=modalities)
         if dry_run:
             typer.echo(f"{name} would hold {_content(plan.manifest)}.")
             return

@@ -1,0 +1,57 @@
+# Wardgate: `make demo` shows it, `make test` checks it. Each sets up what it needs by itself.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:  ## Show these targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) > /dev/null || { echo "Wardgate needs Python 3.11 ($(PYTHON) is not there): apt-get install python3.11 python3.11-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing pinned dependencies into $(VENV) (some minutes the first time)"
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[node,coordinator,dev]' 2> >(grep -v '^WARNING: Location' >&2)
+	@touch $@
+
+setup: $(STAMP)  ## Make .venv with pinned dependencies; install what Debian must provide
+	@demo/debian-packages bubblewrap
+
+setup-test: setup
+	@demo/debian-packages bubblewrap chromium dcmtk dicom3tools postgresql
+
+demo: setup  ## Four hospitals, a coordinator and a researcher on this machine, until Ctrl-C
+	@$(BIN)/python -m demo
+
+demo-once: setup  ## The same, and stop by itself
+	@$(BIN)/python -m demo --once
+
+lint: $(STAMP)  ## Format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup-test lint  ## The whole suite
+	$(BIN)/pytest -m "not slow"
+
+nightly: setup-test  ## The slow campaigns too
+	$(BIN)/pytest
+
+bench: setup  ## Every benchmark, one JSON object each
+	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+wire: $(STAMP)  ## Generate contract/wire_pb2*.py from contract/wire.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. contract/wire.proto
+
+lock: $(STAMP)  ## Write constraints.txt from what is installed
+	@{ head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\)+cpu/torch==\1/'; } > constraints.new && mv constraints.new constraints.txt
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+.PHONY: help setup setup-test demo demo-once lint test nightly bench wire lock clean

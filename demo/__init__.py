@@ -1,0 +1,1 @@
+"""Four hospitals, a coordinator and a researcher on one machine: real processes, TLS and data."""

@@ -1,0 +1,296 @@
+"""The ``wardgate`` command: join, look around, ask, train."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from contract.documents import Scalar, Statistic
+from contract.errors import UsageError
+from foundation import commands
+from foundation.files import write_durably
+from foundation.invitations import Invitation
+from researcher.consortium import Consortium
+from researcher.home import DEFAULT_HOME, ResearcherHome
+from researcher.home import join as join_consortium
+from researcher.questions import count, histogram, levels, mean, table_one
+from researcher.training import Round, TrainingHandle, rounds_table
+
+app = commands.application("Ask a consortium of hospitals, and train across it.")
+recipe_app = commands.application("Recipes: Flower apps that hospitals may approve.")
+
+HomeOption = Annotated[
+    Path,
+    typer.Option("--home", envvar="WARDGATE_HOME", help="The folder that holds your identity."),
+]
+ProjectOption = Annotated[str, typer.Option("--project", "-p", help="The project to ask under.")]
+SitesOption = Annotated[
+    list[str] | None, typer.Option("--site", help="Ask only this site; repeatable.")
+]
+MinimumOption = Annotated[
+    int, typer.Option("--minimum-sites", help="Fewest sites that the answer may be of.", min=1)
+]
+ByOption = Annotated[str | None, typer.Option(help="For each level of this category.")]
+
+
+@app.command("join")
+def join(
+    invitation: Annotated[Path, typer.Argument(help="The invitation file.")],
+    ca_fingerprint: Annotated[
+        str | None,
+        typer.Option(help="The authority's fingerprint, as the coordinator told it elsewhere."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="host:port, when it isn't the invitation's.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Accept the authority without comparing.")
+    ] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Join a consortium as a researcher: make keys here, exchange the invitation.
+
+    Example: wardgate join ana.invitation --ca-fingerprint 3f8a...
+    """
+    offered = Invitation.read(invitation)
+    if ca_fingerprint is not None:
+        offered.check_authority(ca_fingerprint)
+    elif not yes:
+        print(f"authority fingerprint: {offered.authority_fingerprint}")
+        if not typer.confirm("Is it the one that the coordinator told you by another channel?"):
+            raise UsageError("Not joined; nothing was sent.")
+    place = ResearcherHome(home.expanduser())
+    join_consortium(place, offered, address, datetime.now(UTC))
+    print(f"joined {offered.consortium} as {offered.name}; your key is {place.key().id}")
+    print("next: ask the coordinator for a roster with you on it, and a project")
+
+
+@app.command("sites")
+def sites(home: HomeOption = DEFAULT_HOME) -> None:
+    """List the sites and what can be asked about at each.
+
+    Example: wardgate sites
+    """
+    table = Table("site", "there", "release", "projects", "subjects", "assets")
+    with Consortium.connect(home) as consortium:
+        for site in consortium.sites():
+            there = "revoked" if site.revoked else "online" if site.online else "offline"
+            for release in site.releases or (None,):
+                table.add_row(
+                    site.name,
+                    there,
+                    release.name if release else "none",
+                    ", ".join(release.projects) if release else "",
+                    f"{release.subjects}+" if release else "",
+                    ", ".join(f"{m} {n}+" for m, n in release.assets.items()) if release else "",
+                )
+    Console().print(table)
+
+
+@app.command("projects")
+def projects(home: HomeOption = DEFAULT_HOME) -> None:
+    """List the projects in force, their variables and recipes.
+
+    Example: wardgate projects
+    """
+    with Consortium.connect(home) as consortium:
+        for project in consortium.projects():
+            table = Table("variable", "kind", "unit", "grid or levels", "meaning")
+            table.title = f"{project.name} version {project.version}: {project.title}"
+            for v in project.variables:
+                grid = ", ".join(v.levels)
+                if v.kind == "number" and v.minimum is not None and v.maximum is not None:
+                    grid = f"{v.minimum:g} to {v.maximum:g}, {v.bins or 'no'} bins"
+                table.add_row(v.name, v.kind, v.unit, grid, v.meaning)
+            Console().print(table)
+            for recipe in project.recipes:
+                print(f"recipe {recipe.name}: {', '.join(recipe.parameters) or 'no parameters'}")
+
+
+@app.command("statistics")
+def statistics(
+    project: ProjectOption,
+    mean_of: Annotated[
+        list[str] | None, typer.Option("--mean", help="Mean and standard deviation; repeatable.")
+    ] = None,
+    levels_of: Annotated[
+        list[str] | None, typer.Option("--levels", help="Counts of a category; repeatable.")
+    ] = None,
+    histogram_of: Annotated[
+        list[str] | None, typer.Option("--histogram", help="Counts on the grid; repeatable.")
+    ] = None,
+    count_of: Annotated[
+        list[str] | None, typer.Option("--count", help="How many have a value; repeatable.")
+    ] = None,
+    table1: Annotated[
+        list[str] | None, typer.Option("--table1", help="A line of table 1; repeatable, with --by.")
+    ] = None,
+    by: ByOption = None,
+    site: SitesOption = None,
+    minimum_sites: MinimumOption = 1,
+    dry_run: Annotated[
+        Path | None,
+        typer.Option(help="Sign the job into this file instead of sending it (see policy check)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print tidy rows as JSON lines.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Ask for statistics across the sites: one round trip, merged exactly.
+
+    Example: wardgate statistics -p preterm --mean age --levels preterm --by arm
+    """
+    with Consortium.connect(home) as consortium:
+        ask: list[Statistic] = [
+            *(mean(v, by) for v in mean_of or ()),
+            *(levels(v, by) for v in levels_of or ()),
+            *(histogram(v, by) for v in histogram_of or ()),
+            *(count(v, by) for v in count_of or ()),
+        ]
+        if table1:
+            if by is None:
+                raise UsageError("--table1 needs --by, such as --by arm.")
+            ask += table_one(consortium.project(project), table1, by)
+        if not ask:
+            raise UsageError("Nothing is asked; see --mean, --levels, --histogram, --count.")
+        if dry_run is not None:
+            from contract.documents import StatisticsWork
+
+            _, envelope = consortium.sign(
+                project, StatisticsWork(ask=tuple(ask)), site, minimum_sites
+            )
+            write_durably(dry_run, envelope)
+            print(f"signed into {dry_run}, not sent; a hospital can run 'policy check' on it")
+            return
+        answer = consortium.statistics(project, ask, sites=site, minimum_sites=minimum_sites)
+    if as_json:
+        for row in answer.rows():
+            print(json.dumps(row.__dict__))
+        return
+    Console().print(answer.table())
+    for note in answer.notes:
+        print(note)
+    print(f"{len(answer.receipts)} receipts verified; job {answer.job}")
+
+
+@app.command("train")
+def train(
+    recipe: Annotated[str, typer.Argument(help="The recipe's name in the project.")],
+    project: ProjectOption,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE overriding the recipe's run config; repeatable."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write the model (safetensors).")
+    ] = None,
+    site: SitesOption = None,
+    minimum_sites: MinimumOption = 2,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Train a recipe across the sites, with a live table of rounds.
+
+    Example: wardgate train tabular -p preterm --set num-server-rounds=20 -o model.safetensors
+    """
+    with Consortium.connect(home) as consortium:
+        handle = consortium.train(
+            project,
+            recipe,
+            dict(map(_parameter, parameter or ())),
+            seed=seed,
+            sites=site,
+            minimum_sites=minimum_sites,
+        )
+        print(f"job {handle.digest}")
+        follow(handle, Console())
+        result = handle.result()
+    if output is not None:
+        result.save(output)
+        print(f"model written to {output}")
+    print(f"{', '.join(result.answered)} took part; {len(result.receipts)} receipts verified")
+
+
+def follow(handle: TrainingHandle, console: Console) -> list[Round]:
+    """Show a live table of rounds until the job has ended; return them."""
+    rounds: list[Round] = []
+    with Live(rounds_table(rounds), console=console, refresh_per_second=4) as live:
+        for found in handle.progress():
+            rounds.append(found)
+            live.update(rounds_table(rounds))
+    return rounds
+
+
+@app.command("job")
+def job(
+    digest: Annotated[str, typer.Argument(help="The job's digest.")],
+    cancel: Annotated[bool, typer.Option("--cancel", help="Stop it.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Show where a job of yours is, or stop it.
+
+    Example: wardgate job 3f8a... --cancel
+    """
+    with Consortium.connect(home) as consortium:
+        handle = consortium.job(digest)
+        if cancel:
+            handle.cancel()
+        status = handle.status()
+    print(f"{status.state} {status.reason}".strip())
+    table = Table("site", "state", "why")
+    for found in status.sites:
+        table.add_row(found.site, found.state, found.sentence)
+    Console().print(table)
+
+
+def _parameter(text: str) -> tuple[str, Scalar]:
+    """Read NAME=VALUE as TOML would read the value; a bare word is text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"{text!r} is not of the form NAME=VALUE.")
+    if value in ("true", "false"):
+        return name, value == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
+
+
+@recipe_app.command("build")
+def build(
+    folder: Annotated[Path, typer.Argument(help="A Flower app's folder.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+) -> None:
+    """Build a Flower app's bundle (FAB) and show the digest that hospitals approve.
+
+    Needs Flower, which comes with the extras 'node' and 'coordinator'.
+
+    Example: wardgate recipe build recipes/tabular
+    """
+    try:
+        from foundation.flower import build as build_bundle
+    except ImportError:
+        raise UsageError("Building a bundle needs Flower: pip install flwr==1.41.0.") from None
+    import hashlib
+
+    data = build_bundle(folder)
+    digest = hashlib.sha256(data).hexdigest()
+    target = output or Path(f"{folder.resolve().name}.fab")
+    write_durably(target, data, 0o644)
+    print(f"{target}: {len(data)} bytes, digest {digest}")
+
+
+app.add_typer(recipe_app, name="recipe")
+
+
+def main() -> None:
+    """Run the command; errors end it with one line and their exit code."""
+    commands.run(app, "wardgate")

@@ -1,0 +1,100 @@
+"""The sandbox holds, and says what stands in the way when it can't."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from contract.errors import SandboxError
+from foundation import confinement
+from foundation.confined import privileges
+from foundation.confinement import Bind, Installation, Limits, bubblewrap_command, diagnose
+
+LIMITS = Limits(tmp_bytes=1000)
+
+
+def command(root: bool) -> list[str]:
+    where = Installation("/v/bin/python", (Path("/v"), Path("/w/src/node")), (), root)
+    return bubblewrap_command(
+        ["/v/bin/python"],
+        installation=where,
+        binds=[Bind(Path("/private/release"), "/release")],
+        limits=LIMITS,
+        environment={"HOME": "/tmp"},
+    )
+
+
+def test_the_sandbox_holds_on_this_machine():
+    confinement.self_test()
+
+
+def test_every_option_is_known_to_the_installed_bubblewrap():
+    known = subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=True)
+    for option in command(True) + command(False):
+        if option.startswith("--") and option != "--":
+            assert option in known.stdout + known.stderr, option
+
+
+def test_an_ordinary_user_gets_a_user_namespace_and_root_gets_none():
+    assert "--unshare-user" in command(False)
+    assert "--unshare-user" not in command(True)
+    assert "--cap-drop" in command(True)
+    assert "--cap-drop" not in command(False)
+
+
+def test_only_what_was_given_is_bound_and_only_for_reading():
+    line = command(True)
+    assert "--bind" not in line
+    bound = [line[i + 2] for i, option in enumerate(line) if option == "--ro-bind"]
+    assert bound == ["/v", "/w/src/node", "/release"]
+    for namespace in ("pid", "net", "ipc", "uts", "cgroup-try"):
+        assert f"--unshare-{namespace}" in line
+
+
+def test_self_test_names_a_missing_bubblewrap(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(SandboxError, match="apt-get install bubblewrap"):
+        confinement.self_test()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kernel.unprivileged_userns_clone", "0"),
+        ("kernel.apparmor_restrict_unprivileged_userns", "1"),
+        ("user.max_user_namespaces", "0"),
+    ],
+)
+def test_a_switched_off_user_namespace_is_named(name, value):
+    output = "bwrap: No permissions to create new namespace"
+    assert name in diagnose(output, {name: value})
+
+
+def test_a_process_with_any_privilege_is_noticed():
+    clean = "".join(f"Cap{c}:\t0000000000000000\n" for c in ("Inh", "Prm", "Eff", "Bnd", "Amb"))
+    clean += "NoNewPrivs:\t1\nUid:\t61190\t61190\t61190\t61190\nGid:\t7\t7\t7\t7\nGroups:\t \n"
+    assert privileges(clean) == []
+    assert privileges(clean.replace("CapBnd:\t0000000000000000", "CapBnd:\t0000000000000001"))
+    assert privileges(clean.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0"))
+    assert privileges(clean.replace("Uid:\t61190", "Uid:\t0"))
+    assert privileges(clean.replace("Groups:\t ", "Groups:\t0 "))
+    assert privileges("")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands files to other users")
+def test_root_lets_the_workers_group_read_and_nobody_else(tmp_path):
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True, mode=0o700)
+    file = inner / "f"
+    file.write_bytes(b"x")
+    file.chmod(0o600)
+    confinement.make_readable(tmp_path / "a")
+    assert (file.stat().st_mode & 0o777, file.stat().st_gid) == (0o640, confinement.WORKER_GID)
+    assert inner.stat().st_mode & 0o007 == 0
+
+
+def test_each_worker_of_root_has_a_uid_of_its_own():
+    taken = {confinement._take_uid() for _ in range(50)}
+    assert len(taken) == 50
+    assert taken <= set(confinement.UIDS)
+    confinement._in_use.difference_update(taken)

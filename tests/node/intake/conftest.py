@@ -1,0 +1,76 @@
+"""A node's home, an open catalogue, and image files to take in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from node.catalog.store import Catalog
+from node.deid.engine import Deidentifier
+from node.deid.profile import load_profile
+from node.deid.pseudonyms import Pseudonyms, load_key
+from node.home import NodeHome
+from node.intake.run import IntakeReport, ingest
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DATA = Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+def image(number: int = 0, **values: object) -> bytes:
+    """A small CT image with an instance UID of its own."""
+    dataset = pydicom.dcmread(DATA / "CT_small.dcm")
+    dataset.SOPInstanceUID = f"1.2.3.4.{number}"
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    file = io.BytesIO()
+    dataset.save_as(file)
+    return file.getvalue()
+
+
+@pytest.fixture
+def make_image() -> Callable[..., bytes]:
+    return image
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> NodeHome:
+    return NodeHome(tmp_path / "node").create()
+
+
+@pytest.fixture
+def pseudonyms(home: NodeHome) -> Pseudonyms:
+    return Pseudonyms(load_key(home.pseudonym_key, create=True))
+
+
+@pytest.fixture
+def catalog(home: NodeHome) -> Iterator[Catalog]:
+    with Catalog.open(home) as opened:
+        yield opened
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "landing"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def take(home: NodeHome, catalog: Catalog, pseudonyms: Pseudonyms) -> Callable[..., IntakeReport]:
+    """Take folders in, with the basic profile."""
+    deidentifier = Deidentifier(load_profile("basic"), pseudonyms)
+
+    def run(*paths: Path, dry_run: bool = False) -> IntakeReport:
+        return ingest(paths, home, catalog, deidentifier, clock=lambda: NOW, dry_run=dry_run)
+
+    return run
