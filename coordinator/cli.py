@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.commands import documents, jobs, members, setup
+from coordinator.commands import console, documents, jobs, members, setup
 from foundation import commands
 
 app = commands.application(
@@ -16,6 +16,7 @@ app.add_typer(members.researchers, name="researcher")
 app.add_typer(documents.roster, name="roster")
 app.add_typer(documents.project, name="project")
 app.add_typer(jobs.app, name="job")
+app.add_typer(console.app, name="console")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from coordinator.home import CoordinatorHome
 from foundation import settings
 from foundation.database import sqlite_url
+from foundation.web.settings import ConsoleSettings
 
 
 class ListenSettings(settings.Settings):
@@ -59,6 +60,13 @@ class JobSettings(settings.Settings):
     """How long sites may take to accept or refuse a training job."""
 
 
+class CoordinatorConsoleSettings(ConsoleSettings):
+    """The operator's page."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8802
+    """The page's port. 0 takes any free one (and prints it)."""
+
+
 class CoordinatorSettings(settings.Settings):
     """All settings of a coordinator."""
 
@@ -67,12 +75,14 @@ class CoordinatorSettings(settings.Settings):
     certificates: CertificateSettings = CertificateSettings()
     link: LinkSettings = LinkSettings()
     jobs: JobSettings = JobSettings()
+    console: CoordinatorConsoleSettings = CoordinatorConsoleSettings()
 
 
 def load_settings(home: CoordinatorHome) -> CoordinatorSettings:
     """Return the settings of the home's file (defaults without one) and the environment."""
     path = home.settings if home.settings.exists() else None
-    return settings.load(CoordinatorSettings, path, "WARDGATE_COORDINATOR", os.environ)
+    environment = {k: v for k, v in os.environ.items() if k != "WARDGATE_COORDINATOR_HOME"}
+    return settings.load(CoordinatorSettings, path, "WARDGATE_COORDINATOR", environment)
 
 
 def database_url(home: CoordinatorHome, loaded: CoordinatorSettings) -> str:

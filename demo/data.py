@@ -248,7 +248,7 @@ def dictionary() -> tuple[Variable, ...]:
         ),
         _number("qualifying_teeth", "Teeth with periodontal disease", "teeth", 0, 28, 7),
         _number("baseline_gingival_index", "Gingival index, whole mouth", "", 0, 3, 6),
-        _number("baseline_bleeding_on_probing", "Sites that bleed", "percent", 0, 100, 10),
+        _number("baseline_bleeding_on_probing", "Sites that bleed", "percent of sites", 0, 100, 10),
         _number("baseline_pocket_depth", "Pocket depth, whole mouth", "mm", 1, 7, 12),
         _number("baseline_attachment_loss", "Attachment loss, whole mouth", "mm", 0, 6, 12),
         _number("baseline_plaque_index", "Plaque index, whole mouth", "", 0, 3, 6),

@@ -83,9 +83,9 @@ class Installation:
         links: list[tuple[str, str]] = []
         for name in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64"):
             path = Path(name)
-            if path.is_symlink():
+            if path.is_symlink() and not any(path.is_relative_to(given) for given in wanted):
                 links.append((str(path.readlink()), name))
-            elif path.is_dir():
+            elif path.is_dir() and not path.is_symlink():
                 wanted.append(path)
         wanted += [Path("/etc/ld.so.cache"), Path("/usr/share/zoneinfo")]
         found = [path for path in wanted if path.exists()]
@@ -122,16 +122,15 @@ def bubblewrap_command(
             line += ["--cap-add", capability]
     else:
         line += ["--unshare-user"]
-    line += ["--tmpfs", "/"]
+    line += ["--tmpfs", "/", "--proc", "/proc", "--dev", "/dev"]
+    for folder in ("/tmp", "/dev/shm"):  # noqa: S108
+        line += ["--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", folder]
     everything = [Bind(path, str(path)) for path in installation.read_only] + list(binds)
     line += _folders([bind.target for bind in everything])
     for bind in everything:
         line += ["--ro-bind", str(bind.source), bind.target]
     for points_to, name in installation.links:
         line += ["--symlink", points_to, name]
-    line += ["--proc", "/proc", "--dev", "/dev"]
-    for folder in ("/tmp", "/dev/shm"):  # noqa: S108
-        line += ["--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", folder]
     line += ["--remount-ro", "/dev", "--remount-ro", "/"]
     line += ["--chdir", "/tmp"]  # noqa: S108
     for name, value in environment.items():
@@ -142,7 +141,7 @@ def bubblewrap_command(
 def _folders(targets: Sequence[str]) -> list[str]:
     """Make the folders above the targets, open to all: bubblewrap copies a source's 0700."""
     line: list[str] = []
-    made: set[Path] = set()
+    made: set[Path] = {Path("/tmp"), Path("/dev"), Path("/proc")}  # noqa: S108
     inside = {Path(target) for target in targets}
     for target in targets:
         for folder in reversed(Path(target).parents[:-1]):
@@ -214,7 +213,8 @@ def start(
 
     Raises ``SandboxError`` when bubblewrap is missing.
     """
-    if shutil.which("bwrap") is None:
+    program = shutil.which("bwrap")
+    if program is None:
         raise SandboxError("bubblewrap is missing; install it: apt-get install bubblewrap.")
     installation = Installation.here(packages)
     uid = _take_uid() if installation.root else None
@@ -226,13 +226,16 @@ def start(
         limits=limits,
         environment={**environment_of(limits), ORDER: json.dumps(order)},
     )
-    process = _executor().submit(_popen, command, tuple(pass_fds)).result()
+    process = _executor().submit(_popen, program, command, tuple(pass_fds)).result()
     return Confined(process, uid)
 
 
-def _popen(command: Sequence[str], pass_fds: Sequence[int]) -> subprocess.Popen[bytes]:
+def _popen(
+    program: str, command: Sequence[str], pass_fds: Sequence[int]
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command,
+        [program, *command[1:]],
+        env={},  # bubblewrap's own environment can be read from inside: /proc/1/environ
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from foundation import commands
 from node.commands import (
+    console,
     consortium,
     deid,
     documents,
@@ -19,6 +20,7 @@ app = commands.application("Run a hospital's Wardgate node: keep data here, answ
 app.command("join")(consortium.join)
 app.command("serve")(consortium.serve)
 app.command("ingest")(ingest.ingest)
+app.add_typer(console.app, name="console")
 app.add_typer(consortium.app, name="consortium")
 app.add_typer(documents.roster, name="roster")
 app.add_typer(documents.project, name="project")

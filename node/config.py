@@ -10,6 +10,7 @@ from pydantic import Field
 from foundation import settings
 from foundation.defaults import default_text
 from foundation.files import write_new
+from foundation.web.settings import ConsoleSettings
 from node.home import NodeHome
 
 
@@ -40,12 +41,20 @@ class WorkSettings(settings.Settings):
     """Threads that a recipe's numerical libraries use."""
 
 
+class NodeConsoleSettings(ConsoleSettings):
+    """The steward's page."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8801
+    """The page's port. 0 takes any free one (and prints it)."""
+
+
 class NodeSettings(settings.Settings):
     """All settings of a node."""
 
     database: DatabaseSettings = DatabaseSettings()
     link: LinkSettings = LinkSettings()
     work: WorkSettings = WorkSettings()
+    console: NodeConsoleSettings = NodeConsoleSettings()
 
 
 def load_settings(home: NodeHome) -> NodeSettings:

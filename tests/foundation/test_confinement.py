@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from contract.errors import SandboxError
 from foundation import confinement
 from foundation.confined import privileges

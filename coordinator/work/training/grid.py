@@ -192,9 +192,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
     def _encode(self, content: RecordDict) -> tuple[bytes, wire.BlobReference, records.Records]:
         """Encode what a message holds; its arrays only if they aren't those of a moment ago."""
         held = from_flower(content)
-        groups: records.Records = {
-            n: r for n, r in held.items() if isinstance(r, records.Arrays)
-        }
+        groups: records.Records = {n: r for n, r in held.items() if isinstance(r, records.Arrays)}
         arrays_in = [
             (
                 name,

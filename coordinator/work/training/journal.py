@@ -46,6 +46,7 @@ class Journal:
 
     def __init__(self, path: Path, job: str) -> None:
         head = {"journal": 1, "job": job}
+        self._path = path
         self.entries: list[Entry] = []
         self._next = 0
         whole = 0
@@ -102,7 +103,7 @@ class Journal:
         self._file.close()
 
     def _write(self, entry: Entry) -> None:
-        with storage_errors(Path(self._file.name if isinstance(self._file.name, str) else ".")):
+        with storage_errors(self._path):
             self._file.write(json.dumps(entry).encode() + b"\n")
 
 

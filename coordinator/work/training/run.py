@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +147,7 @@ class TrainingRun:
             outcome = TrainingOutcome(None, f"The run failed with {type(error).__name__}.")
         finally:
             self._exchange.journal.close()
-        with suppress(RuntimeError):  # nobody waits any more
+        with suppress(InvalidStateError):  # nobody waits any more
             self._outcome.set_result(outcome)
 
     def _to_the_end(self) -> TrainingOutcome:

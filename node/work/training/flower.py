@@ -1,19 +1,15 @@
-"""Every touch of Flower on the node's side: the app, its messages, its context, its bundles.
+"""Every touch of Flower on the node's side: the app, its messages, its context.
 
-Written for Flower 1.41, whose version is pinned. The worker calls ``App``; approving a recipe
-from a folder calls ``build``. Nothing else of the node knows of Flower.
+Written for Flower 1.41, whose version is pinned. Imported only inside the sandbox; nothing else of
+the node knows of Flower.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 from flwr.app import Context, Message, RecordDict
 from flwr.app.metadata import Metadata

@@ -257,3 +257,11 @@ def test_dciodvfy_finds_no_error_that_was_not_there_before(
     data = public_file(name).read_bytes()
     for deidentifier in (basic, longitudinal):
         assert errors(deidentifier.deidentify(data).data) <= errors(data)
+
+
+def test_an_image_and_a_table_of_one_subject_have_one_pseudonym(
+    public_file: Callable[[str], Path], basic: Deidentifier
+) -> None:
+    image = basic.deidentify(_image(public_file, PatientID="4711 "))
+    assert image.subject == basic.pseudonyms.subject("4711")
+    assert read(image.data).PatientID == image.subject

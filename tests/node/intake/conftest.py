@@ -32,7 +32,7 @@ def image(number: int = 0, **values: object) -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_image() -> Callable[..., bytes]:
     return image
 
@@ -44,7 +44,11 @@ def now() -> datetime:
 
 @pytest.fixture
 def home(tmp_path: Path) -> NodeHome:
-    return NodeHome(tmp_path / "node").create()
+    """A home with a key that is always the same, and so are all pseudonyms."""
+    made = NodeHome(tmp_path / "node").create()
+    made.pseudonym_key.touch(mode=0o600)
+    made.pseudonym_key.write_bytes(bytes(range(32)))
+    return made
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+
 from contract import records
 from contract import wire_pb2 as wire
 from contract.documents import Job, Project, Scalar, TrainingWork, new_nonce
@@ -47,7 +48,7 @@ class Consortium:
         self,
         folder: Path,
         bundle: bytes,
-        parameters: Mapping[str, Scalar] = {},  # noqa: B006
+        parameters: Mapping[str, Scalar] = {},
         *,
         seed: int = 7,
         minimum_sites: int = 2,

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from foundation.bundle import Bundle
-from node.home import NodeHome
-from node.work.training.bundles import ApprovedRecipe, approve_bytes
 from sqlalchemy import create_engine
 
+from foundation.bundle import Bundle
 from node.catalog import schema
+from node.home import NodeHome
+from node.work.training.bundles import ApprovedRecipe, approve_bytes
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

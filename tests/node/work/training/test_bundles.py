@@ -6,13 +6,14 @@ import stat
 import zipfile
 
 import pytest
+from sqlalchemy import create_engine
+
 from contract.errors import DocumentError, NotFound
 from foundation.bundle import Bundle
 from node.catalog import schema
 from node.home import NodeHome
 from node.work.training import bundles
 from node.work.training.bundles import build_bundle, find, list_recipes, withdraw
-from sqlalchemy import create_engine
 from tests.node.work.training.flower_apps import NOW, approved, bundle, pack
 
 PROJECT = bundle()
@@ -54,7 +55,16 @@ def test_a_folder_that_is_no_app_is_refused_in_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["../evil.py", "/etc/evil.py", "a/../../evil.py", "a//b.py", "C:\\evil.py", "a/./b.py", "..", ""],
+    [
+        "../evil.py",
+        "/etc/evil.py",
+        "a/../../evil.py",
+        "a//b.py",
+        "C:\\evil.py",
+        "a/./b.py",
+        "..",
+        "",
+    ],
 )
 def test_a_path_that_leads_elsewhere_is_refused(tmp_path, name):
     data = pack({**files_of(PROJECT), name: b"x"})
@@ -101,9 +111,7 @@ def test_a_manifest_that_differs_from_the_files_is_refused(manifest):
 
 def test_a_wrong_hash_in_the_manifest_is_refused():
     files = files_of(PROJECT)
-    lines = [
-        f"{n},{hashlib.sha256(d + b'!').hexdigest()},{len(d) * 8}" for n, d in files.items()
-    ]
+    lines = [f"{n},{hashlib.sha256(d + b'!').hexdigest()},{len(d) * 8}" for n, d in files.items()]
     with pytest.raises(DocumentError, match="CONTENT"):
         Bundle.parse(pack(files, "\n".join(lines).encode()))
 
@@ -147,7 +155,7 @@ def wheel(folder, name, version, content=b"ANSWER = 42\n", requires=()):
 
 def test_missing_packages_are_all_named(tmp_path):
     data = bundle(dependencies='"flwr", "nosuchthing>=2", "norsuchother"')
-    with pytest.raises(DocumentError, match="norsuchother.*nosuchthing"):
+    with pytest.raises(DocumentError, match=r"norsuchother.*nosuchthing"):
         approved(tmp_path / "h", data)
     with pytest.raises(DocumentError, match="nosuch"):
         (tmp_path / "empty").mkdir()

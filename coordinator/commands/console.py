@@ -1,0 +1,82 @@
+"""``console``: the operator's page, and its password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from click.core import ParameterSource
+
+from contract.errors import UsageError
+from coordinator.commands.options import DEFAULT_HOME, HomeOption, open_coordinator
+from coordinator.home import CoordinatorHome
+from foundation import commands
+from foundation.web.password import PasswordFile, ask_password
+
+app = commands.application("The operator's page, in a browser on this machine.")
+
+SET_PASSWORD = "wardgate-coordinator console password"  # noqa: S105 (a command)
+
+
+def password_file(home: CoordinatorHome) -> PasswordFile:
+    """Return where the console's password is kept."""
+    return PasswordFile(home.root / "console.json")
+
+
+@app.callback(invoke_without_command=True, no_args_is_help=False)
+def console(
+    context: typer.Context,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on, instead of the settings'.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port, instead of the settings'.", min=0, max=65535)
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="Certificate chain to serve with, PEM.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", help="The certificate's key, PEM.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Serve the operator's page until Ctrl-C: the sites, and how far each job is.
+
+    It shows and changes nothing, and listens on this machine alone unless told otherwise.
+
+    Example: wardgate-coordinator console
+    """
+    if context.invoked_subcommand is not None:
+        if context.get_parameter_source("home") is ParameterSource.COMMANDLINE:
+            raise UsageError(f"Give --home after '{context.invoked_subcommand}'.")
+        return
+    place = CoordinatorHome(home.expanduser()).require()
+    password = password_file(place)
+    password.require(SET_PASSWORD)
+
+    from coordinator.console.app import console as build
+    from foundation.web.server import Tls, serve
+
+    opened = open_coordinator(home)
+    chosen = {"host": host, "port": port}
+    settings = opened.settings.console.model_copy(
+        update={key: value for key, value in chosen.items() if value is not None}
+    )
+    serve(settings, password, Tls.of(tls_cert, tls_key), lambda access: build(opened, access))
+
+
+@app.command("password")
+def set_password(
+    from_stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read it from standard input instead of asking twice.")
+    ] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Set the page's password, at least 12 characters. Whoever is logged in is logged out.
+
+    Example: wardgate-coordinator console password
+    """
+    place = CoordinatorHome(home.expanduser()).require()
+    password_file(place).set(ask_password(from_stdin=from_stdin))
+    print(f"password set in {password_file(place).path}")

@@ -1,0 +1,1 @@
+"""A small recipe: logistic regression by federated averaging."""

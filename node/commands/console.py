@@ -1,0 +1,92 @@
+"""``console``: the steward's page, and its password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from click.core import ParameterSource
+
+from contract.errors import NotFound, UsageError
+from foundation import commands
+from foundation.web.password import PasswordFile, ask_password
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
+from node.home import NodeHome
+
+app = commands.application("The steward's page, in a browser on this machine.")
+
+SET_PASSWORD = "wardgate-node console password"  # noqa: S105 (a command)
+
+
+def password_file(home: NodeHome) -> PasswordFile:
+    """Return where the console's password is kept."""
+    return PasswordFile(home.root / "console.json")
+
+
+@app.callback(invoke_without_command=True, no_args_is_help=False)
+def console(
+    context: typer.Context,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on, instead of the settings'.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port, instead of the settings'.", min=0, max=65535)
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="Certificate chain to serve with, PEM.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", help="The certificate's key, PEM.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Serve the steward's page until Ctrl-C: what is held, what was asked, what left.
+
+    It shows and changes nothing, and listens on this machine alone unless told otherwise.
+
+    Example: wardgate-node console
+    """
+    if context.invoked_subcommand is not None:
+        if context.get_parameter_source("home") is ParameterSource.COMMANDLINE:
+            raise UsageError(f"Give --home after '{context.invoked_subcommand}'.")
+        return
+    place = node_home(home)
+    if not place.root.is_dir():
+        raise NotFound(f"There is no node at {place.root}; name it with --home.")
+    password = password_file(place)
+    password.require(SET_PASSWORD)
+
+    from foundation.web.server import Tls, serve
+    from node.config import load_settings
+    from node.console.app import console as build
+
+    chosen = {"host": host, "port": port}
+    settings = load_settings(place).console.model_copy(
+        update={key: value for key, value in chosen.items() if value is not None}
+    )
+    with catalogue(place) as catalog:
+        serve(
+            settings,
+            password,
+            Tls.of(tls_cert, tls_key),
+            lambda access: build(place, catalog, access),
+        )
+
+
+@app.command("password")
+def set_password(
+    from_stdin: Annotated[
+        bool, typer.Option("--stdin", help="Read it from standard input instead of asking twice.")
+    ] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Set the page's password, at least 12 characters. Whoever is logged in is logged out.
+
+    Example: wardgate-node console password
+    """
+    place = node_home(home)
+    if not place.root.is_dir():
+        raise NotFound(f"There is no node at {place.root}; name it with --home.")
+    password_file(place).set(ask_password(from_stdin=from_stdin))
+    print(f"password set in {password_file(place).path}")
