@@ -6,12 +6,18 @@ Source: Dead Simple Signing Envelope 1.0 (secure-systems-lab/dsse, protocol.md a
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from contract import keys
 from contract.errors import DocumentError, SignatureError
@@ -44,6 +50,13 @@ class Envelope(BaseModel):
     payloadType: Annotated[str, StringConstraints(max_length=128)]  # noqa: N815 (DSSE's name)
     signatures: Annotated[tuple[Signature, ...], Field(max_length=256)]
 
+    @model_validator(mode="after")
+    def _has_one_signature_a_key(self) -> Self:
+        # A false second signature must not be able to take a true one's place when both are kept.
+        if len({s.keyid for s in self.signatures}) != len(self.signatures):
+            raise ValueError("a key id occurs twice")
+        return self
+
     @classmethod
     def seal(cls, payload_type: str, payload: bytes) -> Envelope:
         """Wrap ``payload`` without any signature."""
@@ -69,8 +82,8 @@ class Envelope(BaseModel):
     def body(self) -> bytes:
         """The payload's bytes."""
         try:
-            return base64.b64decode(self.payload, validate=True)
-        except binascii.Error:
+            return keys.from_base64(self.payload)
+        except ValueError:
             raise DocumentError("A signed document's payload is not base64.") from None
 
     @property
@@ -102,8 +115,8 @@ class Envelope(BaseModel):
             if public is None or keys.key_id(public) != signature.keyid:
                 continue
             try:
-                raw = base64.b64decode(signature.sig, validate=True)
-            except binascii.Error:
+                raw = keys.from_base64(signature.sig)
+            except ValueError:
                 continue
             if keys.verify(public, raw, message):
                 valid.add(signature.keyid)

@@ -28,11 +28,22 @@ def key_id(public_key: str) -> str:
 def public_bytes(public_key: str) -> bytes:
     """Return the 32 raw bytes of a base64 public key; ``SignatureError`` when it is none."""
     try:
-        raw = base64.b64decode(public_key, validate=True)
+        raw = from_base64(public_key)
     except ValueError:
         raw = b""
     if len(raw) != 32:
         raise SignatureError("A public key is not 32 bytes of base64.")
+    return raw
+
+
+def from_base64(text: str) -> bytes:
+    """Return the bytes of ``text``; ``ValueError`` unless it is the one base64 form of them.
+
+    RFC 4648, 3.5: a decoder may pass over spare bits, and then several texts stand for one value.
+    """
+    raw = base64.b64decode(text, validate=True)
+    if base64.b64encode(raw).decode() != text:
+        raise ValueError("not the canonical form")
     return raw
 
 

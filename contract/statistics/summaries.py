@@ -85,9 +85,12 @@ class Counts:
         low, high = variable.minimum, variable.maximum
         below = int(np.count_nonzero(values < low))
         above = int(np.count_nonzero(values > high))
-        inside, _ = np.histogram(values, bins=variable.bins, range=(low, high))
-        missing = int(values.size - inside.sum() - below - above)
-        return cls(tuple(int(c) for c in inside), missing, below, above)
+        missing = int(np.count_nonzero(np.isnan(values)))
+        inside = values
+        if below or above or missing:
+            inside = values[(values >= low) & (values <= high)]
+        counts = np.bincount(_bins(inside, low, high, variable.bins), minlength=variable.bins)
+        return cls(tuple(int(c) for c in counts), missing, below, above)
 
     @classmethod
     def of_levels(cls, codes: Codes, levels: int) -> Counts:
@@ -113,3 +116,17 @@ class Counts:
     def n(self) -> int:
         """How many subjects have a value."""
         return sum(self.counts) + self.below + self.above
+
+
+def _bins(values: Numbers, low: float, high: float, bins: int) -> NDArray[np.intp]:
+    """Return each value's bin. Where rounding could decide, the edges themselves do.
+
+    The edges are those of ``numpy.linspace(low, high, bins + 1)``.
+    """
+    places = (values - low) * (bins / (high - low))
+    found = places.astype(np.intp)
+    near = np.flatnonzero(np.abs(places - np.rint(places)) < 1e-6)
+    if near.size:
+        edges = np.linspace(low, high, bins + 1)
+        found[near] = np.searchsorted(edges, values[near], side="right") - 1
+    return np.minimum(found, bins - 1, out=found)

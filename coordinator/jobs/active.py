@@ -36,6 +36,9 @@ class Surroundings:
 class ActiveJob:
     """One job under way. Subclasses say what happens once sites decide or reply."""
 
+    keeps_events = True
+    """Whether its events are written, for those who watch; a quick job's state says enough."""
+
     def __init__(
         self,
         digest: str,
@@ -93,8 +96,11 @@ class ActiveJob:
         else:
             self.set_site(site, SiteState.REFUSED, decision.code, decision.sentence)
 
-    async def replied(self, site: str, reply: wire.Reply) -> None:
-        """A site answered; on return the answer is durable and may be acknowledged."""
+    async def replied(self, site: str, reply: wire.Reply) -> bool:
+        """A site answered. Returns whether the answer is durable, so that it may be acknowledged.
+
+        An answer that is not acknowledged is kept by its site until the job is closed.
+        """
         raise NotImplementedError
 
     def failed(self, site: str, failed: wire.TaskFailed) -> None:
@@ -172,6 +178,8 @@ class ActiveJob:
 
     def event(self, kind: str, site: str = "", text: str = "") -> None:
         """Publish an event of the job."""
+        if not self.keeps_events:
+            return
         self.around.publish(
             self.digest,
             wire.JobEvent(time=time.time(), kind=kind, site=site, text=text),

@@ -134,7 +134,7 @@ class JobDesk:
         row = self.store.get(digest)
         result = wire.JobResult.FromString(row.result or b"")
         result.status.CopyFrom(self.status(digest))
-        result.receipts.extend(receipt for _, _, receipt in self.store.replies(digest))
+        result.receipts.extend(self.store.receipts(digest))
         return result
 
     # ---- events --------------------------------------------------------------------------------
@@ -199,20 +199,25 @@ class JobDesk:
                     active.decided(site, message.decision)
             case "reply":
                 active = self._of(site, message.reply.job)
-                if active is not None:
-                    await active.replied(site, message.reply)
-                self._received(site, message.reply.job, message.reply.task)
+                if active is None:
+                    self._over(site, message.reply.job)
+                elif await active.replied(site, message.reply):
+                    self._received(site, message.reply.job, message.reply.task)
             case "failed":
                 active = self._of(site, message.failed.job)
-                if active is not None:
+                if active is None:
+                    self._over(site, message.failed.job)
+                else:
                     active.failed(site, message.failed)
-                self._received(site, message.failed.job, message.failed.task)
             case _:
                 pass
 
     def _of(self, site: str, digest: str) -> ActiveJob | None:
         active = self.active.get(digest)
         return active if active is not None and site in active.sites else None
+
+    def _over(self, site: str, job: str) -> None:
+        self.sessions.send(site, wire.ToNode(close=wire.CloseJob(job=job, state="ended")))
 
     def _received(self, site: str, job: str, task: str) -> None:
         self.sessions.send(site, wire.ToNode(received=wire.Received(job=job, task=task)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from contract import wire_pb2 as wire
@@ -162,32 +163,53 @@ class JobStore:
                 .values(state=state, code=code, sentence=sentence)
             )
 
-    def add_reply(self, digest: str, site: str, task: str, payload: bytes, receipt: bytes) -> None:
-        """Keep a reply (and mark a statistics job's site as answered); again is no error."""
+    def add_replies(self, digest: str, replies: Mapping[str, wire.Reply]) -> None:
+        """Keep the replies of a job's sites, all or none, and mark the sites as answered."""
+        table, sites = schema.replies, schema.job_sites
         with self.engine.begin() as connection:
-            table = schema.replies
-            key = (table.c.job == digest, table.c.site == site, table.c.task == task)
-            if connection.execute(select(table.c.task).where(*key)).one_or_none() is None:
+            connection.execute(delete(table).where(table.c.job == digest))
+            for site, reply in replies.items():
                 connection.execute(
                     insert(table).values(
-                        job=digest, site=site, task=task, payload=payload, receipt=receipt
+                        job=digest,
+                        site=site,
+                        task=reply.task,
+                        payload=reply.payload,
+                        receipt=reply.receipt,
                     )
                 )
-            sites = schema.job_sites
+            connection.execute(
+                update(sites)
+                .where(sites.c.job == digest, sites.c.site.in_(list(replies)))
+                .values(state=SiteState.ANSWERED, code="", sentence="")
+            )
+
+    def add_receipt(self, digest: str, site: str, task: str, receipt: bytes) -> None:
+        """Keep the receipt of a training reply, whose payload lies on disk; again is no error."""
+        table, sites = schema.replies, schema.job_sites
+        key = (table.c.job == digest, table.c.site == site, table.c.task == task)
+        with self.engine.begin() as connection:
+            if connection.execute(select(table.c.task).where(*key)).one_or_none() is not None:
+                return
+            connection.execute(
+                insert(table).values(job=digest, site=site, task=task, payload=b"", receipt=receipt)
+            )
             connection.execute(
                 update(sites)
                 .where(sites.c.job == digest, sites.c.site == site)
                 .values(state=SiteState.ANSWERED, code="", sentence="")
             )
 
-    def replies(self, digest: str) -> list[tuple[str, bytes, bytes]]:
-        """Return (site, payload, receipt) of every reply, by site and task."""
+    def receipts(self, digest: str) -> list[bytes]:
+        """Return the receipts of every reply, by site and task."""
         table = schema.replies
         with self.engine.connect() as connection:
             rows = connection.execute(
-                select(table).where(table.c.job == digest).order_by(table.c.site, table.c.task)
+                select(table.c.receipt)
+                .where(table.c.job == digest)
+                .order_by(table.c.site, table.c.task)
             ).all()
-        return [(r.site, r.payload, r.receipt) for r in rows]
+        return [r.receipt for r in rows]
 
     def add_event(self, digest: str, event: wire.JobEvent) -> bool:
         """Append an event, giving it the next number; False once a job has too many."""

@@ -46,6 +46,10 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
     sessions: Sessions
     desk: JobDesk
     _peers: dict[bytes, Peer] = field(default_factory=dict)
+    _standing: set[str] = field(default_factory=set)
+    """Serials of certificates found in good standing since revocations were last looked for."""
+    _heads: dict[str, wire.LedgerHead] = field(default_factory=dict)
+    _unwritten_heads: set[str] = field(default_factory=set)
 
     # ---- joining -------------------------------------------------------------------------------
 
@@ -140,6 +144,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             await rpc.abort(context, CertificateError(f"{peer.role} {peer.name} was revoked."))
 
     def _welcome(self, site: str) -> wire.Welcome:
+        self._flush_ledger_heads()
         known = self.members.find(Role.SITE, site)
         welcome = wire.Welcome(
             documents=self.shelf.message("published"),
@@ -152,10 +157,21 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
 
     def _note_ledger(self, site: str, sequence: int, hash_: bytes) -> None:
         """Keep the newest head of a site's ledger, to be told back to it."""
-        known = self.members.find(Role.SITE, site)
-        newest = known.ledger_sequence if known is not None else None
-        if hash_ and (newest is None or sequence > newest):
-            self.members.seen(site, _now(), wire.LedgerHead(sequence=sequence, hash=hash_))
+        if not hash_:
+            return
+        newest = self._heads.get(site)
+        if newest is None or sequence > newest.sequence:
+            self._heads[site] = wire.LedgerHead(sequence=sequence, hash=hash_)
+            self._unwritten_heads.add(site)
+
+    def _flush_ledger_heads(self) -> None:
+        """Write the heads that came since the last time."""
+        while self._unwritten_heads:
+            site = self._unwritten_heads.pop()
+            known = self.members.find(Role.SITE, site)
+            written = known.ledger_sequence if known is not None else None
+            if written is None or self._heads[site].sequence > written:
+                self.members.seen(site, _now(), self._heads[site])
 
     def _close_jobs_that_are_over(self, session: Session, hello: wire.Hello) -> None:
         for digest in hello.open_jobs[:10_000]:
@@ -190,6 +206,8 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         told: set[str] = set()
         while True:
             await asyncio.sleep(self.settings.link.revocation_seconds)
+            self._standing.clear()
+            self._flush_ledger_heads()
             revoked = {name for role, name in self.members.revoked() if role is Role.SITE}
             for name in revoked - told:
                 self.desk.site_revoked(name)
@@ -372,8 +390,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             raise CertificateError(f"A certificate of role {peer.role} may not make this call.")
         if _now() >= peer.not_after:
             raise CertificateError("The certificate has expired.")
-        if peer.role is not Role.ENROL:
+        if peer.role is not Role.ENROL and peer.serial not in self._standing:
             self.members.check(peer)
+            self._standing.add(peer.serial)
         return peer
 
 

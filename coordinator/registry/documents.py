@@ -6,7 +6,7 @@ The coordinator decides nothing here. It believes a document by the same rules a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -39,6 +39,7 @@ class DocumentShelf:
     """The documents of the consortium."""
 
     engine: Engine
+    _cache: dict[tuple[tuple[str, int], ...], TrustedDocuments] = field(default_factory=dict)
 
     def all(self, *states: str) -> list[DocumentRow]:
         """Return documents in the given states (all without any), oldest version first."""
@@ -87,6 +88,16 @@ class DocumentShelf:
         A published document that has expired since is left out.
         """
         published = self.all("published")
+        key = tuple((d.digest, len(d.envelope.signatures)) for d in published)
+        if key not in self._cache:
+            believed = self._believe(published, consortium, now)
+            self._cache.clear()
+            self._cache[key] = believed
+        return self._cache[key]
+
+    def _believe(
+        self, published: list[DocumentRow], consortium: str, now: datetime
+    ) -> TrustedDocuments:
         rosters = [d for d in published if d.kind == "roster"]
         trusted = TrustedDocuments(consortium, anchor=rosters[-1].digest if rosters else "")
         for document in rosters[-1:]:

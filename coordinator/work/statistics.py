@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
@@ -15,8 +17,18 @@ from coordinator.jobs.states import JobEvent, SiteState
 class StatisticsJob(ActiveJob):
     """One round trip: every site that the gate lets answer sends its part."""
 
+    keeps_events = False
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._replies: dict[str, wire.Reply] = {}
+
     async def run(self) -> None:
-        """Offer, wait, merge in the roster's order, write the result."""
+        """Offer, wait, merge in the roster's order, write replies and result at once.
+
+        Until then a reply is only in memory; a site keeps its own until the job is closed, and
+        sends it again to a coordinator that restarted.
+        """
         self.offer_all()
         await self.wait_for_decisions(self.around.settings.statistics_seconds)
         if self.end_early():
@@ -26,9 +38,8 @@ class StatisticsJob(ActiveJob):
             return
         work = self.job.work
         assert isinstance(work, StatisticsWork)
-        payloads = {site: payload for site, payload, _ in self.around.store.replies(self.digest)}
         parts = {
-            site: answers.decode(wire.StatisticsAnswer.FromString(payloads[site]))
+            site: answers.decode(wire.StatisticsAnswer.FromString(self._replies[site].payload))
             for site in answered
         }
         merged = answers.merge_answers(parts[site] for site in answered)
@@ -38,12 +49,13 @@ class StatisticsJob(ActiveJob):
             result.parts.add(
                 answered=[site for site in answered if site not in held], withheld=held
             )
+        self.around.store.add_replies(self.digest, self._replies)
         self.move(JobEvent.RESULT, result=result.SerializeToString())
 
-    async def replied(self, site: str, reply: wire.Reply) -> None:
-        """Check a site's part against its receipt and the question, and keep it."""
+    async def replied(self, site: str, reply: wire.Reply) -> bool:
+        """Check a site's part against its receipt and the question, and hold it."""
         if self.sites.get(site) is SiteState.ANSWERED:
-            return
+            return False
         work = self.job.work
         assert isinstance(work, StatisticsWork)
         try:
@@ -53,11 +65,11 @@ class StatisticsJob(ActiveJob):
                 raise DocumentError("An answer hasn't the form that was asked for.")
         except (DocumentError, SignatureError, DecodeError) as error:
             self.set_site(site, SiteState.FAILED, "malformed", str(error))
-            return
-        self.around.store.add_reply(self.digest, site, reply.task, reply.payload, reply.receipt)
+            return False
+        self._replies[site] = reply
         self.sites[site] = SiteState.ANSWERED
-        self.event("site", site=site, text=SiteState.ANSWERED)
         self.changed.set()
+        return False
 
     def failed(self, site: str, failed: wire.TaskFailed) -> None:
         """The site's work gave no answer."""

@@ -77,8 +77,12 @@ class Throttle:
     def attempt(self, peer: str, now: float) -> float:
         """Count an attempt and return 0, or return for how many seconds ``peer`` must wait."""
         with self._lock:
-            self._forget(now)
-            failures = self._failures.setdefault(peer, deque())
+            failures = self._failures.pop(peer, deque())
+            while failures and now - failures[0] >= self._seconds:
+                failures.popleft()
+            while len(self._failures) >= MAX_PEERS:
+                self._failures.pop(next(iter(self._failures)))
+            self._failures[peer] = failures  # the one that tried last is forgotten last
             if len(failures) >= self._attempts:
                 return self._seconds - (now - failures[0])
             failures.append(now)
@@ -88,15 +92,6 @@ class Throttle:
         """Forget a peer's failures."""
         with self._lock:
             self._failures.pop(peer, None)
-
-    def _forget(self, now: float) -> None:
-        for peer, failures in list(self._failures.items()):
-            while failures and now - failures[0] >= self._seconds:
-                failures.popleft()
-            if not failures:
-                del self._failures[peer]
-        while len(self._failures) >= MAX_PEERS:
-            self._failures.pop(next(iter(self._failures)))
 
 
 def _key(token: str) -> str:

@@ -162,15 +162,6 @@ class Asked:
             ).one_or_none()
         return f"{row.digest}:{row.state}" if row else None
 
-    def state(self, digest: str) -> str | None:
-        """Return the state of a job, or None."""
-        table = schema.jobs
-        with self.engine.connect() as connection:
-            found: str | None = connection.execute(
-                select(table.c.state).where(table.c.digest == digest)
-            ).scalar()
-        return found
-
     def asked_since(self, researcher: str, since: datetime) -> int:
         """Return how many jobs a researcher asked since a time."""
         table = schema.jobs
@@ -295,9 +286,15 @@ class Asked:
                 update(table).where(table.c.job == job, table.c.task == task).values(received=True)
             )
 
-    def drop_answers(self, job: str) -> None:
-        """Forget a closed job's payloads; the ledger keeps what it must."""
+    def close(self, job: str, now: datetime) -> None:
+        """Close a job if it was open, and forget its payloads; the ledger keeps what it must."""
+        table = schema.jobs
         with self.engine.begin() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.digest == job, table.c.state == "accepted")
+                .values(state="closed", closed_at=now)
+            )
             connection.execute(delete(schema.answers).where(schema.answers.c.job == job))
 
 

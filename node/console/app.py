@@ -118,4 +118,4 @@ def _what(entry: Entry) -> list[str]:
     """Return what an entry is about, in the ledger's own words."""
     body: Mapping[str, Any] = entry.body
     named = ("what", "work", "project", "researcher", "code", "task")
-    return [str(body[key]) for key in named if body.get(key)]
+    return list(dict.fromkeys(str(body[key]) for key in named if body.get(key)))

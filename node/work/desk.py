@@ -233,9 +233,6 @@ class WorkDesk:
     def received(self, job: str, task: str) -> None:
         """The coordinator has an answer durably, so it need not be kept to be sent again."""
         self.gate.asked.received(job, task)
-        if task == "statistics":
-            self.close(job)
-            return
         row = self.gate.asked.answer(job, task)
         if row is not None and row.tensors_digest:
             path = BlobFolder(self.home.jobs / job / "out").path(row.tensors_digest)
@@ -247,11 +244,9 @@ class WorkDesk:
             session = self.sessions.pop(job, None)
         if session is not None:
             session.worker.close()
-        seen = self.gate.asked.state(job)
-        if seen == "accepted":
-            self.gate.asked.set_state(job, "closed", self.gate.clock())
-        self.gate.asked.drop_answers(job)
-        shutil.rmtree(self.home.jobs / job, ignore_errors=True)
+        self.gate.asked.close(job, self.gate.clock())
+        if (self.home.jobs / job).exists():
+            shutil.rmtree(self.home.jobs / job, ignore_errors=True)
 
     def stop(self) -> None:
         """End every worker; the jobs stay open and are taken up at the next start."""

@@ -24,6 +24,7 @@ from foundation.files import private_folder, read_bounded, write_durably
 from foundation.frames import MAX_MESSAGE_BYTES
 
 _CODE = re.compile(r"^[a-z0-9][a-z0-9-]{0,63}$")
+POLL_SECONDS = 0.02
 Answers = list[tuple[str, str, bytes]]
 """Task, code, reply: the code is empty when there is a reply."""
 
@@ -182,14 +183,19 @@ class Exchange:
         return self._answer(tasks, seconds, everything=True)
 
     def pull(self, tasks: Sequence[str]) -> Answers:
-        """Return the answers that are there."""
-        return self._answer(tasks, 0.0, everything=False)
+        """Return the answers that are there. Having none is not remembered: apps ask in a loop."""
+        if self.journal.replaying and not set(self.journal.ahead().get("answers", "?")) <= set(
+            tasks
+        ):
+            return []
+        return self._answer(tasks, POLL_SECONDS, everything=False)
 
     def _answer(self, tasks: Sequence[str], seconds: float | None, *, everything: bool) -> Answers:
         entry = self.journal.recall("answers")
         if entry is None:
             codes = self._await(tasks, seconds, everything=everything)
-            self.journal.append({"answers": codes})
+            if codes or everything:
+                self.journal.append({"answers": codes})
         else:
             codes = entry["answers"]
             if not set(codes) <= set(tasks) or (everything and set(codes) != set(tasks)):

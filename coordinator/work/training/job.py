@@ -134,10 +134,10 @@ class TrainingJob(ActiveJob):
                     wire.TaskFailed(job=self.digest, task=task.task, code=decision.code),
                 )
 
-    async def replied(self, site: str, reply: wire.Reply) -> None:
+    async def replied(self, site: str, reply: wire.Reply) -> bool:
         """Check a reply's receipt and blob, keep it, and hand it to the ServerApp."""
         if self.training is None or not self._is_pending(site, reply.task):
-            return
+            return True
         try:
             self.check_receipt(site, reply)
             message = wire.RecordDict.FromString(reply.payload)
@@ -152,10 +152,11 @@ class TrainingJob(ActiveJob):
             self.training.fail(
                 site, wire.TaskFailed(job=self.digest, task=reply.task, code="malformed")
             )
-            return
+            return True
         await asyncio.to_thread(self.training.deliver, site, reply)
-        self.around.store.add_reply(self.digest, site, reply.task, b"", reply.receipt)
+        self.around.store.add_receipt(self.digest, site, reply.task, reply.receipt)
         self.sites[site] = SiteState.ANSWERED
+        return True
 
     def _is_pending(self, site: str, task: str) -> bool:
         return self.training is not None and any(

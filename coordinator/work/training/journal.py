@@ -75,6 +75,10 @@ class Journal:
         """Begin again: the ServerApp was restarted."""
         self._next = 0
 
+    def ahead(self) -> Entry:
+        """Return the entry that ``recall`` would, while there is one."""
+        return self.entries[self._next]
+
     def recall(self, kind: str) -> Entry | None:
         """Return the next entry, which must be of this kind; None when the journal is at its end.
 

@@ -68,7 +68,7 @@ def _fill_jobs(store: JobStore) -> list[str]:
         )
         digests.append(f"{number + 10:x}" * 64)
         time = NOW + timedelta(minutes=number)
-        store.add(Believed(job, digests[-1], b"{}"), time)
+        store.add(Believed(job, digests[-1], b"{}", frozenset()), time)
         store.move(digests[-1], JobEvent.OFFER, time)
     store.move(digests[0], JobEvent.RESULT, NOW, result=b"")
     store.move(digests[1], JobEvent.TOO_FEW, NOW, reason="Fewer than 2 sites answered.")

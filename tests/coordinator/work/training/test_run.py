@@ -302,9 +302,12 @@ def main(grid, context):
 
 
 def test_an_app_without_a_strategy_leaves_its_model_in_its_state(consortium):
-    one = consortium(bundle(server=RAW_SERVER))
-    outcome = one.train()
-    assert one.model(outcome)["w"].shape == (3,)
+    one = consortium(bundle(server=RAW_SERVER), name="a")
+    model = one.model(one.train())["w"]
+    assert model.shape == (3,)
+    disturbed = consortium(bundle(server=RAW_SERVER), name="b")
+    killed_after(disturbed, 6)
+    assert disturbed.model(disturbed.train())["w"].tobytes() == model.tobytes()
 
 
 LEGACY_CLIENT = """\

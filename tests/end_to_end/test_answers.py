@@ -1,0 +1,46 @@
+"""Answers of a whole consortium: who is in them, who is not, and what is said of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract.errors import JobFailed
+from researcher import levels, mean
+from tests.end_to_end.federation import PROJECT, SUBJECTS, Federation, records
+
+
+def test_a_merged_answer_is_that_of_all_rows_together(trio: Federation) -> None:
+    with trio.connect() as ana:
+        answer = ana.statistics(PROJECT, [mean("age", by="arm"), levels("outcome")])
+    rows = [r for i, site in enumerate(trio.sites) for r in records(site, i, few=False)]
+    for arm in "AB":
+        ages = [float(str(r["age"])) for r in rows if r["arm"] == arm]
+        assert answer[0].moments(arm).n == len(ages)
+        assert answer[0].moments(arm).mean == pytest.approx(sum(ages) / len(ages), rel=1e-12)
+    assert answer[1].counts().counts == (120, 60)
+    assert answer.answered == trio.sites
+    assert {r.site for r in answer.receipts} == set(trio.sites)
+
+
+def test_a_suppressed_site_leaves_numerator_and_denominator_and_the_answer_says_so(
+    trio: Federation,
+) -> None:
+    with trio.connect() as ana:
+        answer = ana.statistics(PROJECT, [levels("rare"), levels("outcome")])
+    rare, outcome = answer.parts
+    assert rare.withheld == ("west",)
+    assert rare.counts().counts == (90, 30)
+    assert rare.counts().n == 2 * SUBJECTS
+    assert outcome.counts().n == 3 * SUBJECTS
+    [note] = answer.notes
+    assert "west withheld levels of rare" in note
+    assert "numerator and denominator alike" in note
+
+
+def test_fewer_sites_than_the_minimum_end_with_one_line_and_their_own_code(
+    trio: Federation,
+) -> None:
+    asked = ("statistics", "-p", PROJECT, "--mean", "age", "--minimum-sites", "4")
+    trio.as_researcher("ana", *asked).fails(16, "3 sites are in the answer; the minimum is 4")
+    with trio.connect() as ana, pytest.raises(JobFailed, match="the minimum is 2"):
+        ana.statistics(PROJECT, [mean("age")], sites=["north"])

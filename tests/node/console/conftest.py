@@ -1,0 +1,40 @@
+"""A browser, and a node's console that serves a filled home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.node.console.harness import CHROMIUM, fill, serving, set_password
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium without a window."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A node's home with a password for its console."""
+    root = tmp_path_factory.mktemp("home") / "node"
+    fill(root)
+    set_password("wardgate-node", root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def url(home: Path) -> Iterator[str]:
+    """The URL of a console that runs."""
+    with serving("wardgate-node", home) as address:
+        yield address
