@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -67,11 +67,16 @@ class Document(BaseModel):
                 f"A {cls.__name__.lower()} is malformed at: {', '.join(fields[:5])}."
             ) from None
 
-    def check_validity(self, now: datetime) -> None:
-        """Raise ``DocumentError`` unless ``issued_at <= now < expires_at``."""
+    def check_begun(self, now: datetime) -> None:
+        """Raise ``DocumentError`` unless ``issued_at <= now``."""
         what = type(self).__name__.lower()
         if now < self.issued_at:
             raise DocumentError(f"The {what} is not valid yet (from {self.issued_at.isoformat()}).")
+
+    def check_validity(self, now: datetime) -> None:
+        """Raise ``DocumentError`` unless ``issued_at <= now < expires_at``."""
+        self.check_begun(now)
+        what = type(self).__name__.lower()
         if now >= self.expires_at:
             raise DocumentError(f"The {what} expired at {self.expires_at.isoformat()}.")
 
@@ -304,7 +309,7 @@ class Job(Document):
 
     @model_validator(mode="after")
     def _is_short_lived(self) -> Self:
-        if (self.expires_at - self.issued_at).days > MAX_JOB_LIFE_DAYS:
+        if self.expires_at - self.issued_at > timedelta(days=MAX_JOB_LIFE_DAYS):
             raise ValueError(f"a job lives at most {MAX_JOB_LIFE_DAYS} days")
         return self
 

@@ -7,10 +7,11 @@ The rules, in the order in which they are applied (after TUF's root role, specif
     hospital's own steward; a researcher pins the roster's digest instead).
 2.  A later roster needs the threshold of the stewards of the roster believed before *and* its own.
 3.  It must be of the same consortium and of a higher version; the same bytes again are no change.
-4.  An expired roster is not used for anything: everything that depends on it is refused.
+4.  An expired roster is used for one thing: to know the next one by (rule 2). Everything else that
+    depends on it is refused.
 5.  A project is believed when (and as long as) a threshold of the current roster's stewards signed
     it, its sites and researchers are on that roster, it is within its validity, and it is not older
-    than one known.
+    than one ever known.
 6.  A job is believed when a researcher signed it who is on the roster and in the project, it is
     within its validity, and it names a version of the project that is believed.
 
@@ -59,6 +60,8 @@ class TrustedDocuments:
     anchor: str
     roster: Believed[Roster] | None = None
     projects: dict[str, Believed[Project]] = field(default_factory=dict)
+    newest: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Version and digest of the newest project of each name that was ever believed."""
 
     def update_roster(self, data: bytes, now: datetime) -> bool:
         """Apply rules 1-4 to a roster's envelope. Returns False when it was known already."""
@@ -87,7 +90,7 @@ class TrustedDocuments:
                     f"version {known.version}."
                 )
         envelope.open(ROSTER_TYPE, claimed.steward_keys, claimed.threshold)
-        claimed.check_validity(now)
+        claimed.check_begun(now)
         signers = envelope.signers(claimed.steward_keys)
         self.roster = Believed(claimed, envelope.digest, data, frozenset(signers))
         self._forget_projects_of_former_stewards()
@@ -121,14 +124,14 @@ class TrustedDocuments:
         if project.consortium != self.consortium:
             raise DocumentError(f"A project is of another consortium than {self.consortium!r}.")
         known = self.projects.get(project.name)
-        if known is not None:
-            if known.digest == envelope.digest:
-                return False
-            if project.version <= known.document.version:
-                raise DocumentError(
-                    f"Project {project.name} of version {project.version} is not newer than the "
-                    f"known version {known.document.version}."
-                )
+        if known is not None and known.digest == envelope.digest:
+            return False
+        version, digest = self.newest.get(project.name, (0, ""))
+        if project.version <= version and envelope.digest != digest:
+            raise DocumentError(
+                f"Project {project.name} of version {project.version} is not newer than the "
+                f"known version {version}."
+            )
         missing = [s for s in project.sites if roster.site(s) is None]
         missing += [r for r in project.researchers if roster.researcher(r) is None]
         if missing:
@@ -139,6 +142,7 @@ class TrustedDocuments:
         project.check_validity(now)
         signers = envelope.signers(roster.steward_keys)
         self.projects[project.name] = Believed(project, envelope.digest, data, frozenset(signers))
+        self.newest[project.name] = (project.version, envelope.digest)
         return True
 
     def current_project(self, name: str, version: int, now: datetime) -> Believed[Project]:

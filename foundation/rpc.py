@@ -52,6 +52,11 @@ async def abort(context: grpc.aio.ServicerContext, error: WardgateError) -> NoRe
     raise AssertionError("abort returned")
 
 
+def is_told(error: grpc.RpcError) -> bool:
+    """Say whether the other side itself told the error, and not the connection's breaking."""
+    return any(key == _TRAILER for key, _ in error.trailing_metadata() or ())
+
+
 def error_from(error: grpc.RpcError, address: str) -> WardgateError:
     """Return the error of the tree that a failed call stands for."""
     details = printable(str(error.details() or ""), 500)

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contract import wire_pb2 as wire
+from contract.documents import Roster
 from contract.envelope import Envelope
 from contract.errors import DocumentError, InvitationError, NotFound, SignatureError
 from contract.keys import SigningKey
@@ -80,21 +81,18 @@ class ResearcherHome:
         first = known or documents.roster
         if not first:
             raise NotFound("The consortium has no roster yet; its stewards must sign one first.")
-        trusted = TrustedDocuments(place.consortium, anchor=Envelope.parse(first).digest)
-        try:
-            trusted.update_roster(first, now)
-        except DocumentError:
-            # The roster known before has expired: begin anew from what the coordinator has.
-            trusted = TrustedDocuments(
-                place.consortium, anchor=Envelope.parse(documents.roster).digest
-            )
+        envelope = Envelope.parse(first)
+        trusted = TrustedDocuments(place.consortium, anchor=envelope.digest)
+        # Who may sign the next roster doesn't change by this one's expiring.
+        trusted.update_roster(first, Roster.read(envelope.body).issued_at if known else now)
         if documents.roster:
             trusted.update_roster(documents.roster, now)
+        trusted.current_roster(now)
         if trusted.roster is not None and trusted.roster.envelope != known:
             write_durably(self.roster_file, trusted.roster.envelope)
-        for envelope in documents.projects:
+        for project in documents.projects:
             try:
-                trusted.update_project(envelope, now)
+                trusted.update_project(project, now)
             except (DocumentError, SignatureError):
                 continue
         return trusted

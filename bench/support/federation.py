@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from demo.processes import Processes, free_port  # noqa: E402
+from demo.processes import Processes, free_port
 
 CONSORTIUM, PROJECT, RESEARCHER = "bench", "bench", "ana"
 
@@ -80,8 +80,12 @@ def federation(
             on(site, "ingest", table(site, root), "--schema", root / "schema.toml")
             on(site, "release", "create", "table", "--table", "table")
         processes.run(
-            "wardgate", "join", invite(RESEARCHER, "--researcher"), "--yes",
-            "--home", bench.researcher,
+            "wardgate",
+            "join",
+            invite(RESEARCHER, "--researcher"),
+            "--yes",
+            "--home",
+            bench.researcher,
         )
         processes.run("wardgate-coordinator", "roster", "propose", "--home", coordinator)
         for site in sites:
@@ -91,8 +95,12 @@ def federation(
         members += 'ethics_reference = "none"\nlegal_basis = "generated data"\n'
         (root / "project.toml").write_text(members + project)
         processes.run(
-            "wardgate-coordinator", "project", "propose", root / "project.toml",
-            "--home", coordinator,
+            "wardgate-coordinator",
+            "project",
+            "propose",
+            root / "project.toml",
+            "--home",
+            coordinator,
         )
         for site in sites:
             for recipe in recipes:

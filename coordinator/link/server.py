@@ -11,7 +11,8 @@ import grpc
 from sqlalchemy import select
 
 from contract import wire_pb2_grpc
-from contract.errors import NotFound, Unavailable
+from contract.errors import DocumentError, NotFound, SignatureError, Unavailable
+from contract.trust import TrustedDocuments
 from coordinator import schema
 from coordinator.config import CoordinatorSettings, database_url
 from coordinator.database import open_coordinator_database
@@ -63,8 +64,8 @@ async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
             f"Port {settings.listen.port} on {settings.listen.host} is in use or may not be used; "
             "set [listen] port to another."
         )
+    desk.resume(_trusted(service, row.name))  # before a node says which jobs it holds open
     await server.start()
-    desk.resume(service.shelf.trusted(row.name, datetime.now(UTC)))
     watchers = [
         asyncio.create_task(service.watch_sessions()),
         asyncio.create_task(_watch_documents(service)),
@@ -81,6 +82,15 @@ async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
     for session in list(sessions.live.values()):
         session.close()
     await server.stop(grace=1.0)
+
+
+def _trusted(service: WardgateService, consortium: str) -> TrustedDocuments:
+    """Return what is believed; nothing when the roster has expired, which must be mendable."""
+    try:
+        return service.shelf.trusted(consortium, datetime.now(UTC))
+    except (DocumentError, SignatureError) as error:
+        log.error("%s No job is taken up; propose a new roster.", error)
+        return TrustedDocuments(consortium, anchor="")
 
 
 async def _watch_documents(service: WardgateService) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import grpc
+from sqlalchemy.exc import DBAPIError
 
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
@@ -129,10 +130,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         session = Session(peer)
         session.send(wire.ToNode(welcome=self._welcome(peer.name)))
         self._close_jobs_that_are_over(session, first.hello)
-        self._note_ledger(peer.name, first.hello.ledger.sequence, first.hello.ledger.hash)
         self.sessions.add(session)
         log.info("online: %s", peer.name)
-        reader = asyncio.create_task(self._read(session, requests))
+        reader = asyncio.create_task(self._read(session, requests, first.hello.ledger))
         try:
             while (message := await session.queue.get()) is not None:
                 yield message
@@ -178,10 +178,24 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             if digest not in self.desk.active:
                 session.send(wire.ToNode(close=wire.CloseJob(job=digest, state="ended")))
 
-    async def _read(self, session: Session, requests: AsyncIterator[wire.FromNode]) -> None:
+    async def _read(
+        self,
+        session: Session,
+        requests: AsyncIterator[wire.FromNode],
+        head: wire.LedgerHead,
+    ) -> None:
+        """Take a node's messages in. ``head`` is the one of its hello.
+
+        That head is kept only once the node goes on after the welcome, which told it the head that
+        was seen before: a node whose ledger was turned back doesn't, however often it tries.
+        """
+        told = False
         try:
             async for message in requests:
                 session.heard_at = time.monotonic()
+                if not told:
+                    self._note_ledger(session.site, head.sequence, head.hash)
+                    told = True
                 match message.WhichOneof("body"):
                     case "heartbeat":
                         self.members.seen(session.site, _now())
@@ -198,6 +212,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                         await self.desk.from_node(session.site, message)
         except WardgateError as error:
             log.warning("%s: %s", session.site, error)
+        except DBAPIError as error:
+            # What can't be written isn't acknowledged; the node sends it again.
+            log.error("%s: the database can't be written (%s)", session.site, type(error).__name__)
         finally:
             session.close()
 

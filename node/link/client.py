@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar, TypeVarTuple
 
 import grpc
+from sqlalchemy.exc import OperationalError
 
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
@@ -22,6 +23,7 @@ from contract.errors import (
     CertificateError,
     DocumentError,
     LedgerError,
+    StorageError,
     Unavailable,
     WardgateError,
 )
@@ -43,6 +45,8 @@ PROTOCOL = 1
 RELEASES_SECONDS = 2.0
 RENEWAL_SECONDS = 60.0
 FATAL = (CertificateError, LedgerError)
+TEMPORARY = (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+MAX_TRIES = 3
 
 
 class ConsortiumLink:
@@ -74,24 +78,25 @@ class ConsortiumLink:
         pause = self._settings.first_backoff_seconds
         away = False
         while True:
-            connected = False
+            problem: WardgateError | None = None
             try:
                 self._identity.check(datetime.now(UTC))
                 await self._once()
-                connected = True
             except FATAL:
                 raise
             except grpc.RpcError as error:
-                known = rpc.error_from(error, self._address)
-                if isinstance(known, CertificateError):
-                    raise known from None
-                if not away:
-                    log.warning("%s: %s Trying again.", self._member.consortium, known)
-                away = True
+                problem = rpc.error_from(error, self._address)
+                # Only the coordinator's own word is final: whoever else answers at its address,
+                # or breaks a handshake off, can't end the node.
+                if isinstance(problem, CertificateError) and rpc.is_told(error):
+                    raise problem from None
             except WardgateError as error:
-                log.warning("%s: %s Trying again.", self._member.consortium, error)
-            if connected or self._was_up:
+                problem = error
+            if self._was_up:
                 pause, away = self._settings.first_backoff_seconds, False
+            if problem is not None and not away:
+                log.warning("%s: %s Trying again.", self._member.consortium, problem)
+                away = True
             await asyncio.sleep(random.uniform(0.5, 1.0) * pause)  # noqa: S311 (jitter)
             pause = min(pause * 2, self._settings.longest_backoff_seconds)
 
@@ -154,7 +159,7 @@ class ConsortiumLink:
                     f"{self._member.consortium} has seen: it was cut or restored from a backup. "
                     "Nothing is answered until that is cleared up."
                 )
-        await self._in_thread(self._believe, welcome.documents)
+        await self._stored(self._believe, welcome.documents)
         log.info("%s: linked to %s", self._member.consortium, self._address)
 
     def _believe(self, documents: wire.Documents) -> None:
@@ -171,12 +176,12 @@ class ConsortiumLink:
             case "task":
                 self._start(self._task(message.task))
             case "documents":
-                await self._in_thread(self._believe, message.documents)
+                await self._stored(self._believe, message.documents)
             case "received":
                 received = message.received
-                self._start(self._in_thread(self._desk.received, received.job, received.task))
+                self._start(self._stored(self._desk.received, received.job, received.task))
             case "close":
-                self._start(self._in_thread(self._desk.close, message.close.job))
+                self._start(self._stored(self._desk.close, message.close.job))
             case _:
                 pass
 
@@ -188,18 +193,41 @@ class ConsortiumLink:
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except asyncio.CancelledError:
-            raise
-        except WardgateError as error:
-            log.error("%s: %s", self._member.consortium, error)
-        except grpc.RpcError as error:
-            log.warning("%s: %s", self._member.consortium, rpc.error_from(error, self._address))
         except Exception as error:
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        consortium = self._member.consortium
+        if isinstance(error, WardgateError):
+            log.error("%s: %s", consortium, error)
+        elif isinstance(error, grpc.RpcError):
+            log.warning("%s: %s", consortium, rpc.error_from(error, self._address))
+        else:
             # Its text might hold a patient's data, so only its type is logged.
-            log.error("%s: unexpected %s", self._member.consortium, type(error).__name__)
+            log.error("%s: unexpected %s", consortium, type(error).__name__)
 
     async def _offer(self, envelope: bytes) -> None:
-        self._send(await self._in_thread(self._desk.offered, self._member, envelope))
+        self._send(await self._stored(self._desk.offered, self._member, envelope))
+
+    async def _stored(self, function: Callable[[*A], R], *arguments: *A) -> R:
+        """Call in a thread; while a disk is full, wait for room and do it again."""
+        pause = self._settings.first_backoff_seconds
+        said = False
+        while True:
+            try:
+                return await self._in_thread(function, *arguments)
+            except StorageError as error:
+                problem: Exception = error
+            except OperationalError as error:
+                # SQLite's word for it (SQLITE_FULL); what else may be wrong isn't mended by time.
+                if "disk is full" not in str(error.orig):
+                    raise
+                problem = StorageError("The disk that holds the catalogue is full.")
+            if not said:
+                log.error("%s: %s Trying again.", self._member.consortium, problem)
+                said = True
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, self._settings.longest_backoff_seconds)
 
     async def _task(self, task: wire.Task) -> None:
         key = (task.job, task.task)
@@ -207,13 +235,41 @@ class ConsortiumLink:
             return
         self._at_work.add(key)
         try:
-            sealed: Sealed = await self._in_thread(self._desk.task, self._member, task, self._fetch)
+            sealed: Sealed = await self._stored(self._desk.task, self._member, task, self._fetch)
+            if sealed.tensors:
+                await self._upload(task.job, sealed)
+        except Exception as error:
+            if isinstance(error, grpc.RpcError) and error.code() in TEMPORARY:
+                raise  # the link is breaking; the task comes again
+            self._report(error)
+            sealed = await self._stored(
+                self._desk.gate.failure, self._member, task.job, task.task, "internal", ""
+            )
         finally:
             self._at_work.discard(key)
-        if sealed.tensors:
-            assert self._stub is not None
-            await blobs.upload(self._stub, task.job, sealed.message.reply.tensors, sealed.tensors)
         self._send(sealed)
+
+    async def _upload(self, job: str, sealed: Sealed) -> None:
+        """Send a reply's tensors; a coordinator that has no room for them is asked again.
+
+        So is one that held a part which has rotted: it dropped that part when it saw it.
+        """
+        pause = self._settings.first_backoff_seconds
+        tries = 0
+        while True:
+            assert self._stub is not None
+            tries += 1
+            try:
+                await blobs.upload(self._stub, job, sealed.message.reply.tensors, sealed.tensors)
+                return
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED and tries > MAX_TRIES:
+                    raise
+                problem = rpc.error_from(error, self._address)
+            if tries == 1:
+                log.warning("%s: %s Trying again.", self._member.consortium, problem)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, self._settings.longest_backoff_seconds)
 
     def _fetch(self, job: str, blob: wire.BlobReference, folder: BlobFolder) -> None:
         """Bring a blob in; called from a thread of the pool, done by the loop."""
@@ -242,14 +298,14 @@ class ConsortiumLink:
             current = await self._in_thread(self._desk.gate.listed, self._member)
             if current != told:
                 told = current
-                self._send(await self._in_thread(self._desk.gate.releases, self._member))
+                self._send(await self._stored(self._desk.gate.releases, self._member))
             await asyncio.sleep(RELEASES_SECONDS)
 
     async def _renew_certificate(self) -> None:
         """Renew the certificate when less than a third of its life is left."""
         while True:
-            await asyncio.sleep(RENEWAL_SECONDS)
             await self.renew_if_due()
+            await asyncio.sleep(RENEWAL_SECONDS)
 
     async def renew_if_due(self) -> None:
         """Ask for a fresh certificate if the present one is in its last third."""

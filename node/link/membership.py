@@ -6,6 +6,8 @@ import logging
 from datetime import datetime
 
 from contract import wire_pb2 as wire
+from contract.documents import Roster
+from contract.envelope import Envelope
 from contract.errors import DocumentError, SignatureError
 from contract.keys import SigningKey
 from contract.trust import TrustedDocuments
@@ -19,15 +21,22 @@ log = logging.getLogger("wardgate.node")
 
 
 def load_membership(home: NodeHome, asked: Asked, row: ConsortiumRow, now: datetime) -> Membership:
-    """Return the membership with what was believed before; what has gone stale is left out."""
+    """Return the membership with what was believed before.
+
+    A roster that was believed stays the one that the next must continue, also when it has expired:
+    nothing is answered under it then, but its stewards alone can renew it.
+    """
     trusted = TrustedDocuments(row.name, row.anchor)
     if row.roster is not None:
+        known = Envelope.parse(row.roster)
+        trusted.anchor = known.digest
+        trusted.update_roster(row.roster, Roster.read(known.body).issued_at)
         try:
-            trusted.update_roster(row.roster, now)
-            for project in asked.projects(row.name):
-                _quietly_update(trusted, project.envelope, now)
-        except (DocumentError, SignatureError) as error:
-            log.warning("%s: the roster known before is not in force: %s", row.name, error)
+            trusted.current_roster(now)
+        except DocumentError as error:
+            log.warning("%s: nothing is answered: %s", row.name, error)
+        for project in asked.projects(row.name):
+            _quietly_update(trusted, project.envelope, now)
     return Membership(row.name, row.site, row.anchor, signing_key(home, row.name), trusted)
 
 

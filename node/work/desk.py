@@ -59,6 +59,8 @@ class WorkDesk:
     cache: ColumnCache
     sessions: dict[str, TrainingSession] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _isolated: bool = False
+    """Whether the sandbox proved that it is in force; no recipe runs before."""
 
     # ---- statistics and admission --------------------------------------------------------------
 
@@ -100,13 +102,16 @@ class WorkDesk:
 
     def _open(self, member: Membership, admission: Admission, work: TrainingWork) -> None:
         """Start the job's worker, unless it runs already."""
-        from foundation.confinement import Limits
+        from foundation.confinement import Limits, self_test
         from node.work.training.bundles import find
         from node.work.training.worker import Worker
 
         with self._lock:
             if admission.digest in self.sessions:
                 return
+            if not self._isolated:
+                self_test()
+                self._isolated = True
             recipe = find(self.gate.catalog.engine, self.home, work.bundle)
             if recipe is None:
                 raise Refused("recipe-not-approved", "The recipe is not approved at this site.")
@@ -144,11 +149,26 @@ class WorkDesk:
 
     def task(self, member: Membership, task: wire.Task, fetch: Fetch) -> Sealed:
         """Run one task of an admitted training job; an answer made before is sent again."""
-        session = self.sessions.get(task.job)
+        try:
+            session = self.sessions.get(task.job) or self._reopen(member, task.job)
+        except Refused as refusal:
+            return self.gate.failure(member, task.job, task.task, refusal.code, "")
+        except DocumentError:
+            return self.gate.failure(member, task.job, task.task, "worker", "")
         if session is None:
             return self.gate.failure(member, task.job, task.task, "not-admitted", "")
         with session.lock:
             return self._task(member, session, task, fetch)
+
+    def _reopen(self, member: Membership, digest: str) -> TrainingSession | None:
+        """Take up a job that was admitted before a restart, through the gate again."""
+        known = dict(self.gate.asked.open_jobs(member.consortium)).get(digest)
+        if known is None:
+            return None
+        admission = self.gate.admit(member, known)
+        if isinstance(admission.job.work, TrainingWork):
+            self._open(member, admission, admission.job.work)
+        return self.sessions.get(digest)
 
     def _task(
         self, member: Membership, session: TrainingSession, task: wire.Task, fetch: Fetch

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.node.console.harness import CHROMIUM, fill, serving, set_password
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A real Chromium without a window."""
     if not CHROMIUM.exists():

@@ -1,0 +1,1 @@
+"""A recipe that learns nothing."""
