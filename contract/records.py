@@ -81,11 +81,14 @@ def encode(records: Mapping[str, Arrays | Metrics | Config]) -> tuple[wire.Recor
 
 def encode_entry(key: str, value: Value) -> wire.Entry:
     """Return one named scalar or list, with its type."""
-    entry = wire.Entry(key=key)
-    if isinstance(value, list):
-        _encode_list(entry.list, value)
-    else:
-        _encode_scalar(entry.scalar, value)
+    try:
+        entry = wire.Entry(key=key)
+        if isinstance(value, list):
+            _encode_list(entry.list, value)
+        else:
+            _encode_scalar(entry.scalar, value)
+    except UnicodeEncodeError:
+        raise DocumentError("Text that is not Unicode can't travel.") from None
     return entry
 
 

@@ -14,7 +14,14 @@ from coordinator.home import CoordinatorHome
 from foundation import commands
 from foundation.web.password import PasswordFile, ask_password
 
-app = commands.application("The operator's page, in a browser on this machine.")
+app = commands.application(
+    """Serve the operator's page until Ctrl-C: the sites, and how far each job is.
+
+    It shows and changes nothing, and listens on this machine alone unless told otherwise.
+
+    Example: wardgate-coordinator console
+    """
+)
 
 SET_PASSWORD = "wardgate-coordinator console password"  # noqa: S105 (a command)
 
@@ -41,12 +48,7 @@ def console(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Serve the operator's page until Ctrl-C: the sites, and how far each job is.
-
-    It shows and changes nothing, and listens on this machine alone unless told otherwise.
-
-    Example: wardgate-coordinator console
-    """
+    """Serve the page, unless a subcommand was named."""
     if context.invoked_subcommand is not None:
         if context.get_parameter_source("home") is ParameterSource.COMMANDLINE:
             raise UsageError(f"Give --home after '{context.invoked_subcommand}'.")

@@ -76,7 +76,7 @@ class ActiveJob:
     # ---- what the link calls -------------------------------------------------------------------
 
     def site_online(self, site: str) -> None:
-        """A site of the job came back: ask it (again); one that accepted may have lost its worker."""
+        """A site of the job came back: ask it again; if it accepted, its worker may be gone."""
         if self.sites.get(site) is SiteState.ABSENT:
             self.set_site(site, SiteState.WAITING)
         if self.sites.get(site) in (SiteState.WAITING, SiteState.ACCEPTED):

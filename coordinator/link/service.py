@@ -206,8 +206,8 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                             self.members.set_releases(session.site, data)
                     case "reply":
                         await self.desk.from_node(session.site, message)
-                        head = Receipt.head_of(message.reply.receipt)
-                        self._note_ledger(session.site, *head)
+                        newest = Receipt.head_of(message.reply.receipt)
+                        self._note_ledger(session.site, *newest)
                     case _:
                         await self.desk.from_node(session.site, message)
         except WardgateError as error:

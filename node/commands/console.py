@@ -14,7 +14,14 @@ from foundation.web.password import PasswordFile, ask_password
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
 from node.home import NodeHome
 
-app = commands.application("The steward's page, in a browser on this machine.")
+app = commands.application(
+    """Serve the steward's page until Ctrl-C: what is held, what was asked, what left.
+
+    It shows and changes nothing, and listens on this machine alone unless told otherwise.
+
+    Example: wardgate-node console
+    """
+)
 
 SET_PASSWORD = "wardgate-node console password"  # noqa: S105 (a command)
 
@@ -41,12 +48,7 @@ def console(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Serve the steward's page until Ctrl-C: what is held, what was asked, what left.
-
-    It shows and changes nothing, and listens on this machine alone unless told otherwise.
-
-    Example: wardgate-node console
-    """
+    """Serve the page, unless a subcommand was named."""
     if context.invoked_subcommand is not None:
         if context.get_parameter_source("home") is ParameterSource.COMMANDLINE:
             raise UsageError(f"Give --home after '{context.invoked_subcommand}'.")

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contract import wire_pb2 as wire
 from contract.documents import StatisticsWork
 from contract.errors import Refused
-from contract.records import Arrays, Config, Metrics
+from contract.records import Arrays, Config, Metrics, Records
 from contract.statistics import answers
 from contract.statistics.answers import Part, Summary
 from contract.statistics.summaries import Moments
+from foundation import tensors
 from node.gate.policy import DisclosureSettings
 from node.gate.rules import BeforeEgress, Outbound, StatisticsOutput, TrainingOutput
+
+ARRAYS_NAME = "arrays"
+METRICS_NAME = "metrics"
 
 
 class DeclaredSchema:
@@ -22,7 +28,8 @@ class DeclaredSchema:
 
     Statistics: the groups and grids of the dictionary. Training: one group of arrays with the
     names, dtypes and shapes that were received (none but for ``train``), and one of metrics with
-    the names that the project grants. Everything is finite.
+    the names that the project grants. The groups are called "arrays" (or as one that was received)
+    and "metrics". Everything is finite. The bytes are those of the records and no others.
 
     Guarantee: a recipe has no other channel than the numbers in declared places.
     """
@@ -39,6 +46,8 @@ class DeclaredSchema:
                 raise Refused(self.code, "The answer hasn't the declared form.")
             return
         self._check_records(output)
+        if not is_canonical(output.records, outbound.message, outbound.tensors):
+            raise Refused(self.code, "The reply holds bytes beside its records.")
 
     def _check_records(self, output: TrainingOutput) -> None:
         kinds = [type(record) for record in output.records.values()]
@@ -47,7 +56,10 @@ class DeclaredSchema:
         if kinds.count(Metrics) > 1 or kinds.count(Arrays) > 1:
             raise Refused(self.code, "A reply may hold one record of arrays and one of metrics.")
         received = [dict(group) for group in output.received.values()]
-        for record in output.records.values():
+        for name, record in output.records.items():
+            own = ARRAYS_NAME if isinstance(record, Arrays) else METRICS_NAME
+            if name != own and not (isinstance(record, Arrays) and name in output.received):
+                raise Refused(self.code, "A record's name is not the declared one.")
             if isinstance(record, Arrays):
                 if not output.message_type.startswith("train"):
                     raise Refused(self.code, "Only training may send arrays.")
@@ -57,14 +69,29 @@ class DeclaredSchema:
                 if not all(_finite(array) for array in record.items.values()):
                     raise Refused("not-finite", "An array holds a value that is not finite.")
             else:
-                for name, value in record.items.items():
-                    if name not in output.grant.metrics:
+                for metric, value in record.items.items():
+                    if metric not in output.grant.metrics:
                         raise Refused(self.code, "A metric's name is not declared by the project.")
                     number = isinstance(value, int | float) and not isinstance(value, bool)
                     if not number:
                         raise Refused(self.code, "A metric is not a single number.")
                     if not np.isfinite(value):
                         raise Refused("not-finite", "A metric is not finite.")
+
+
+def is_canonical(records: Records, message: wire.RecordDict, blob: bytes) -> bool:
+    """Say whether message and blob are what these records are encoded as, to the byte.
+
+    Otherwise text could leave in what decoding passes over: unknown protobuf fields, entries of a
+    record of arrays, a safetensors header's metadata, gaps between tensors.
+    """
+    said = tensors.encode(records).message
+    return message.SerializeToString(deterministic=True) == said.SerializeToString(
+        deterministic=True
+    ) and (said.tensors.size, said.tensors.digest) == (
+        len(blob),
+        hashlib.sha256(blob).hexdigest() if blob else "",
+    )
 
 
 def _finite(array: NDArray[np.generic]) -> bool:

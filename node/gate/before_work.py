@@ -71,6 +71,8 @@ class AskedOften:
 
     def check(self, question: Question) -> None:
         """Refuse a researcher who asked too often in the last hour."""
+        if question.seen_nonce(question.job.nonce) is not None:
+            return  # counted when it was admitted; this is the same job after a restart
         asked = question.asked_this_hour(question.job.researcher)
         if asked >= question.policy.jobs.per_hour:
             raise Refused(self.code, "This researcher asks more often than the policy allows.")

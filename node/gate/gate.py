@@ -205,6 +205,8 @@ class Gate:
             self.policy(),
             output,
             len(payload) + len(tensors),
+            message,
+            tensors,
         )
         return self._let_out(member, admission, task, outbound, payload, tensors, seconds)
 
@@ -220,6 +222,8 @@ class Gate:
     ) -> Sealed:
         now = self.clock()
         try:
+            if admission.job.consortium != member.consortium:
+                raise Refused("not-admitted", "The job is of another consortium.")
             rules = before_egress.let_pass(outbound)
         except Refused as refusal:
             self.ledger.append(
@@ -234,7 +238,7 @@ class Gate:
             )
             raise
         digest = hashlib.sha256(payload).hexdigest()
-        tensors_digest = hashlib.sha256(tensors).hexdigest() if tensors else ""
+        tensors_digest = outbound.message.tensors.digest  # checked by the second table
         if len(payload) <= outbound.policy.ledger.keep_payload_bytes:
             self.ledger.keep_payload(payload)
         if tensors and len(tensors) <= outbound.policy.ledger.keep_payload_bytes:

@@ -7,10 +7,11 @@ how much.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from contract import wire_pb2 as wire
 from contract.documents import Job, Project, RecipeGrant, Roster
 from contract.records import Records
 from contract.statistics.answers import Part
@@ -70,7 +71,10 @@ class TrainingOutput:
 
 @dataclass
 class Outbound:
-    """A payload as a rule sees it before egress. ``size`` counts every byte that would leave."""
+    """A payload as a rule sees it before egress. ``size`` counts every byte that would leave.
+
+    ``message`` and ``tensors`` are a recipe's reply as it would leave; ``output`` is what it says.
+    """
 
     job: Job
     project: Project
@@ -78,6 +82,8 @@ class Outbound:
     policy: Policy
     output: StatisticsOutput | TrainingOutput
     size: int
+    message: wire.RecordDict = field(default_factory=wire.RecordDict)
+    tensors: bytes = b""
 
 
 class BeforeWork(Protocol):

@@ -210,7 +210,7 @@ class ConsortiumLink:
         self._send(await self._stored(self._desk.offered, self._member, envelope))
 
     async def _stored(self, function: Callable[[*A], R], *arguments: *A) -> R:
-        """Call in a thread; while a disk is full, wait for room and do it again."""
+        """Call in a thread; while a disk is full or busy, wait and do it again."""
         pause = self._settings.first_backoff_seconds
         said = False
         while True:
@@ -219,10 +219,11 @@ class ConsortiumLink:
             except StorageError as error:
                 problem: Exception = error
             except OperationalError as error:
-                # SQLite's word for it (SQLITE_FULL); what else may be wrong isn't mended by time.
-                if "disk is full" not in str(error.orig):
+                # SQLite's words (SQLITE_FULL, SQLITE_BUSY); time doesn't mend what else goes wrong.
+                words = str(error.orig)
+                if "disk is full" not in words and "is locked" not in words:
                     raise
-                problem = StorageError("The disk that holds the catalogue is full.")
+                problem = StorageError("The catalogue can't be written: its disk is full or busy.")
             if not said:
                 log.error("%s: %s Trying again.", self._member.consortium, problem)
                 said = True

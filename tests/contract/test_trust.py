@@ -340,13 +340,10 @@ def test_rule_5_the_same_project_again_is_no_change(world: World) -> None:
 
 @pytest.mark.parametrize("days", [-2, 400])
 def test_rule_5_a_project_out_of_its_time_is_refused(world: World, days: int) -> None:
-    view = world.view()
-    view.update_roster(world.signed_roster(expires_at=NOW + 9 * YEAR), NOW - timedelta(days=1))
+    view, moment = world.view(), NOW + timedelta(days=days)
+    view.update_roster(world.signed_roster(issued_at=NOW - YEAR, expires_at=NOW + 9 * YEAR), moment)
     with pytest.raises(DocumentError, match="not valid yet|expired"):
-        view.update_project(world.signed_project(), max(NOW + timedelta(days=days), EARLIEST))
-
-
-EARLIEST = NOW - timedelta(days=1)
+        view.update_project(world.signed_project(), moment)
 
 
 # ---- rule 6: jobs ------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.node.console.harness import CHROMIUM, fill, serving, set_password
+from tests.node.console.harness import CHROMIUM, fill, keep_password, serving
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A node's home with a password for its console."""
     root = tmp_path_factory.mktemp("home") / "node"
     fill(root)
-    set_password("wardgate-node", root)
+    keep_password(root)
     return root
 
 

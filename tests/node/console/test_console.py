@@ -21,6 +21,7 @@ from tests.node.console.harness import (
     command,
     fill,
     hidden,
+    keep_password,
     log_in,
     serving,
     set_password,
@@ -258,7 +259,7 @@ class TestProcess:
         self, tmp_path: Path
     ) -> None:
         home = fill(tmp_path / "node", entries=12)
-        set_password("wardgate-node", home.root)
+        keep_password(home.root)
         with serving("wardgate-node", home.root) as url, httpx.Client(base_url=url) as client:
             log_in(client)
             assert "12 entries" in client.get("/").text
@@ -273,7 +274,7 @@ class TestProcess:
 
     def test_it_writes_nothing_into_the_home(self, tmp_path: Path) -> None:
         home = fill(tmp_path / "node", entries=3)
-        set_password("wardgate-node", home.root)
+        keep_password(home.root)
         before = contents(home)
         with serving("wardgate-node", home.root) as url, httpx.Client(base_url=url) as client:
             log_in(client)
