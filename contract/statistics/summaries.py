@@ -131,7 +131,7 @@ def _bins(values: Numbers, edges: Numbers) -> NDArray[np.intp]:
     """Return each value's bin; where rounding could decide, the edges themselves do."""
     bins = edges.size - 1
     places = (values - edges[0]) * (bins / (edges[-1] - edges[0]))
-    found = places.astype(np.intp)
+    found: NDArray[np.intp] = places.astype(np.intp)
     near = np.flatnonzero(np.abs(places - np.rint(places)) < 1e-6)
     if near.size:
         found[near] = np.searchsorted(edges, values[near], side="right") - 1

@@ -205,6 +205,9 @@ class ActiveJob:
         )
         return True
 
+    def tidy(self) -> None:
+        """Drop what the job left on disk and nobody needs after its end."""
+
     def close_at_sites(self) -> None:
         """Tell every site that the job is over, so that it drops its spool and worker."""
         state = self.around.store.get(self.digest).state

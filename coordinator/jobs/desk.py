@@ -92,6 +92,7 @@ class JobDesk:
         finally:
             self.active.pop(active.digest, None)
         active.close_at_sites()
+        active.tidy()
         self._wake(active.digest)
 
     async def stop(self) -> None:

@@ -24,6 +24,7 @@ from coordinator.link.sessions import Sessions
 from coordinator.registry.authority import Authority
 from coordinator.registry.documents import DocumentShelf
 from coordinator.registry.members import Members
+from coordinator.work.training.spool import tidy_ended
 from foundation.transport import SERVER_OPTIONS, TransportIdentity
 
 log = logging.getLogger("wardgate.coordinator")
@@ -64,6 +65,7 @@ async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
             f"Port {settings.listen.port} on {settings.listen.host} is in use or may not be used; "
             "set [listen] port to another."
         )
+    tidy_ended(home, desk.store)
     desk.resume(_trusted(service, row.name))  # before a node says which jobs it holds open
     await server.start()
     watchers = [

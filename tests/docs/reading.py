@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def table_below(text: str, heading: str) -> list[list[str]]:
     rows: list[list[str]] = []
     for line in after[1:]:
         if line.startswith("|"):
-            cells = [c.strip() for c in line.strip().strip("|").split(" | ")]
+            cells = [c.strip() for c in line.strip()[1:-1].split("|")]
             rows.append([cell.strip("`") for cell in cells])
         elif rows:
             break
@@ -126,11 +126,15 @@ def complaint(words: Sequence[str]) -> str:
         return ""
     context = click.Context(command, info_name=words[0], resilient_parsing=False)
     try:
-        _, left, _ = command.make_parser(context).parse_args(rest)
+        values, left, _ = command.make_parser(context).parse_args(rest)
     except click.UsageError as error:
         return error.format_message()
     if left:
         return f"unexpected {left}"
-    values, _, _ = command.make_parser(context).parse_args(rest)
-    missing = [p.name for p in command.params if p.required and not values.get(p.name or "")]
+    missing = [p.name for p in command.params if p.required and not _given(values, p.name)]
     return f"without {missing}" if missing else ""
+
+
+def _given(values: Mapping[str, object], name: str | None) -> bool:
+    value = values.get(name or "")
+    return value not in (None, (), []) and not repr(value).endswith("UNSET")

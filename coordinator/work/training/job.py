@@ -9,6 +9,7 @@ from contract.documents import TrainingWork
 from contract.errors import DocumentError, SignatureError
 from coordinator.jobs.active import ActiveJob
 from coordinator.jobs.states import JobEvent, JobState, SiteState
+from coordinator.work.training import spool
 from coordinator.work.training.run import TrainingRun
 from foundation.blobs import BlobFolder
 
@@ -64,6 +65,13 @@ class TrainingJob(ActiveJob):
             rounds=[e for e in self.around.store.events(self.digest) if e.kind == "round"],
         )
         self.move(JobEvent.RESULT, result=result.SerializeToString())
+
+    def tidy(self) -> None:
+        """Drop journal and replies; the finished model stays."""
+        row = self.around.store.get(self.digest)
+        result = wire.JobResult.FromString(row.result or b"")
+        message = wire.RecordDict.FromString(result.model)
+        spool.tidy(self.around.home.job(self.digest), message.tensors.digest)
 
     async def _send(self, site: str, task: wire.Task) -> None:
         task.job = self.digest
