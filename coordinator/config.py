@@ -9,7 +9,6 @@ from pydantic import Field
 
 from coordinator.home import CoordinatorHome
 from foundation import settings
-from foundation.database import sqlite_url
 from foundation.web.settings import ConsoleSettings
 
 
@@ -83,8 +82,3 @@ def load_settings(home: CoordinatorHome) -> CoordinatorSettings:
     path = home.settings if home.settings.exists() else None
     environment = {k: v for k, v in os.environ.items() if k != "WARDGATE_COORDINATOR_HOME"}
     return settings.load(CoordinatorSettings, path, "WARDGATE_COORDINATOR", environment)
-
-
-def database_url(home: CoordinatorHome, loaded: CoordinatorSettings) -> str:
-    """Return the database's URL."""
-    return loaded.database.url or sqlite_url(home.database)

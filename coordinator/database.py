@@ -1,23 +1,20 @@
-"""Opening the coordinator's database, and the one form in which times come back from it."""
+"""The coordinator's database: how it is opened, and brought to the newest revision."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from foundation.database import open_database
+from coordinator.config import CoordinatorSettings
+from coordinator.home import CoordinatorHome
+from foundation import database
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0001"
+"""The newest revision in ``migrations/versions``."""
 
 
-def open_coordinator_database(url: str) -> Engine:
-    """Return an engine on the database at ``url``, at the newest revision."""
-    return open_database(url, MIGRATIONS, HEAD)
-
-
-def aware(value: datetime) -> datetime:
-    """Return a time read from the database as UTC (SQLite drops the zone)."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+def open_coordinator_database(home: CoordinatorHome, settings: CoordinatorSettings) -> Engine:
+    """Return an engine on the newest revision, in ``home`` or at the URL of the settings."""
+    return database.open_database(home.database, settings.database.url, MIGRATIONS, HEAD)

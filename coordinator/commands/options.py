@@ -12,9 +12,10 @@ from sqlalchemy import Engine, select
 
 from contract.errors import NotFound
 from coordinator import schema
-from coordinator.config import CoordinatorSettings, database_url, load_settings
+from coordinator.config import CoordinatorSettings, load_settings
 from coordinator.database import open_coordinator_database
 from coordinator.home import CoordinatorHome
+from foundation.database import reading
 
 DEFAULT_HOME = Path("~/.wardgate/coordinator")
 
@@ -43,8 +44,8 @@ def open_coordinator(folder: Path) -> Opened:
     """Open the coordinator in ``folder``; ``NotFound`` when none was initialised there."""
     home = CoordinatorHome(folder.expanduser()).require()
     settings = load_settings(home)
-    engine = open_coordinator_database(database_url(home, settings))
-    with engine.connect() as connection:
+    engine = open_coordinator_database(home, settings)
+    with reading(engine) as connection:
         row = connection.execute(select(schema.consortium)).one_or_none()
     if row is None:
         raise NotFound("The database holds no consortium; run 'wardgate-coordinator init' first.")

@@ -17,7 +17,7 @@ from contract.documents import Name
 from contract.errors import AlreadyExists, UsageError
 from coordinator import schema
 from coordinator.commands.options import DEFAULT_HOME, HomeOption, now, open_coordinator
-from coordinator.config import database_url, load_settings
+from coordinator.config import load_settings
 from coordinator.database import open_coordinator_database
 from coordinator.home import CoordinatorHome
 from coordinator.registry import invitations
@@ -64,7 +64,7 @@ def init(
         port = address.rsplit(":", 1)[1]
         write_new(place.settings, default.replace("port = 7443", f"port = {port}").encode())
     settings = load_settings(place)
-    engine = open_coordinator_database(database_url(place, settings))
+    engine = open_coordinator_database(place, settings)
     with engine.begin() as connection:
         found = connection.execute(select(schema.consortium)).one_or_none()
         if found is not None and found.name != consortium:

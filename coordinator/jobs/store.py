@@ -14,9 +14,9 @@ from contract.documents import Job
 from contract.errors import DocumentError, NotFound
 from contract.trust import Believed
 from coordinator import schema
-from coordinator.database import aware
 from coordinator.jobs import states
 from coordinator.jobs.states import JobEvent, JobState, SiteState
+from foundation.database import aware, reading
 
 MAX_EVENTS_A_JOB = 100_000
 
@@ -91,7 +91,7 @@ class JobStore:
 
     def known(self, digest: str) -> bool:
         """Say whether the job is recorded."""
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             found = connection.execute(
                 select(schema.jobs.c.digest).where(schema.jobs.c.digest == digest)
             ).one_or_none()
@@ -99,7 +99,7 @@ class JobStore:
 
     def get(self, digest: str) -> JobRow:
         """Return a job; ``NotFound`` when there is none."""
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             row = connection.execute(
                 select(schema.jobs).where(schema.jobs.c.digest == digest)
             ).one_or_none()
@@ -110,7 +110,7 @@ class JobStore:
     def newest(self, limit: int = 100) -> list[JobRow]:
         """Return the newest jobs first."""
         query = select(schema.jobs).order_by(schema.jobs.c.submitted_at.desc()).limit(limit)
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             return [_row(r) for r in connection.execute(query)]
 
     def unfinished(self) -> list[JobRow]:
@@ -120,7 +120,7 @@ class JobStore:
             .where(schema.jobs.c.state.in_(sorted(states.UNFINISHED)))
             .order_by(schema.jobs.c.submitted_at)
         )
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             return [_row(r) for r in connection.execute(query)]
 
     def move(
@@ -145,7 +145,7 @@ class JobStore:
     def sites(self, digest: str) -> list[SiteRow]:
         """Return the job's sites in the order in which it named them by name."""
         table = schema.job_sites
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table).where(table.c.job == digest).order_by(table.c.site)
             ).all()
@@ -203,7 +203,7 @@ class JobStore:
     def receipts(self, digest: str) -> list[bytes]:
         """Return the receipts of every reply, by site and task."""
         table = schema.replies
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table.c.receipt)
                 .where(table.c.job == digest)
@@ -231,7 +231,7 @@ class JobStore:
     def events(self, digest: str, start: int = 0) -> list[wire.JobEvent]:
         """Return a job's events from a number on."""
         table = schema.job_events
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table.c.event)
                 .where(table.c.job == digest, table.c.sequence >= start)

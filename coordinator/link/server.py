@@ -14,7 +14,7 @@ from contract import wire_pb2_grpc
 from contract.errors import DocumentError, NotFound, SignatureError, Unavailable
 from contract.trust import TrustedDocuments
 from coordinator import schema
-from coordinator.config import CoordinatorSettings, database_url
+from coordinator.config import CoordinatorSettings
 from coordinator.database import open_coordinator_database
 from coordinator.home import CoordinatorHome
 from coordinator.jobs.desk import JobDesk
@@ -25,6 +25,7 @@ from coordinator.registry.authority import Authority
 from coordinator.registry.documents import DocumentShelf
 from coordinator.registry.members import Members
 from coordinator.work.training.spool import tidy_ended
+from foundation.database import reading
 from foundation.transport import SERVER_OPTIONS, TransportIdentity
 
 log = logging.getLogger("wardgate.coordinator")
@@ -33,8 +34,8 @@ log = logging.getLogger("wardgate.coordinator")
 async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
     """Serve until SIGINT or SIGTERM. ``Unavailable`` when the port is in use."""
     home.require()
-    engine = open_coordinator_database(database_url(home, settings))
-    with engine.connect() as connection:
+    engine = open_coordinator_database(home, settings)
+    with reading(engine) as connection:
         row = connection.execute(select(schema.consortium)).one_or_none()
     if row is None:
         raise NotFound("The database holds no consortium; run 'wardgate-coordinator init' first.")

@@ -18,6 +18,7 @@ from contract.envelope import Envelope
 from contract.errors import DocumentError, NotFound, SignatureError
 from contract.trust import TrustedDocuments
 from coordinator import schema
+from foundation.database import reading
 
 Kind = Literal["roster", "project"]
 
@@ -47,7 +48,7 @@ class DocumentShelf:
         query = select(table).order_by(table.c.kind.desc(), table.c.name, table.c.version)
         if states:
             query = query.where(table.c.state.in_(states))
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(query).all()
         return [
             DocumentRow(r.kind, r.name, r.version, r.digest, Envelope.parse(r.envelope), r.state)

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from contract.errors import InvitationError
 from coordinator import schema
-from coordinator.database import aware
 from coordinator.registry.authority import Authority
 from foundation import transport
+from foundation.database import aware
 from foundation.invitations import Invitation
 from foundation.transport import Role
 

@@ -11,9 +11,9 @@ from contract import keys
 from contract import wire_pb2 as wire
 from contract.errors import CertificateError, InvitationError, NotFound, SignatureError
 from coordinator import schema
-from coordinator.database import aware
 from coordinator.registry import invitations
 from coordinator.registry.authority import Authority, Issued
+from foundation.database import aware, reading
 from foundation.transport import Peer, Role
 
 
@@ -120,7 +120,7 @@ class Members:
         if found.revoked_at is not None:
             raise CertificateError(f"{peer.role} {peer.name} was revoked.")
         table = schema.certificates
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             row = connection.execute(
                 select(table).where(table.c.serial == peer.serial)
             ).one_or_none()
@@ -134,7 +134,7 @@ class Members:
     def all(self, role: Role) -> list[MemberRow]:
         """Return all members of a role, by name."""
         table = schema.members
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table).where(table.c.role == role).order_by(table.c.name)
             ).all()
@@ -157,7 +157,7 @@ class Members:
     def revoked(self) -> set[tuple[Role, str]]:
         """Return everybody who was revoked."""
         table = schema.members
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table.c.role, table.c.name).where(table.c.revoked_at.is_not(None))
             ).all()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from contract.documents import Job
 from contract.errors import NotFound, Refused
+from foundation.database import aware, reading
 from node.catalog import schema
 
 
@@ -74,7 +75,7 @@ class Asked:
     def consortia(self) -> list[ConsortiumRow]:
         """Return the consortia, by name."""
         table = schema.consortia
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(select(table).order_by(table.c.name)).all()
         return [ConsortiumRow(r.name, r.site, r.address, r.anchor, r.roster) for r in rows]
 
@@ -107,7 +108,7 @@ class Asked:
     def projects(self, consortium: str) -> list[ProjectRow]:
         """Return a consortium's projects, by name."""
         table = schema.projects
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table).where(table.c.consortium == consortium).order_by(table.c.name)
             ).all()
@@ -145,7 +146,7 @@ class Asked:
     def approved_recipes(self) -> frozenset[str]:
         """Return the digests of the bundles that our steward approved and didn't withdraw."""
         table = schema.recipes
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table.c.bundle).where(table.c.withdrawn_at.is_(None))
             ).all()
@@ -156,7 +157,7 @@ class Asked:
     def seen_nonce(self, nonce: str) -> str | None:
         """Return ``DIGEST:STATE`` of the job that used a nonce, or None."""
         table = schema.jobs
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             row = connection.execute(
                 select(table.c.digest, table.c.state).where(table.c.nonce == nonce)
             ).one_or_none()
@@ -165,7 +166,7 @@ class Asked:
     def asked_since(self, researcher: str, since: datetime) -> int:
         """Return how many jobs a researcher asked since a time."""
         table = schema.jobs
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             found = connection.execute(
                 select(func.count())
                 .select_from(table)
@@ -215,7 +216,7 @@ class Asked:
     def open_jobs(self, consortium: str) -> list[tuple[str, bytes]]:
         """Return (digest, envelope) of the accepted jobs that aren't closed, oldest first."""
         table = schema.jobs
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table.c.digest, table.c.envelope)
                 .where(table.c.consortium == consortium, table.c.state == "accepted")
@@ -226,7 +227,7 @@ class Asked:
     def newest_jobs(self, limit: int = 100) -> list[AskedRow]:
         """Return the newest jobs first."""
         table = schema.jobs
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table).order_by(table.c.received_at.desc()).limit(limit)
             ).all()
@@ -240,8 +241,8 @@ class Asked:
                 release=r.release,
                 state=r.state,
                 code=r.code,
-                received_at=_aware(r.received_at),
-                closed_at=_aware(r.closed_at) if r.closed_at else None,
+                received_at=aware(r.received_at),
+                closed_at=aware(r.closed_at) if r.closed_at else None,
             )
             for r in rows
         ]
@@ -268,7 +269,7 @@ class Asked:
     def answer(self, job: str, task: str) -> AnswerRow | None:
         """Return the answer to a task, or None."""
         table = schema.answers
-        with self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             r = connection.execute(
                 select(table).where(table.c.job == job, table.c.task == task)
             ).one_or_none()
@@ -296,7 +297,3 @@ class Asked:
                 .values(state="closed", closed_at=now)
             )
             connection.execute(delete(schema.answers).where(schema.answers.c.job == job))
-
-
-def _aware(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
+from contract.errors import Unavailable
 from coordinator.commands import documents as coordinator_documents
 from coordinator.commands import setup
 from coordinator.home import CoordinatorHome
@@ -341,8 +342,11 @@ class Federation:
         wanted = set(sites or self.sites)
 
         def there() -> bool:
-            with self.connect() as consortium:
-                found = {s.name for s in consortium.sites() if s.online and s.releases}
+            try:
+                with self.connect() as consortium:
+                    found = {s.name for s in consortium.sites() if s.online and s.releases}
+            except Unavailable:  # the coordinator comes up
+                return False
             return wanted <= found
 
         eventually(there, f"{sorted(wanted)} are online", pause=0.2)

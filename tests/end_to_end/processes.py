@@ -163,11 +163,18 @@ class Server:
 
     def confined(self) -> list[int]:
         """Return the process ids of the sandboxes that it started."""
-        found: list[int] = []
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            with suppress(OSError):
-                found += [int(child) for child in (task / "children").read_text().split()]
-        return [pid for pid in found if _is_sandbox(pid)]
+        return [pid for pid in _children(self.pid) if _is_sandbox(pid)]
+
+
+def _children(parent: int) -> list[int]:
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The command's name is in brackets and may hold spaces; state and parent follow it.
+            _, ppid, *_ = path.read_text().rpartition(")")[2].split()
+            if int(ppid) == parent:
+                found.append(int(path.parent.name))
+    return found
 
 
 def _is_sandbox(pid: int) -> bool:

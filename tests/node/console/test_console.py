@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -302,46 +303,37 @@ class TestProcess:
                 assert session.startswith("__Host-wardgate-") and "Secure" in session
                 assert client.get("/").status_code == 200
 
-    @pytest.mark.parametrize(
-        ("options", "code", "words"),
-        [
-            (["console", "--home", "nowhere"], 14, "There is no node at"),
-            (["console", "--home", "EMPTY"], 3, "set one with 'wardgate-node console password'"),
-            (["console", "--home", "HOME", "--port", "PORT"], 10, "is in use"),
-            (["console", "--home", "HOME", "--host", "192.0.2.1"], 10, "can't listen on"),
-            (["console", "--home", "HOME", "--tls-cert", "a.pem"], 2, "go together"),
-            (
-                ["console", "--home", "HOME", "--tls-cert", "a", "--tls-key", "b", "--port", "0"],
-                5,
-                "certificate or key",
-            ),
-            (["console", "--home", "HOME", "password"], 2, "Give --home after 'password'"),
-            (["console", "password", "--stdin", "--home", "HOME"], 2, "at least 12 characters"),
-        ],
+    def test_what_is_wrong_is_said_in_one_line(self, home: Path, tmp_path: Path) -> None:
+        at, tls = ["--home", str(home)], ["--tls-cert", "a", "--tls-key", "b", "--port", "0"]
+        with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor(8) as pool:
+            port = str(taken.getsockname()[1])
+            cases: list[tuple[list[str], int, str]] = [
+                (["--home", str(tmp_path / "nowhere")], 14, "There is no node at"),
+                (["--home", str(tmp_path)], 3, "set one with 'wardgate-node console password'"),
+                ([*at, "--port", port], 10, f"Port {port} on 127.0.0.1 is in use"),
+                ([*at, "--host", "192.0.2.1"], 10, "can't listen on 192.0.2.1"),
+                ([*at, "--tls-cert", "a"], 2, "go together"),
+                ([*at, *tls], 5, "certificate or key"),
+                ([*at, "password"], 2, "Give --home after 'password'"),
+                (["password", "--stdin", *at], 2, "at least 12 characters"),
+            ]
+            ends = pool.map(lambda case: end_of(case[0]), cases)
+            for (options, code, words), ended in zip(cases, ends, strict=True):
+                assert ended.returncode == code, (options, ended.stderr)
+                assert words in ended.stderr
+                assert len(ended.stderr.splitlines()) == 1
+
+
+def end_of(options: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run ``wardgate-node console`` until it ends by itself."""
+    return subprocess.run(
+        [command("wardgate-node"), "console", *options],
+        input="too short\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
     )
-    def test_what_is_wrong_is_said_in_one_line(
-        self, home: Path, tmp_path: Path, options: list[str], code: int, words: str
-    ) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            taken.listen()
-            real = {
-                "HOME": str(home),
-                "EMPTY": str(tmp_path),
-                "PORT": str(taken.getsockname()[1]),
-                "nowhere": str(tmp_path / "nowhere"),
-            }
-            ended = subprocess.run(
-                [command("wardgate-node"), *(real.get(o, o) for o in options)],
-                input="too short\n",
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=20,
-            )
-        assert ended.returncode == code
-        assert words in ended.stderr
-        assert len(ended.stderr.splitlines()) == 1
 
 
 def contents(home: NodeHome) -> dict[str, object]:

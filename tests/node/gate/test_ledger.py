@@ -1,0 +1,331 @@
+"""Whatever is done to the ledger shows, and whatever was acknowledged stays."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.errors import LedgerError, NotFound, StorageError
+from node.gate.ledger import GENESIS, Head, Ledger, format_line, parse_line, read_entries, verify
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ROOT = Path(__file__).resolve().parents[3]
+
+APPENDER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from node.gate.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+who, number = sys.argv[2], int(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+for n in range(number):
+    head = ledger.append("notice", {"who": who, "n": n, "fill": "x" * (n % 700)}, datetime.now(UTC))
+    print(head.sequence, head.hash, flush=True)
+"""
+
+
+def appender(folder: Path, who: str, number: int) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", APPENDER, str(folder), who, str(number)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A ledger of ten entries."""
+    ledger = Ledger(tmp_path / "ledger")
+    for number in range(10):
+        ledger.append("notice", {"number": number}, NOW + timedelta(seconds=number))
+    ledger.close()
+    return tmp_path / "ledger"
+
+
+def lines(folder: Path) -> list[bytes]:
+    return (folder / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def put(folder: Path, changed: list[bytes]) -> None:
+    (folder / "ledger.jsonl").write_bytes(b"".join(changed))
+
+
+def test_entries_come_back_in_order_with_times_and_a_chain(folder: Path) -> None:
+    entries = list(read_entries(folder))
+    assert [e.body["number"] for e in entries] == list(range(10))
+    assert [e.sequence for e in entries] == list(range(10))
+    assert entries[0].previous == GENESIS
+    assert [e.previous for e in entries[1:]] == [e.hash for e in entries[:-1]]
+    assert verify(folder) == Head(9, entries[-1].hash)
+
+
+def test_the_files_are_their_owners_alone(folder: Path) -> None:
+    ledger = Ledger(folder)
+    digest = ledger.keep_payload(b"payload")
+    for path in (folder / "ledger.jsonl", folder / "payloads" / digest):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def edited(found: list[bytes]) -> list[bytes]:
+    return [*found[:4], found[4].replace(b'"number":4', b'"number":7'), *found[5:]]
+
+
+TAMPERINGS: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "edited": edited,
+    "edited in white space": lambda found: [*found[:4], b" " + found[4], *found[5:]],
+    "first edited": lambda found: [found[0].replace(b":0}", b":1}"), *found[1:]],
+    "reordered": lambda found: [*found[:4], found[5], found[4], *found[6:]],
+    "one deleted": lambda found: [*found[:4], *found[5:]],
+    "first deleted": lambda found: found[1:],
+    "one inserted": lambda found: [*found[:4], found[4], *found[4:]],
+    "empty line": lambda found: [*found[:4], b"\n", *found[4:]],
+    "cut within a line in the middle": lambda found: [*found[:4], found[4][:20], *found[5:]],
+    "zeros": lambda found: [*found[:4], b"\0" * len(found[4]), *found[5:]],
+    "not an object": lambda found: [*found[:4], b"[]\n", *found[5:]],
+}
+
+
+@pytest.mark.parametrize("how", TAMPERINGS)
+def test_a_changed_ledger_neither_verifies_nor_opens(folder: Path, how: str) -> None:
+    put(folder, TAMPERINGS[how](lines(folder)))
+    with pytest.raises(LedgerError):
+        verify(folder)
+    with pytest.raises(LedgerError):
+        Ledger(folder)
+
+
+def test_a_rewritten_last_entry_is_seen_by_whoever_knows_the_head(folder: Path) -> None:
+    old = verify(folder)
+    found = lines(folder)
+    put(folder, [*found[:9], found[9].replace(b'"number":9', b'"number":7')])
+    ledger = Ledger(folder)
+    assert not ledger.holds(old.sequence, old.hash)
+    assert ledger.holds(8, list(read_entries(folder))[8].hash)
+
+
+def test_an_older_copy_put_back_is_seen_by_whoever_knows_a_later_head(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "backup")
+    ledger = Ledger(folder)
+    old = ledger.head
+    for number in range(3):
+        ledger.append("answer", {"number": number}, NOW)
+    seen = ledger.head
+    ledger.close()
+    restored = Ledger(tmp_path / "backup")
+    assert restored.holds(old.sequence, old.hash)
+    assert not restored.holds(seen.sequence, seen.hash)
+    # Going on from the old copy to the same length doesn't help.
+    for number in range(5):
+        restored.append("answer", {"number": number + 100}, NOW)
+    assert not restored.holds(seen.sequence, seen.hash)
+    assert restored.holds(-1, "") and not restored.holds(99, GENESIS)
+
+
+@given(st.integers(1, 60))
+def test_a_torn_last_line_is_dropped_and_the_chain_goes_on(cut: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "ledger"
+        first = Ledger(folder)
+        for number in range(3):
+            first.append("notice", {"number": number}, NOW)
+        first.close()
+        found = lines(folder)
+        put(folder, [*found[:2], found[2][:-cut]])
+        assert verify(folder).sequence == 1
+        ledger = Ledger(folder)
+        assert ledger.head.sequence == 1
+        assert ledger.append("notice", {"number": 5}, NOW).sequence == 2
+        ledger.close()
+        assert [e.body["number"] for e in read_entries(folder)] == [0, 1, 5]
+
+
+def test_a_ledger_that_is_cut_while_it_is_open_takes_no_more(folder: Path) -> None:
+    ledger = Ledger(folder)
+    put(folder, lines(folder)[:5])
+    with pytest.raises(LedgerError, match="cut while it was open"):
+        ledger.append("answer", {}, NOW)
+
+
+def test_a_clock_that_goes_backwards_is_recorded_as_it_is(folder: Path) -> None:
+    ledger = Ledger(folder)
+    ledger.append("notice", {}, NOW - timedelta(days=400))
+    times = [datetime.fromisoformat(e.time) for e in read_entries(folder)]
+    assert times[-1] == NOW - timedelta(days=400) < times[0]
+    assert verify(folder).sequence == 10
+
+
+def test_numbers_that_are_none_are_not_written(folder: Path) -> None:
+    ledger = Ledger(folder)
+    with pytest.raises(ValueError, match="JSON"):
+        ledger.append("notice", {"x": float("nan")}, NOW)
+    with pytest.raises(LedgerError, match="too long"):
+        ledger.append("notice", {"x": "y" * 2**20}, NOW)
+    assert ledger.append("notice", {}, NOW).sequence == 10
+    assert verify(folder).sequence == 10
+
+
+@given(st.binary(max_size=60))
+def test_no_line_of_a_stranger_raises_anything_but_a_ledger_error(line: bytes) -> None:
+    with pytest.raises(LedgerError):
+        parse_line(line, 0, GENESIS)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.text(max_size=20) | st.integers(), max_size=4))
+def test_an_entrys_line_is_one_line_and_comes_back(body: dict[str, object]) -> None:
+    line = format_line(3, NOW, "notice", body, GENESIS)
+    assert b"\n" not in line
+    entry = parse_line(line, 3, GENESIS)
+    assert (entry.body, entry.kind, entry.time) == (body, "notice", NOW.isoformat())
+    for expected, previous in ((2, GENESIS), (3, "1" * 64)):
+        with pytest.raises(LedgerError):
+            parse_line(line, expected, previous)
+
+
+# ---- payloads ----------------------------------------------------------------------------------
+
+
+def test_a_payload_that_was_edited_is_seen(folder: Path) -> None:
+    ledger = Ledger(folder)
+    digest = ledger.keep_payload(b"what left")
+    assert ledger.payload(digest) == b"what left"
+    (folder / "payloads" / digest).write_bytes(b"what else")
+    with pytest.raises(LedgerError, match="changed"):
+        ledger.payload(digest)
+    with pytest.raises(LedgerError, match="changed"):
+        verify(folder)
+
+
+def test_a_payload_that_is_not_kept_is_not_found(folder: Path) -> None:
+    with pytest.raises(NotFound):
+        Ledger(folder).payload("0" * 64)
+
+
+# ---- threads, processes, crashes ---------------------------------------------------------------
+
+
+def test_threads_append_each_entry_once(folder: Path) -> None:
+    ledger = Ledger(folder)
+    heads: list[Head] = []
+
+    def work(who: int) -> None:
+        for n in range(20):
+            heads.append(ledger.append("notice", {"who": who, "n": n}, NOW))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(h.sequence for h in heads) == list(range(10, 90))
+    assert verify(folder).sequence == 89
+
+
+def test_two_processes_append_at_once_and_the_chain_holds(folder: Path) -> None:
+    number = 150
+    processes = [appender(folder, who, number) for who in ("a", "b")]
+    for process in processes:
+        go(process)
+    acknowledged = {}
+    for process in processes:
+        output, _ = process.communicate(timeout=60)
+        for line in output.splitlines():
+            sequence, hash_ = line.split()
+            acknowledged[int(sequence)] = hash_
+    entries = {e.sequence: e for e in read_entries(folder)}
+    assert len(entries) == 10 + 2 * number
+    assert {s: entries[s].hash for s in acknowledged} == acknowledged
+    for who in ("a", "b"):
+        own = [e.body["n"] for e in entries.values() if e.body.get("who") == who]
+        assert own == list(range(number))
+    assert verify(folder).sequence == 9 + 2 * number
+
+
+@pytest.mark.parametrize("after", [1, 7, 40])
+def test_every_entry_that_was_acknowledged_outlives_a_kill(folder: Path, after: int) -> None:
+    process = appender(folder, "a", 100_000)
+    go(process)
+    assert process.stdout is not None
+    acknowledged = [process.stdout.readline() for _ in range(after)]
+    process.send_signal(signal.SIGKILL)
+    acknowledged += process.stdout.readlines()
+    process.wait()
+    ledger = Ledger(folder)
+    entries = {e.sequence: e.hash for e in read_entries(folder)}
+    for line in acknowledged:
+        if line.endswith("\n"):
+            sequence, hash_ = line.split()
+            assert entries[int(sequence)] == hash_
+    assert ledger.append("notice", {}, NOW).sequence == len(entries)
+    assert verify(folder).sequence == len(entries)
+
+
+@pytest.mark.parametrize("written", [0, 1, 30])
+def test_a_full_disk_leaves_no_half_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    ledger = Ledger(folder)
+    before = (folder / "ledger.jsonl").read_bytes()
+    real = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if not written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:written])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(StorageError, match="full"):
+            ledger.append("answer", {}, NOW)
+    assert (folder / "ledger.jsonl").read_bytes() == before
+    assert ledger.append("answer", {}, NOW).sequence == 10
+    assert verify(folder).sequence == 10
+
+
+def test_an_entry_whose_sync_failed_is_taken_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(folder)
+    before = (folder / "ledger.jsonl").read_bytes()
+
+    def broken(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            ledger.append("answer", {}, NOW)
+    assert (folder / "ledger.jsonl").read_bytes() == before
+    assert ledger.append("answer", {}, NOW).sequence == 10
+
+
+def test_a_ledgers_lines_are_json_that_any_tool_reads(folder: Path) -> None:
+    for number, line in enumerate(lines(folder)):
+        assert json.loads(line)["sequence"] == number
