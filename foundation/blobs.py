@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from contract.errors import DocumentError, NotFound
 from foundation.files import SECRET_MODE, private_folder, storage_errors, sync_folder
 from foundation.transport import CHUNK_BYTES
 
-_DIGEST = re.compile(r"^[0-9a-f]{64}$")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class BlobFolder:
 
     def path(self, digest: str) -> Path:
         """Return where the blob is or will be; ``DocumentError`` when ``digest`` is none."""
-        if not _DIGEST.match(digest):
+        if not _DIGEST.fullmatch(digest):
             raise DocumentError("A blob's name is not a SHA-256.")
         return self.folder / digest
 
@@ -67,10 +70,16 @@ class BlobFolder:
         return digest
 
 
+_receivers: WeakValueDictionary[Path, BlobReceiver] = WeakValueDictionary()
+_lock = threading.Lock()
+
+
 class BlobReceiver:
     """Takes one blob in, from ``offset`` on. Blocking; call it from a thread.
 
-    Never writes past ``size``; the file gets its name only when its hash is right.
+    Never writes past ``size``; the file gets its name only when its hash is right. A new receiver
+    of the same part takes it over: what an older one still gets is refused, for two writers of one
+    file would make content that neither of them hashed.
     """
 
     def __init__(self, blobs: BlobFolder, digest: str, size: int, sender: str, offset: int) -> None:
@@ -81,8 +90,12 @@ class BlobReceiver:
         self._held = offset
         self._hash = hashlib.sha256()
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        with storage_errors(self._part):
+        with storage_errors(self._part), _lock:
+            older = _receivers.get(self._part)
+            if older is not None:
+                older.close()
             self._file = os.fdopen(os.open(self._part, flags, SECRET_MODE), "r+b")
+            _receivers[self._part] = self
         left = offset
         while left:
             chunk = self._file.read(min(left, CHUNK_BYTES))
@@ -103,7 +116,7 @@ class BlobReceiver:
         """Append a chunk; ``DocumentError`` when it goes past the declared size."""
         if self._held + len(data) > self._size:
             raise DocumentError("A blob is larger than it was declared.")
-        with storage_errors(self._part):
+        with storage_errors(self._part), self._own():
             self._file.write(data)
         self._hash.update(data)
         self._held += len(data)
@@ -115,11 +128,20 @@ class BlobReceiver:
         if self._hash.hexdigest() != self._target.name:
             self._part.unlink(missing_ok=True)
             raise DocumentError("A blob's bytes don't have the hash that it was declared with.")
-        with storage_errors(self._part):
+        with storage_errors(self._part), self._own():
             self._file.flush()
             os.fsync(self._file.fileno())
-            self._part.replace(self._target)
+            with _lock:
+                self._file.flush()  # raises if a newer receiver took the part over meanwhile
+                self._part.replace(self._target)
             sync_folder(self._target.parent)
+
+    @contextmanager
+    def _own(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError:  # the file was closed
+            raise DocumentError("A blob is sent over another stream already.") from None
 
     def close(self) -> None:
         """Close the file; what is held stays for a later continuation."""

@@ -101,5 +101,7 @@ def _override(
             raise ConfigurationError(f"Environment variable {name} names no setting.")
         else:
             table = table.setdefault(key, {})
+            if not isinstance(table, dict):
+                raise ConfigurationError(f"{key} is a table, not a value ({name} sets a key of it).")
             assert isinstance(inner, type) and issubclass(inner, BaseModel)
             current = inner

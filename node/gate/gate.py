@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -47,6 +48,11 @@ class Admission:
     resumed: bool
 
 
+STRANGERS_AN_HOUR = 1000
+"""Offers that nobody signed and that are still written down and answered."""
+FLOOD = "flood"
+"""The code of a refusal that is neither written down nor answered."""
+
 _SEAL = object()
 
 
@@ -83,6 +89,8 @@ class Gate:
         self.policy = policy
         self.clock = clock
         self._lock = threading.Lock()
+        self._noted_policy = ""
+        self._strangers: deque[datetime] = deque(maxlen=STRANGERS_AN_HOUR)
 
     # ---- in ------------------------------------------------------------------------------------
 
@@ -93,9 +101,12 @@ class Gate:
         """
         with self._lock:
             question = self.question(member, envelope)
+            self._note_policy(question.policy, question.now)
             try:
                 passed = before_work.admit(question)
             except Refused as refusal:
+                if question.believed is None and self._is_flood(question.now):
+                    raise Refused(FLOOD, "Too many offers that nobody signed.") from None
                 self._record_refusal(question, refusal)
                 raise
             assert question.believed is not None
@@ -145,6 +156,24 @@ class Gate:
             granted=lambda project: self.catalog.granted(member.consortium, project),
             approved_recipes=self.asked.approved_recipes,
         )
+
+    def _note_policy(self, policy: Policy, now: datetime) -> None:
+        """Write the policy on the ledger when it is another than at the last question."""
+        if policy.digest != self._noted_policy:
+            values = policy.model_dump(mode="json")
+            self.ledger.append("policy", {"digest": policy.digest, "values": values}, now)
+            self._noted_policy = policy.digest
+
+    def _is_flood(self, now: datetime) -> bool:
+        """Say whether so many unsigned offers came within an hour that no more are written down.
+
+        Whoever owns the network could fill the disk with them otherwise.
+        """
+        hour_ago = now - timedelta(hours=1)
+        if len(self._strangers) == STRANGERS_AN_HOUR and self._strangers[0] > hour_ago:
+            return True
+        self._strangers.append(now)
+        return False
 
     def _record_refusal(self, question: Question, refusal: Refused) -> None:
         body: dict[str, object] = {"consortium": question.consortium, "code": refusal.code}

@@ -34,7 +34,7 @@ from node.config import LinkSettings
 from node.gate.gate import Membership, Sealed
 from node.link import blobs
 from node.link.membership import take_in
-from node.work.desk import WorkDesk
+from node.work.desk import WorkDesk, offered_job
 
 log = logging.getLogger("wardgate.node")
 
@@ -42,6 +42,7 @@ A = TypeVarTuple("A")
 R = TypeVar("R")
 
 PROTOCOL = 1
+MAX_OFFERS_AT_ONCE = 256
 RELEASES_SECONDS = 2.0
 RENEWAL_SECONDS = 60.0
 FATAL = (CertificateError, LedgerError)
@@ -71,6 +72,7 @@ class ConsortiumLink:
         self._stub: wire_pb2_grpc.WardgateStub | None = None
         self._busy: set[asyncio.Task[None]] = set()
         self._at_work: set[tuple[str, str]] = set()
+        self._offers: dict[str, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
@@ -172,7 +174,7 @@ class ConsortiumLink:
         """Act on one message. Documents are believed before the next message is looked at."""
         match message.WhichOneof("body"):
             case "offer":
-                self._start(self._offer(message.offer.job))
+                self._take_offer(message.offer.job)
             case "task":
                 self._start(self._task(message.task))
             case "documents":
@@ -185,10 +187,22 @@ class ConsortiumLink:
             case _:
                 pass
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _take_offer(self, envelope: bytes) -> None:
+        """Begin to decide on a job, unless that is under way; a flood of offers is not kept up."""
+        digest = offered_job(envelope)
+        if digest in self._offers:
+            return
+        if len(self._offers) >= MAX_OFFERS_AT_ONCE:
+            log.warning("%s: too many offers at once; one was dropped", self._member.consortium)
+            return
+        self._offers[digest] = self._start(self._offer(envelope))
+        self._offers[digest].add_done_callback(lambda _: self._offers.pop(digest, None))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(work))
         self._busy.add(task)
         task.add_done_callback(self._busy.discard)
+        return task
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -207,7 +221,9 @@ class ConsortiumLink:
             log.error("%s: unexpected %s", consortium, type(error).__name__)
 
     async def _offer(self, envelope: bytes) -> None:
-        self._send(await self._stored(self._desk.offered, self._member, envelope))
+        sealed = await self._stored(self._desk.offered, self._member, envelope)
+        if sealed is not None:
+            self._send(sealed)
 
     async def _stored(self, function: Callable[[*A], R], *arguments: *A) -> R:
         """Call in a thread; while a disk is full or busy, wait and do it again."""
@@ -236,6 +252,8 @@ class ConsortiumLink:
             return
         self._at_work.add(key)
         try:
+            if (offer := self._offers.get(task.job)) is not None:
+                await asyncio.wait([offer])  # the job is being decided on; its tasks come after
             sealed: Sealed = await self._stored(self._desk.task, self._member, task, self._fetch)
             if sealed.tensors:
                 await self._upload(task.job, sealed)

@@ -25,7 +25,7 @@ from contract.records import decode
 from foundation.blobs import BlobFolder
 from foundation.files import private_folder, write_durably
 from node.config import NodeSettings
-from node.gate.gate import Admission, Gate, Membership, Sealed
+from node.gate.gate import FLOOD, Admission, Gate, Membership, Sealed
 from node.gate.rules import TrainingOutput
 from node.home import NodeHome
 from node.work.statistics import ColumnCache, work_out
@@ -64,14 +64,14 @@ class WorkDesk:
 
     # ---- statistics and admission --------------------------------------------------------------
 
-    def offered(self, member: Membership, envelope: bytes) -> Sealed:
-        """Decide on a job; a question in statistics is answered at once."""
+    def offered(self, member: Membership, envelope: bytes) -> Sealed | None:
+        """Decide on a job; a question in statistics is answered at once. None: say nothing."""
         started = time.perf_counter()
-        digest = _digest(envelope)
+        digest = offered_job(envelope)
         try:
             admission = self.gate.admit(member, envelope)
         except Refused as refusal:
-            return self.gate.decision(member, digest, refusal)
+            return None if refusal.code == FLOOD else self.gate.decision(member, digest, refusal)
         if isinstance(admission.job.work, StatisticsWork):
             return self._statistics(member, admission, admission.job.work, started)
         try:
@@ -275,7 +275,8 @@ class WorkDesk:
         self.sessions.clear()
 
 
-def _digest(envelope: bytes) -> str:
+def offered_job(envelope: bytes) -> str:
+    """Return the digest of the job in an offer, empty when it is no envelope."""
     try:
         return Envelope.parse(envelope).digest
     except DocumentError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -106,9 +107,13 @@ def test_every_file_of_ours_that_a_document_names_exists() -> None:
 def test_every_test_that_a_document_names_exists() -> None:
     count = 0
     for document in documents():
-        for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document.read_text()):
-            assert f"def {name}(" in (ROOT / path).read_text(), f"{document.name}: {path}::{name}"
-            count += 1
+        source = ""
+        for span in code_spans(document.read_text()):
+            if re.fullmatch(r"tests/[\w/]+\.py", span):
+                source = (ROOT / span).read_text()
+            elif re.fullmatch(r"test_\w+", span):
+                assert f"def {span}(" in source, f"{document.name}: {span}"
+                count += 1
     assert count > 10
 
 
@@ -207,10 +212,14 @@ def test_python_in_the_tutorials_compiles_and_imports_what_is_there() -> None:
 # ---- the generated reference ---------------------------------------------------------------------
 
 
-def test_the_reference_is_generated_and_checked(tmp_path: Path) -> None:
+def test_the_reference_is_generated_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = runpy.run_path(str(ROOT / "docs" / "generate.py"))["main"]
+
     def run(*arguments: str) -> int:
-        program = [sys.executable, str(ROOT / "docs" / "generate.py"), "--target", str(tmp_path)]
-        return subprocess.run([*program, *arguments], capture_output=True, check=False).returncode
+        monkeypatch.setattr(sys, "argv", ["generate.py", "--target", str(tmp_path), *arguments])
+        return int(main())
 
     assert run("--check") == 1
     assert run() == 0

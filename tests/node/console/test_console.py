@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+import typer
 from playwright.sync_api import Browser, Page, expect
 
+from contract.errors import CertificateError, NotFound, Unavailable, UsageError, WardgateError
 from foundation.web.guard import POLICY
+from node.commands import console
 from node.home import NodeHome
 from tests.node.console.harness import (
     PASSWORD,
@@ -304,36 +307,51 @@ class TestProcess:
                 assert client.get("/").status_code == 200
 
     def test_what_is_wrong_is_said_in_one_line(self, home: Path, tmp_path: Path) -> None:
-        at, tls = ["--home", str(home)], ["--tls-cert", "a", "--tls-key", "b", "--port", "0"]
-        with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor(8) as pool:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
             cases: list[tuple[list[str], int, str]] = [
-                (["--home", str(tmp_path / "nowhere")], 14, "There is no node at"),
                 (["--home", str(tmp_path)], 3, "set one with 'wardgate-node console password'"),
-                ([*at, "--port", port], 10, f"Port {port} on 127.0.0.1 is in use"),
-                ([*at, "--host", "192.0.2.1"], 10, "can't listen on 192.0.2.1"),
-                ([*at, "--tls-cert", "a"], 2, "go together"),
-                ([*at, *tls], 5, "certificate or key"),
-                ([*at, "password"], 2, "Give --home after 'password'"),
-                (["password", "--stdin", *at], 2, "at least 12 characters"),
+                (["--home", str(home), "--port", port], 10, f"Port {port} on 127.0.0.1 is in use"),
             ]
-            ends = pool.map(lambda case: end_of(case[0]), cases)
-            for (options, code, words), ended in zip(cases, ends, strict=True):
+            for options, code, words in cases:
+                ended = subprocess.run(
+                    [command("wardgate-node"), "console", *options],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=30,
+                )
                 assert ended.returncode == code, (options, ended.stderr)
                 assert words in ended.stderr
                 assert len(ended.stderr.splitlines()) == 1
 
-
-def end_of(options: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run ``wardgate-node console`` until it ends by itself."""
-    return subprocess.run(
-        [command("wardgate-node"), "console", *options],
-        input="too short\n",
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
+    @pytest.mark.parametrize(
+        ("options", "error", "words"),
+        [
+            (["--home", "nowhere"], NotFound, "There is no node at"),
+            (["--home", "HOME", "--host", "192.0.2.1"], Unavailable, "can't listen on 192.0.2.1"),
+            (["--home", "HOME", "--tls-cert", "a"], UsageError, "go together"),
+            (
+                ["--home", "HOME", "--tls-cert", "a", "--tls-key", "b", "--port", "0"],
+                CertificateError,
+                "certificate or key",
+            ),
+            (["--home", "HOME", "password"], UsageError, "Give --home after 'password'"),
+            (["password", "--stdin", "--home", "HOME"], UsageError, "at least 12 characters"),
+        ],
     )
+    def test_what_can_t_be_done_is_an_error_of_ours(
+        self,
+        home: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        options: list[str],
+        error: type[WardgateError],
+        words: str,
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("too short\n"))
+        given = [str(home) if option == "HOME" else option for option in options]
+        with pytest.raises(error, match=words):
+            typer.main.get_command(console.app).main(given, standalone_mode=False)
 
 
 def contents(home: NodeHome) -> dict[str, object]:

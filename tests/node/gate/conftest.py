@@ -44,7 +44,7 @@ class Hospital:
         default_factory=lambda: Policy(
             disclosure=DisclosureSettings(minimum_cohort=20, minimum_cell=10),
             training=TrainingSettings(minimum_subjects=20),
-            jobs=JobLimits(per_hour=50),
+            jobs=JobLimits(per_hour=100_000),
         )
     )
     trusted: TrustedDocuments = field(init=False)
