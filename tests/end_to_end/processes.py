@@ -179,6 +179,6 @@ def _children(parent: int) -> list[int]:
 
 def _is_sandbox(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"bwrap")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"bwrap")
     except OSError:
         return False
