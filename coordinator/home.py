@@ -59,6 +59,11 @@ class CoordinatorHome:
         """Bundles of the recipes that projects name, each a file called by its digest."""
         return self.root / "recipes"
 
+    @property
+    def console_password(self) -> Path:
+        """The hash of the console's password."""
+        return self.root / "console.json"
+
     def job(self, digest: str) -> Path:
         """The folder of one job."""
         return self.jobs / digest

@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
@@ -18,10 +19,10 @@ from contract.documents import Scalar
 from contract.errors import WardgateError
 from contract.statistics.summaries import Counts, Moments
 from demo import data, evaluation
-from demo.federation import PROJECT, RECIPE, Federation
+from demo.federation import AT_ONCE, PROJECT, RECIPE, Federation
 from demo.processes import Processes, free_port, new_password
-from node.commands.ledger import summarise
 from node.gate.ledger import read_entries, verify
+from node.gate.summary import summarise
 from researcher import Consortium, StatisticsAnswer
 from researcher.cli import follow
 
@@ -169,7 +170,7 @@ class Demo:
             folder = self.federation.node(site) / "ledger"
             head = verify(folder)
             self.say(f"{site}: {head.sequence + 1} entries verified, head {head.hash[:16]}…")
-            for (what, _), (count, size, rules) in summarise(list(read_entries(folder))).items():
+            for (what, _), (count, size, rules) in summarise(read_entries(folder)).items():
                 table.add_row(site, what, str(count), f"{size:,}", ", ".join(rules))
         self.console.print(table)
 
@@ -179,7 +180,9 @@ class Demo:
         password = new_password()
         places = [("coordinator", "wardgate-coordinator", self.federation.coordinator)]
         places += [(site, "wardgate-node", self.federation.node(site)) for site in SITES]
-        for name, command, home in places:
+
+        def bring_up(place: tuple[str, str, Path]) -> str:
+            name, command, home = place
             port = free_port()
             self.federation.processes.run(
                 command, "console", "password", "--stdin", "--home", home, stdin=password + "\n"
@@ -189,7 +192,11 @@ class Demo:
                 [command, "console", "--port", str(port), "--home", home],
                 "http://",
             )
-            self.say(f"{name}: http://127.0.0.1:{port}/")
+            return f"{name}: http://127.0.0.1:{port}/"
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for line in pool.map(bring_up, places):
+                self.say(line)
         self.say(f"password for all of them: {password}")
         if self.once:
             return

@@ -89,6 +89,11 @@ class NodeHome:
         """The steward's signing key, unless it is kept elsewhere and named on the command line."""
         return self.root / "steward.key"
 
+    @property
+    def console_password(self) -> Path:
+        """The hash of the console's password."""
+        return self.root / "console.json"
+
     def release(self, digest: str) -> Path:
         """The folder of one release."""
         return self.releases / digest

@@ -28,7 +28,7 @@ SET_PASSWORD = "wardgate-node console password"  # noqa: S105 (a command)
 
 def password_file(home: NodeHome) -> PasswordFile:
     """Return where the console's password is kept."""
-    return PasswordFile(home.root / "console.json")
+    return PasswordFile(home.console_password)
 
 
 @app.callback(invoke_without_command=True, no_args_is_help=False)

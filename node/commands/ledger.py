@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,8 +13,9 @@ from rich.table import Table
 from contract.errors import NotFound
 from foundation import commands
 from node.commands.options import DEFAULT_HOME, HomeOption, node_home
-from node.gate.ledger import Entry, read_entries
+from node.gate.ledger import read_entries
 from node.gate.ledger import verify as verify_ledger
+from node.gate.summary import summarise
 
 app = commands.application("The ledger: every decision, and every byte that left.")
 
@@ -90,35 +90,11 @@ def summary(home: HomeOption = DEFAULT_HOME) -> None:
     Example: wardgate-node ledger summary
     """
     table = Table("what", "project", "payloads", "bytes", "under the rules")
-    for (kind, project), (count, size, rules) in summarise(read_list(home)).items():
+    for (kind, project), (count, size, rules) in summarise(
+        read_entries(node_home(home).ledger)
+    ).items():
         table.add_row(kind, project, str(count), f"{size:,}", ", ".join(rules))
     Console().print(table)
-
-
-def read_list(home: Any) -> list[Entry]:
-    """Return all entries of a home's ledger."""
-    return list(read_entries(node_home(home).ledger))
-
-
-def summarise(
-    entries: list[Entry],
-) -> dict[tuple[str, str], tuple[int, int, list[str]]]:
-    """Return (payloads, bytes, rules) by (what, project); refusals and notices included."""
-    totals: dict[tuple[str, str], tuple[int, int, list[str]]] = defaultdict(lambda: (0, 0, []))
-    for entry in entries:
-        if entry.kind == "answer":
-            key = (str(entry.body["work"]), str(entry.body["project"]))
-            rules = [str(r) for r in entry.body["rules"]]
-        elif entry.kind == "notice":
-            key, rules = (f"notice: {entry.body['what']}", ""), ["closed form"]
-        elif entry.kind in ("refused", "withheld"):
-            key, rules = (entry.kind, ""), [str(entry.body["code"])]
-        else:
-            continue
-        count, size, known = totals[key]
-        merged = list(dict.fromkeys([*known, *rules]))
-        totals[key] = (count + 1, size + int(entry.body.get("bytes", 0)), merged)
-    return dict(totals)
 
 
 def _what(body: Mapping[str, Any]) -> str:

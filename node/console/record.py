@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 from contract.errors import LedgerError
-from node.commands.ledger import summarise
 from node.gate.ledger import GENESIS, Entry, Head, parse_line
+from node.gate.summary import summarise
 
 Summary = dict[tuple[str, str], tuple[int, int, list[str]]]
 
@@ -116,7 +115,7 @@ class _Walk:
 def _read(path: Path) -> Record:
     walk = _Walk(path)
     checked_at = datetime.now(UTC)
-    summary = summarise(cast(list[Entry], walk))  # it only iterates; a ledger may not fit memory
+    summary = summarise(walk)
     return Record(walk.head, summary, walk.problem, checked_at, path, walk.offsets)
 
 

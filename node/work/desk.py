@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("wardgate.node")
 
 STATE_FILE = "state"
+NEXT_STATE_FILE = "state.next"
 Fetch = Callable[[str, wire.BlobReference, BlobFolder], None]
 """Brings a blob of a job into a folder; blocks."""
 
@@ -184,8 +185,7 @@ class WorkDesk:
         try:
             message = wire.RecordDict.FromString(task.payload)
             tensors = self._tensors(task, message, folder, fetch)
-            state = folder / STATE_FILE
-            kept = state.read_bytes() if state.exists() else b""
+            kept = self._state(folder, task.job)
             reply = session.worker.handle(task, tensors, kept)
             del tensors
             self._check_still_allowed(session.admission, member)
@@ -199,7 +199,7 @@ class WorkDesk:
             if reply.tensors:
                 outbox.store(reply.tensors)
             if reply.state != kept:
-                write_durably(state, reply.state)
+                write_durably(folder / NEXT_STATE_FILE, task.task.encode() + b"\n" + reply.state)
             return self.gate.answer_task(
                 member,
                 session.admission,
@@ -215,6 +215,20 @@ class WorkDesk:
             return self.gate.failure(member, task.job, task.task, refusal.code, "")
         except (DocumentError, DecodeError):
             return self.gate.failure(member, task.job, task.task, "malformed", "")
+
+    def _state(self, folder: Path, job: str) -> bytes:
+        """Return the app's state after the last task that was answered.
+
+        The state after a task waits in a file of its own until the task's answer is recorded, so
+        that a crash in between doesn't count the task twice.
+        """
+        state, coming = folder / STATE_FILE, folder / NEXT_STATE_FILE
+        if coming.exists():
+            task, _, data = coming.read_bytes().partition(b"\n")
+            if self.gate.asked.answer(job, task.decode(errors="replace")) is not None:
+                write_durably(state, data)
+            coming.unlink()
+        return state.read_bytes() if state.exists() else b""
 
     def _made_before(self, task: wire.Task, outbox: BlobFolder) -> Sealed | None:
         row = self.gate.asked.answer(task.job, task.task)
