@@ -35,6 +35,8 @@ class WorkSettings(settings.Settings):
 
     threads: Annotated[int, Field(ge=1, le=64)] = 4
     """Questions worked on at once."""
+    training_jobs: Annotated[int, Field(ge=1, le=64)] = 4
+    """Training jobs worked on at once; others wait for their turn."""
     column_cache_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
     """Memory for released columns that were asked for before."""
     worker_threads: Annotated[int, Field(ge=1)] = 2

@@ -61,6 +61,7 @@ class ConsortiumLink:
         desk: WorkDesk,
         settings: LinkSettings,
         pool: Executor,
+        training: Executor,
     ) -> None:
         self._member = member
         self._address = address
@@ -68,7 +69,8 @@ class ConsortiumLink:
         self._desk = desk
         self._settings = settings
         self._pool = pool
-        self._outbox: asyncio.Queue[Sealed] = asyncio.Queue()
+        self._training = training
+        self._outbox: asyncio.Queue[Sealed | None] = asyncio.Queue()
         self._stub: wire_pb2_grpc.WardgateStub | None = None
         self._busy: set[asyncio.Task[None]] = set()
         self._at_work: set[tuple[str, str]] = set()
@@ -138,15 +140,17 @@ class ConsortiumLink:
             finally:
                 for task in [*helpers, *self._busy]:
                     task.cancel()
+                self._outbox.put_nowait(None)
 
     async def _outgoing(self) -> AsyncIterator[wire.FromNode]:
         outbox = self._outbox
-        while True:
-            sealed = await outbox.get()
+        while (sealed := await outbox.get()) is not None:
             yield sealed.message
 
-    async def _in_thread(self, function: Callable[[*A], R], *arguments: *A) -> R:
-        return await self._loop.run_in_executor(self._pool, function, *arguments)
+    async def _in_thread(
+        self, function: Callable[[*A], R], *arguments: *A, pool: Executor | None = None
+    ) -> R:
+        return await self._loop.run_in_executor(pool or self._pool, function, *arguments)
 
     async def _welcomed(self, welcome: wire.Welcome) -> None:
         """Check that our ledger holds the head that the coordinator saw last."""
@@ -225,13 +229,15 @@ class ConsortiumLink:
         if sealed is not None:
             self._send(sealed)
 
-    async def _stored(self, function: Callable[[*A], R], *arguments: *A) -> R:
+    async def _stored(
+        self, function: Callable[[*A], R], *arguments: *A, pool: Executor | None = None
+    ) -> R:
         """Call in a thread; while a disk is full or busy, wait and do it again."""
         pause = self._settings.first_backoff_seconds
         said = False
         while True:
             try:
-                return await self._in_thread(function, *arguments)
+                return await self._in_thread(function, *arguments, pool=pool)
             except StorageError as error:
                 problem: Exception = error
             except OperationalError as error:
@@ -254,7 +260,10 @@ class ConsortiumLink:
         try:
             if (offer := self._offers.get(task.job)) is not None:
                 await asyncio.wait([offer])  # the job is being decided on; its tasks come after
-            sealed: Sealed = await self._stored(self._desk.task, self._member, task, self._fetch)
+            # Recipes have threads of their own: a long one must not keep questions waiting.
+            sealed = await self._stored(
+                self._desk.task, self._member, task, self._fetch, pool=self._training
+            )
             if sealed.tensors:
                 await self._upload(task.job, sealed)
         except Exception as error:

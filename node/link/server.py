@@ -66,6 +66,7 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
         gate = open_gate(home, catalog)
         desk = WorkDesk(home, gate, settings, ColumnCache(settings.work.column_cache_bytes))
         pool = ThreadPoolExecutor(settings.work.threads, thread_name_prefix="work")
+        training = ThreadPoolExecutor(settings.work.training_jobs, thread_name_prefix="training")
         links = {
             asyncio.create_task(
                 ConsortiumLink(
@@ -75,6 +76,7 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
                     desk,
                     settings.link,
                     pool,
+                    training,
                 ).run(),
                 name=row.name,
             )
@@ -89,6 +91,7 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
             await asyncio.gather(*links, return_exceptions=True)
             await asyncio.to_thread(desk.stop)
             pool.shutdown(wait=False, cancel_futures=True)
+            training.shutdown(wait=False, cancel_futures=True)
 
 
 async def _until_over(links: set[asyncio.Task[None]]) -> None:

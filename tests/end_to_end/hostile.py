@@ -18,8 +18,17 @@ import grpc
 
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
-from contract.documents import JOB_TYPE, PROJECT_TYPE, ROSTER_TYPE, Job, Member, Project, Roster
-from contract.documents import StatisticsWork, new_nonce
+from contract.documents import (
+    JOB_TYPE,
+    PROJECT_TYPE,
+    ROSTER_TYPE,
+    Job,
+    Member,
+    Project,
+    Roster,
+    StatisticsWork,
+    new_nonce,
+)
 from contract.envelope import Envelope
 from contract.keys import SigningKey
 from coordinator.commands import setup
@@ -31,7 +40,6 @@ from foundation.transport import SERVER_OPTIONS, Role, TransportIdentity
 from node.catalog.asked import Asked, ConsortiumRow
 from node.catalog.store import Catalog
 from node.commands import recipe as node_recipe
-from node.home import NodeHome
 from researcher import mean
 from tests.end_to_end.federation import PROJECT, SETTINGS, bundle, free_port, make_node
 from tests.end_to_end.processes import PATIENCE_SECONDS, Server
@@ -66,9 +74,7 @@ class HostileCoordinator(wire_pb2_grpc.WardgateServicer):
         hello = next(requests)
         self.bytes.append(hello.SerializeToString())
         yield wire.ToNode(
-            welcome=wire.Welcome(
-                documents=self.documents, heartbeat_seconds=1, ledger=self.ledger
-            )
+            welcome=wire.Welcome(documents=self.documents, heartbeat_seconds=1, ledger=self.ledger)
         )
 
         def listen() -> None:

@@ -1,4 +1,4 @@
-"""A disk that is full: nothing is half-done, nothing leaves unwritten, and freeing space suffices."""
+"""A full disk: nothing is half-done, nothing leaves unwritten, and freeing space suffices."""
 
 from __future__ import annotations
 

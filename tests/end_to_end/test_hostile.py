@@ -23,8 +23,15 @@ from foundation.bundle import Bundle
 from node.gate.ledger import read_entries, verify
 from researcher import mean
 from tests.end_to_end.canaries import find, packed_singles, traces
-from tests.end_to_end.federation import PROJECT, SUBJECTS, Federation, bundle, canary, surname
-from tests.end_to_end.federation import weight
+from tests.end_to_end.federation import (
+    PROJECT,
+    SUBJECTS,
+    Federation,
+    bundle,
+    canary,
+    surname,
+    weight,
+)
 from tests.end_to_end.hostile import SITE, HostileCoordinator, Victim, now
 from tests.end_to_end.processes import Server, eventually
 
@@ -50,9 +57,7 @@ class Attack:
         message = self.coordinator.offer(envelope)
         assert message.WhichOneof("body") == "reply", message
         reply: wire.Reply = message.reply
-        self.coordinator.say(
-            wire.ToNode(received=wire.Received(job=reply.job, task=reply.task))
-        )
+        self.coordinator.say(wire.ToNode(received=wire.Received(job=reply.job, task=reply.task)))
         return reply
 
 
@@ -343,5 +348,3 @@ def test_a_release_that_is_taken_back_is_refused(trio: Federation) -> None:
         wrong = {"north": "1" * 64, "south": "2" * 64}
         with pytest.raises(JobFailed, match="not granted"):
             ana.statistics(PROJECT, [mean("age")], releases=wrong)
-
-

@@ -85,7 +85,7 @@ def _tells_nothing(done: Done) -> None:
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [(b"", 9), (b"\xff\xfe\x00\x01", 9), (b"patient,age\n\"a,1\n", 9), (b"\x00" * 99, 9)],
+    [(b"", 9), (b"\xff\xfe\x00\x01", 9), (b'patient,age\n"a,1\n', 9), (b"\x00" * 99, 9)],
     ids=["empty", "not text", "an open quote", "zeros"],
 )
 def test_a_file_that_is_no_table_is_one_line(tmp_path: Path, content: bytes, code: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -50,7 +49,7 @@ def sockets(pid: int) -> list[tuple[str, str]]:
     mine = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
-            mine.add(os.readlink(descriptor))
+            mine.add(str(descriptor.readlink()))
     found = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
@@ -211,9 +210,7 @@ def test_a_coordinator_that_is_away_costs_one_line_and_is_found_again(trio: Fede
     trio.coordinator.kill()
     trio.as_researcher("ana", "sites").fails(10, "can't be reached")
     for site in trio.sites:
-        eventually(
-            lambda site=site: len(trio.node(site).errors) > before[site], f"{site} noticed"
-        )
+        eventually(lambda site=site: len(trio.node(site).errors) > before[site], f"{site} noticed")
     trio.as_researcher("ana", "projects").fails(10, "can't be reached")
     trio.coordinator.start()
     trio.wait_for_sites()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +12,6 @@ from typing import Any
 import pytest
 
 from contract.documents import ParameterRange, RecipeGrant, TrainingWork
-from contract.envelope import Envelope
 from contract.trust import TrustedDocuments
 from node.catalog import schema
 from node.catalog.asked import ConsortiumRow
@@ -131,16 +131,19 @@ class Hospital:
         return [e for e in read_entries(self.home.ledger) if not kind or e.kind == kind]
 
 
+@pytest.fixture(scope="session")
+def new_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty catalogue's file, migrated once for all tests."""
+    home = NodeHome(tmp_path_factory.mktemp("template")).create()
+    Catalog.open(home).close()
+    return home.database
+
+
 @pytest.fixture
-def hospital(tmp_path: Path) -> Iterator[Hospital]:
+def hospital(tmp_path: Path, new_catalogue: Path) -> Iterator[Hospital]:
     home = NodeHome(tmp_path / "node").create()
+    shutil.copy(new_catalogue, home.database)
     with Catalog.open(home) as catalog:
         made = Hospital(home, catalog)
         yield made
         made.gate.ledger.close()
-
-
-def digest_of(envelope: bytes) -> str:
-    return Envelope.parse(envelope).digest
-
-
