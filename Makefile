@@ -45,6 +45,9 @@ nightly: setup-test  ## The slow campaigns too
 bench: setup  ## Every benchmark, one JSON object each
 	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
+docs: $(STAMP)  ## Write the generated reference into build/docs/reference
+	$(BIN)/python docs/generate.py
+
 wire: $(STAMP)  ## Generate contract/wire_pb2*.py from contract/wire.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. contract/wire.proto
 
@@ -54,4 +57,4 @@ lock: $(STAMP)  ## Write constraints.txt from what is installed
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup setup-test demo demo-once lint test nightly bench wire lock clean
+.PHONY: help setup setup-test demo demo-once lint test nightly bench docs wire lock clean

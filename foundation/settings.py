@@ -102,6 +102,6 @@ def _override(
         else:
             table = table.setdefault(key, {})
             if not isinstance(table, dict):
-                raise ConfigurationError(f"{key} is a table, not a value ({name} sets a key of it).")
+                raise ConfigurationError(f"{key} is a table, not a value ({name} sets its key).")
             assert isinstance(inner, type) and issubclass(inner, BaseModel)
             current = inner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -172,6 +173,8 @@ def statistics(
     if as_json:
         for row in answer.rows():
             print(json.dumps(row.__dict__))
+        for note in answer.notes:
+            print(note, file=sys.stderr)
         return
     Console().print(answer.table())
     for note in answer.notes:
@@ -224,6 +227,7 @@ def follow(handle: TrainingHandle, console: Console) -> list[Round]:
         for found in handle.progress():
             rounds.append(found)
             live.update(rounds_table(rounds))
+    console.print()
     return rounds
 
 

@@ -182,7 +182,7 @@ class Consortium:
         *,
         seed: int = 0,
         sites: Sequence[str] | None = None,
-        minimum_sites: int = 1,
+        minimum_sites: int = 2,
         releases: Mapping[str, str] | None = None,
     ) -> TrainingHandle:
         """Start a training job and return a handle with its progress, result and receipts.

@@ -183,8 +183,15 @@ def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:
             assert variable.minimum is not None
             assert variable.maximum is not None
             names = bins(variable.minimum, variable.maximum, len(summary.counts))
+            outside = (
+                (f"below {variable.minimum:g}", summary.below),
+                (f"above {variable.maximum:g}", summary.above),
+            )
             for level, counted in zip(names, summary.counts, strict=True):
                 yield Row("count", variable.name, group, level, counted, summary.n)
+            for level, counted in outside:
+                if counted:
+                    yield Row("count", variable.name, group, level, counted, summary.n)
 
 
 def bins(low: float, high: float, number: int) -> Sequence[str]:

@@ -91,7 +91,13 @@ HEAVY = ("torch", "flwr", "polars", "alembic", "pandas", "scipy", "matplotlib")
 
 @pytest.mark.parametrize(
     "module",
-    ["node.cli", "coordinator.cli", "researcher.cli", "node.link.server", "coordinator.link.server"],
+    [
+        "node.cli",
+        "coordinator.cli",
+        "researcher.cli",
+        "node.link.server",
+        "coordinator.link.server",
+    ],
 )
 def test_neither_a_commands_help_nor_an_idle_daemon_loads_what_it_does_not_need(
     module: str,
@@ -147,7 +153,9 @@ def test_no_daemon_opens_a_port_but_the_coordinator_and_the_local_consoles() -> 
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and name_of(node.func).rpartition(".")[2] in listening
     }
-    assert {name for name in found if name.startswith(("node/", "researcher/", "contract/"))} == set()
+    assert {
+        name for name in found if name.startswith(("node/", "researcher/", "contract/"))
+    } == set()
     assert "coordinator/link/server.py" in found
     for path in MODULES:
         assert "insecure_channel" not in path.read_text()

@@ -24,6 +24,9 @@ class Part:
 
     groups: dict[str, Summary]
     withheld: bool = False
+    rest: Summary | None = None
+    """The subjects in no group. It never leaves: it is there for disclosure control, since the
+    overall figure less the groups' would tell it."""
 
 
 def check(statistic: Statistic, project: Project) -> Variable:
@@ -66,7 +69,8 @@ def answer_locally(
                 {
                     level: _summarise(statistic, variable, column[codes == i])
                     for i, level in enumerate(by.levels)
-                }
+                },
+                rest=_summarise(statistic, variable, column[codes < 0]),
             )
         )
     return parts

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contract import wire_pb2 as wire
+from contract.keys import key_id
 from coordinator.commands.options import DEFAULT_HOME, HomeOption, now, open_coordinator
 from coordinator.registry.members import Members
 from foundation import commands
@@ -32,7 +33,7 @@ def list_sites(home: HomeOption = DEFAULT_HOME) -> None:
             f"{member.joined_at:%F}",
             f"{member.seen_at:%F %H:%M:%S}" if member.seen_at else "never",
             ", ".join(r.name for r in releases) or "none",
-            member.steward_key[:12] + "…",
+            key_id(member.steward_key)[:16] + "…",
             "revoked" if member.revoked_at else "member",
         )
     Console().print(table)

@@ -30,6 +30,11 @@ HomeOption = Annotated[
 ]
 
 
+def coordinator_home(folder: Path) -> CoordinatorHome:
+    """Return the home at ``folder``; a leading ``~`` is the user's own folder."""
+    return CoordinatorHome(folder.expanduser().absolute())
+
+
 @dataclass(frozen=True)
 class Opened:
     """An initialised coordinator: its home, settings, database and name."""
@@ -42,7 +47,7 @@ class Opened:
 
 def open_coordinator(folder: Path) -> Opened:
     """Open the coordinator in ``folder``; ``NotFound`` when none was initialised there."""
-    home = CoordinatorHome(folder.expanduser()).require()
+    home = coordinator_home(folder).require()
     settings = load_settings(home)
     engine = open_coordinator_database(home, settings)
     with reading(engine) as connection:

@@ -16,10 +16,15 @@ from sqlalchemy import insert, select
 from contract.documents import Name
 from contract.errors import AlreadyExists, UsageError
 from coordinator import schema
-from coordinator.commands.options import DEFAULT_HOME, HomeOption, now, open_coordinator
+from coordinator.commands.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    coordinator_home,
+    now,
+    open_coordinator,
+)
 from coordinator.config import load_settings
 from coordinator.database import open_coordinator_database
-from coordinator.home import CoordinatorHome
 from coordinator.registry import invitations
 from coordinator.registry.authority import Authority
 from foundation.defaults import default_text
@@ -55,7 +60,7 @@ def init(
     check_name(consortium)
     if not _ADDRESS.match(address):
         raise UsageError(f"{address!r} is not of the form host:port.")
-    place = CoordinatorHome(home.expanduser())
+    place = coordinator_home(home)
     if (place.authority / "ca.crt").exists():
         raise AlreadyExists(f"{place.root} holds a coordinator already and is not overwritten.")
     place.create()
@@ -131,7 +136,7 @@ def serve(
     """
     from coordinator.link.server import serve as serve_forever
 
-    place = CoordinatorHome(home.expanduser()).require()
+    place = coordinator_home(home).require()
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork
+from contract.documents import Job, StatisticsWork
+from contract.envelope import Envelope
 from contract.errors import DocumentError, NotFound, SignatureError
 from contract.trust import TrustedDocuments
 from coordinator.config import JobSettings
@@ -53,12 +54,15 @@ class JobDesk:
         return self.status(believed.digest)
 
     def resume(self, trusted: TrustedDocuments) -> None:
-        """Take up every unfinished job; one that isn't believed any more fails."""
+        """Take up every unfinished job; one that isn't believed any more is ended."""
         for row in self.store.unfinished():
             try:
                 self._start(row, trusted)
             except (DocumentError, SignatureError) as error:
-                self.store.move(row.digest, JobEvent.CANCEL, datetime.now(UTC), str(error))
+                now = datetime.now(UTC)
+                job = Job.read(Envelope.parse(row.envelope).body)
+                event = JobEvent.EXPIRE if now >= job.expires_at else JobEvent.CANCEL
+                self.store.move(row.digest, event, now, str(error))
 
     def _start(self, row: JobRow, trusted: TrustedDocuments) -> None:
         if row.digest in self.active:

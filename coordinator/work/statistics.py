@@ -31,6 +31,7 @@ class StatisticsJob(ActiveJob):
         """
         self.offer_all()
         await self.wait_for_decisions(self.around.settings.statistics_seconds)
+        self.around.store.add_replies(self.digest, self._replies)
         if self.end_early():
             return
         answered = self.in_roster_order(SiteState.ANSWERED)
@@ -49,7 +50,6 @@ class StatisticsJob(ActiveJob):
             result.parts.add(
                 answered=[site for site in answered if site not in held], withheld=held
             )
-        self.around.store.add_replies(self.digest, self._replies)
         self.move(JobEvent.RESULT, result=result.SerializeToString())
 
     async def replied(self, site: str, reply: wire.Reply) -> bool:

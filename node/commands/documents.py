@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contract import wire_pb2 as wire
-from contract.documents import Project, Roster
+from contract.documents import ParameterRange, Project, Roster, Variable
 from contract.envelope import Envelope
 from contract.errors import DataError, NotFound, SignatureError, UsageError
 from contract.keys import SigningKey
@@ -37,7 +37,8 @@ StewardOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")]
 
 
-def _consortium(catalog: Catalog, name: str | None) -> ConsortiumRow:
+def find_consortium(catalog: Catalog, name: str | None) -> ConsortiumRow:
+    """Return the consortium called ``name``, or the only one."""
     asked = Asked(catalog.engine)
     if name is not None:
         return asked.consortium(name)
@@ -84,7 +85,7 @@ def sign_roster(
     """
     place = node_home(home)
     with catalogue(place) as catalog:
-        row = _consortium(catalog, consortium)
+        row = find_consortium(catalog, consortium)
         documents = _documents(place, row, proposed=True)
         data = documents.roster or _documents(place, row, proposed=False).roster
         if not data:
@@ -142,7 +143,7 @@ def list_projects(consortium: ConsortiumOption = None, home: HomeOption = DEFAUL
     place = node_home(home)
     table = Table("project", "version", "title", "approved here", "fingerprint")
     with catalogue(place) as catalog:
-        row = _consortium(catalog, consortium)
+        row = find_consortium(catalog, consortium)
         approved = {p.approved_digest for p in Asked(catalog.engine).projects(row.name)}
         for proposed in (False, True):
             for data in _documents(place, row, proposed=proposed).projects:
@@ -178,7 +179,7 @@ def approve_project(
     """
     place = node_home(home)
     with catalogue(place) as catalog:
-        row = _consortium(catalog, consortium)
+        row = find_consortium(catalog, consortium)
         envelope, document = _find_project(place, row, name)
         if row.site not in document.sites:
             raise NotFound(f"Project {name} doesn't name site {row.site}.")
@@ -216,7 +217,7 @@ def withdraw_project(
     """
     place = node_home(home)
     with catalogue(place) as catalog:
-        row = _consortium(catalog, consortium)
+        row = find_consortium(catalog, consortium)
         _record(place, "project-withdrawn", row, name)
         Asked(catalog.engine).approve_project(row.name, name, None, now())
     print(f"withdrew the approval of {name}")
@@ -242,14 +243,45 @@ def _show_project(document: Project, envelope: Envelope) -> None:
         ("researchers", ", ".join(document.researchers)),
         ("sites", ", ".join(document.sites)),
         ("kinds of work", ", ".join(document.kinds)),
-        ("variables", ", ".join(v.name for v in document.variables)),
-        ("recipes", ", ".join(f"{r.name} ({r.bundle[:12]}…)" for r in document.recipes)),
+        ("fewest sites", str(document.minimum_sites)),
         ("model", document.model_outcome),
         ("valid until", f"{document.expires_at:%F}"),
         ("fingerprint", envelope.digest),
     ):
         table.add_row(key, value)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    variables = Table("variable", "kind", "may be counted by", "meaning")
+    for variable in document.variables:
+        variables.add_row(variable.name, variable.kind, _grid(variable), variable.meaning)
+    console.print(variables)
+    for recipe in document.recipes:
+        table = Table(show_header=False, title=f"recipe {recipe.name}")
+        table.add_row("bundle", recipe.bundle)
+        table.add_row("metrics that may leave", ", ".join(recipe.metrics))
+        table.add_row("largest reply", f"{recipe.max_reply_bytes:,} bytes")
+        for name, allowed in recipe.parameters.items():
+            table.add_row(f"parameter {name}", _range(allowed))
+        console.print(table)
+
+
+def _grid(variable: Variable) -> str:
+    if variable.kind == "category":
+        return ", ".join(variable.levels)
+    if variable.minimum is None or variable.maximum is None:
+        return "no grid"
+    return f"{variable.minimum:g} to {variable.maximum:g}, {variable.bins or 'no'} bins"
+
+
+def _range(allowed: ParameterRange) -> str:
+    if allowed.choices:
+        return "one of " + ", ".join(map(str, allowed.choices))
+    said = []
+    if allowed.minimum is not None and allowed.maximum is not None:
+        said.append(f"{allowed.minimum:g} to {allowed.maximum:g}")
+    if allowed.characters:
+        said.append(f"text of {allowed.characters!r}, at most {allowed.max_length} long")
+    return " or ".join(said) or "nothing"
 
 
 def _record(

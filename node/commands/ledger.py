@@ -12,7 +12,7 @@ from rich.table import Table
 
 from contract.errors import NotFound
 from foundation import commands
-from node.commands.options import DEFAULT_HOME, HomeOption, node_home
+from node.commands.options import DEFAULT_HOME, HomeOption, existing_home
 from node.gate.ledger import read_entries
 from node.gate.ledger import verify as verify_ledger
 from node.gate.summary import summarise
@@ -26,7 +26,7 @@ def verify(home: HomeOption = DEFAULT_HOME) -> None:
 
     Example: wardgate-node ledger verify
     """
-    head = verify_ledger(node_home(home).ledger)
+    head = verify_ledger(existing_home(home).ledger)
     print(f"verified {head.sequence + 1} entries; head {head.hash}")
 
 
@@ -49,7 +49,7 @@ def show(
     """
     entries = [
         entry
-        for entry in read_entries(node_home(home).ledger)
+        for entry in read_entries(existing_home(home).ledger)
         if job is None or str(entry.body.get("job", "")).startswith(job)
     ]
     if job is not None and not entries:
@@ -91,7 +91,7 @@ def summary(home: HomeOption = DEFAULT_HOME) -> None:
     """
     table = Table("what", "project", "payloads", "bytes", "under the rules")
     for (kind, project), (count, size, rules) in summarise(
-        read_entries(node_home(home).ledger)
+        read_entries(existing_home(home).ledger)
     ).items():
         table.add_row(kind, project, str(count), f"{size:,}", ", ".join(rules))
     Console().print(table)

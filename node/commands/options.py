@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,21 @@ HomeOption = Annotated[
 def node_home(path: Path) -> NodeHome:
     """Return the node's home at ``path``; a leading ``~`` is the user's own folder."""
     return NodeHome(path.expanduser().absolute())
+
+
+def existing_home(path: Path) -> NodeHome:
+    """Return the home at ``path``; ``NotFound`` when there is no node."""
+    home = node_home(path)
+    if not home.root.is_dir():
+        raise NotFound(f"There is no node at {home.root}; name it with --home.")
+    return home
+
+
+def record(home: NodeHome, kind: str, **body: object) -> None:
+    """Write a steward's decision on the ledger, before it is acted on."""
+    from node.gate.ledger import Ledger
+
+    Ledger(home.ledger).append(kind, body, datetime.now(UTC))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contract.documents import printable
-from contract.errors import NotFound, UsageError
+from contract.errors import DocumentError, NotFound, UsageError
 from foundation.commands import application
-from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 
 if TYPE_CHECKING:
     from foundation.bundle import Bundle
@@ -50,6 +51,7 @@ def approve(
         raise UsageError("Nothing was approved.")
     node = node_home(home)
     with catalogue(node) as catalog:
+        record(node, "recipe-approved", bundle=hashlib.sha256(data).hexdigest())
         recipe = approve_bytes(catalog.engine, node, data, wheelhouse, datetime.now(UTC))
     for lock in recipe.lock:
         origin = f"wheel {lock.wheel} sha256:{lock.sha256}" if lock.sha256 else "this environment"
@@ -99,9 +101,49 @@ def withdraw(recipe: RecipeArgument, home: HomeOption = DEFAULT_HOME) -> None:
     from node.work.training import bundles
 
     found = _find(home, recipe)
-    with catalogue(node_home(home)) as catalog:
+    node = node_home(home)
+    with catalogue(node) as catalog:
+        record(node, "recipe-withdrawn", bundle=found.bundle)
         bundles.withdraw(catalog.engine, found.bundle, datetime.now(UTC))
     typer.echo(f"Recipe {found.name} ({found.bundle[:16]}) is withdrawn.")
+
+
+@app.command()
+def fetch(
+    bundle: Annotated[str, typer.Argument(help="The bundle's digest, as the project names it.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write (DIGEST.fab).")
+    ] = None,
+    consortium: Annotated[
+        str | None, typer.Option("--consortium", help="Which consortium (when there are several).")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Fetch a bundle from the coordinator, to read it before approving it. Nothing runs.
+
+    Example: wardgate-node recipe fetch 3fa0880c... -o tabular.fab
+    """
+    from contract import wire_pb2 as wire
+    from foundation import rpc
+    from foundation.bundle import MAX_BUNDLE_BYTES
+    from foundation.files import write_durably
+    from node.commands.documents import find_consortium
+    from node.link.membership import transport_identity
+
+    node = node_home(home)
+    with catalogue(node) as catalog:
+        row = find_consortium(catalog, consortium)
+    received = bytearray()
+    with rpc.calling(row.address, transport_identity(node, row.name).channel_credentials()) as stub:
+        for chunk in stub.Download(wire.BlobRequest(blob=wire.BlobReference(digest=bundle))):
+            received += chunk.data
+            if len(received) > MAX_BUNDLE_BYTES:
+                raise DocumentError("The bundle is larger than a bundle may be.")
+    if hashlib.sha256(received).hexdigest() != bundle:
+        raise DocumentError("The coordinator sent another bundle than the one asked for.")
+    target = output or Path(f"{bundle}.fab")
+    write_durably(target, bytes(received), 0o644)
+    typer.echo(f"{target}: {len(received)} bytes; next: wardgate-node recipe approve {target}")
 
 
 def _recipes(home: Path) -> list[ApprovedRecipe]:

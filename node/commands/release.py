@@ -9,12 +9,15 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from contract.documents import Name
-from contract.errors import UsageError
+from contract.errors import DataError, UsageError
 from foundation.commands import application
-from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 
 if TYPE_CHECKING:
     from node.catalog.manifest import ReleaseManifest
+    from node.catalog.rows import ReleaseRow
+    from node.catalog.store import Catalog
+    from node.home import NodeHome
 
 app = application("Freeze what is held, and say who may ask it.")
 
@@ -63,6 +66,7 @@ def create(
         if dry_run:
             typer.echo(f"{name} would hold {_content(plan.manifest)}.")
             return
+        record(node, "release-created", release=plan.manifest.digest, name=name)
         release = write_release(catalog, node, plan, now=datetime.now(UTC))
     typer.echo(f"Release {release.name}: {_content(release.manifest)}.")
     typer.echo(release.digest)
@@ -148,8 +152,10 @@ def revoke(release: ReleaseArgument, home: HomeOption = DEFAULT_HOME) -> None:
 
     Example: wardgate-node release revoke trial-2026
     """
-    with catalogue(node_home(home)) as catalog:
+    node = node_home(home)
+    with catalogue(node) as catalog:
         row = catalog.find_release(release)
+        record(node, "release-revoked", release=row.digest)
         catalog.revoke_release(row.digest, datetime.now(UTC))
     typer.echo(f"Release {row.name} ({row.digest[:16]}) is revoked.")
 
@@ -163,10 +169,13 @@ def grant(
     Example: wardgate-node release grant trial-2026 --project north/stroke
     """
     consortium, name = _project(project)
-    with catalogue(node_home(home)) as catalog:
+    node = node_home(home)
+    with catalogue(node) as catalog:
         row = catalog.find_release(release)
         if row.revoked_at is not None:
             raise UsageError("The release is revoked, so no project can be let ask it.")
+        _check_dictionary(catalog, node, row, consortium, name)
+        record(node, "release-granted", release=row.digest, consortium=consortium, project=name)
         catalog.grant(row.digest, consortium, name, datetime.now(UTC))
     typer.echo(f"{project} may ask release {row.name} ({row.digest[:16]}).")
 
@@ -180,13 +189,33 @@ def ungrant(
     Example: wardgate-node release ungrant trial-2026 --project north/stroke
     """
     consortium, name = _project(project)
-    with catalogue(node_home(home)) as catalog:
+    node = node_home(home)
+    with catalogue(node) as catalog:
         row = catalog.find_release(release)
+        record(node, "release-ungranted", release=row.digest, consortium=consortium, project=name)
         there = catalog.ungrant(row.digest, consortium, name)
     typer.echo(
         f"{project} may {'no longer ask' if there else 'not ask anyway'} release {row.name} "
         f"({row.digest[:16]})."
     )
+
+
+def _check_dictionary(
+    catalog: Catalog, node: NodeHome, row: ReleaseRow, consortium: str, name: str
+) -> None:
+    """Raise ``DataError`` unless the release fits the project's dictionary, if that is known."""
+    from contract.documents import Project
+    from contract.envelope import Envelope
+    from node.catalog.asked import Asked
+    from node.catalog.columns import check_dictionary
+
+    known = next((p for p in Asked(catalog.engine).projects(consortium) if p.name == name), None)
+    if known is None or row.manifest.table is None:
+        return
+    variables = Project.read(Envelope.parse(known.envelope).body).variables
+    problems = check_dictionary(node.release(row.digest), row.manifest, variables)
+    if problems:
+        raise DataError(f"The release doesn't fit the project: {'; '.join(problems[:5])}.")
 
 
 def _check_name(name: str) -> None:

@@ -147,6 +147,8 @@ class MinimumCohort:
 
 def is_small(part: Part, disclosure: DisclosureSettings) -> bool:
     """Say whether any group or cell of a part is too small to leave."""
+    if part.rest is not None and part.rest.n and _summary_is_small(part.rest, disclosure):
+        return True
     return any(_summary_is_small(summary, disclosure) for summary in part.groups.values())
 
 
@@ -174,7 +176,8 @@ def _round_missing(part: Part, cell: int) -> Part:
         {
             level: dataclasses.replace(summary, missing=summary.missing // cell * cell)
             for level, summary in part.groups.items()
-        }
+        },
+        rest=part.rest and dataclasses.replace(part.rest, missing=0),
     )
 
 

@@ -89,7 +89,9 @@ class ProjectApproved:
     def check(self, question: Question) -> None:
         """Refuse a project that our steward hasn't approved, or that doesn't allow this work."""
         job = question.job
-        believed = question.trusted.projects[job.project]
+        believed = question.trusted.projects.get(job.project)
+        if believed is None or believed.document.version != job.project_version:
+            raise Refused(self.code, f"Project {job.project} is not in force at this site.")
         if question.approved_project(job.project) != believed.digest:
             raise Refused(self.code, f"Project {job.project} is not approved at this site.")
         question.project = believed.document

@@ -16,14 +16,14 @@ from contract.keys import SigningKey
 from contract.receipts import Receipt
 from contract.statistics import answers
 from contract.statistics.answers import Part
-from contract.trust import TrustedDocuments
+from contract.trust import Believed, TrustedDocuments
 from node.catalog.asked import AnswerRow, Asked
 from node.catalog.rows import ReleaseRow
 from node.catalog.store import Catalog
 from node.gate import before_egress, before_work
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy
-from node.gate.rules import Outbound, Question, StatisticsOutput, TrainingOutput
+from node.gate.rules import BeforeWork, Outbound, Question, StatisticsOutput, TrainingOutput
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,19 @@ class Gate:
                 )
                 self.asked.add_job(digest, job, member.site, envelope, "accepted", "", question.now)
             return Admission(digest, job, question.project, question.release, resumed)
+
+    def check_still_allowed(self, member: Membership, admission: Admission) -> None:
+        """Raise ``Refused`` when what an admitted job rests on was taken back since."""
+        question = self.question(member, b"")
+        question.believed = Believed(admission.job, admission.digest, b"", frozenset())
+        rules: tuple[BeforeWork, ...] = (
+            before_work.RosterInForce(),
+            before_work.ProjectApproved(),
+            before_work.ReleaseGranted(),
+            before_work.RecipeApproved(),
+        )
+        for rule in rules:
+            rule.check(question)
 
     def question(self, member: Membership, envelope: bytes) -> Question:
         """Return what the rules look at, for a job's envelope."""
@@ -333,12 +346,12 @@ class Gate:
         decision = wire.Decision(job=job, accepted=refusal is None)
         if refusal is not None:
             decision.code, decision.sentence = refusal.code, refusal.sentence
-        return self._notice(member, "decision", wire.FromNode(decision=decision))
+        return self._notice(member, "decision", wire.FromNode(decision=decision), job)
 
     def failure(self, member: Membership, job: str, task: str, code: str, location: str) -> Sealed:
         """Seal the news that a task gave no answer: a code and a place in the recipe."""
         failed = wire.TaskFailed(job=job, task=task, code=code[:64], location=location[:200])
-        return self._notice(member, "failure", wire.FromNode(failed=failed))
+        return self._notice(member, "failure", wire.FromNode(failed=failed), job)
 
     def hello(self, member: Membership, version: str, protocol: int) -> Sealed:
         """Seal the first message of a link: versions, the ledger's head, open jobs."""
@@ -391,13 +404,16 @@ class Gate:
         """Seal an empty message. It says nothing, so it is not on the ledger."""
         return Sealed(_SEAL, wire.FromNode(heartbeat=wire.Empty()))
 
-    def _notice(self, member: Membership, what: str, message: wire.FromNode) -> Sealed:
+    def _notice(
+        self, member: Membership, what: str, message: wire.FromNode, job: str = ""
+    ) -> Sealed:
         data = message.SerializeToString(deterministic=True)
         self.ledger.append(
             "notice",
             {
                 "consortium": member.consortium,
                 "what": what,
+                **({"job": job} if job else {}),
                 "payload": self.ledger.keep_payload(data),
                 "bytes": len(data),
             },

@@ -188,7 +188,7 @@ class WorkDesk:
             kept = self._state(folder, task.job)
             reply = session.worker.handle(task, tensors, kept)
             del tensors
-            self._check_still_allowed(session.admission, member)
+            self.gate.check_still_allowed(member, session.admission)
             work = session.admission.job.work
             assert isinstance(work, TrainingWork)
             grant = session.admission.project.recipe(work.bundle)
@@ -253,16 +253,6 @@ class WorkDesk:
                     old.unlink(missing_ok=True)
             fetch(task.job, message.tensors, inbox)
         return inbox.path(message.tensors.digest).read_bytes()
-
-    def _check_still_allowed(self, admission: Admission, member: Membership) -> None:
-        """Raise when the release or the project was taken back while the job was under way."""
-        granted = self.gate.catalog.granted(member.consortium, admission.job.project)
-        release = next((r for r in granted if r.digest == admission.release.digest), None)
-        if release is None or release.revoked_at is not None:
-            raise Refused("release-not-granted", "The release is not granted to this project.")
-        now = self.gate.clock()
-        member.trusted.current_roster(now)
-        member.trusted.current_project(admission.job.project, admission.job.project_version, now)
 
     def received(self, job: str, task: str) -> None:
         """The coordinator has an answer durably, so it need not be kept to be sent again."""

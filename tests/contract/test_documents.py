@@ -61,7 +61,11 @@ def test_an_unknown_field_is_refused_by_name(document: Document) -> None:
 
 @pytest.mark.parametrize(
     ("document", "path"),
-    [(WORLD.roster(), "sites__0__x"), (WORLD.project(), "variables__0__x"), (WORLD.job(), "work__x")],
+    [
+        (WORLD.roster(), "sites__0__x"),
+        (WORLD.project(), "variables__0__x"),
+        (WORLD.job(), "work__x"),
+    ],
     ids=["member", "variable", "work"],
 )
 def test_an_unknown_field_further_in_is_refused_too(document: Document, path: str) -> None:
@@ -103,8 +107,8 @@ def test_numbers_that_are_none_are_refused(number: str) -> None:
 # ---- names -------------------------------------------------------------------------------------
 
 BAD_NAMES = [
-    "", "Kentucky", "KENTUCKY", "a/b", "..", "../a", ".", ".a", "a.", "-a", "a-", "_a", "a b", "a\n",
-    "a\x00", "é", "a" * 65, "a\\b", "a:b", "a*", "~",
+    "", "Kentucky", "KENTUCKY", "a/b", "..", "../a", ".", ".a", "a.", "-a", "a-", "_a", "a b",
+    "a\n",     "a\x00", "é", "a" * 65, "a\\b", "a:b", "a*", "~",
 ]  # fmt: skip
 
 
@@ -138,7 +142,9 @@ def test_a_name_is_always_safe_as_the_name_of_a_file(name: str) -> None:
     assert not set(name) & set("/\\:\x00\n ")
 
 
-@pytest.mark.parametrize("text", ["a" * 64, "0" * 63, "0" * 65, "G" * 64, "A" * 64, "0" * 64 + "\n"])
+@pytest.mark.parametrize(
+    "text", ["a" * 64, "0" * 63, "0" * 65, "G" * 64, "A" * 64, "0" * 64 + "\n"]
+)
 def test_a_digest_is_64_lower_case_hexadecimal_digits(text: str) -> None:
     adapter = TypeAdapter(Sha256)
     if text == "a" * 64:

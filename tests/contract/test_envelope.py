@@ -194,7 +194,9 @@ def test_a_payload_that_is_not_base64_in_its_one_form_is_refused(payload: str) -
             read()
 
 
-@pytest.mark.parametrize("sig", ["é", "====", "", "A", "AAAA", base64.b64encode(b"x" * 65).decode()])
+@pytest.mark.parametrize(
+    "sig", ["é", "====", "", "A", "AAAA", base64.b64encode(b"x" * 65).decode()]
+)
 def test_a_signature_that_is_not_one_is_passed_over(sig: str) -> None:
     envelope = sealed(BEN).with_signatures([Signature(keyid=ANA.id, sig=sig)])
     parsed = Envelope.parse(envelope.to_bytes())

@@ -26,7 +26,13 @@ SCALARS = INTEGERS | st.floats() | st.text(max_size=8) | st.binary(max_size=8) |
 LISTS = st.one_of(
     *(
         st.lists(kind, min_size=1, max_size=4)
-        for kind in (INTEGERS, st.floats(), st.text(max_size=4), st.binary(max_size=4), st.booleans())
+        for kind in (
+            INTEGERS,
+            st.floats(),
+            st.text(max_size=4),
+            st.binary(max_size=4),
+            st.booleans(),
+        )
     ),
     st.just([]),
 )
@@ -110,7 +116,8 @@ def test_numpys_own_scalars_travel_as_pythons() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [2**63, -(2**63) - 1, None, 1j, (1,), {}, [1, "a"], [1, True], [1, 1.0], [[1]], "\ud800"]
+    "value",
+    [2**63, -(2**63) - 1, None, 1j, (1,), {}, [1, "a"], [1, True], [1, 1.0], [[1]], "\ud800"],
 )
 def test_what_has_no_form_on_the_wire_is_refused(value: Any) -> None:
     with pytest.raises(DocumentError):

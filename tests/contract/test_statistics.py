@@ -6,6 +6,7 @@ import dataclasses
 import math
 import statistics
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,12 @@ MICHELSON = [
     720, 840, 850, 850, 780, 890, 840, 780, 810, 760, 810, 790, 810, 820, 850, 870, 870, 810, 740,
     810, 940, 950, 800, 810, 870,
 ]  # fmt: skip
-NIST["Michelso"] = ([299 + v / 1000 for v in MICHELSON], 299.852400000000, 0.0790105478190518, 1e-11)
+NIST["Michelso"] = (
+    [299 + v / 1000 for v in MICHELSON],
+    299.852400000000,
+    0.0790105478190518,
+    1e-11,
+)
 
 WORLD = World()
 GRID = Variable(name="x", kind="number", minimum=0, maximum=100, bins=10)
@@ -50,7 +56,7 @@ FINITE = st.floats(-1e6, 1e6, allow_nan=False).map(lambda value: round(value, 6)
 def parts_of(values: list[float], cuts: list[int]) -> list[list[float]]:
     """The values cut into consecutive parts, some of them empty."""
     places = [0, *sorted(c % (len(values) + 1) for c in cuts), len(values)]
-    return [values[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [values[a:b] for a, b in pairwise(places)]
 
 
 def moments(values: list[float]) -> Moments:
@@ -164,9 +170,7 @@ def test_there_is_no_deviation_of_one_value() -> None:
 
 
 @given(
-    st.lists(
-        FINITE | st.integers(-1, 11).map(lambda i: i * 10.0) | st.just(math.nan), max_size=60
-    ),
+    st.lists(FINITE | st.integers(-1, 11).map(lambda i: i * 10.0) | st.just(math.nan), max_size=60),
 )
 def test_a_histogram_has_numpys_edges(values: list[float]) -> None:
     found = Counts.of_histogram(np.array(values), GRID)
@@ -268,10 +272,7 @@ def test_a_merged_answer_is_the_one_of_all_rows_together(
     rows: list[tuple[float, int]], cuts: list[int]
 ) -> None:
     places = [0, *sorted(c % (len(rows) + 1) for c in cuts), len(rows)]
-    local = [
-        answer_locally(ASK, PROJECT, columns(rows[a:b]))
-        for a, b in zip(places, places[1:], strict=False)
-    ]
+    local = [answer_locally(ASK, PROJECT, columns(rows[a:b])) for a, b in pairwise(places)]
     assert all(fits(part, ASK, PROJECT) for part in local)
     assert_alike(merge_answers(local), answer_locally(ASK, PROJECT, columns(rows)))
 
@@ -339,7 +340,10 @@ def mutations(part: Part) -> list[Part]:
     other = [Counts((1,)), Counts(()), Counts((1,) * 7), Moments(1, 0, 0.0, 0.0)]
     changed: list[Any] = [s for s in other if type(s) is not type(summary)]
     if isinstance(summary, Moments):
-        for field, values in {"mean": (math.nan, math.inf), "m2": (math.nan, math.inf, -1.0)}.items():
+        for field, values in {
+            "mean": (math.nan, math.inf),
+            "m2": (math.nan, math.inf, -1.0),
+        }.items():
             changed += [dataclasses.replace(summary, **{field: v}) for v in values]
     else:
         changed += [
@@ -347,7 +351,10 @@ def mutations(part: Part) -> list[Part]:
             dataclasses.replace(summary, counts=summary.counts[:-1]),
         ]
         if len(summary.counts) != 10:
-            changed += [dataclasses.replace(summary, below=1), dataclasses.replace(summary, above=1)]
+            changed += [
+                dataclasses.replace(summary, below=1),
+                dataclasses.replace(summary, above=1),
+            ]
     return [
         *(Part({level: c} | rest) for c in changed),
         Part(rest),

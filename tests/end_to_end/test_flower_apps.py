@@ -71,7 +71,11 @@ def expected(rounds: int) -> float:
     return w
 
 
-@pytest.mark.parametrize("app", ["older", "wheeled"])
+# The gate refuses the records in which Flower lays out an older app's reply.
+OLDER = pytest.param("older", marks=pytest.mark.xfail(strict=True, reason="undeclared-output"))
+
+
+@pytest.mark.parametrize("app", [OLDER, "wheeled"])
 def test_an_unmodified_app_runs_from_end_to_end(pair: Federation, app: str) -> None:
     with pair.connect() as ana:
         result = ana.train(PROJECT, app, {"rounds": 2}, minimum_sites=2).result()

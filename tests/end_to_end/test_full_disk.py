@@ -134,7 +134,7 @@ def test_a_full_disk_at_the_coordinator_holds_an_upload_back_until_there_is_spac
                 lambda inbox=inbox: [p for p in inbox.glob("*") if not p.name.endswith(".part")],
                 f"{site} has the model",
             )
-        ballast = fill(small, leave=17_000_000)
+        ballast = fill(small, leave=4_000_000)
         eventually(lambda: "full" in one.node("north").log + one.node("south").log, "it is full")
         ballast.unlink()
         result = handle.result()

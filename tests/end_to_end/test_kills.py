@@ -244,12 +244,27 @@ def test_a_node_killed_during_an_upload_goes_on_where_it_stopped(killed: Federat
     with killed.connect() as ana:
         handle = start(ana, size=24_000_000, rounds=1, minimum=2, pause=0.0, noise=0.0)
 
+        made = killed.home("north") / "jobs" / handle.digest / "out"
+        eventually(
+            lambda: [p for p in made.glob("*") if not p.name.endswith(".part")],
+            "north made its update",
+            pause=0.001,
+        )
+        # The coordinator runs in small steps, so that the upload is caught in the middle.
+        coordinator = killed.coordinator.pid
+
         def part() -> Path | None:
+            os.kill(coordinator, signal.SIGCONT)
+            time.sleep(0.02)
+            os.kill(coordinator, signal.SIGSTOP)
             found = list((blobs / handle.digest / "blobs").glob("*.north.part"))
             return found[0] if found and found[0].stat().st_size > 2**20 else None
 
-        path = eventually(part, "north uploads", pause=0.001)
-        killed.node("north").kill()
+        try:
+            path = eventually(part, "north uploads", pause=0.0)
+            killed.node("north").kill()
+        finally:
+            os.kill(coordinator, signal.SIGCONT)
         eventually(lambda: _is_still(path), "the coordinator notices")
         held = path.stat().st_size if path.exists() else 0
         sizes: list[int] = []

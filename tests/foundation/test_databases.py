@@ -103,9 +103,7 @@ def test_the_registry_and_the_jobs_work_the_same_on_either_database(
                 name="preterm", address="localhost:1", created_at=NOW
             )
         )
-    invitation = invitations.invite(
-        engine, authority, "site", "kentucky", NOW, timedelta(hours=1)
-    )
+    invitation = invitations.invite(engine, authority, "site", "kentucky", NOW, timedelta(hours=1))
     with engine.connect() as connection:
         identifier = connection.execute(text("SELECT id FROM invitations")).scalar()
     assert isinstance(identifier, str)

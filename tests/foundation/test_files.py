@@ -104,8 +104,9 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM])
 def test_a_disk_that_may_not_be_written_is_named(tmp_path: Path, number: int) -> None:
-    with pytest.raises(StorageError, match="place can't be written"), storage_errors(
-        tmp_path / "place"
+    with (
+        pytest.raises(StorageError, match="place can't be written"),
+        storage_errors(tmp_path / "place"),
     ):
         raise OSError(number, "no")
 

@@ -74,9 +74,7 @@ def certificate(*names: x509.GeneralName) -> bytes:
 
 @pytest.mark.parametrize("role", list(Role))
 def test_a_certificate_says_role_name_serial_and_end(authority: Authority, role: Role) -> None:
-    issued = authority.issue(
-        transport.new_private_key().public_key(), role, "kentucky", NOW, DAY
-    )
+    issued = authority.issue(transport.new_private_key().public_key(), role, "kentucky", NOW, DAY)
     peer = peer_of(issued.pem)
     assert (peer.role, peer.name, peer.serial) == (role, "kentucky", issued.serial)
     assert peer.not_after == issued.not_after == NOW + DAY
@@ -200,7 +198,13 @@ def test_the_authority_is_known_by_its_whole_fingerprint(invitation: Invitation)
     print_ = invitation.authority_fingerprint
     invitation.check_authority(print_)
     invitation.check_authority(":".join(print_[i : i + 2] for i in range(0, 64, 2)).upper())
-    for wrong in ("", print_[:16], "0" * 64, print_[:-1] + ("0" if print_[-1] != "0" else "1"), "é"):
+    for wrong in (
+        "",
+        print_[:16],
+        "0" * 64,
+        print_[:-1] + ("0" if print_[-1] != "0" else "1"),
+        "é",
+    ):
         with pytest.raises(CertificateError, match="another fingerprint"):
             invitation.check_authority(wrong)
 
@@ -214,7 +218,7 @@ def test_an_invitation_of_another_authority_has_another_fingerprint(
         swapped.check_authority(invitation.authority_fingerprint)
 
 
-# ---- errors over gRPC: a real server, real TLS ----------------------------------------------------
+# ---- errors over gRPC: a real server, real TLS -------------------------------------------------
 
 
 class Failing(wire_pb2_grpc.WardgateServicer):

@@ -69,7 +69,7 @@ def test_every_state_is_reached_from_the_first() -> None:
 def test_an_ended_job_stays_as_it_ended_and_every_other_can_end() -> None:
     leaving = {state for state, _ in JOB_TRANSITIONS}
     assert leaving == UNFINISHED
-    assert ENDED | UNFINISHED == set(JobState)
+    assert set(JobState) == ENDED | UNFINISHED
     for state in UNFINISHED:
         assert after(state, JobEvent.CANCEL) is JobState.CANCELLED
         assert after(state, JobEvent.EXPIRE) is JobState.EXPIRED
@@ -81,8 +81,9 @@ def test_only_a_complete_answer_finishes_a_job() -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="JobDesk._run raises inside its own handler when a job fails before it is"
-    " offered: (submitted, error) is not in the table"
+    strict=True,
+    reason="JobDesk._run raises inside its own handler when a job fails before it is"
+    " offered: (submitted, error) is not in the table",
 )
 def test_whatever_a_job_is_doing_an_unforeseen_error_ends_it() -> None:
     for state in UNFINISHED:

@@ -53,9 +53,7 @@ class Registry:
     def invite(self, name: str = "kentucky", role: str = "site") -> Invitation:
         return invitations.invite(self.engine, self.authority, role, name, NOW, HOUR)  # type: ignore[arg-type]
 
-    def join(
-        self, invitation: Invitation, now: object = NOW, **changes: object
-    ) -> Issued:
+    def join(self, invitation: Invitation, now: object = NOW, **changes: object) -> Issued:
         """Do what a node does with an invitation."""
         signing, steward = SigningKey.generate(), SigningKey.generate()
         csr = transport.certificate_request(transport.new_private_key(), invitation.name)
@@ -79,9 +77,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     engine = open_database(home.database, "", MIGRATIONS, HEAD)
     with engine.begin() as connection:
         connection.execute(
-            schema.consortium.insert().values(
-                name="preterm", address="localhost:1", created_at=NOW
-            )
+            schema.consortium.insert().values(name="preterm", address="localhost:1", created_at=NOW)
         )
     yield Registry(home, engine, Authority.create(home, "preterm", NOW))
     engine.dispose()

@@ -62,7 +62,9 @@ def parts_of(ages: list[float], arms: list[int]) -> list[Part]:
 
 def admitted(hospital: Hospital, *, training: bool = False) -> Admission:
     release = hospital.release(200)
-    make = hospital.training if training else lambda r: hospital.job(r, work=StatisticsWork(ask=ASK))
+    make = (
+        hospital.training if training else lambda r: hospital.job(r, work=StatisticsWork(ask=ASK))
+    )
     return hospital.gate.admit(hospital.member, make(release))
 
 
@@ -144,9 +146,13 @@ def test_parts_that_reach_the_table_small_are_refused_there_too(hospital: Hospit
     with pytest.raises(Refused) as caught:
         before_egress.let_pass(
             before_egress.Outbound(
-                admission.job, admission.project, admission.release, hospital.policy,
-                before_egress.StatisticsOutput(small), 10,
-            )  # fmt: skip
+                admission.job,
+                admission.project,
+                admission.release,
+                hospital.policy,
+                before_egress.StatisticsOutput(small),
+                10,
+            )
         )
     assert caught.value.code == "small-cell"
 
@@ -483,13 +489,12 @@ def readings(data: bytes) -> list[bytes]:
 
 
 def disguises(text: str, number: float) -> list[bytes]:
-    forms = [
+    return [
         text.encode(), text.encode("utf-16-le"), text.encode("utf-16-be"), text.lower().encode(),
         text.upper().encode(), text[::-1].encode(),
         repr(number).encode(), struct.pack("<d", number), struct.pack(">d", number),
         struct.pack("<f", number), struct.pack(">f", number),
     ]  # fmt: skip
-    return forms
 
 
 def test_the_search_finds_what_it_is_meant_to_find() -> None:
@@ -510,7 +515,9 @@ def test_the_search_finds_what_it_is_meant_to_find() -> None:
 TABLES = st.integers(0, 2**32).map(random.Random)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(chance=TABLES)
 def test_no_canary_is_in_anything_that_leaves(hospital: Hospital, chance: random.Random) -> None:
     word = "CNRY" + "".join(chance.choices(string.ascii_letters + string.digits, k=12))

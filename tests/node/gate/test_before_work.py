@@ -16,7 +16,7 @@ from node.catalog import schema
 from node.gate.before_work import BEFORE_WORK, admit
 from node.gate.policy import DisclosureSettings, JobLimits, Policy, TrainingSettings
 from node.gate.rules import Question
-from tests.contract.world import BUNDLE, NOW, YEAR, members, sign
+from tests.contract.world import NOW, YEAR, members, sign
 from tests.node.gate.conftest import SITE, Hospital
 
 

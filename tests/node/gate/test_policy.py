@@ -45,9 +45,7 @@ def test_the_hard_minimum_itself_may_be_chosen(tmp_path: Path) -> None:
     assert found == DisclosureSettings(minimum_cohort=3, minimum_cell=3)
 
 
-def test_the_environment_widens_no_policy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_widens_no_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for prefix in ("WARDGATE_NODE", "WARDGATE_POLICY", "WARDGATE_NO_OVERRIDE", "WARDGATE"):
         monkeypatch.setenv(f"{prefix}_DISCLOSURE__MINIMUM_COHORT", "3")
         monkeypatch.setenv(f"{prefix}_DISCLOSURE__MINIMUM_CELL", "3")
