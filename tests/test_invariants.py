@@ -31,7 +31,7 @@ FORBIDDEN_ARGUMENTS = {("shell", True), ("verify", False), ("allow_pickle", True
                        ("weights_only", False), ("check_hostname", False)}  # fmt: skip
 
 
-def name_of(node: ast.expr) -> str:
+def name_of(node: ast.AST) -> str:
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -54,7 +54,7 @@ def offences(tree: ast.AST) -> Iterator[str]:
                 if isinstance(keyword.value, ast.Constant):
                     pair = (keyword.arg, keyword.value.value)
                     if any(pair[0] == a and pair[1] is v for a, v in FORBIDDEN_ARGUMENTS):
-                        yield f"{name}({keyword.arg}={keyword.value.value})"
+                        yield f"{name}({keyword.arg}={keyword.value.value!r})"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -127,7 +127,7 @@ def descendants(kind: type[WardgateError]) -> Iterator[type[WardgateError]]:
 
 
 def test_every_error_has_an_exit_code_of_its_own() -> None:
-    kinds = [WardgateError, *descendants(WardgateError)]
+    kinds: list[type[WardgateError]] = [WardgateError, *descendants(WardgateError)]
     codes = [kind.exit_code for kind in kinds]
     assert len(set(codes)) == len(codes)
     assert {0, 130}.isdisjoint(codes)

@@ -130,9 +130,12 @@ class Counts:
 def _bins(values: Numbers, edges: Numbers) -> NDArray[np.intp]:
     """Return each value's bin; where rounding could decide, the edges themselves do."""
     bins = edges.size - 1
-    places = (values - edges[0]) * (bins / (edges[-1] - edges[0]))
+    scale = bins / (edges[-1] - edges[0])
+    places = (values - edges[0]) * scale
     found: NDArray[np.intp] = places.astype(np.intp)
-    near = np.flatnonzero(np.abs(places - np.rint(places)) < 1e-6)
+    # An edge is itself rounded, by more of a bin the farther the grid lies from zero.
+    doubt = 1e-6 + 4 * scale * np.spacing(np.abs(edges).max())
+    near = np.flatnonzero(np.abs(places - np.rint(places)) < doubt)
     if near.size:
         found[near] = np.searchsorted(edges, values[near], side="right") - 1
     np.minimum(found, bins - 1, out=found)

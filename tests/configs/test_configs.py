@@ -84,7 +84,7 @@ def test_a_narrower_profile_is_narrower_in_everything() -> None:
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "deid").iterdir()), ids=lambda p: p.stem)
 def test_a_profile_of_de_identification_loads(path: Path) -> None:
-    assert load_profile(path) is not None
+    assert load_profile(str(path)) is not None
 
 
 @pytest.mark.parametrize("name", SETTINGS)

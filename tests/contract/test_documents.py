@@ -179,7 +179,8 @@ def test_a_key_has_one_role_only() -> None:
     shared = WORLD.stewards["kentucky"]
     for role in ("sites", "researchers"):
         with pytest.raises(ValidationError, match="a key occurs twice"):
-            WORLD.roster(**{role: members({"x": shared})})
+            changes: dict[str, Any] = {role: members({"x": shared})}
+            WORLD.roster(**changes)
 
 
 @pytest.mark.parametrize("role", ["stewards", "sites", "researchers"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -165,7 +166,7 @@ def test_rule_3_a_version_far_ahead_needs_the_same_signatures_as_the_next(world:
 
 def test_rule_3_another_consortiums_documents_are_not_ours(world: World) -> None:
     view = world.settled()
-    other = {"consortium": "stroke"}
+    other: dict[str, Any] = {"consortium": "stroke"}
     for offer in (
         lambda: view.update_roster(world.signed_roster(2, **other), NOW),
         lambda: view.update_project(world.signed_project(2, **other), NOW),

@@ -21,6 +21,7 @@ from contract.statistics.answers import Part
 from contract.statistics.summaries import Counts, Moments
 from researcher import cli
 from researcher.cli import _parameter
+from researcher.consortium import Consortium
 from researcher.questions import count, histogram, levels, mean, table_one
 from researcher.statistics import StatisticsAnswer, bins
 from researcher.training import Round, rounds_table
@@ -153,7 +154,7 @@ class Asked:
 
 def printed(monkeypatch: pytest.MonkeyPatch, world: World, *options: str) -> str:
     answer = Answer(world).read()
-    monkeypatch.setattr(cli.Consortium, "connect", lambda _home: Asked(answer))
+    monkeypatch.setattr(Consortium, "connect", lambda _home: Asked(answer))
     done = CliRunner().invoke(cli.app, ["statistics", "-p", "birth", "--mean", "age", *options])
     assert done.exit_code == 0
     return done.stdout

@@ -37,7 +37,7 @@ from node.gate.before_egress import is_small, withhold_small
 from node.gate.gate import Admission, Sealed
 from node.gate.ledger import verify
 from node.gate.policy import DisclosureSettings, JobLimits, LedgerSettings, Policy, TrainingSettings
-from node.gate.rules import TrainingOutput
+from node.gate.rules import Outbound, StatisticsOutput, TrainingOutput
 from tests.contract.world import World
 from tests.node.gate.conftest import GRANT, SITE, Hospital
 
@@ -93,6 +93,18 @@ def test_a_group_of_fewer_than_the_minimum_cohort_is_small(n: int, small: bool) 
     assert is_small(Part({"A": Moments(50, 0, 1, 1), "B": Moments(n, 0, 1, 1)}), LIMITS) is small
 
 
+@pytest.mark.parametrize(("left_over", "small"), [(0, False), (1, True), (19, True), (20, False)])
+def test_groups_leave_only_if_what_they_leave_out_is_nobody_or_many(
+    left_over: int, small: bool
+) -> None:
+    # The overall mean less the groups' would be the exact value of the few in no group.
+    ages = [30.0 + i % 30 for i in range(80 + left_over)]
+    arms = [i % 2 for i in range(80)] + [-1] * left_over
+    ask = (Statistic(kind="moments", variable="age", by="arm"),)
+    kept = withhold_small(answer_locally(ask, PROJECT, columns(ages, arms)), LIMITS)
+    assert kept[0].withheld is small
+
+
 @given(
     st.lists(st.lists(st.integers(0, 40), min_size=3, max_size=3), min_size=1, max_size=3),
     st.lists(st.integers(0, 30), min_size=3, max_size=3),
@@ -145,12 +157,12 @@ def test_parts_that_reach_the_table_small_are_refused_there_too(hospital: Hospit
     small = parts_of([50.0] * 19, [0] * 19)
     with pytest.raises(Refused) as caught:
         before_egress.let_pass(
-            before_egress.Outbound(
+            Outbound(
                 admission.job,
                 admission.project,
                 admission.release,
                 hospital.policy,
-                before_egress.StatisticsOutput(small),
+                StatisticsOutput(small),
                 10,
             )
         )

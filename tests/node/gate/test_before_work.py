@@ -27,9 +27,7 @@ def refusal(hospital: Hospital, envelope: bytes) -> Refused:
 
 
 def ask(*statistics: tuple[str, str, str | None]) -> StatisticsWork:
-    return StatisticsWork(
-        ask=tuple(Statistic(kind=k, variable=v, by=b) for k, v, b in statistics)  # type: ignore[arg-type]
-    )
+    return StatisticsWork(ask=tuple(Statistic(kind=k, variable=v, by=b) for k, v, b in statistics))
 
 
 def test_a_good_question_passes_every_rule_in_the_tables_order(hospital: Hospital) -> None:
