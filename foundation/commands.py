@@ -33,8 +33,6 @@ def run(app: Callable[[], Any], program: str) -> NoReturn:
 
     A traceback may quote data, so it is for a developer's own machine only.
     """
-    # gRPC's core writes lines of its own to standard error; what matters comes as an error.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if os.environ.get("WARDGATE_TRACEBACK") == "1":
         app()
         sys.exit(0)

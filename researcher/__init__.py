@@ -6,6 +6,7 @@
 ...     print(answer)
 """
 
+import foundation  # noqa: F401  (before gRPC is imported)
 from researcher.consortium import Consortium
 from researcher.questions import count, histogram, levels, mean, table_one
 from researcher.statistics import StatisticsAnswer

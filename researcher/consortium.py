@@ -143,10 +143,11 @@ class Consortium:
         ]
 
     def releases(self, project: str | None = None) -> list[ReleaseInfo]:
-        """Return the releases of all sites, or those granted to a project."""
+        """Return the releases of all sites but the revoked, or those granted to a project."""
         return [
             release
             for site in self.sites()
+            if not site.revoked
             for release in site.releases
             if project is None or project in release.projects
         ]

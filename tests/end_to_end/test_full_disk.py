@@ -117,9 +117,10 @@ def test_a_full_disk_under_the_ledger_holds_an_answer_back_until_there_is_space(
 def test_a_full_disk_at_the_coordinator_holds_an_upload_back_until_there_is_space(
     disk: Callable[[str, str], Path], federations: Callable[..., Federation]
 ) -> None:
-    small = disk("small", "96m")
+    small = disk("small", "64m")
     one = federations("north", "south")
-    one.root = small / "opt"
+    one.root.mkdir(parents=True)
+    one.coordinator_home.symlink_to(small)
     one.bring_up(researchers=("ana",))
     with one.connect() as ana:
         parameters = {"size": 2_000_000, "rounds": 1, "pause": 6.0}
@@ -135,7 +136,10 @@ def test_a_full_disk_at_the_coordinator_holds_an_upload_back_until_there_is_spac
                 f"{site} has the model",
             )
         ballast = fill(small, leave=4_000_000)
-        eventually(lambda: "full" in one.node("north").log + one.node("south").log, "it is full")
+        said = [one.coordinator, one.node("north"), one.node("south")]
+        eventually(
+            lambda: any("full" in s.log or "can't be written" in s.log for s in said), "it is full"
+        )
         ballast.unlink()
         result = handle.result()
     assert result.answered == ("north", "south")

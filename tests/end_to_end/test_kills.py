@@ -239,32 +239,40 @@ def test_a_server_app_killed_in_a_round_is_started_again(
     sound_afterwards(killed)
 
 
-def test_a_node_killed_during_an_upload_goes_on_where_it_stopped(killed: Federation) -> None:
-    blobs = killed.coordinator_home / "jobs"
-    with killed.connect() as ana:
-        handle = start(ana, size=24_000_000, rounds=1, minimum=2, pause=0.0, noise=0.0)
-
-        made = killed.home("north") / "jobs" / handle.digest / "out"
-        eventually(
-            lambda: [p for p in made.glob("*") if not p.name.endswith(".part")],
-            "north made its update",
-            pause=0.001,
-        )
+def catch_upload(federation: Federation, handle: TrainingHandle) -> Path | None:
+    """Kill north in the middle of an upload; return what is held of it, or None if it was over."""
+    made = federation.home("north") / "jobs" / handle.digest / "out"
+    blobs = federation.coordinator_home / "jobs" / handle.digest / "blobs"
+    eventually(
+        lambda: (
+            [p for p in made.glob("*") if not p.name.endswith(".part")]
+            or handle.status().state in ("finished", "failed")
+        ),
+        "north made its update",
+        pause=0.001,
+    )
+    coordinator = federation.coordinator.pid
+    try:
         # The coordinator runs in small steps, so that the upload is caught in the middle.
-        coordinator = killed.coordinator.pid
-
-        def part() -> Path | None:
-            os.kill(coordinator, signal.SIGCONT)
-            time.sleep(0.02)
+        for _ in range(2000):
             os.kill(coordinator, signal.SIGSTOP)
-            found = list((blobs / handle.digest / "blobs").glob("*.north.part"))
-            return found[0] if found and found[0].stat().st_size > 2**20 else None
-
-        try:
-            path = eventually(part, "north uploads", pause=0.0)
-            killed.node("north").kill()
-        finally:
+            for path in blobs.glob("*.north.part"):
+                if path.stat().st_size > 2**20:
+                    federation.node("north").kill()
+                    return path
             os.kill(coordinator, signal.SIGCONT)
+            time.sleep(0.002)
+        return None
+    finally:
+        os.kill(coordinator, signal.SIGCONT)
+
+
+def test_a_node_killed_during_an_upload_goes_on_where_it_stopped(killed: Federation) -> None:
+    with killed.connect() as ana:
+        path = None
+        while path is None:  # a machine that is fast or busy may be through before we look
+            handle = start(ana, size=24_000_000, rounds=1, minimum=2, pause=0.0, noise=0.0)
+            path = catch_upload(killed, handle)
         eventually(lambda: _is_still(path), "the coordinator notices")
         held = path.stat().st_size if path.exists() else 0
         sizes: list[int] = []
