@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from contract.errors import ConfigurationError, StorageError
 from foundation.files import SECRET_MODE, private_folder, storage_errors
@@ -35,7 +35,7 @@ def open_database(file: Path, url: str, migrations: Path, head: str) -> Engine:
     try:
         if revision(engine) != head:
             _upgrade(engine, migrations, head)
-    except OperationalError:
+    except DatabaseError:
         engine.dispose()
         raise StorageError("The database can't be opened; is it there, and is it ours?") from None
     return engine

@@ -16,6 +16,7 @@ from contract.errors import (
     DocumentError,
     InvitationError,
     NotFound,
+    Refused,
     SignatureError,
     StorageError,
     Unavailable,
@@ -63,6 +64,8 @@ def error_from(error: grpc.RpcError, address: str) -> WardgateError:
     for key, value in error.trailing_metadata() or ():
         if key == _TRAILER and str(value).isdigit():
             kind = exit_codes().get(int(str(value)), WardgateError)
+            if kind is Refused:
+                return Refused("refused", details)
             return (
                 kind(details) if kind.__init__ is WardgateError.__init__ else WardgateError(details)
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,7 +93,7 @@ def sites(home: HomeOption = DEFAULT_HOME) -> None:
                     f"{release.subjects}+" if release else "",
                     ", ".join(f"{m} {n}+" for m, n in release.assets.items()) if release else "",
                 )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @app.command("projects")
@@ -110,7 +111,7 @@ def projects(home: HomeOption = DEFAULT_HOME) -> None:
                 if v.kind == "number" and v.minimum is not None and v.maximum is not None:
                     grid = f"{v.minimum:g} to {v.maximum:g}, {v.bins or 'no'} bins"
                 table.add_row(v.name, v.kind, v.unit, grid, v.meaning)
-            Console().print(table)
+            Console(markup=False).print(table)
             for recipe in project.recipes:
                 print(f"recipe {recipe.name}: {', '.join(recipe.parameters) or 'no parameters'}")
 
@@ -172,11 +173,12 @@ def statistics(
         answer = consortium.statistics(project, ask, sites=site, minimum_sites=minimum_sites)
     if as_json:
         for row in answer.rows():
-            print(json.dumps(row.__dict__))
+            value = None if math.isnan(row.value) else row.value
+            print(json.dumps({**row.__dict__, "value": value}))
         for note in answer.notes:
             print(note, file=sys.stderr)
         return
-    Console().print(answer.table())
+    Console(markup=False).print(answer.table())
     for note in answer.notes:
         print(note)
     print(f"{len(answer.receipts)} receipts verified; job {answer.job}")
@@ -212,7 +214,7 @@ def train(
             minimum_sites=minimum_sites,
         )
         print(f"job {handle.digest}")
-        follow(handle, Console())
+        follow(handle, Console(markup=False))
         result = handle.result()
     if output is not None:
         result.save(output)
@@ -250,7 +252,7 @@ def job(
     table = Table("site", "state", "why")
     for found in status.sites:
         table.add_row(found.site, found.state, found.sentence)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _parameter(text: str) -> tuple[str, Scalar]:

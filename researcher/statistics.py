@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from contract import wire_pb2 as wire
-from contract.documents import Job, Project, Statistic, StatisticsWork
+from contract.documents import JOB_TYPE, Job, Project, Statistic, StatisticsWork
+from contract.errors import DocumentError, SignatureError
 from contract.receipts import Receipt
 from contract.statistics import answers
 from contract.statistics.answers import Part
@@ -81,10 +82,14 @@ class StatisticsAnswer:
         cls, job: Job, project: Project, result: wire.JobResult, trusted: TrustedDocuments
     ) -> StatisticsAnswer:
         """Read a result, checking every receipt. ``SignatureError`` when one doesn't hold."""
+        assert isinstance(job.work, StatisticsWork)
+        if result.status.job != job.seal(JOB_TYPE).digest:
+            raise SignatureError("The coordinator sent the result of another job.")
         receipts = verify_receipts(result.receipts, trusted)
         check_answered(receipts, result.answered, result.status.job)
         merged = answers.decode(result.statistics)
-        assert isinstance(job.work, StatisticsWork)
+        if not len(merged) == len(result.parts) == len(job.work.ask):
+            raise DocumentError("The coordinator's result has another length than the question.")
         return cls(
             job=result.status.job,
             parts=tuple(
@@ -145,7 +150,7 @@ class StatisticsAnswer:
         return table
 
     def __str__(self) -> str:
-        console = Console(width=80)
+        console = Console(width=80, markup=False)
         with console.capture() as captured:
             console.print(self.table())
             for note in self.notes:
@@ -153,7 +158,7 @@ class StatisticsAnswer:
         return captured.get()
 
     def _repr_html_(self) -> str:
-        console = Console(record=True, width=100, quiet=True)
+        console = Console(record=True, width=100, quiet=True, markup=False)
         console.print(self.table())
         for note in self.notes:
             console.print(note, markup=False)

@@ -167,4 +167,4 @@ def _show(opened: Opened, kind: str) -> None:
                 ", ".join(signers) or "nobody",
                 document.digest[:16] + "…",
             )
-    Console().print(table)
+    Console(markup=False).print(table)

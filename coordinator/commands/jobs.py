@@ -32,7 +32,7 @@ def list_jobs(home: HomeOption = DEFAULT_HOME) -> None:
             row.state,
             f"{row.submitted_at:%F %H:%M:%S}",
         )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @app.command("show")
@@ -52,7 +52,7 @@ def show_job(
     table = Table("site", "state", "why")
     for site in store.sites(row.digest):
         table.add_row(site.site, site.state, site.sentence)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _find(store: JobStore, prefix: str) -> JobRow:

@@ -36,7 +36,7 @@ def list_sites(home: HomeOption = DEFAULT_HOME) -> None:
             key_id(member.steward_key)[:16] + "…",
             "revoked" if member.revoked_at else "member",
         )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @researchers.command("list")
@@ -49,7 +49,7 @@ def list_researchers(home: HomeOption = DEFAULT_HOME) -> None:
     for member in Members(open_coordinator(home).engine).all(Role.RESEARCHER):
         state = "revoked" if member.revoked_at else "member"
         table.add_row(member.name, f"{member.joined_at:%F}", state)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @sites.command("revoke")

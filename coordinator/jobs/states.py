@@ -38,6 +38,7 @@ J, E = JobState, JobEvent
 
 JOB_TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
     (J.SUBMITTED, E.OFFER): J.OFFERED,
+    (J.SUBMITTED, E.ERROR): J.FAILED,
     (J.SUBMITTED, E.CANCEL): J.CANCELLED,
     (J.SUBMITTED, E.EXPIRE): J.EXPIRED,
     (J.OFFERED, E.OFFER): J.OFFERED,

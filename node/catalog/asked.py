@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from contract.documents import Job
@@ -279,21 +279,38 @@ class Asked:
             r.job, r.task, r.payload, r.tensors_digest, r.tensors_size, r.receipt, r.received
         )
 
-    def received(self, job: str, task: str) -> None:
-        """Note that the coordinator has an answer durably."""
+    def received(self, consortium: str, job: str, task: str) -> bool:
+        """Note that the coordinator has an answer durably; say whether the job is of its asking."""
         table = schema.answers
         with self.engine.begin() as connection:
+            if not _is_of(connection, consortium, job):
+                return False
             connection.execute(
                 update(table).where(table.c.job == job, table.c.task == task).values(received=True)
             )
+        return True
 
-    def close(self, job: str, now: datetime) -> None:
-        """Close a job if it was open, and forget its payloads; the ledger keeps what it must."""
+    def close(self, consortium: str, job: str, now: datetime) -> bool:
+        """Close a job if it was open, and forget its payloads; the ledger keeps what it must.
+
+        Says whether the job is one of this consortium's.
+        """
         table = schema.jobs
         with self.engine.begin() as connection:
+            if not _is_of(connection, consortium, job):
+                return False
             connection.execute(
                 update(table)
                 .where(table.c.digest == job, table.c.state == "accepted")
                 .values(state="closed", closed_at=now)
             )
             connection.execute(delete(schema.answers).where(schema.answers.c.job == job))
+        return True
+
+
+def _is_of(connection: Connection, consortium: str, job: str) -> bool:
+    table = schema.jobs
+    found = connection.execute(
+        select(table.c.digest).where(table.c.digest == job, table.c.consortium == consortium)
+    ).one_or_none()
+    return found is not None

@@ -157,7 +157,7 @@ def list_consortia(home: HomeOption = DEFAULT_HOME) -> None:
                 f"{end:%F %H:%M}",
                 "believed" if row.roster else "none yet",
             )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @app.command("move")

@@ -129,7 +129,7 @@ def _show_roster(document: Roster, envelope: Envelope) -> None:
     ):
         for member in members:
             table.add_row(role, member.name, member.key_id[:32] + "…")
-    Console().print(table)
+    Console(markup=False).print(table)
     print(f"threshold {document.threshold} stewards; valid until {document.expires_at:%F}")
     print(f"fingerprint {envelope.digest}")
 
@@ -156,7 +156,7 @@ def list_projects(consortium: ConsortiumOption = None, home: HomeOption = DEFAUL
                     "yes" if envelope.digest in approved else "no",
                     envelope.digest[:16] + "…",
                 )
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @project.command("approve")
@@ -249,7 +249,7 @@ def _show_project(document: Project, envelope: Envelope) -> None:
         ("fingerprint", envelope.digest),
     ):
         table.add_row(key, value)
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     variables = Table("variable", "kind", "may be counted by", "meaning")
     for variable in document.variables:

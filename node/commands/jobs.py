@@ -29,4 +29,4 @@ def list_jobs(home: HomeOption = DEFAULT_HOME) -> None:
                 f"{row.state} {row.code}".strip(),
                 f"{row.received_at:%F %H:%M:%S}",
             )
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -80,7 +80,7 @@ def show(
         )
         if payloads and entry.body.get("payload"):
             table.add_row("", "", "", f"payload {entry.body['payload']}", "", "")
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @app.command("summary")
@@ -94,7 +94,7 @@ def summary(home: HomeOption = DEFAULT_HOME) -> None:
         read_entries(existing_home(home).ledger)
     ).items():
         table.add_row(kind, project, str(count), f"{size:,}", ", ".join(rules))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _what(body: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def show(home: HomeOption = DEFAULT_HOME) -> None:
         if isinstance(values, dict):
             for key, value in values.items():
                 table.add_row(f"{section}.{key}", str(value))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 @app.command("use")
@@ -94,7 +94,7 @@ def check(
             table = Table("rule", "what it asks", title=title)
             for rule in rules:
                 table.add_row(type(rule).__name__, (rule.__doc__ or "").split("\n\n")[0])
-            Console().print(table)
+            Console(markup=False).print(table)
         return
     data = read_bounded(job, MAX_ENVELOPE_BYTES)
     Envelope.parse(data)
@@ -124,5 +124,5 @@ def _explain(question: Question, consortium: str) -> Refused | None:
         except Refused as refusal:
             objection = refusal
             table.add_row(name, f"refuses: {refusal.sentence}")
-    Console().print(table)
+    Console(markup=False).print(table)
     return objection

@@ -16,11 +16,9 @@ from contract.statistics import answers
 from contract.statistics.answers import Part, Summary
 from contract.statistics.summaries import Moments
 from foundation import tensors
+from node.gate.older_apps import ARRAYS_NAME, METRICS_NAME, in_todays_form
 from node.gate.policy import DisclosureSettings
 from node.gate.rules import BeforeEgress, Outbound, StatisticsOutput, TrainingOutput
-
-ARRAYS_NAME = "arrays"
-METRICS_NAME = "metrics"
 
 
 class DeclaredSchema:
@@ -50,13 +48,14 @@ class DeclaredSchema:
             raise Refused(self.code, "The reply holds bytes beside its records.")
 
     def _check_records(self, output: TrainingOutput) -> None:
-        kinds = [type(record) for record in output.records.values()]
+        records = in_todays_form(output.records)
+        kinds = [type(record) for record in records.values()]
         if Config in kinds:
             raise Refused(self.code, "A reply may hold no config record.")
         if kinds.count(Metrics) > 1 or kinds.count(Arrays) > 1:
             raise Refused(self.code, "A reply may hold one record of arrays and one of metrics.")
         received = [dict(group) for group in output.received.values()]
-        for name, record in output.records.items():
+        for name, record in records.items():
             own = ARRAYS_NAME if isinstance(record, Arrays) else METRICS_NAME
             if name != own and not (isinstance(record, Arrays) and name in output.received):
                 raise Refused(self.code, "A record's name is not the declared one.")
@@ -138,7 +137,7 @@ class MinimumCohort:
             if any(is_small(part, disclosure) for part in output.parts):
                 raise Refused(self.code, "A part is about fewer subjects than the policy allows.")
             return
-        for record in output.records.values():
+        for record in in_todays_form(output.records).values():
             if isinstance(record, Metrics):
                 examples = record.items.get("num-examples")
                 if isinstance(examples, int | float) and examples < disclosure.minimum_cohort:

@@ -46,7 +46,12 @@ MAX_OFFERS_AT_ONCE = 256
 RELEASES_SECONDS = 2.0
 RENEWAL_SECONDS = 60.0
 FATAL = (CertificateError, LedgerError)
-TEMPORARY = (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+ENDING = (
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.PERMISSION_DENIED,
+)
+"""What a call says whose link is about to end, which then says why."""
 MAX_TRIES = 3
 
 
@@ -185,9 +190,11 @@ class ConsortiumLink:
                 await self._stored(self._believe, message.documents)
             case "received":
                 received = message.received
-                self._start(self._stored(self._desk.received, received.job, received.task))
+                self._start(
+                    self._stored(self._desk.received, self._member, received.job, received.task)
+                )
             case "close":
-                self._start(self._stored(self._desk.close, message.close.job))
+                self._start(self._stored(self._desk.close, self._member, message.close.job))
             case _:
                 pass
 
@@ -219,7 +226,8 @@ class ConsortiumLink:
         if isinstance(error, WardgateError):
             log.error("%s: %s", consortium, error)
         elif isinstance(error, grpc.RpcError):
-            log.warning("%s: %s", consortium, rpc.error_from(error, self._address))
+            if error.code() not in ENDING:
+                log.warning("%s: %s", consortium, rpc.error_from(error, self._address))
         else:
             # Its text might hold a patient's data, so only its type is logged.
             log.error("%s: unexpected %s", consortium, type(error).__name__)
@@ -267,8 +275,8 @@ class ConsortiumLink:
             if sealed.tensors:
                 await self._upload(task.job, sealed)
         except Exception as error:
-            if isinstance(error, grpc.RpcError) and error.code() in TEMPORARY:
-                raise  # the link is breaking; the task comes again
+            if isinstance(error, grpc.RpcError) and error.code() in ENDING:
+                raise  # the task comes again
             self._report(error)
             sealed = await self._stored(
                 self._desk.gate.failure, self._member, task.job, task.task, "internal", ""
@@ -291,7 +299,8 @@ class ConsortiumLink:
                 await blobs.upload(self._stub, job, sealed.message.reply.tensors, sealed.tensors)
                 return
             except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED and tries > MAX_TRIES:
+                full = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                if error.code() in ENDING or (not full and tries > MAX_TRIES):
                     raise
                 problem = rpc.error_from(error, self._address)
             if tries == 1:

@@ -39,13 +39,13 @@ class PolicyFile:
 
     def __init__(self, home: NodeHome) -> None:
         self._path = home.policy
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._policy = self()
 
     def __call__(self) -> Policy:
         """Return the policy in force. A file that can't be read stops all work."""
         status = self._path.stat() if self._path.exists() else None
-        stamp = (status.st_mtime_ns, status.st_size) if status else None
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
         if stamp is None or stamp != self._stamp:
             self._policy = load_policy(self._path)
             self._stamp = stamp

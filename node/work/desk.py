@@ -156,7 +156,7 @@ class WorkDesk:
             return self.gate.failure(member, task.job, task.task, refusal.code, "")
         except DocumentError:
             return self.gate.failure(member, task.job, task.task, "worker", "")
-        if session is None:
+        if session is None or session.admission.job.consortium != member.consortium:
             return self.gate.failure(member, task.job, task.task, "not-admitted", "")
         with session.lock:
             return self._task(member, session, task, fetch)
@@ -254,21 +254,23 @@ class WorkDesk:
             fetch(task.job, message.tensors, inbox)
         return inbox.path(message.tensors.digest).read_bytes()
 
-    def received(self, job: str, task: str) -> None:
+    def received(self, member: Membership, job: str, task: str) -> None:
         """The coordinator has an answer durably, so it need not be kept to be sent again."""
-        self.gate.asked.received(job, task)
+        if not self.gate.asked.received(member.consortium, job, task):
+            return
         row = self.gate.asked.answer(job, task)
         if row is not None and row.tensors_digest:
             path = BlobFolder(self.home.jobs / job / "out").path(row.tensors_digest)
             path.unlink(missing_ok=True)
 
-    def close(self, job: str) -> None:
-        """A job is over: end its worker and drop its spool."""
+    def close(self, member: Membership, job: str) -> None:
+        """A job of this consortium is over: end its worker and drop its spool."""
+        if not self.gate.asked.close(member.consortium, job, self.gate.clock()):
+            return
         with self._lock:
             session = self.sessions.pop(job, None)
         if session is not None:
             session.worker.close()
-        self.gate.asked.close(job, self.gate.clock())
         if (self.home.jobs / job).exists():
             shutil.rmtree(self.home.jobs / job, ignore_errors=True)
 

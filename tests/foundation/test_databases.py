@@ -168,7 +168,6 @@ def test_a_database_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None
             open_coordinator_database(bad)
 
 
-@pytest.mark.xfail(strict=True, reason="open_database passes sqlite3's DatabaseError on as it is")
 def test_a_file_that_is_no_database_is_one_clear_error(tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.db"
     garbage.write_bytes(b"not a database" * 100)

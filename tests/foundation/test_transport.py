@@ -269,9 +269,6 @@ def test_an_error_at_the_server_is_the_same_one_at_the_client(
     assert (str(found), found.exit_code) == ("It is so.", kind.exit_code)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="rpc.error_from makes a plain WardgateError of it: exit code 1 and not 8"
-)
 def test_a_refusal_keeps_its_class_and_exit_code_too(
     home: CoordinatorHome, authority: Authority, tmp_path: Path
 ) -> None:

@@ -112,10 +112,6 @@ def test_the_table_fits_80_columns_also_with_long_names(world: World) -> None:
     assert "withheld" in str(Answer(world).read())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="cells of rich tables are read as markup: a level's text in brackets is lost",
-)
 def test_a_level_in_brackets_is_shown_as_it_is(world: World) -> None:
     odd = Variable(name="stage", kind="category", levels=("[unknown]", "[i]"))
     project = world.project(variables=(*VARIABLES, odd))
@@ -160,7 +156,6 @@ def printed(monkeypatch: pytest.MonkeyPatch, world: World, *options: str) -> str
     return done.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="a withheld figure is printed as NaN, which is not JSON")
 def test_rows_as_json_lines_are_json(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
     def refuse(constant: str) -> None:
         raise ValueError(constant)
@@ -229,9 +224,6 @@ def test_a_receipt_of_another_job_does_not_count_for_this_one(world: World) -> N
         made.read()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the job's digest is taken from the coordinator, not from what was signed"
-)
 def test_an_old_jobs_whole_result_does_not_pass_for_this_ones(world: World) -> None:
     old, new = Answer(world), Answer(world)
     new.result.CopyFrom(old.result)
@@ -240,9 +232,6 @@ def test_an_old_jobs_whole_result_does_not_pass_for_this_ones(world: World) -> N
         new.read()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="zip(strict=True) raises ValueError, not an error of the tree"
-)
 @pytest.mark.parametrize("how", ["parts", "statistics"])
 def test_a_result_of_another_length_than_the_question_is_refused(world: World, how: str) -> None:
     made = Answer(world)

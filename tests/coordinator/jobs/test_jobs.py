@@ -80,11 +80,6 @@ def test_only_a_complete_answer_finishes_a_job() -> None:
     assert into == {JobEvent.RESULT}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="JobDesk._run raises inside its own handler when a job fails before it is"
-    " offered: (submitted, error) is not in the table",
-)
 def test_whatever_a_job_is_doing_an_unforeseen_error_ends_it() -> None:
     for state in UNFINISHED:
         assert after(state, JobEvent.ERROR) is JobState.FAILED

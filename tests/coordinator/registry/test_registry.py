@@ -351,9 +351,6 @@ def test_an_expired_roster_stops_jobs_and_not_the_coordinator(
     assert shelf.trusted("preterm", later).current_roster(later).version == 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="DocumentShelf.trusted keeps a view that left out what was not valid yet"
-)
 def test_a_project_that_begins_later_is_believed_once_it_begins(
     shelf: DocumentShelf, world: World
 ) -> None:

@@ -90,7 +90,7 @@ def another_project_version(h: Hospital) -> bytes:
 
 def closed_job(h: Hospital) -> bytes:
     envelope = h.job(h.release())
-    h.gate.asked.close(h.gate.admit(h.member, envelope).digest, h.now)
+    h.gate.asked.close(h.member.consortium, h.gate.admit(h.member, envelope).digest, h.now)
     return envelope
 
 

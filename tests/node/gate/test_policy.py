@@ -88,7 +88,6 @@ def test_a_policy_that_cannot_be_read_stops_all_work(tmp_path: Path, how: str) -
         assert isinstance(caught.value, NotFound | ConfigurationError)
 
 
-@pytest.mark.xfail(strict=True, reason="PolicyFile's stamp is time and size; it needs the inode")
 def test_a_policy_with_the_same_time_and_size_is_read_again_when_its_file_was_replaced(
     tmp_path: Path,
 ) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import pytest
-
 from contract import wire_pb2 as wire
 from contract.records import Metrics, decode
 from foundation import tensors
@@ -17,9 +15,6 @@ from node.work.statistics import ColumnCache
 from tests.node.gate.conftest import GRANT, SITE, Hospital
 
 
-@pytest.mark.xfail(
-    strict=True, reason="WorkDesk.task finds a session by digest, whichever consortium asks"
-)
 def test_a_reply_made_for_one_consortium_is_not_sent_again_to_another(hospital: Hospital) -> None:
     admission = hospital.gate.admit(hospital.member, hospital.training(hospital.release()))
     encoded = tensors.encode({"metrics": Metrics({"loss": 0.5, "num-examples": 100})})
