@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ class Surroundings:
     publish: Callable[[str, wire.JobEvent], None]
 
 
-class ActiveJob:
+class ActiveJob(ABC):
     """One job under way. Subclasses say what happens once sites decide or reply."""
 
     keeps_events = True
@@ -69,9 +70,9 @@ class ActiveJob:
         """Return the job's sites in these states, in the roster's order."""
         return [m.name for m in self.roster.sites if self.sites.get(m.name) in wanted]
 
+    @abstractmethod
     async def run(self) -> None:
         """Take the job from where it is to its end."""
-        raise NotImplementedError
 
     # ---- what the link calls -------------------------------------------------------------------
 
@@ -96,16 +97,16 @@ class ActiveJob:
         else:
             self.set_site(site, SiteState.REFUSED, decision.code, decision.sentence)
 
+    @abstractmethod
     async def replied(self, site: str, reply: wire.Reply) -> bool:
         """A site answered. Returns whether the answer is durable, so that it may be acknowledged.
 
         An answer that is not acknowledged is kept by its site until the job is closed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, site: str, failed: wire.TaskFailed) -> None:
         """A site's work gave no answer."""
-        raise NotImplementedError
 
     def revoked(self, site: str) -> None:
         """A site was revoked in the middle of the job."""
@@ -205,6 +206,7 @@ class ActiveJob:
         )
         return True
 
+    @abstractmethod
     def tidy(self) -> None:
         """Drop what the job left on disk and nobody needs after its end."""
 

@@ -71,6 +71,9 @@ class StatisticsJob(ActiveJob):
         self.changed.set()
         return False
 
+    def tidy(self) -> None:
+        """Do nothing: a question leaves nothing on disk."""
+
     def failed(self, site: str, failed: wire.TaskFailed) -> None:
         """The site's work gave no answer."""
         self.set_site(site, SiteState.FAILED, failed.code, failed.location)

@@ -34,8 +34,10 @@ def in_todays_form(records: Records) -> Records:
     found = Metrics()
     for name, record in records.items():
         part = name.partition(".")[2]
-        if part == "status" or isinstance(record, Arrays):
+        if part in ("status", "parameters"):
             continue
+        if isinstance(record, Arrays) or (part == "num_examples" and set(record.items) != {part}):
+            return records
         for key, value in record.items.items():
             known = "num-examples" if part == "num_examples" else key
             if known in found.items:

@@ -380,6 +380,67 @@ def test_bytes_that_decoding_passes_over_do_not_leave(hospital: Hospital, make: 
     assert code_of(hospital, PLAIN, message=message, blob=blob) == "undeclared-output"
 
 
+# ---- replies in Flower's older form ------------------------------------------------------------
+
+
+def fitres(**changes: Any) -> Records:
+    plain: Records = {
+        "fitres.parameters": arrays(),
+        "fitres.num_examples": Metrics({"num_examples": 100}),
+        "fitres.metrics": Config({"loss": 0.5}),
+        "fitres.status": Config({"code": 0, "message": "Success"}),
+    }
+    return plain | {f"fitres.{name}": record for name, record in changes.items()}
+
+
+def evaluateres(**changes: Any) -> Records:
+    plain: Records = {
+        "evaluateres.loss": Metrics({"loss": 0.5}),
+        "evaluateres.num_examples": Metrics({"num_examples": 100}),
+        "evaluateres.metrics": Config({}),
+        "evaluateres.status": Config({"code": 0, "message": ""}),
+    }
+    return plain | {f"evaluateres.{name}": record for name, record in changes.items()}
+
+
+def test_replies_in_the_older_form_leave_under_the_same_rules(hospital: Hospital) -> None:
+    assert reply(hospital, fitres()).tensors
+    assert reply(hospital, evaluateres(), "evaluate").message.reply.payload
+
+
+SMUGGLED = Arrays({SECRET: np.frombuffer(SECRET.encode(), np.uint8)})
+OLDER: dict[str, tuple[Records, str]] = {
+    "arrays as a loss": (evaluateres(loss=SMUGGLED), "evaluate"),
+    "arrays as metrics": (evaluateres(metrics=SMUGGLED), "evaluate"),
+    "arrays as a number of examples": (evaluateres(num_examples=SMUGGLED), "evaluate"),
+    "arrays as metrics in training": (fitres(metrics=SMUGGLED), "train"),
+    "arrays as a status": (fitres(status=SMUGGLED), "train"),
+    "other arrays": (fitres(parameters=SMUGGLED), "train"),
+    "no arrays": (fitres(parameters=Config({"x": SECRET})), "train"),
+    "arrays in an examination": (fitres(), "evaluate"),
+    "named examples": (fitres(num_examples=Metrics({SECRET: 100})), "train"),
+    "named examples beside": (
+        fitres(num_examples=Metrics({"num_examples": 100, SECRET: 1})), "train",
+    ),
+    "few examples": (fitres(num_examples=Metrics({"num_examples": 19})), "train"),
+    "no examples": (fitres(num_examples=Metrics({})), "train"),
+    "text as a metric": (fitres(metrics=Config({"loss": SECRET})), "train"),
+    "undeclared metric": (fitres(metrics=Config({SECRET: 0.5})), "train"),
+    "text as a status": (fitres(status=Config({"code": 0, "message": SECRET})), "train"),
+    "more in the status": (
+        fitres(status=Config({"code": 0, "message": "", SECRET: 1})), "train",
+    ),
+    "one record more": (fitres(more=Metrics({"loss": 0.5})), "train"),
+    "a metric twice": (evaluateres(metrics=Config({"loss": 0.5})), "evaluate"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_the_older_form_is_no_way_around_the_rules(hospital: Hospital, name: str) -> None:
+    content, kind = OLDER[name]
+    assert code_of(hospital, content, message_type=kind) in ("undeclared-output", "small-cell")
+
+
 def test_a_job_of_one_consortium_is_not_answered_to_another(hospital: Hospital) -> None:
     admission = admitted(hospital)
     other = hospital.member.__class__(
