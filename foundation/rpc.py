@@ -45,9 +45,11 @@ def status_of(error: WardgateError) -> grpc.StatusCode:
 
 async def abort(context: grpc.aio.ServicerContext, error: WardgateError) -> NoReturn:
     """End a call with the error's line and its exit code in the trailer."""
+    # Whose disk is full is said, and no path of this machine's.
+    full = "The coordinator can't store this now: its disk is full or can't be written."
     await context.abort(
         status_of(error),
-        printable(str(error), 500),
+        full if isinstance(error, StorageError) else printable(str(error), 500),
         trailing_metadata=((_TRAILER, str(error.exit_code)),),
     )
     raise AssertionError("abort returned")

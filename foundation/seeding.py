@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.machinery
 import importlib.util
 import random
@@ -21,7 +22,13 @@ def seed_everything(seed: int) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
     else:
+        sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _WhenImported)]
         sys.meta_path.insert(0, _WhenImported("torch", seed))
+
+
+def seed_of(*parts: object) -> int:
+    """Return a seed that is the same for the same parts, and unrelated for any others."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big")
 
 
 class _WhenImported(MetaPathFinder):

@@ -75,7 +75,10 @@ def role_uri(role: Role, name: str) -> x509.UniformResourceIdentifier:
 
 def peer_of(certificate_pem: bytes) -> Peer:
     """Return who a certificate (already verified by TLS) stands for."""
-    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+    except ValueError:
+        raise CertificateError("A caller shows no certificate.") from None
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -110,7 +113,7 @@ def load_private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):
         key = None
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise CertificateError("A transport key file holds no P-256 private key.")
     return key
 
@@ -133,19 +136,17 @@ def fingerprint(certificate_pem: bytes) -> str:
 
 @dataclass(frozen=True)
 class TransportIdentity:
-    """A folder with ``tls.key``, ``tls.crt`` and ``ca.crt``."""
+    """A folder with ``tls.pem`` (certificate and private key) and ``ca.crt``.
+
+    Key and certificate are one file, so that no crash leaves one without the other.
+    """
 
     folder: Path
 
     @property
-    def key_file(self) -> Path:
-        """The private key, mode 0600."""
-        return self.folder / "tls.key"
-
-    @property
-    def certificate_file(self) -> Path:
-        """The certificate."""
-        return self.folder / "tls.crt"
+    def pair_file(self) -> Path:
+        """The certificate and its private key, mode 0600."""
+        return self.folder / "tls.pem"
 
     @property
     def authority_file(self) -> Path:
@@ -153,14 +154,13 @@ class TransportIdentity:
         return self.folder / "ca.crt"
 
     def save(self, key_pem: bytes, certificate_pem: bytes, authority_pem: bytes) -> None:
-        """Write all three files durably."""
-        write_durably(self.key_file, key_pem)
+        """Write both files durably."""
         write_durably(self.authority_file, authority_pem)
-        write_durably(self.certificate_file, certificate_pem)
+        write_durably(self.pair_file, certificate_pem.rstrip() + b"\n" + key_pem)
 
     def validity(self) -> tuple[datetime, datetime]:
         """When the certificate begins and ends."""
-        pem = read_bounded(self.certificate_file, MAX_PEM_BYTES)
+        pem = read_bounded(self.pair_file, MAX_PEM_BYTES)
         certificate = x509.load_pem_x509_certificate(pem)
         return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
@@ -177,15 +177,15 @@ class TransportIdentity:
         """Return credentials for dialling the coordinator under mutual TLS."""
         return channel_credentials(
             read_bounded(self.authority_file, MAX_PEM_BYTES),
-            read_bounded(self.key_file, MAX_PEM_BYTES),
-            read_bounded(self.certificate_file, MAX_PEM_BYTES),
+            read_bounded(self.pair_file, MAX_PEM_BYTES),
+            read_bounded(self.pair_file, MAX_PEM_BYTES),
         )
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Return credentials for serving; a client without a valid certificate is turned away."""
         pair = (
-            read_bounded(self.key_file, MAX_PEM_BYTES),
-            read_bounded(self.certificate_file, MAX_PEM_BYTES),
+            read_bounded(self.pair_file, MAX_PEM_BYTES),
+            read_bounded(self.pair_file, MAX_PEM_BYTES),
         )
         return grpc.ssl_server_credentials(
             [pair],

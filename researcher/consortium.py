@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import grpc
+from pydantic import ValidationError
 
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
@@ -23,7 +24,7 @@ from contract.documents import (
     TrainingWork,
     new_nonce,
 )
-from contract.errors import JobFailed, NotFound
+from contract.errors import DocumentError, JobFailed, NotFound
 from contract.trust import TrustedDocuments
 from foundation import rpc, transport
 from foundation.transport import CHANNEL_OPTIONS
@@ -32,6 +33,8 @@ from researcher.statistics import StatisticsAnswer
 from researcher.training import TrainingHandle
 
 CALL_SECONDS = 30.0
+CLOCK_SKEW = timedelta(minutes=2)
+"""How far a hospital's clock may be behind ours."""
 JOB_LIFE = timedelta(hours=1)
 TRAINING_LIFE = timedelta(days=7)
 
@@ -220,9 +223,9 @@ class Consortium:
         if not named:
             raise NotFound(f"No site offers a release for project {project}.")
         now = datetime.now(UTC)
-        job = Job(
+        job = _checked(
             consortium=self.name,
-            issued_at=now,
+            issued_at=now - CLOCK_SKEW,
             expires_at=now + life,
             project=project,
             project_version=document.version,
@@ -255,6 +258,16 @@ class Consortium:
 
     def _roster(self) -> TrustedDocuments:
         return self._trusted or self.refresh()
+
+
+def _checked(**values: Any) -> Job:
+    """Return a job; ``DocumentError`` names what doesn't fit."""
+    try:
+        return Job(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "itself"
+        raise DocumentError(f"The job can't be: {where}: {first['msg']}.") from None
 
 
 def explain(status: wire.JobStatus) -> str:

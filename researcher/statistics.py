@@ -206,6 +206,6 @@ def bins(low: float, high: float, number: int) -> Sequence[str]:
 
 
 def _number(value: float) -> str:
-    if math.isnan(value):
-        return "withheld"
+    if not math.isfinite(value):
+        return "undefined" if math.isnan(value) else str(value)
     return str(int(value)) if value == int(value) else f"{value:.6g}"

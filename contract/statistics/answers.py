@@ -13,6 +13,8 @@ from contract.errors import DocumentError
 from contract.statistics.summaries import Codes, Counts, Moments, Numbers
 
 Summary = Moments | Counts
+MAX_SUBJECTS = 2**48
+"""No site has more; the sum over all sites still fits 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,11 @@ def fits(parts: Sequence[Part], ask: Sequence[Statistic], project: Project) -> b
             return False
         for summary in part.groups.values():
             if isinstance(summary, Moments):
-                good = statistic.kind == "moments" and bool(
-                    np.isfinite(summary.mean) and np.isfinite(summary.m2) and summary.m2 >= 0
+                good = max(summary.n, summary.missing) <= MAX_SUBJECTS and bool(
+                    statistic.kind == "moments"
+                    and np.isfinite(summary.mean)
+                    and np.isfinite(summary.m2)
+                    and summary.m2 >= 0
                 )
             else:
                 widths = {
@@ -193,6 +198,8 @@ def fits(parts: Sequence[Part], ask: Sequence[Statistic], project: Project) -> b
                     "histogram": variable.bins or 0,
                 }
                 good = len(summary.counts) == widths.get(statistic.kind)
+                if max(summary.n, summary.missing) > MAX_SUBJECTS:
+                    return False
                 if statistic.kind != "histogram":
                     good = good and summary.below == 0 and summary.above == 0
             if not good:

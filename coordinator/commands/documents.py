@@ -23,6 +23,9 @@ from foundation.files import read_bounded
 from foundation.settings import MAX_SETTINGS_BYTES, check_keys
 from foundation.transport import Role
 
+CLOCK_SKEW = timedelta(minutes=2)
+"""How far a hospital's clock may be behind ours."""
+
 roster = commands.application("The roster: who is in the consortium.")
 project = commands.application("Projects: what hospitals agree to, once.")
 
@@ -52,7 +55,7 @@ def propose_roster(
     try:
         document = Roster(
             consortium=opened.consortium,
-            issued_at=now(),
+            issued_at=now() - CLOCK_SKEW,
             expires_at=now() + timedelta(days=days),
             version=version,
             threshold=threshold or len(sites) // 2 + 1,
@@ -105,7 +108,7 @@ def propose_project(
     values |= {
         "consortium": opened.consortium,
         "version": shelf.latest_version("project", name) + 1,
-        "issued_at": now(),
+        "issued_at": now() - CLOCK_SKEW,
         "expires_at": now() + timedelta(days=days),
     }
     check_keys(Project, values, str(file))

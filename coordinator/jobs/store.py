@@ -200,6 +200,15 @@ class JobStore:
                 .values(state=SiteState.ANSWERED, code="", sentence="")
             )
 
+    def replied(self, digest: str) -> set[str]:
+        """Return the sites that answered anything of a job, whatever became of them since."""
+        table = schema.replies
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(table.c.site).where(table.c.job == digest).distinct()
+            ).all()
+        return {r.site for r in rows}
+
     def receipts(self, digest: str) -> list[bytes]:
         """Return the receipts of every reply, by site and task."""
         table = schema.replies

@@ -75,6 +75,9 @@ class Members:
                     signing_key=request.signing_key,
                     steward_key=request.steward_key if role is Role.SITE else "",
                     joined_at=now,
+                    # A site that joins again can't have its ledger's newest head forgotten.
+                    ledger_sequence=old.ledger_sequence if old is not None else None,
+                    ledger_hash=old.ledger_hash if old is not None else None,
                 )
             )
             return self._issue(connection, authority, request.csr, role, request.name, now, life)

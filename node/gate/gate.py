@@ -281,10 +281,11 @@ class Gate:
             raise
         digest = hashlib.sha256(payload).hexdigest()
         tensors_digest = outbound.message.tensors.digest  # checked by the second table
-        if len(payload) <= outbound.policy.ledger.keep_payload_bytes:
-            self.ledger.keep_payload(payload)
-        if tensors and len(tensors) <= outbound.policy.ledger.keep_payload_bytes:
-            self.ledger.keep_payload(tensors)
+        kept = [
+            self.ledger.keep_payload(data)
+            for data in (payload, tensors)
+            if data and len(data) <= outbound.policy.ledger.keep_payload_bytes
+        ]
         head = self.ledger.append(
             "answer",
             {
@@ -297,6 +298,7 @@ class Gate:
                 "release": admission.release.digest,
                 "payload": digest,
                 "tensors": tensors_digest,
+                "kept": kept,
                 "bytes": outbound.size,
                 "lane": "exact" if isinstance(admission.job.work, StatisticsWork) else "training",
                 "rules": list(rules),
@@ -408,13 +410,15 @@ class Gate:
         self, member: Membership, what: str, message: wire.FromNode, job: str = ""
     ) -> Sealed:
         data = message.SerializeToString(deterministic=True)
+        kept = self.ledger.keep_payload(data)
         self.ledger.append(
             "notice",
             {
                 "consortium": member.consortium,
                 "what": what,
                 **({"job": job} if job else {}),
-                "payload": self.ledger.keep_payload(data),
+                "payload": kept,
+                "kept": [kept],
                 "bytes": len(data),
             },
             self.clock(),

@@ -213,13 +213,16 @@ class Ledger:
 def verify(folder: Path) -> Head:
     """Check the whole chain and every kept payload; return the head. ``LedgerError`` otherwise."""
     head = Head(-1, GENESIS)
+    checked: set[str] = set()
     for entry in read_entries(folder):
         head = Head(entry.sequence, entry.hash)
-    payloads = folder / "payloads"
-    if payloads.exists():
-        for path in payloads.iterdir():
-            if path.name.startswith("."):
+        for digest in entry.body.get("kept", ()):
+            if digest in checked:
                 continue
-            if hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
-                raise LedgerError("A kept payload was changed.")
+            path = folder / "payloads" / str(digest)
+            if not path.exists():
+                raise LedgerError(f"The payload of entry {entry.sequence} was removed.")
+            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+                raise LedgerError(f"The payload of entry {entry.sequence} was changed.")
+            checked.add(digest)
     return head

@@ -37,6 +37,7 @@ log = logging.getLogger("wardgate.node")
 
 STATE_FILE = "state"
 NEXT_STATE_FILE = "state.next"
+MAX_TASK_NAME = 64
 Fetch = Callable[[str, wire.BlobReference, BlobFolder], None]
 """Brings a blob of a job into a folder; blocks."""
 
@@ -150,6 +151,8 @@ class WorkDesk:
 
     def task(self, member: Membership, task: wire.Task, fetch: Fetch) -> Sealed:
         """Run one task of an admitted training job; an answer made before is sent again."""
+        if not 0 < len(task.task) <= MAX_TASK_NAME or not task.task.isascii():
+            return self.gate.failure(member, task.job, task.task[:MAX_TASK_NAME], "malformed", "")
         try:
             session = self.sessions.get(task.job) or self._reopen(member, task.job)
         except Refused as refusal:

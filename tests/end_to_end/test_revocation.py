@@ -82,12 +82,12 @@ def test_a_certificate_is_renewed_in_time_and_its_successor_is_used(federations:
         "north", WARDGATE_COORDINATOR_CERTIFICATES__LIFETIME_DAYS=str(120 / 86400)
     ).bring_up(researchers=("ana",), minimum=1)
     identity = identity_of(one, "north")
-    joined = identity.certificate_file.read_bytes()
+    joined = identity.pair_file.read_bytes()
     one.node("north").kill()
-    first = identity.certificate_file.read_bytes()
+    first = identity.pair_file.read_bytes()
     one.node("north").start()
-    eventually(lambda: identity.certificate_file.read_bytes() != first, "it is renewed")
-    assert identity.certificate_file.read_bytes() != joined
+    eventually(lambda: identity.pair_file.read_bytes() != first, "it is renewed")
+    assert identity.pair_file.read_bytes() != joined
     one.coordinator.kill()
     one.coordinator.start()
     one.wait_for_sites()
@@ -119,7 +119,7 @@ def test_a_node_outlives_whoever_answers_falsely_at_its_coordinators_address(
     setup.init("elsewhere", one.address, one.root / "elsewhere")
     theirs = TransportIdentity(one.root / "elsewhere" / "server")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(theirs.certificate_file, theirs.key_file)
+    context.load_cert_chain(theirs.pair_file)
     context.set_alpn_protocols(["h2"])
     with socket.create_server(("127.0.0.1", int(one.address.rsplit(":", 1)[1]))) as server:
         tries = 0

@@ -58,7 +58,8 @@ class TrainingJob(ActiveJob):
         if outcome.model is None:
             self.move(JobEvent.ERROR, outcome.reason)
             return
-        taking_part = self.in_roster_order(SiteState.ANSWERED)
+        replied = self.around.store.replied(self.digest)
+        taking_part = [m.name for m in self.roster.sites if m.name in replied]
         result = wire.JobResult(
             answered=taking_part,
             model=outcome.model,

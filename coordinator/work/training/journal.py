@@ -19,6 +19,7 @@ since nothing else lets an answer be seen from outside.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -108,7 +109,9 @@ class Journal:
 
     def _write(self, entry: Entry) -> None:
         with storage_errors(self._path):
-            self._file.write(json.dumps(entry).encode() + b"\n")
+            data = json.dumps(entry).encode() + b"\n"
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, "short write")
 
 
 def _parse(data: bytes) -> list[Entry]:

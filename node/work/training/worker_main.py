@@ -31,7 +31,7 @@ def main(incoming: int, outgoing: int) -> None:
 
     from contract import wire_pb2 as wire
     from contract.errors import DocumentError
-    from foundation.seeding import seed_everything
+    from foundation.seeding import seed_everything, seed_of
     from node.work.training.flower import App
 
     seed_everything(start["seed"] + start["node_id"])
@@ -61,7 +61,10 @@ def main(incoming: int, outgoing: int) -> None:
             pipe.send(FAILED, failure)
             continue
         try:
-            reply = app.handle(wire.Task.FromString(frame.message), frame.body)
+            task = wire.Task.FromString(frame.message)
+            # Each task has a seed of its own, so that one that is done again is done alike.
+            seed_everything(seed_of(start["seed"], start["node_id"], task.task))
+            reply = app.handle(task, frame.body)
             kept = app.state
         except BaseException as error:
             app.state = kept

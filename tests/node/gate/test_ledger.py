@@ -215,11 +215,16 @@ def test_an_entrys_line_is_one_line_and_comes_back(body: dict[str, object]) -> N
 def test_a_payload_that_was_edited_is_seen(folder: Path) -> None:
     ledger = Ledger(folder)
     digest = ledger.keep_payload(b"what left")
+    ledger.append("answer", {"payload": digest, "kept": [digest]}, NOW)
     assert ledger.payload(digest) == b"what left"
+    verify(folder)
     (folder / "payloads" / digest).write_bytes(b"what else")
     with pytest.raises(LedgerError, match="changed"):
         ledger.payload(digest)
     with pytest.raises(LedgerError, match="changed"):
+        verify(folder)
+    (folder / "payloads" / digest).unlink()
+    with pytest.raises(LedgerError, match="removed"):
         verify(folder)
 
 

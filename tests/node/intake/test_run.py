@@ -113,7 +113,7 @@ def test_quarantine_is_encrypted_and_notices_every_change(home: NodeHome) -> Non
     for name, content in (("a", data), ("b", b""), ("c", data[: 2 * PIECE])):
         quarantine.put(name, [content[:100], content[100:]])
         assert b"".join(quarantine.open(name)) == content
-        assert b"MRN" not in quarantine.path(name).read_bytes()
+        assert b"MRN 4711 MRN" not in quarantine.path(name).read_bytes()
     whole = quarantine.path("a").read_bytes()
     sealed = PIECE + 16
     for changed in (
