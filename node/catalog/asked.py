@@ -163,14 +163,18 @@ class Asked:
             ).one_or_none()
         return f"{row.digest}:{row.state}" if row else None
 
-    def asked_since(self, researcher: str, since: datetime) -> int:
-        """Return how many jobs a researcher asked since a time."""
+    def asked_since(self, consortium: str, researcher: str, since: datetime) -> int:
+        """Return how many jobs a researcher of a consortium asked since a time."""
         table = schema.jobs
         with reading(self.engine) as connection:
             found = connection.execute(
                 select(func.count())
                 .select_from(table)
-                .where(table.c.received_at > since, table.c.researcher == researcher)
+                .where(
+                    table.c.received_at > since,
+                    table.c.consortium == consortium,
+                    table.c.researcher == researcher,
+                )
             ).scalar()
         return int(found or 0)
 

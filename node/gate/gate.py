@@ -165,7 +165,9 @@ class Gate:
                 None,
             ),
             seen_nonce=self.asked.seen_nonce,
-            asked_this_hour=lambda researcher: self.asked.asked_since(researcher, hour_ago),
+            asked_this_hour=lambda researcher: self.asked.asked_since(
+                member.consortium, researcher, hour_ago
+            ),
             granted=lambda project: self.catalog.granted(member.consortium, project),
             approved_recipes=self.asked.approved_recipes,
         )
