@@ -140,7 +140,7 @@ def query(message, context):
         for _ in range(40):
             os.write(2, b"garbage " * 10000)
     elif do == "protocol":
-        for fd in range(3, 64):
+        for fd in range(3, 8192):
             try:
                 os.write(fd, b"R\\xff\\xff\\xff\\xff" + b"\\xff" * 4000)
             except OSError:
