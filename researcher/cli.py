@@ -91,7 +91,9 @@ def sites(home: HomeOption = DEFAULT_HOME) -> None:
                     release.name if release else "none",
                     ", ".join(release.projects) if release else "",
                     f"{release.subjects}+" if release else "",
-                    ", ".join(f"{m} {n}+" for m, n in release.assets.items()) if release else "",
+                    ", ".join(f"{m or 'no modality'} {n}+" for m, n in release.assets.items())
+                    if release
+                    else "",
                 )
     Console(markup=False).print(table)
 

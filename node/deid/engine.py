@@ -192,12 +192,21 @@ class Deidentifier:
 
 
 def _check_what_pixels_show(dataset: Dataset) -> None:
-    if text(dataset, 0x00280301).upper() == "YES":
+    if _holds(dataset, 0x00280301) and text(dataset, 0x00280301).upper() != "NO":
+        # YES, several values, or what can't be read: only a plain NO lets the pixels pass.
         raise Unsafe("burned-in-annotation")
     for group in range(0x6000, 0x6100, 2):
         # Overlays in unused bits of the pixels (retired): the pixels stay, and so would they.
         if (group << 16 | 0x0010) in dataset and (group << 16 | 0x3000) not in dataset:
             raise Unsafe("embedded-overlay")
+
+
+def _holds(dataset: Dataset, tag: int) -> bool:
+    """Say whether the attribute is there with anything but padding for its value."""
+    if tag not in dataset:
+        return False
+    value: Any = dataset.get_item(tag).value
+    return bool(value.strip(b" \0") if isinstance(value, bytes) else value)
 
 
 def _transfer_syntax(dataset: FileDataset) -> UID:

@@ -134,7 +134,10 @@ def test_images_with_burned_in_text_are_refused(
 ) -> None:
     burned = _image(public_file, BurnedInAnnotation="YES")
     assert refusal(basic, burned) == "burned-in-annotation"
-    assert basic.deidentify(_image(public_file, BurnedInAnnotation="NO")).modality == "CT"
+    for odd in (["NO", "YES"], ["YES", "NO"], "yes", "Y"):
+        assert refusal(basic, _image(public_file, BurnedInAnnotation=odd)) == "burned-in-annotation"
+    for plain in ("NO", "", None):
+        assert basic.deidentify(_image(public_file, BurnedInAnnotation=plain)).modality == "CT"
 
 
 def test_overlays_hidden_in_pixels_are_refused(
