@@ -19,7 +19,7 @@ from contract.errors import UsageError
 from foundation import commands
 from foundation.files import write_durably
 from foundation.invitations import Invitation
-from researcher.consortium import Consortium
+from researcher.consortium import Consortium, ReleaseInfo
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
 from researcher.questions import count, histogram, levels, mean, table_one
@@ -255,6 +255,10 @@ def job(
     for found in status.sites:
         table.add_row(found.site, found.state, found.sentence)
     Console(markup=False).print(table)
+
+
+def _assets(release: ReleaseInfo) -> str:
+    return ", ".join(f"{m or 'no modality'} {n}+" for m, n in release.assets.items())
 
 
 def _parameter(text: str) -> tuple[str, Scalar]:
