@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Float,
     ForeignKey,
@@ -13,10 +14,20 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
+
+FACETS = (
+    *("kind", "modality", "body_part", "laterality"),
+    *("manufacturer", "device_model", "stain", "magnification"),
+)
+"""What assets are told apart by when a cohort is counted."""
+UNDATED = -1_000_000
+"""The day of what has no date."""
 
 metadata = MetaData(
     naming_convention={
@@ -46,9 +57,9 @@ assets = Table(
     metadata,
     Column("digest", String(64), primary_key=True, doc="SHA-256 of the de-identified file"),
     Column("subject", String(64), nullable=False, index=True, doc="pseudonym"),
-    Column("study_uid", String(64), nullable=False, index=True, doc="remapped"),
-    Column("series_uid", String(64), nullable=False),
-    Column("sop_instance_uid", String(64), nullable=False, unique=True),
+    Column("study_uid", String(64), nullable=False, index=True, doc="remapped; empty without one"),
+    Column("series_uid", String(64), nullable=False, doc="empty without one"),
+    Column("sop_instance_uid", String(64), nullable=False, doc="empty without one"),
     Column("sop_class_uid", String(64), nullable=False),
     Column("modality", String(16), nullable=False, index=True),
     Column("body_part", String(64), nullable=False),
@@ -58,6 +69,22 @@ assets = Table(
     Column("frames", Integer, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("ingested_at", DateTime(timezone=True), nullable=False),
+    Column("kind", String(16), nullable=False, server_default="dicom"),
+    Column("suffix", String(16), nullable=False, server_default=".dcm", doc="of the vault's file"),
+    Column("study_date", Date, nullable=True, doc="shifted"),
+    Column("laterality", String(16), nullable=False, server_default=""),
+    Column("stain", String(64), nullable=False, server_default=""),
+    Column("magnification", Float, nullable=False, server_default="0", doc="0: unknown"),
+    Column("device_model", String(64), nullable=False, server_default=""),
+)
+
+# Slides and photographs have no instance's UID.
+Index(
+    "ix_assets_sop_instance_uid",
+    assets.c.sop_instance_uid,
+    unique=True,
+    sqlite_where=assets.c.sop_instance_uid != "",
+    postgresql_where=assets.c.sop_instance_uid != "",
 )
 
 intake = Table(
@@ -68,6 +95,143 @@ intake = Table(
     Column("reason", String(64), nullable=False),
     Column("asset", String(64), nullable=True),
     Column("time", DateTime(timezone=True), nullable=False),
+)
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("subject", String(64), nullable=False, unique=True, doc="pseudonym"),
+    Column("first_seen", DateTime(timezone=True), nullable=False),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("study_uid", String(64), nullable=False, doc="remapped"),
+    Column("subject", Integer, ForeignKey("subjects.number"), nullable=False, index=True),
+    Column("date", Date, nullable=True, doc="shifted"),
+    UniqueConstraint("study_uid", "subject", name="uq_studies_study_uid"),
+)
+
+# What a cohort is counted from: a row for each study, kind of asset and day, kept in step with
+# ``assets`` in the same transactions. Small integers throughout, so that a count reads little.
+facets = Table(
+    "facets",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("body_part", String(64), nullable=False),
+    Column("laterality", String(16), nullable=False),
+    Column("manufacturer", String(64), nullable=False),
+    Column("device_model", String(64), nullable=False),
+    Column("stain", String(64), nullable=False),
+    Column("magnification", Float, nullable=False),
+    UniqueConstraint(*FACETS, name="uq_facets_kind"),
+)
+
+strata = Table(
+    "strata",
+    metadata,
+    Column("facet", Integer, ForeignKey("facets.number"), nullable=False),
+    Column("subject", Integer, ForeignKey("subjects.number"), nullable=False),
+    Column("study", Integer, nullable=False, doc="0 without one"),
+    Column("day", Integer, nullable=False, doc="days since 1970, shifted; UNDATED without one"),
+    Column("assets", Integer, nullable=False, doc="how many"),
+    PrimaryKeyConstraint("facet", "subject", "study", "day", name="pk_strata"),
+    sqlite_with_rowid=False,
+)
+
+observation_sources = Table(
+    "observation_sources",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", String(128), nullable=False, index=True),
+    Column("current", Boolean, nullable=False, doc="false while it is being written or dropped"),
+    Column("rows", BigInteger, nullable=False),
+    Column("taken_at", DateTime(timezone=True), nullable=False),
+)
+
+terms = Table(
+    "terms",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("system", String(200), nullable=False, doc="the terminology's URI; empty: our own"),
+    Column("code", String(64), nullable=False),
+    UniqueConstraint("system", "code", name="uq_terms_system"),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("source", Integer, ForeignKey("observation_sources.number"), nullable=False, index=True),
+    Column("subject", Integer, ForeignKey("subjects.number"), nullable=False),
+    Column("term", Integer, ForeignKey("terms.number"), nullable=False),
+    Column("value_number", Float, nullable=True),
+    Column("value_term", Integer, ForeignKey("terms.number"), nullable=True),
+    Column("unit", String(64), nullable=False, doc="UCUM"),
+    Column("time", BigInteger, nullable=True, doc="seconds since 1970 UTC, shifted"),
+)
+
+Index(
+    "ix_observations_term",
+    observations.c.term,
+    observations.c.subject,
+    observations.c.time,
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("source", String(128), nullable=False, index=True),
+    Column("rule", String(64), nullable=False),
+    Column("variable", String(128), nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("time", DateTime(timezone=True), nullable=False),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False, doc="lesion or case"),
+    Column("subject", String(64), nullable=False, index=True, doc="pseudonym"),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+group_links = Table(
+    "group_links",
+    metadata,
+    Column("group", String(64), ForeignKey("groups.name"), primary_key=True),
+    Column("role", String(64), primary_key=True, doc="for example dermoscopy"),
+    Column("kind", String(16), primary_key=True, doc="asset, observations or table"),
+    Column("target", String(128), primary_key=True, doc="digest, source or table"),
+)
+
+# ---- what the subjects allow -------------------------------------------------------------------
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("source", String(128), nullable=False, index=True),
+    Column("subject", String(64), nullable=False, index=True, doc="pseudonym"),
+    Column("basis", String(64), nullable=False),
+    Column("purposes", Text, nullable=False, doc="JSON list"),
+    Column("starts", Date, nullable=True, doc="first day, shifted"),
+    Column("until", Date, nullable=True, doc="last day, shifted"),
+    Column("covers_faces", Boolean, nullable=False),
+)
+
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("subject", String(64), primary_key=True, doc="pseudonym"),
+    Column("withdrawn_at", DateTime(timezone=True), nullable=False),
 )
 
 # ---- what we froze -----------------------------------------------------------------------------
@@ -81,6 +245,22 @@ releases = Table(
     Column("subjects", BigInteger, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True), nullable=True),
+    Column("revoked_reason", String(32), nullable=False, server_default="", doc="empty: steward's"),
+)
+
+release_index = Table(
+    "release_index",
+    metadata,
+    Column("release", String(64), ForeignKey("releases.digest"), primary_key=True),
+    Column("selection", String(64), nullable=False, index=True, doc="digest of what was selected"),
+    Column("seals", LargeBinary, nullable=False, doc="16 bytes for each subject, sorted"),
+)
+
+omissions = Table(
+    "omissions",
+    metadata,
+    Column("selection", String(64), primary_key=True, doc="digest of what was selected"),
+    Column("subject", String(64), primary_key=True, doc="pseudonym"),
 )
 
 grants = Table(

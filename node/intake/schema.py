@@ -21,6 +21,15 @@ DROPPED: frozenset[Type] = frozenset({"text", "identifier"})
 _NAME = r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$"
 
 
+class LevelCode(Settings):
+    """What a category's level is called in a terminology."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
+    """For example "248152002"."""
+    terminology: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")]
+    """The code system's URI, for example "http://snomed.info/sct"."""
+
+
 class ColumnSchema(Settings):
     """One column of the file."""
 
@@ -37,7 +46,14 @@ class ColumnSchema(Settings):
     maximum: float | None = None
     """The largest number allowed."""
     levels: Annotated[tuple[Line, ...], Field(max_length=1000)] = ()
-    """The values allowed in a category. Required for a category."""
+    """The values allowed in a category. Required for a category. One may be written with its code:
+    {level = "F", code = "248152002", terminology = "http://snomed.info/sct"}."""
+    codes: dict[Line, LevelCode] = Field(default_factory=dict)
+    """The levels' codes; filled from levels."""
+    code: Annotated[str, StringConstraints(pattern=r"^[!-~]{0,64}$")] = ""
+    """The variable's own code in a terminology, for example "8480-6"."""
+    terminology: Annotated[str, StringConstraints(pattern=r"^[!-~]{0,200}$")] = ""
+    """The URI of that code's system, for example "http://loinc.org"."""
     missing: tuple[str, ...] | None = None
     """Cells that stand for a missing value; the table's when absent."""
     required: bool = False
@@ -52,6 +68,21 @@ class ColumnSchema(Settings):
         """What the variable is called here."""
         return self.rename or self.name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _codes_of_levels(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not isinstance(values.get("levels"), list | tuple):
+            return values
+        levels, codes = [], dict(values.get("codes") or {})
+        for level in values["levels"]:
+            if not isinstance(level, Mapping):
+                levels.append(level)
+                continue
+            rest = {key: value for key, value in level.items() if key != "level"}
+            levels.append(level.get("level"))
+            codes[str(level.get("level"))] = rest
+        return {**values, "levels": levels, "codes": codes}
+
     @model_validator(mode="after")
     def _fits_its_type(self) -> Self:
         import re
@@ -62,6 +93,10 @@ class ColumnSchema(Settings):
             raise ValueError("a category needs levels, each once")
         if self.levels and self.type != "category":
             raise ValueError("only a category has levels")
+        if not set(self.codes) <= set(self.levels):
+            raise ValueError("a code is that of no level")
+        if bool(self.code) != bool(self.terminology):
+            raise ValueError("a code and its terminology go together")
         if (self.minimum is not None or self.maximum is not None) and self.type not in (
             "integer",
             "number",
@@ -87,6 +122,11 @@ class TableSchema(Settings):
     """What stands between two cells."""
     missing: tuple[str, ...] = ("", "NA")
     """Cells that stand for a missing value."""
+    rows: Literal["any", "one", "many"] = "any"
+    """Rows for each subject: one (another is refused), many (each at a time, also kept as
+    observations), or any (as they come)."""
+    time: str = ""
+    """The header of the date column that says when a row was observed. Required for many rows."""
     columns: Annotated[tuple[ColumnSchema, ...], Field(min_length=1, max_length=5000)]
     """Every other column of the file. One that isn't declared is refused."""
 
@@ -100,6 +140,10 @@ class TableSchema(Settings):
             raise ValueError("two columns have one variable's name")
         if SUBJECT in variables:
             raise ValueError(f"the variable's name {SUBJECT!r} is the pseudonym's; add rename")
+        if (self.rows == "many") != bool(self.time):
+            raise ValueError('rows = "many" and time go together')
+        if self.time and self.time not in {c.name for c in self.kept if c.type == "date"}:
+            raise ValueError("time is not the header of a column of type date")
         return self
 
     @property

@@ -1,0 +1,208 @@
+"""Plain text, and text with markup: HTML and RTF, which come out with their words only.
+
+Markup can hide a name from any matcher (``W&auml;ng``, ``W\\'e4ng``, ``<b>W</b>ang``), so that it is
+taken off before the text is cleaned.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+
+from node.deid.documents.document import Cleaner, Document
+from node.deid.reading import Unsafe
+
+_BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_GUESSES = ("utf-8", "gb18030", "shift_jis", "euc_jp", "euc_kr", "big5", "cp1251", "latin-1")
+_BLOCKS = frozenset(
+    "address article aside blockquote br caption dd div dl dt footer form h1 h2 h3 h4 h5 h6 header "
+    "hr li main ol p pre section table tbody td tfoot th thead tr ul".split()
+)
+_HIDDEN = frozenset({"head", "script", "style", "template", "title"})
+
+
+def clean_plain(data: bytes, matcher: Cleaner, encodings: Sequence[str] = ()) -> Document:
+    """Return the text cleaned, in UTF-8."""
+    text = matcher.clean(_decoded(data, matcher, encodings))
+    return Document(_encoded(text), {"texts": 1})
+
+
+def clean_html(data: bytes, matcher: Cleaner, encodings: Sequence[str] = ()) -> Document:
+    """Return a page with the cleaned words of a page, a paragraph for each line."""
+    words = matcher.clean(html_text(_decoded(data, matcher, encodings)))
+    lines = "\n".join(f"<p>{html.escape(line)}</p>" for line in words.splitlines() if line.strip())
+    page = f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head><body>\n{lines}\n'
+    return Document(_encoded(page + "</body></html>\n"), {"texts": 1, "markup-removed": 1})
+
+
+def clean_rtf(data: bytes, matcher: Cleaner) -> Document:
+    """Return a Rich Text document with the cleaned words of another."""
+    if not data.startswith(b"{\\rtf"):
+        raise Unsafe("unreadable-document")
+    words = matcher.clean(rtf_text(data.decode("latin-1")))
+    body = "".join(_escaped(character) for character in words)
+    return Document(
+        b"{\\rtf1\\ansi\\uc1 " + body.encode("ascii") + b"}",
+        {"texts": 1, "markup-removed": 1},
+    )
+
+
+def strip_markup(text: str) -> str | None:
+    """Return the words of a value that is HTML or RTF, None if it is neither."""
+    start = text.lstrip()[:512].lower()
+    if start.startswith("{\\rtf"):
+        return rtf_text(text)
+    if re.match(r"<(!doctype html|html|head|body|p|div|span|br|b|i|table|font)\b", start):
+        return html_text(text)
+    return None
+
+
+def html_text(text: str) -> str:
+    """Return an HTML page's words; a line ends where a block does."""
+    words = _Words()
+    words.feed(text)
+    words.close()
+    return re.sub(r"[ \t]*\n\s*", "\n", "".join(words.found)).strip()
+
+
+class _Words(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _HIDDEN:
+            self._hidden += 1
+        if tag in _BLOCKS:
+            self.found.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _HIDDEN:
+            self._hidden = max(0, self._hidden - 1)
+        if tag in _BLOCKS:
+            self.found.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.found.append(data)
+
+
+_RTF = re.compile(
+    r"\\'([0-9a-fA-F]{2})|\\([a-zA-Z]{1,32})(-?\d{1,10})? ?|\\(.)|([{}])|([\r\n]+)|([^\\{}\r\n]+)",
+    re.DOTALL,
+)
+_RTF_SIGNS = {
+    **dict.fromkeys(("par", "line", "sect", "page", "row"), "\n"),
+    **{"tab": "\t", "cell": "\t", "emdash": "\u2014", "endash": "\u2013", "bullet": "\u2022"},
+    **{"lquote": "\u2018", "rquote": "\u2019", "ldblquote": "\u201c", "rdblquote": "\u201d"},
+}
+_RTF_HIDDEN = frozenset(
+    "fonttbl colortbl stylesheet info pict object themedata datastore listtable rsidtbl "
+    "listoverridetable generator xmlnstbl filetbl revtbl fldinst".split()
+)
+
+
+def rtf_text(text: str) -> str:
+    """Return an RTF document's words (Rich Text Format 1.9.1); bytes are in its code page."""
+    out: list[str] = []
+    pending = bytearray()
+    page, hidden, skip, width = "cp1252", False, 0, 1
+    stack: list[tuple[bool, int]] = []
+
+    def flush() -> None:
+        if pending:
+            out.append(bytes(pending).decode(page, "replace"))
+            pending.clear()
+
+    for match in _RTF.finditer(text):
+        byte, word, number, sign, brace, _, plain = match.groups()
+        if byte is not None:
+            if skip:
+                skip -= 1
+            elif not hidden:
+                pending.append(int(byte, 16))
+            continue
+        flush()
+        if plain is not None:
+            kept = plain[skip:]
+            skip = max(0, skip - len(plain))
+            if not hidden:
+                out.append(kept)
+        elif brace == "{":
+            stack.append((hidden, width))
+        elif brace == "}":
+            hidden, width = stack.pop() if stack else (False, 1)
+        elif sign is not None:
+            hidden = hidden or sign == "*"
+            if not hidden:
+                out.append({"~": " ", "-": "", "_": "-"}.get(sign, sign))
+        elif word is not None:
+            if word == "ansicpg" and number:
+                page = _page(number)
+            elif word == "uc":
+                width = min(int(number or 1), 8)
+            elif word == "u" and number is not None:
+                skip = max(width, 0)
+                if not hidden:
+                    out.append(chr(int(number) % 65536))
+            elif word in _RTF_HIDDEN:
+                hidden = True
+            elif not hidden:
+                out.append(_RTF_SIGNS.get(word, ""))
+    flush()
+    joined = "".join(out).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return joined.strip(" \0")
+
+
+def _page(number: str) -> str:
+    try:
+        "".encode("cp" + number)
+    except LookupError:
+        return "cp1252"
+    return "cp" + number
+
+
+def _escaped(character: str) -> str:
+    if character == "\n":
+        return "\\par\n"
+    if character in "\\{}":
+        return "\\" + character
+    if " " <= character <= "~":
+        return character
+    if character < " ":
+        return " "
+    units = character.encode("utf-16-le", "replace")
+    numbers = (int.from_bytes(units[at : at + 2], "little") for at in range(0, len(units), 2))
+    return "".join(f"\\u{number - 65536 if number > 32767 else number}?" for number in numbers)
+
+
+def _decoded(data: bytes, matcher: Cleaner, encodings: Sequence[str]) -> str:
+    """Return the text in the first character set that fits, or in which most identifies."""
+    data = data.rstrip(b"\0") if data[:2] not in _BOMS else data
+    for mark, encoding in _BOMS.items():
+        if data.startswith(mark):
+            try:
+                return data.decode(encoding).rstrip("\0")
+            except UnicodeDecodeError:
+                raise Unsafe("unreadable-document") from None
+    if data.isascii() and b"\x1b" not in data:
+        return data.decode("ascii")
+    best, most = "", -1
+    for encoding in dict.fromkeys((*encodings, *_GUESSES)):
+        try:
+            text = data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+        count = len(matcher.spans(text))
+        if encoding == "utf-8" or (encoding in encodings and count):
+            return text
+        if count > most:
+            best, most = text, count
+    return best
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

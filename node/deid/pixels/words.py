@@ -1,0 +1,237 @@
+"""What text burned into pixels tells: identifies, is harmless, or can't be judged.
+
+Text is harmless only when it is read with confidence and every piece of it is known to be: a
+number with its unit, a setting's name, a word of anatomy or imaging. All else that looks like text
+is unknown, and unknown text goes: in the pixels of a clinical image there is little of it that
+isn't somebody's name.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from enum import Enum
+from functools import cache
+from typing import Protocol
+
+from node.deid.pixels import lexicon
+
+
+class Matcher(Protocol):
+    """What identifies this patient and hospital, to be found in text."""
+
+    @property
+    def terms(self) -> frozenset[str]:
+        """Words and numbers that identify: NFKC, casefolded, letters and digits only."""
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the sorted disjoint spans of ``text`` that identify."""
+
+
+class Verdict(Enum):
+    IDENTIFIES = "identifies"
+    HARMLESS = "harmless"
+    UNKNOWN = "unknown"
+
+
+_DATES = re.compile(
+    r"""(?<!\d)(?:19|20)\d\d\s?[-./\s]\s?(?:0?[1-9]|1[0-2])\s?[-./\s]\s?(?:0?[1-9]|[12]\d|3[01])(?!\d)
+    |(?<![\d.])\d{1,2}\s?[-/]\s?\d{1,2}\s?[-/]\s?(?:\d{4}|\d\d)(?!\d)
+    |(?<![\d.])\d{1,2}\.\s?\d{1,2}\.\s?(?:19|20)?\d\d(?![\d.])
+    |(?<![a-z\d])\d{1,2}[-./\s]*(?:%(months)s)[a-z]*[-./,\s]*(?:'?\d\d|\d{4})(?!\d)
+    |(?<![a-z])(?:%(months)s)[a-z]*[-./,\s]*\d{1,2}(?:st|nd|rd|th)?[-./,\s]+(?:\d{4}|'?\d\d)(?!\d)
+    |(?<![a-z])(?:%(months)s)[a-z]*[-./,\s]*(?:19|20)\d\d(?!\d)
+    |\d{1,4}\s?[年년]|\d{1,2}\s?[月월]\s?\d|\d\s?[日일](?!\w)|(?:令和|平成|昭和|大正)
+    |(?<![a-z\d])[rhs]\d{1,2}\.\d{1,2}\.\d{1,2}(?!\d)"""
+    % {"months": lexicon.MONTHS},
+    re.IGNORECASE | re.VERBOSE,
+)
+_NUMBERS = re.compile(
+    r"""(?<!\d)\d{6,}                                  # record, accession, telephone numbers
+    |(?<![\d.,])\d{5}(?![\d.,])
+    |\d{2,5}[-/]\d{2,}[-/]\d{2,}
+    |\d{3,}[-/]\d{3,}
+    |\+\s?\d{1,3}[\s().-]*\d(?:[\s().-]*\d){5,}        # telephones
+    |\(\s?\d{2,5}\s?\)\s?\d{2,4}[\s-]?\d{2,4}
+    |(?<!\d)\d{3,4}[\s.-]\d{3,4}[\s.-]\d{4}(?!\d)
+    |\d+(?:\.\d+){4,}                                  # UIDs
+    |(?<!\w)(?=\w*[^\W\d])(?=(?:\w*\d){4})[\w]{6,}
+    |(?<!\w)[^\W\d]{1,5}[-_#]\d{4,}
+    |[\w.+-]+@\w[\w-]*\.\w+""",
+    re.VERBOSE,
+)
+_NAMES = re.compile(
+    r"""[^\W\d_]{1,}\s?\^\s?[^\W\d_]*|\^\s?[^\W\d_]{2,}
+    |(?<!\w)(?:dr|prof|mr|mrs|ms|miss|herr|frau|sra|mme|pt|doc)\.?\s+[^\W\d_]{2,}
+    |(?<!\w)(?:dr|prof|mr|mrs|ms)\.\s?[^\W\d_]|(?<!\w)m\.?d\.?$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_LABELS = re.compile(lexicon.LABELS, re.IGNORECASE | re.VERBOSE)
+_PLACES = re.compile(lexicon.PLACES, re.IGNORECASE | re.VERBOSE)
+_PIECE = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)?|[^\w\s]|_")
+_TOKEN = re.compile(r"[^\s,;:/|()\[\]=<>+*~]+")
+_GLUED = re.compile(r"([^\W\d_]{0,3})(\d{1,4}(?:[.,]\d{1,3})?)([^\W\d_%°]{0,3}[%°]?)")
+_CODE = re.compile(r"(?=\D*\d)[^\W\d_]{0,2}\d{0,3}[-.]?[^\W\d_]{0,2}\d{0,2}[^\W\d_]{0,1}")
+_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+")
+_CONFUSED = str.maketrans("oqdilsbzgеоасрхувнткм", "000115829eoacpxybhtkm")
+"""Characters that recognisers take for each other; Cyrillic ones look like Latin ones."""
+
+
+def judge(text: str, confidence: float, min_confidence: float, matcher: Matcher) -> Verdict:
+    """Judge one line of text that was read with ``confidence`` (0 to 1)."""
+    text = unicodedata.normalize("NFKC", text).strip()
+    if identifies(text, matcher):
+        return Verdict.IDENTIFIES
+    if confidence >= min_confidence and is_harmless(text):
+        return Verdict.HARMLESS
+    return Verdict.UNKNOWN
+
+
+def identifies(text: str, matcher: Matcher) -> bool:
+    """Say whether NFKC ``text`` holds what identifies, by what is known or by its shape."""
+    shapes = (_DATES, _NUMBERS, _NAMES, _LABELS, _PLACES)
+    return (
+        any(shape.search(text) for shape in shapes)
+        or bool(matcher.spans(text))
+        or is_near_term(text, matcher.terms)
+        or any(_is_han_name(run) for run in _HAN.findall(text))
+    )
+
+
+def is_label(text: str) -> bool:
+    """Say whether ``text`` announces an identifier that follows it: "Name:", "ID", "姓名"."""
+    text = unicodedata.normalize("NFKC", text).strip()
+    found = list(_LABELS.finditer(text))
+    return bool(found) and len(text) - found[-1].end() <= 1
+
+
+def is_harmless(text: str) -> bool:
+    """Say whether all of NFKC ``text`` is known to identify nobody."""
+    tokens = _TOKEN.findall(text)
+    return bool(tokens) and all(_is_harmless_token(token) for token in tokens)
+
+
+def _is_harmless_token(token: str) -> bool:
+    token = token.strip(".'\"-_·•°^!?#&@")
+    if not token or token.casefold() in lexicon.SHORT or _is_word(token):
+        return True
+    if glued := _GLUED.fullmatch(token):
+        before, _, after = (part.casefold() for part in glued.groups())
+        short = len(before) <= 2 or before in lexicon.SHORT or _is_word(before)
+        return short and (len(after) <= 2 or after in lexicon.SHORT or _is_word(after))
+    if _CODE.fullmatch(token):
+        return True
+    pieces = [p for p in re.split(r"[-.'’_&%°]|(?<=[a-z])(?=[A-Z])", token) if p]
+    return len(pieces) > 1 and all(_is_harmless_token(piece) for piece in pieces)
+
+
+def _is_word(token: str) -> bool:
+    folded = _plain(token)
+    if not folded.isalpha():
+        return False
+    if _HAN.fullmatch(folded):
+        return _is_han_term(folded)
+    if not folded.isascii():
+        return False
+    return len(folded) <= 2 or folded in vocabulary() or _has_near_word(folded)
+
+
+def _has_near_word(word: str) -> bool:
+    """Allow for one letter read wrong, in words long enough to be told from names by it."""
+    if len(word) < 8:
+        return False
+    words = vocabulary()
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return any(
+        word[:i] + middle + word[i + 1 :] in words
+        for i in range(len(word))
+        for middle in ("", *letters)
+    )
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """Return words of imaging and anatomy: the project's list, and what DICOM's codes are called.
+
+    Names of persons that are words too ("Long", "Hand") are in it; the matcher, which is asked
+    first, knows those that count.
+    """
+    from pydicom.datadict import keyword_dict
+    from pydicom.sr import codes
+
+    found: set[str] = set()
+    keywords: Iterable[str] = [*keyword_dict, *codes.SCT.dir(), *codes.DCM.dir()]
+    for keyword in keywords:
+        if not keyword.endswith(("Breed", "Organism", "Virus")):
+            found.update(w.lower() for w in re.findall(r"[A-Z]?[a-z]{3,}", keyword))
+    return frozenset((found | lexicon.WORDS) - lexicon.NAMES)
+
+
+def _is_han_term(run: str) -> bool:
+    """Say whether a run of Han characters is made of known terms only."""
+    if not run:
+        return True
+    return any(
+        run.startswith(term) and _is_han_term(run[len(term) :])
+        for term in lexicon.HAN_TERMS
+        if term[0] == run[0]
+    )
+
+
+def _is_han_name(run: str) -> bool:
+    return 2 <= len(run) <= 4 and run[0] in lexicon.HAN_SURNAMES and not _is_han_term(run)
+
+
+def _plain(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(c for c in decomposed if not unicodedata.combining(c))
+
+
+def folded(text: str) -> str:
+    """Return letters and digits only, without accents, look-alikes made one."""
+    return "".join(c for c in _plain(text) if c.isalnum()).translate(_CONFUSED)
+
+
+def is_near_term(text: str, terms: frozenset[str]) -> bool:
+    """Say whether a term occurs in ``text`` as a recogniser might have read it.
+
+    One edit is allowed from 5 characters on, two from 9, three from 13. Terms of less than four
+    Latin letters or digits, and single Han characters, must be words of their own.
+    """
+    if not terms:
+        return False
+    whole = folded(text)
+    words = {folded(word) for word in _PIECE.findall(unicodedata.normalize("NFKC", text))}
+    words |= {folded(word) for word in text.split()}
+    for term in _folded_terms(terms):
+        if len(term) < 4 and term.isascii() or len(term) < 2:
+            if term in words:
+                return True
+        elif term in whole:
+            return True
+        elif len(term) >= 5 and _occurs(term, whole, (len(term) - 1) // 4):
+            return True
+    return False
+
+
+@cache
+def _folded_terms(terms: frozenset[str]) -> frozenset[str]:
+    return frozenset(f for term in terms if (f := folded(term)))
+
+
+def _occurs(term: str, text: str, edits: int) -> bool:
+    """Say whether ``term`` is somewhere in ``text`` with at most ``edits`` edits (Sellers 1980)."""
+    if len(text) < len(term) - edits:
+        return False
+    row = list(range(len(term) + 1))
+    for character in text:
+        above, row[0] = row[0], 0
+        for i, wanted in enumerate(term, 1):
+            above, row[i] = (
+                row[i],
+                min(row[i] + 1, row[i - 1] + 1, above + (character != wanted)),
+            )
+        if row[-1] <= edits:
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""FHIR R4 bulk exports: resources in NDJSON become pseudonymous observations and links."""

@@ -1,0 +1,1 @@
+"""OMOP Common Data Model: persons, conditions and measurements become observations."""

@@ -1,0 +1,155 @@
+"""Pixels of a de-identified corpus: drawn text gone where it identifies, all else identical."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.corpus.key import Box, Key
+from tests.corpus.sources import REAL_TEXT
+
+if TYPE_CHECKING:
+    from tests.corpus.score import Pair, Result
+
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+MARGIN = 10
+"""Pixels around a drawn identifier that a tool may black out with it."""
+
+
+def check(key: Key, paired: list[Pair], result: Result) -> None:
+    """Add the section ``pixels``."""
+    boxes: dict[int, list[Box]] = defaultdict(list)
+    for box in key.boxes:
+        if box.place == "pixels":
+            boxes[box.file].append(box)
+    for pair in paired:
+        if pair.after is None:
+            continue
+        for box in key.boxes:
+            if box.file == pair.file.number and box.place != "pixels":
+                plane(pair, box, result)
+        mine = boxes[pair.file.number]
+        if not mine:
+            if any(name in pair.before.dataset for name in PIXELS):
+                if pair.file.source in REAL_TEXT:
+                    continue
+                result.count("pixels", "untouched without text", same(pair), str(pair))
+            continue
+        drawn(pair, mine, result)
+
+
+def same(pair: Pair) -> bool:
+    """Say whether pixels are the same: the stream, or what it decodes to."""
+    assert pair.after is not None
+    if digest(pair.before.dataset) == digest(pair.after.dataset):
+        return True
+    try:
+        return bool(np.array_equal(frames(pair.before.dataset), frames(pair.after.dataset)))
+    except Exception:
+        return False
+
+
+def drawn(pair: Pair, boxes: list[Box], result: Result) -> None:
+    """Check each drawn text, and the pixels outside of all that identify."""
+    assert pair.after is not None
+    before = frames(pair.before.dataset)
+    try:
+        after = frames(pair.after.dataset)
+    except Exception as problem:
+        after = np.zeros(0)
+        result.count("pixels", "outside untouched", False, f"{pair}: {problem!r}"[:200])
+    if after.shape != before.shape:
+        for box in boxes:
+            name = "harmless text kept" if box.harmless else "burned-in text gone"
+            result.count("pixels", name, not box.harmless, f"{pair}: shape {after.shape}")
+        return
+    outside = np.ones(before.shape[:3], dtype=bool)
+    for box in boxes:
+        if not box.harmless:
+            left, top, right, bottom = box.box
+            rows = slice(max(0, top - MARGIN), bottom + MARGIN)
+            columns = slice(max(0, left - MARGIN), right + MARGIN)
+            outside[_frames(box, before), rows, columns] = False
+    for box in boxes:
+        left, top, right, bottom = box.box
+        area = (_frames(box, before), slice(top, bottom), slice(left, right))
+        old, new = before[area], after[area]
+        line = f"{pair} frame {box.frame} {box.box}: {box.text!r}"
+        if box.harmless:
+            result.count("pixels", "harmless text kept", bool(np.array_equal(old, new)), line)
+        else:
+            likeness = _likeness(old, new)
+            gone = likeness < 0.3
+            result.count("pixels", "burned-in text gone", gone, f"{line} likeness {likeness:.2f}")
+    if pair.file.source in REAL_TEXT:
+        return
+    changed = (before != after).reshape(*before.shape[:3], -1).any(axis=3) & outside
+    where = np.argwhere(changed)[:1].tolist()
+    line = f"{pair}: {int(changed.sum())} pixels, first {where}"
+    result.count("pixels", "outside untouched", not changed.any(), line)
+
+
+def plane(pair: Pair, box: Box, result: Result) -> None:
+    """Check text drawn into an overlay or an icon; without the plane, it is gone."""
+    assert pair.after is not None
+    read = _overlay if box.place == "overlay" else _icon
+    old, new = read(pair.before.dataset), read(pair.after.dataset)
+    left, top, right, bottom = box.box
+    gone = new is None or (
+        old is not None
+        and old.shape == new.shape
+        and _likeness(old[top:bottom, left:right], new[top:bottom, left:right]) < 0.3
+    )
+    result.count("pixels", f"{box.place} text gone", gone, f"{pair}: {box.text!r}")
+
+
+def _overlay(dataset: Any) -> NDArray[Any] | None:
+    if 0x60003000 not in dataset:
+        return None
+    rows, columns = dataset[0x60000010].value, dataset[0x60000011].value
+    bits = np.unpackbits(np.frombuffer(dataset[0x60003000].value, np.uint8), bitorder="little")
+    return bits[: rows * columns].reshape(rows, columns)
+
+
+def _icon(dataset: Any) -> NDArray[Any] | None:
+    items = dataset.get("IconImageSequence")
+    if not items or "PixelData" not in items[0]:
+        return None
+    return np.frombuffer(items[0].PixelData, np.uint8)[: 64 * 128].reshape(64, 128)
+
+
+def frames(dataset: Any) -> NDArray[Any]:
+    """Return pixels, frames x rows x columns x samples, in the stored colour space."""
+    from pydicom.pixels import pixel_array
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        array = pixel_array(dataset, raw=True)
+    shape = (int(dataset.get("NumberOfFrames", 1) or 1), dataset.Rows, dataset.Columns, -1)
+    return array.reshape(shape)
+
+
+def digest(dataset: Any) -> str:
+    """Return the MD5 of the pixel data as it is stored, as the challenge compares it."""
+    for name in PIXELS:
+        if name in dataset:
+            value = dataset[name].value
+            return hashlib.md5(value or b"", usedforsecurity=False).hexdigest()
+    return ""
+
+
+def _frames(box: Box, array: NDArray[Any]) -> slice:
+    return slice(None) if box.frame < 0 else slice(box.frame, box.frame + 1)
+
+
+def _likeness(old: NDArray[Any], new: NDArray[Any]) -> float:
+    """Return the correlation of two regions, 0 when one of them shows nothing."""
+    a, b = old.astype(float).ravel(), new.astype(float).ravel()
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return abs(float((a * b).sum()) / scale) if scale > 1e-9 else 0.0
