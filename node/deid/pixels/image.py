@@ -140,7 +140,9 @@ class PixelSettings:
         if self.mode not in ("off", "rules", "ocr"):
             raise ConfigurationError('The mode of pixels is "off", "rules" or "ocr".')
         if not (1 <= self.threads <= 2 and 0 < self.min_detection < 1):
-            raise ConfigurationError("Pixels are read with one or two threads and a detection below 1.")
+            raise ConfigurationError(
+                "Pixels are read with one or two threads and a detection below 1."
+            )
         if not 0 < self.min_confidence <= 1:
             raise ConfigurationError("The confidence of pixels is above 0 and at most 1.")
 

@@ -205,12 +205,10 @@ def is_near_term(text: str, terms: frozenset[str]) -> bool:
     words = {folded(word) for word in _PIECE.findall(unicodedata.normalize("NFKC", text))}
     words |= {folded(word) for word in text.split()}
     for term in _folded_terms(terms):
-        if len(term) < 4 and term.isascii() or len(term) < 2:
+        if (len(term) < 4 and term.isascii()) or len(term) < 2:
             if term in words:
                 return True
-        elif term in whole:
-            return True
-        elif len(term) >= 5 and _occurs(term, whole, (len(term) - 1) // 4):
+        elif term in whole or (len(term) >= 5 and _occurs(term, whole, (len(term) - 1) // 4)):
             return True
     return False
 
