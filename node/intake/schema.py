@@ -18,6 +18,8 @@ from node.catalog.manifest import SUBJECT
 Type = Literal["integer", "number", "category", "boolean", "date", "text", "identifier"]
 DROPPED: frozenset[Type] = frozenset({"text", "identifier"})
 """Types that may identify somebody and are never kept."""
+_OBSERVED = 64
+"""Characters of a code in the catalogue."""
 _NAME = r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$"
 
 
@@ -144,6 +146,12 @@ class TableSchema(Settings):
             raise ValueError('rows = "many" and time go together')
         if self.time and self.time not in {c.name for c in self.kept if c.type == "date"}:
             raise ValueError("time is not the header of a column of type date")
+        for column in self.kept if self.time else ():
+            uncoded = [level for level in column.levels if level not in column.codes]
+            if max((len(level) for level in uncoded), default=0) > _OBSERVED:
+                raise ValueError("a level of an observation is too long; give it a code")
+            if not column.code and len(f"{self.table}.{column.variable}") > _OBSERVED:
+                raise ValueError("a variable of an observation is too long; give it a code")
         return self
 
     @property

@@ -102,40 +102,43 @@ class OmopSource:
         import polars as pl
 
         wanted = [*REQUIRED[name], *OPTIONAL[name]]
-        for frame in _cells(path, lambda header: _check_header(header, name)):
-            frame = frame.rename({column: column.lower() for column in frame.columns})
-            absent = [column for column in wanted if column not in frame.columns]
-            frame = frame.with_columns(pl.lit(None, pl.String).alias(column) for column in absent)
-            frame = frame.select(pl.col(wanted).str.strip_chars())
-            yield frame.with_columns(
+        for cells in _cells(path, name):
+            absent = [column for column in wanted if column not in cells.columns]
+            whole = cells.with_columns(pl.lit(None, pl.String).alias(column) for column in absent)
+            texts = whole.select(pl.col(wanted).str.strip_chars())
+            yield texts.with_columns(
                 pl.when(~pl.col(wanted).is_in(_MISSING)).then(pl.col(wanted)).name.keep()
             )
 
     def _check_version(self, path: Path) -> None:
-        for frame in _cells(path, lambda header: None):
-            frame = frame.rename({column: column.lower() for column in frame.columns})
-            for version in frame["cdm_version"] if "cdm_version" in frame.columns else []:
+        for cells in _cells(path, "cdm_source"):
+            for version in cells["cdm_version"] if "cdm_version" in cells.columns else []:
                 number = str(version or "").lower().removeprefix("v").strip()
                 if number and not number.startswith(VERSIONS):
                     raise DataError("The tables are of another CDM version; take 5.3 or 5.4.")
 
 
-def _cells(path: Path, check: Callable[[list[str]], None]) -> Iterator[pl.DataFrame]:
+def _cells(path: Path, name: str) -> Iterator[pl.DataFrame]:
+    """Yield a file's cells as text, its columns' names in lower case."""
+
+    def check(header: list[str]) -> None:
+        _check_header(header, name)
+
     if path.suffix.lower() == ".parquet":
         for batch in parquet_batches(path, check):
-            yield batch.frame
+            yield batch.frame.rename(str.lower)
         return
     with open_regular(path) as file:
         first = file.readline(_HEADER_BYTES)
         separator = max("\t", ";", "|", ",", key=lambda mark: first.count(mark.encode()))
         file.seek(0)
         for batch in csv_batches(file, separator, check):
-            yield batch.frame
+            yield batch.frame.rename(str.lower)
 
 
 def _check_header(header: list[str], name: str) -> None:
     names = [column.lower() for column in header]
-    absent = [column for column in REQUIRED[name] if column not in names]
+    absent = [column for column in REQUIRED.get(name, ()) if column not in names]
     if absent:
         raise DataError(f"Table {name} has no column {absent[0]}; is it OMOP CDM 5.3 or 5.4?")
     if len(set(names)) != len(names):

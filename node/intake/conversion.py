@@ -1,0 +1,174 @@
+"""Cells of a declared table become values, and what doesn't fit the declaration is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from contract.errors import DataError
+from node.catalog.manifest import SUBJECT
+from node.deid.pseudonyms import Pseudonyms
+from node.intake.cells import Batch
+from node.intake.quality import QualityReport
+from node.intake.schema import ColumnSchema, TableSchema
+from node.intake.units import ucum, without_great_age
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_TRUE = ("true", "yes", "1", "t", "y")
+_FALSE = ("false", "no", "0", "f", "n")
+DATE_FORMATS = {
+    "YYYY-MM-DD": "%Y-%m-%d",
+    "YYYYMMDD": "%Y%m%d",
+    "DD.MM.YYYY": "%d.%m.%Y",
+    "DD/MM/YYYY": "%d/%m/%Y",
+    "MM/DD/YYYY": "%m/%d/%Y",
+}
+_PHRASES = {
+    "integer": "not an integer",
+    "number": "not a number",
+    "boolean": "not true or false",
+}
+
+
+class Unfit(DataError):
+    """A table that doesn't fit its schema; ``quality`` counts everything that doesn't."""
+
+    def __init__(self, message: str, quality: QualityReport) -> None:
+        super().__init__(message)
+        self.quality = quality
+
+
+@dataclass
+class Conversion:
+    """Converts the batches of one table, and remembers what was wrong in all of them."""
+
+    schema: TableSchema
+    pseudonyms: Pseudonyms
+    lenient: bool = False
+    """Whether what is out of range, of an unknown level or lacking is made missing and counted."""
+    quality: QualityReport = field(init=False)
+    made_missing: dict[str, int] = field(default_factory=dict)
+    _errors: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """Line of the first and number of all, by column and what is wrong."""
+
+    def __post_init__(self) -> None:
+        self.quality = QualityReport(f"table {self.schema.table}")
+
+    @property
+    def failed(self) -> bool:
+        """Whether the table can't be taken."""
+        return bool(self._errors)
+
+    def check(self) -> None:
+        """Raise ``Unfit`` if anything was wrong: the first of the first kind, and how many more."""
+        for (column, what), (line, count) in self._errors.items():
+            more = f" ({count - 1} more such)" if count > 1 else ""
+            message = f"row {line}, column {column}: {what}{more}."
+            raise Unfit(message, self.quality)
+
+    def convert(self, batch: Batch) -> pl.DataFrame:
+        """Return the pseudonymous rows of a batch, in its order.
+
+        Columns: ``subject`` (String), then Int64, Float64, String (category), Boolean and Date, in
+        the schema's order. Dates are moved by the subject's own number of days.
+        """
+        import polars as pl
+
+        schema = self.schema
+        subject = batch.frame[schema.subject].str.strip_chars()
+        missing = subject.is_null() | subject.is_in(list(schema.missing))
+        self._wrong(batch, schema.subject, missing, "the subject is missing", "no-key")
+        pseudonym_of = {v: self.pseudonyms.subject(v) for v in subject.unique() if v is not None}
+        people = subject.replace_strict(pseudonym_of, default=None, return_dtype=pl.String)
+        days_of = {p: self.pseudonyms.days(p) for p in pseudonym_of.values()}
+        days = people.replace_strict(days_of, default=None, return_dtype=pl.Int64)
+        columns = [people.alias(SUBJECT)]
+        for column in schema.kept:
+            values = self._values(batch, column)
+            if column.type == "date":
+                values = values - pl.Series(days * 86_400_000_000).cast(pl.Duration("us"))
+            columns.append(values.alias(column.variable))
+        return pl.DataFrame(columns)
+
+    def _values(self, batch: Batch, column: ColumnSchema) -> pl.Series:
+        cells = batch.frame[column.name].str.strip_chars()
+        missing = cells.is_null() | cells.is_in(list(self.schema.missing_of(column)))
+        cells = cells.set(missing, None)
+        where = f"{self.schema.table}.{column.variable}"
+        if column.type == "category":
+            values = cells
+            unfit, rule, what = ~cells.is_in(list(column.levels)), "unknown-level", "unknown level"
+        else:
+            values = typed(cells, column)
+            mistyped = values.is_null() & ~missing
+            phrase = _PHRASES.get(column.type, f"not a date written {column.format}")
+            self._wrong(batch, column.name, mistyped, phrase, "value-mistyped", where)
+            unfit, rule, what = _outside(values, column), "out-of-range", "out of range"
+        unfit = unfit.fill_null(False)
+        if unfit.any():
+            if self.lenient:
+                count = int(unfit.sum())
+                self.quality.add(rule, where, count)
+                self.made_missing[column.variable] = (
+                    self.made_missing.get(column.variable, 0) + count
+                )
+            else:
+                self._wrong(batch, column.name, unfit, what, rule, where)
+            values = values.set(unfit, None)
+        if column.required and self.lenient:
+            self.quality.add("missing-required", where, values.null_count())
+        elif column.required:
+            lacking = values.is_null() & missing
+            what = "missing, though it is required"
+            self._wrong(batch, column.name, lacking, what, "missing-required", where)
+        return self._without_great_ages(values, column, where)
+
+    def _without_great_ages(self, values: pl.Series, column: ColumnSchema, where: str) -> pl.Series:
+        unit = ucum(column.unit) if column.type in ("integer", "number") else None
+        greatest = without_great_age(float("inf"), unit) if unit else float("inf")
+        great = (values > greatest).fill_null(False) if greatest < float("inf") else None
+        if great is None or not great.any():
+            return values
+        self.quality.add("age-above-89", where, int(great.sum()))
+        return values.set(great, int(greatest) if column.type == "integer" else greatest)
+
+    def _wrong(
+        self, batch: Batch, column: str, wrong: pl.Series, what: str, rule: str, where: str = ""
+    ) -> None:
+        count = int(wrong.sum())
+        if not count:
+            return
+        self.quality.add(rule, where or f"{self.schema.table}.{SUBJECT}", count)
+        first = batch.lines[int(wrong.arg_true()[0])]
+        line, before = self._errors.get((column, what), (first, 0))
+        self._errors[column, what] = (line, before + count)
+
+
+def typed(cells: pl.Series, column: ColumnSchema) -> pl.Series:
+    """Return text cells as the column's type, null for what isn't of it."""
+    import polars as pl
+
+    if column.type == "integer":
+        return cells.str.extract(r"^\+?(-?\d{1,15})(?:\.0*)?$").cast(pl.Int64)  # exact as float
+    if column.type == "number":
+        pattern = r"^\+?(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)$"
+        values = cells.str.extract(pattern).cast(pl.Float64, strict=False)
+        return values.set(~values.is_finite().fill_null(True), None)
+    if column.type == "boolean":
+        words = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
+        lower = cells.str.to_lowercase()
+        return lower.replace_strict(words, default=None, return_dtype=pl.Boolean)
+    return cells.str.strptime(pl.Date, DATE_FORMATS[column.format], strict=False)
+
+
+def _outside(values: pl.Series, column: ColumnSchema) -> pl.Series:
+    import polars as pl
+
+    outside = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
+    if column.minimum is not None:
+        outside = outside | (values < column.minimum).fill_null(False)
+    if column.maximum is not None:
+        outside = outside | (values > column.maximum).fill_null(False)
+    return outside
