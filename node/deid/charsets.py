@@ -110,7 +110,7 @@ def readings(raw: bytes, charset: Charset) -> list[tuple[str, str]]:
         return [(raw.decode("ascii"), "")]
     found = {decode(raw, charset): ""}
     if b"\x1b" in raw:
-        return [(text, codec) for text, codec in found.items()]
+        return list(found.items())
     for codec in _GUESSES:
         try:
             found.setdefault(raw.decode(codec), codec)

@@ -39,10 +39,15 @@ IMPLICIT, EXPLICIT, BIG, DEFLATED = (
 DEFLATED_SYNTAXES = frozenset({DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 """Syntaxes whose data set is deflated: Explicit VR Little Endian, and JPIP Referenced."""
 
-LONG = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+LONG = frozenset({
+    "OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV",
+})  # fmt: skip
 """Explicit VRs whose length has 32 bits (PS3.5 section 7.1.2)."""
 _LONG = frozenset(vr.encode() for vr in LONG)
-VRS = LONG | frozenset("AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+VRS = LONG | frozenset({
+    "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL",
+    "SS", "ST", "TM", "UI", "UL", "US",
+})  # fmt: skip
 _VRS = frozenset(vr.encode() for vr in VRS)
 
 
@@ -307,9 +312,7 @@ class _Reader:
         except (Unsafe, _Cut, struct.error):
             return None
 
-    def _item(
-        self, start: int, length: int, scope: Elements, depth: int, limit: int
-    ) -> Elements:
+    def _item(self, start: int, length: int, scope: Elements, depth: int, limit: int) -> Elements:
         if depth >= MAX_DEPTH:
             raise Unsafe("unreadable")
         undefined = length == UNDEFINED

@@ -26,7 +26,10 @@ PLACEHOLDER = "***"
 _SEPARATORS = frozenset(" \t,.^-_=/'’·:;()\\|\u3000、，。")
 _NUMBER_SEPARATORS = frozenset(" -./_:#")
 _LETTERS = re.compile(r"[^\W\d_]+")
-_TITLES = frozenset("dr prof professor doctor mr mrs ms miss md phd sir herr frau dott dipl ing".split())
+_TITLES = frozenset({
+    "dr", "prof", "professor", "doctor", "mr", "mrs", "ms", "miss", "md", "phd", "sir", "herr",
+    "frau", "dott", "dipl", "ing",
+})  # fmt: skip
 _MAX_GAP = 3
 
 
@@ -185,10 +188,16 @@ class Matcher:
         words_of: list[tuple[str, int, int]],
     ) -> list[tuple[int, int]]:
         """Add weak parts and initials that stand beside a part that was found."""
-        taken = {index for index, (_, start, end) in enumerate(words_of)
-                 if any(a < end and start < b for a, b in names)}
-        joined = {index for index, (_, start, end) in enumerate(words_of)
-                  if any(a < end and start < b for a, b in spans)}
+        taken = {
+            index
+            for index, (_, start, end) in enumerate(words_of)
+            if any(a < end and start < b for a, b in names)
+        }
+        joined = {
+            index
+            for index, (_, start, end) in enumerate(words_of)
+            if any(a < end and start < b for a, b in spans)
+        }
         result = list(names)
         waiting = sorted(taken | joined)
         while waiting:
@@ -211,7 +220,9 @@ class Matcher:
 
 
 @lru_cache(maxsize=4096)
-def matcher(known: Known, days: int | None, keep_dates: bool, uid: Callable[[str], str] | None) -> Matcher:
+def matcher(
+    known: Known, days: int | None, keep_dates: bool, uid: Callable[[str], str] | None
+) -> Matcher:
     """Return the matcher for what is known; the same for the files of one series."""
     return Matcher(known, Rules(days, keep_dates, uid))
 
@@ -432,7 +443,9 @@ def _components(group: str) -> list[str]:
 
 
 def _tokens(part: str) -> list[str]:
-    return ["".join(fold(token)) for token in _LETTERS.findall(part.replace("'", "").replace("’", ""))]
+    return [
+        "".join(fold(token)) for token in _LETTERS.findall(part.replace("'", "").replace("’", ""))
+    ]
 
 
 def _latin(token: str) -> list[str]:
@@ -491,7 +504,9 @@ def fold(text: str) -> Iterable[str]:
 
 
 def _is_unspaced(text: str) -> bool:
-    return any("\u3040" <= c <= "\u9fff" or _is_hangul(c) or "\uf900" <= c <= "\ufaff" for c in text)
+    return any(
+        "\u3040" <= c <= "\u9fff" or _is_hangul(c) or "\uf900" <= c <= "\ufaff" for c in text
+    )
 
 
 def _is_spaced(char: str) -> bool:
@@ -534,11 +549,9 @@ def _phrase_terms(phrases: Iterable[str]) -> tuple[frozenset[str], set[str]]:
         for part in parts:
             tokens = _tokens(part)
             plain = "".join(fold(part))
-            if len(plain) >= 4 and not (len(tokens) <= 1 and plain in words()) and not (
-                plain.isdigit() and len(plain) < 5
-            ):
-                if not all(token in words() for token in tokens) or len(tokens) > 1:
-                    whole.add(plain)
+            tells = len(tokens) > 1 or any(token not in words() for token in tokens)
+            if len(plain) >= 4 and tells:
+                whole.add(plain)
             telling |= {
                 token
                 for token in tokens

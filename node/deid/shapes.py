@@ -35,16 +35,19 @@ _ALWAYS = tuple(
         r"[ ]?(?:[:#=.]|is|no\.?|nr\.?|[ ])[ ]?(?P<x>[A-Za-z]{0,5}[-/ ]?\d[\dA-Za-z/-]{3,})",
         r"(?:病历号|住院号|门诊号|检查号|身份证号?|患者ID|病人ID|登记号|影像号|患者番号|환자번호|등록번호)"
         r"\s*[:：]?\s*(?P<x>[A-Za-z0-9-]{3,})",
-        r"(?:姓名|患者名|患者姓名|病人姓名|氏名|이름|성명|환자명)\s*[:：]?\s*(?P<x>[^\W\d_]{2,4}(?: [^\W\d_]{2,12})?)",
+        r"(?:姓名|患者名|患者姓名|病人姓名|氏名|이름|성명|환자명)\s*[:：]?\s*"
+        r"(?P<x>[^\W\d_]{2,4}(?: [^\W\d_]{2,12})?)",
         r"(?:患者|病人)\s*[:：]\s*(?P<x>[\u4e00-\u9fff]{2,4})",
         r"[\u4e00-\u9fff]{2,10}(?:医院|醫院|病院|卫生院|保健院|诊所)",
         r"[\uac00-\ud7a3]{2,10}(?:병원|의원)",
         r"(?<![\u4e00-\u9fff])(?P<x>[\u4e00-\u9fff]{1,3})(?:医生|医师|醫師|醫生|大夫|先生|女士|小姐|教授|护士)",
-        r"[\u4e00-\u9fff]{2,}(?:省|市)[\u4e00-\u9fff]{1,8}(?:区|县|路|街|镇)[\u4e00-\u9fff]*\d*号?(?:\d+室)?",
+        r"[\u4e00-\u9fff]{2,}(?:省|市)[\u4e00-\u9fff]{1,8}(?:区|县|路|街|镇)"
+        r"[\u4e00-\u9fff]*\d*号?(?:\d+室)?",
         r"(?i)(?<!\w)\d{1,5}[a-z]?\s+(?:[^\W\d_][\w'.-]*\s+){1,3}(?:street|avenue|ave|road|rd|lane|drive|"
         r"boulevard|blvd|crescent|close|terrace)(?!\w)",
         r"(?i)(?<!\w)[^\W\d_]{3,}(?:straße|strasse|gasse|allee)\s+\d+[a-z]?(?!\w)",
-        r"(?i)(?<!\w)(?:ul|al|rue|via|calle|rua|ул)\.?\s+[^\W\d_][\w'.-]+(?:\s+[^\W\d_][\w'.-]+)?,?\s+\d+",
+        r"(?i)(?<!\w)(?:ul|al|rue|via|calle|rua|ул)\.?\s+[^\W\d_][\w'.-]+"
+        r"(?:\s+[^\W\d_][\w'.-]+)?,?\s+\d+",
     )
 )
 _NAMED = tuple(
@@ -63,7 +66,9 @@ _NAMED = tuple(
         rf"(?:(?:of|de|del|della|di|la|im|am|im\.)\s+)*(?P<x>{_NAMES})",
     )
 )
-_HINTS = re.compile(r"[@^+(:]|\d{3}|[^\x00-\x7f]|(?i:dr|prof|mr|ms|miss|herr|frau|hosp|clin|med|by|rn|md|nurse|pan)")
+_HINTS = re.compile(
+    r"[@^+(:]|\d{3}|[^\x00-\x7f]|(?i:dr|prof|mr|ms|miss|herr|frau|hosp|clin|med|by|rn|md|nurse|pan)"
+)
 _ANY_WORD = re.compile(r"[^\W\d_]+")
 
 

@@ -19,8 +19,8 @@ few fever follow followup for from further good great had has have he her here h
 how if image images imaging in into is it its just known last late left less like likely little long
 low made make male man many march may me mild moderate month months more most much must my near new
 no non normal not noted now of off old on once one only or order other our out over own part patient
-per please possible post pre presented previous prior quality quick right routine same scan scans see
-seen series session severe she should show shows since slice slices small so some status still
+per please possible post pre presented previous prior quality quick right routine same scan scans
+see seen series session severe she should show shows since slice slices small so some status still
 stable study such suggest than that the their them then there these they this those three through
 time to today total two under unremarkable until up upper us use very view views was week weeks well
 were what when where which while who will with within without woman year years yes you young your
@@ -30,15 +30,15 @@ inpatient iv kidney knee lateral liver localizer lumbar lung mammogram max min m
 neuro nodule nuclear obl oblique outpatient pa pain pelvis perfusion pet portable protocol radiology
 recon report sag sagittal scout screening sequence sex shoulder sinus skull spin spine stenosis
 surgery thoracic thorax tra trans transverse trauma tumor tumour ultrasound unit us vascular wrist
-xray dr mrs miss prof doctor physician nurse technologist operator department hospital clinic medical
-center centre university institute general community regional county city national international
-health healthcare care memorial saint san north south east west street road avenue lane drive suite
-floor building room ward tel phone fax email address zip code name birth dob mrn id number no acc
-accession ref referring referred reviewed requested reported signed read dictated comparison
-findings impression conclusion technique indication indications clinical information
-ray gray grey hall field fields park hill bell page read reading cross bank banks wells rivers lake
-woods forest stone bush marsh meadow church bishop pope knight
-dicom test phantom anonymous anonymized removed unknown none
+xray dr mrs miss prof doctor physician nurse technologist operator department hospital clinic
+medical center centre university institute general community regional county city national
+international health healthcare care memorial saint san north south east west street road avenue
+lane drive suite floor building room ward tel phone fax email address zip code name birth dob mrn id
+number no acc accession ref referring referred reviewed requested reported signed read dictated
+comparison findings impression conclusion technique indication indications clinical information ray
+gray grey hall field fields park hill bell page read reading cross bank banks wells rivers lake
+woods forest stone bush marsh meadow church bishop pope knight dicom test phantom anonymous
+anonymized removed unknown none
 """
 
 

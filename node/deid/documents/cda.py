@@ -30,25 +30,30 @@ _MASKED = {
     ),
     **dict.fromkeys(("signatureText", "thumbnail", "bibliographicDesignation"), "names"),
 }
-_THINGS = frozenset(
-    "manufacturedMaterial manufacturedLabeledDrug labeledDrug material containerPackagedMedicine "
-    "playingDevice specimenPlayingEntity containedMaterial ingredientSubstance".split()
-)
+_THINGS = frozenset({
+    "manufacturedMaterial", "manufacturedLabeledDrug", "labeledDrug", "material",
+    "containerPackagedMedicine", "playingDevice", "specimenPlayingEntity", "containedMaterial",
+    "ingredientSubstance",
+})  # fmt: skip
 """Entities whose name is clinical: a drug, a substance, a specimen."""
 _TERMINOLOGIES = ("2.16.840.1.113883.6.", "2.16.840.1.113883.5.", "1.2.840.10008.")
 """Of HL7's external code systems, of HL7 itself, and DICOM's."""
-_STRUCTURE = frozenset(
-    "classCode moodCode typeCode determinerCode nullFlavor codeSystem codeSystemVersion unit use "
-    "mediaType representation type contextControlCode contextConductionInd inversionInd "
-    "negationInd independentInd operator styleCode rowspan colspan align valign border width "
-    "cellpadding cellspacing listType inclusive institutionSpecified qualifier lang".split()
-)
+_STRUCTURE = frozenset({
+    "classCode", "moodCode", "typeCode", "determinerCode", "nullFlavor", "codeSystem",
+    "codeSystemVersion", "unit", "use", "mediaType", "representation", "type",
+    "contextControlCode", "contextConductionInd", "inversionInd", "negationInd", "independentInd",
+    "operator", "styleCode", "rowspan", "colspan", "align", "valign", "border", "width",
+    "cellpadding", "cellspacing", "listType", "inclusive", "institutionSpecified", "qualifier",
+    "lang",
+})  # fmt: skip
 _REFERENCES = frozenset({"templateId", "typeId", "realmCode"})
+_CLOSED = re.compile(r"[0-2](?:\.\d{1,64})+|\d{4}-\d\d-\d\d|POCD_\w{1,16}|.{1,3}")
+"""An OID, the date of a template's version, the kind of a CDA, or too short to tell of anyone."""
 _LINKS = frozenset({"href", "src", "schemaLocation", "noNamespaceSchemaLocation"})
-_TIMES = frozenset(
-    "effectiveTime time low high center activityTime availabilityTime expectedUseTime "
-    "existenceTime".split()
-)
+_TIMES = frozenset({
+    "effectiveTime", "time", "low", "high", "center", "activityTime", "availabilityTime",
+    "expectedUseTime", "existenceTime",
+})  # fmt: skip
 _TIME = re.compile(
     r"((?:18|19|20|21)\d\d)(?:(0[1-9]|1[0-2])(?:(0[1-9]|[12]\d|3[01])([0-9.]{0,13}))?)?"
     r"([+-]\d{4})?"
@@ -98,6 +103,7 @@ class _Cleaner:
         if not characteristics:
             self._masked["administrativeGenderCode"] = "origin"
         self._attributes: dict[str, str] = {}
+        self._embedded: list[tuple[Any, str]] = []
 
     def tree(self, root: Any) -> set[str]:
         """Clean the tree in place; return the prefixes that its attributes' values use."""
@@ -118,6 +124,8 @@ class _Cleaner:
             kind = element.get(_XSI + "type", "")
             prefixes.update({kind.partition(":")[0]} if ":" in kind else ())
         self.account["texts"] += Places(root).clean(self.matcher)
+        for element, encoded in self._embedded:
+            element.text = encoded
         return prefixes
 
     def _structure(self, element: Any) -> None:
@@ -126,7 +134,7 @@ class _Cleaner:
         if not isinstance(tag, str):
             return
         if element.get("representation") == "B64" or element.get("compression"):
-            self._embedded(element)
+            self._take_out(element)
         if not tag.startswith(_HL7):
             return
         name = local_name(tag)
@@ -156,8 +164,8 @@ class _Cleaner:
             del element.attrib["nullFlavor"]
             element.set("root", new)
 
-    def _embedded(self, element: Any) -> None:
-        """Clean a document in the document, or take it out."""
+    def _take_out(self, element: Any) -> None:
+        """Clean a document in the document, to be put back once all texts are clean, or drop it."""
         mime = element.get("mediaType", "")
         new = ""
         if not element.get("compression"):
@@ -171,9 +179,8 @@ class _Cleaner:
         element.text = None
         element.attrib.pop("integrityCheck", None)
         if new:
-            # In lines, so that no matcher takes it for a word: it is cleaned already.
-            element.set("value" if False else "representation", "B64")
-            element.text = new
+            element.set("representation", "B64")
+            self._embedded.append((element, new))
             self.account["documents-cleaned"] += 1
         else:
             self.account["documents-removed"] += 1
@@ -186,9 +193,11 @@ class _Cleaner:
                 del element.attrib[name]
                 self.account["links"] += 1
                 return
-        elif plain in _STRUCTURE or place in _REFERENCES:
-            return
-        elif plain == "code" and element.get("codeSystem", "").startswith(_TERMINOLOGIES):
+        elif (
+            plain in _STRUCTURE
+            or place in _REFERENCES
+            or (plain == "code" and element.get("codeSystem", "").startswith(_TERMINOLOGIES))
+        ):
             return
         if plain == "value" and _is_time(element, place) and (match := _TIME.fullmatch(value)):
             new = self._time(match)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
 from typing import Any
 
 from node.deid.documents.document import Cleaner
 
-_INLINE = frozenset(
-    "content sub sup b i u em strong span font a linkHtml footnoteRef".split()
-)
+_INLINE = frozenset({
+    "content", "sub", "sup", "b", "i", "u", "em", "strong", "span", "font", "a", "linkHtml",
+    "footnoteRef",
+})  # fmt: skip
 MASK = "***"
 
 
@@ -76,21 +77,16 @@ class Places:
 
     def _mask_across(self, texts: list[str], start: int, stop: int) -> None:
         """Mask a span in each of the texts that it is in, if it is in several."""
-        inside = [
-            index
-            for index in range(self._first(start), len(self._places))
-            if self._places[index][0] < stop and self._stop(index) > start
-        ] if self._stop(self._first(start)) < stop else []
-        for index in inside:
+        first = max(0, bisect_right(self._places, start, key=lambda place: place[0]) - 1)
+        if self._stop(first) >= stop:
+            return
+        for index in range(first, len(self._places)):
             offset = self._places[index][0]
-            text = texts[index]
-            first, last = max(start - offset, 0), min(stop - offset, len(text))
-            texts[index] = text[:first] + MASK + text[last:]
-
-    def _first(self, position: int) -> int:
-        from bisect import bisect_right
-
-        return max(0, bisect_right(self._places, position, key=lambda place: place[0]) - 1)
+            if offset >= stop:
+                break
+            begin, end = max(start - offset, 0), stop - offset
+            if self._stop(index) > start:
+                texts[index] = texts[index][:begin] + MASK + texts[index][end:]
 
     def _stop(self, index: int) -> int:
         offset, element, tail = self._places[index]
@@ -113,9 +109,6 @@ def xml_text(text: str) -> str:
     return "".join(
         sign
         for sign in text
-        if sign in "\t\n\r" or (sign >= " " and not "\ud800" <= sign <= "\udfff"
-                                and sign not in "\ufffe\uffff")
+        if sign in "\t\n\r"
+        or (sign >= " " and not "\ud800" <= sign <= "\udfff" and sign not in "\ufffe\uffff")
     )
-
-
-Change = Callable[[str], str]

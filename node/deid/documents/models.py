@@ -16,16 +16,20 @@ _STL_LINE = re.compile(
     rb"(?:facet\s+normal|vertex)(?:\s+[-+\d.eE]+|\s+[-+]?(?:nan|inf)){3}"
     rb"|outer\s+loop|endloop|endfacet|endsolid"
 )
-_NUMBERS = frozenset(
-    "v vt vn vp f l p s deg bmat step curv curv2 surf parm trim hole scrv sp end con cstype lod "
-    "bevel c_interp d_interp mg".split()
-)
+_NUMBERS = frozenset({
+    "v", "vt", "vn", "vp", "f", "l", "p", "s", "deg", "bmat", "step", "curv", "curv2", "surf",
+    "parm", "trim", "hole", "scrv", "sp", "end", "con", "cstype", "lod", "bevel", "c_interp",
+    "d_interp", "mg",
+})  # fmt: skip
 _NAMES = frozenset({"o", "g", "usemtl", "mtllib", "usemap", "maplib", "shadow_obj", "trace_obj"})
-_MTL_NUMBERS = frozenset("Ka Kd Ks Ke Tf Ns Ni Tr d illum sharpness Pr Pm Ps Pc Pcr aniso".split())
-_MTL_NAMES = frozenset(
-    "newmtl map_Ka map_Kd map_Ks map_Ke map_Ns map_d map_bump map_Bump bump disp decal refl norm "
-    "map_Pr map_Pm map_Ps".split()
-)
+_MTL_NUMBERS = frozenset({
+    "Ka", "Kd", "Ks", "Ke", "Tf", "Ns", "Ni", "Tr", "d", "illum", "sharpness", "Pr", "Pm", "Ps",
+    "Pc", "Pcr", "aniso",
+})  # fmt: skip
+_MTL_NAMES = frozenset({
+    "newmtl", "map_Ka", "map_Kd", "map_Ks", "map_Ke", "map_Ns", "map_d", "map_bump", "map_Bump",
+    "bump", "disp", "decal", "refl", "norm", "map_Pr", "map_Pm", "map_Ps",
+})  # fmt: skip
 _VALUE = re.compile(r"[-+]?[\d./]+(?:[eE][-+]?\d+)?|on|off|bspline|bezier|rat|u|v|taylor|cardinal")
 
 

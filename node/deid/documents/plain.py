@@ -1,7 +1,7 @@
 """Plain text, and text with markup: HTML and RTF, which come out with their words only.
 
-Markup can hide a name from any matcher (``W&auml;ng``, ``W\\'e4ng``, ``<b>W</b>ang``), so that it is
-taken off before the text is cleaned.
+Markup can hide a name from any matcher (``W&auml;ng``, ``W\\'e4ng``, ``<b>W</b>ang``), so that it
+is taken off before the text is cleaned.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from node.deid.reading import Unsafe
 
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _GUESSES = ("utf-8", "gb18030", "shift_jis", "euc_jp", "euc_kr", "big5", "cp1251", "latin-1")
-_BLOCKS = frozenset(
-    "address article aside blockquote br caption dd div dl dt footer form h1 h2 h3 h4 h5 h6 header "
-    "hr li main ol p pre section table tbody td tfoot th thead tr ul".split()
-)
+_BLOCKS = frozenset({
+    "address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt",
+    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "ol", "p",
+    "pre", "section", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
+})  # fmt: skip
 _HIDDEN = frozenset({"head", "script", "style", "template", "title"})
 
 
@@ -99,62 +100,79 @@ _RTF_SIGNS = {
     **{"tab": "\t", "cell": "\t", "emdash": "\u2014", "endash": "\u2013", "bullet": "\u2022"},
     **{"lquote": "\u2018", "rquote": "\u2019", "ldblquote": "\u201c", "rdblquote": "\u201d"},
 }
-_RTF_HIDDEN = frozenset(
-    "fonttbl colortbl stylesheet info pict object themedata datastore listtable rsidtbl "
-    "listoverridetable generator xmlnstbl filetbl revtbl fldinst".split()
-)
+_RTF_HIDDEN = frozenset({
+    "fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "themedata", "datastore",
+    "listtable", "rsidtbl", "listoverridetable", "generator", "xmlnstbl", "filetbl", "revtbl",
+    "fldinst",
+})  # fmt: skip
 
 
 def rtf_text(text: str) -> str:
     """Return an RTF document's words (Rich Text Format 1.9.1); bytes are in its code page."""
-    out: list[str] = []
-    pending = bytearray()
-    page, hidden, skip, width = "cp1252", False, 0, 1
-    stack: list[tuple[bool, int]] = []
+    return _Rtf().words(text)
 
-    def flush() -> None:
-        if pending:
-            out.append(bytes(pending).decode(page, "replace"))
-            pending.clear()
 
-    for match in _RTF.finditer(text):
-        byte, word, number, sign, brace, _, plain = match.groups()
-        if byte is not None:
-            if skip:
-                skip -= 1
-            elif not hidden:
-                pending.append(int(byte, 16))
-            continue
-        flush()
-        if plain is not None:
-            kept = plain[skip:]
-            skip = max(0, skip - len(plain))
-            if not hidden:
-                out.append(kept)
-        elif brace == "{":
-            stack.append((hidden, width))
-        elif brace == "}":
-            hidden, width = stack.pop() if stack else (False, 1)
-        elif sign is not None:
-            hidden = hidden or sign == "*"
-            if not hidden:
-                out.append({"~": " ", "-": "", "_": "-"}.get(sign, sign))
-        elif word is not None:
-            if word == "ansicpg" and number:
-                page = _page(number)
-            elif word == "uc":
-                width = min(int(number or 1), 8)
-            elif word == "u" and number is not None:
-                skip = max(width, 0)
-                if not hidden:
-                    out.append(chr(int(number) % 65536))
-            elif word in _RTF_HIDDEN:
-                hidden = True
-            elif not hidden:
-                out.append(_RTF_SIGNS.get(word, ""))
-    flush()
-    joined = "".join(out).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return joined.strip(" \0")
+class _Rtf:
+    def __init__(self) -> None:
+        self._out: list[str] = []
+        self._bytes = bytearray()
+        self._page = "cp1252"
+        self._hidden = False
+        self._width = 1  # how many signs stand in for one that is given by its number
+        self._skip = 0
+        self._groups: list[tuple[bool, int]] = []
+
+    def words(self, text: str) -> str:
+        for match in _RTF.finditer(text):
+            byte, word, number, sign, brace, _, plain = match.groups()
+            if byte is not None:
+                self._byte(int(byte, 16))
+                continue
+            self._flush()
+            if plain is not None:
+                kept = plain[self._skip :]
+                self._skip = max(0, self._skip - len(plain))
+                self._add(kept)
+            elif brace == "{":
+                self._groups.append((self._hidden, self._width))
+            elif brace == "}":
+                self._hidden, self._width = self._groups.pop() if self._groups else (False, 1)
+            elif sign is not None:
+                self._hidden = self._hidden or sign == "*"
+                self._add({"~": " ", "-": "", "_": "-"}.get(sign, sign))
+            elif word is not None:
+                self._word(word, number)
+        self._flush()
+        pairs = "".join(self._out).encode("utf-16-le", "surrogatepass")
+        return pairs.decode("utf-16-le", "replace").strip(" \0")
+
+    def _word(self, word: str, number: str | None) -> None:
+        if word == "ansicpg" and number:
+            self._page = _page(number)
+        elif word == "uc":
+            self._width = min(max(int(number or 1), 0), 8)
+        elif word == "u" and number is not None:
+            self._skip = self._width
+            self._add(chr(int(number) % 65536))
+        elif word in _RTF_HIDDEN:
+            self._hidden = True
+        else:
+            self._add(_RTF_SIGNS.get(word, ""))
+
+    def _byte(self, value: int) -> None:
+        if self._skip:
+            self._skip -= 1
+        elif not self._hidden:
+            self._bytes.append(value)
+
+    def _flush(self) -> None:
+        if self._bytes:
+            self._out.append(bytes(self._bytes).decode(self._page, "replace"))
+            self._bytes.clear()
+
+    def _add(self, text: str) -> None:
+        if not self._hidden:
+            self._out.append(text)
 
 
 def _page(number: str) -> str:

@@ -80,7 +80,9 @@ def lay_out(variant: Variant, order: str, pages: list[Page], sizes: Numbers) -> 
     """Return the new file of ``pages`` and of blobs with these sizes, in the blobs' order."""
     writer = _Writer(variant, order)
     start = writer.measure(pages)
-    ends = np.cumsum(_aligned(sizes))
+    # A classic TIFF of almost 4 GiB has no room for more than words (TIFF 6.0, section 2).
+    step = np.uint64(2 if variant is Variant.CLASSIC else _ALIGN)
+    ends = np.cumsum((sizes + step - np.uint64(1)) // step * step)
     places = (np.concatenate([np.zeros(1, np.uint64), ends[:-1]]) if len(ends) else ends).astype(
         np.uint64
     ) + np.uint64(start)
@@ -88,11 +90,6 @@ def lay_out(variant: Variant, order: str, pages: list[Page], sizes: Numbers) -> 
     if variant is Variant.CLASSIC and size >= MAX_CLASSIC:
         raise Unsafe("too-large")
     return Layout(writer.write(pages, places), places, size)
-
-
-def _aligned(sizes: Numbers) -> Numbers:
-    step = np.uint64(_ALIGN)
-    return (sizes + step - np.uint64(1)) // step * step
 
 
 class _Writer:

@@ -106,7 +106,7 @@ def _reason_to_remove(
     subfile = _first(tiff, directory, 254) or 0
     tiled = 322 in directory.entries
     name = spoken_name(tiff, directory)
-    if form is Format.APERIO and not tiled:
+    if form is Format.APERIO and (subfile == 9 or not tiled):
         if subfile in (1, 9):
             return "label" if subfile == 1 else "macro"
         if index != 1 or name in ("label", "macro"):

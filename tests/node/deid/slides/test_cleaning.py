@@ -21,6 +21,7 @@ from node.deid.reading import Unsafe
 from node.deid.slides import Format, SlideFacts, clean_slide, members
 from tests.node.deid.slides import making
 from tests.node.deid.slides.making import Plants
+from tests.node.deid.slides.making_mirax import mirax
 
 Clean = Callable[[Path], tuple[Path, SlideFacts]]
 
@@ -156,7 +157,7 @@ def test_no_planted_word_is_left_in_a_mirax_slide(
     positions: str, tmp_path: Path, clean: Clean
 ) -> None:
     plants = Plants()
-    source = making.mirax(tmp_path / "in", plants, positions=positions)
+    source = mirax(tmp_path / "in", plants, positions=positions)
     with openslide.OpenSlide(source) as slide:
         assert set(slide.associated_images) == {"label", "macro", "thumbnail"}
     assert len(plants.found_in(whole(source))) == len(plants.places)
@@ -178,7 +179,7 @@ def test_no_planted_word_is_left_in_a_mirax_slide(
 def test_one_slide_of_one_patient_gets_one_identifier(
     tmp_path: Path, pseudonyms: Pseudonyms
 ) -> None:
-    source = making.mirax(tmp_path / "in", Plants())
+    source = mirax(tmp_path / "in", Plants())
     outcomes = []
     for name, subject in (("a", "s1"), ("b", "s1"), ("c", "s2")):
         target = tmp_path / f"{name}.mrxs"
@@ -190,7 +191,7 @@ def test_one_slide_of_one_patient_gets_one_identifier(
 def test_a_mirax_folder_without_its_file_is_what_a_crash_left_and_is_replaced(
     tmp_path: Path, pseudonyms: Pseudonyms
 ) -> None:
-    source = making.mirax(tmp_path / "in", Plants())
+    source = mirax(tmp_path / "in", Plants())
     rest = tmp_path / "x"
     rest.mkdir()
     (rest / "Index.dat").write_bytes(b"rest")
@@ -211,7 +212,7 @@ def test_a_mirax_folder_without_its_file_is_what_a_crash_left_and_is_replaced(
 
 
 def test_a_mirax_tile_that_reaches_into_the_label_is_refused(tmp_path: Path, clean: Clean) -> None:
-    source = making.mirax(tmp_path / "in", Plants())
+    source = mirax(tmp_path / "in", Plants())
     index = source.with_suffix("") / "Index.dat"
     data = bytearray(index.read_bytes())
     root = len(b"01.02" + b"Zq000Kowalska")
@@ -228,7 +229,7 @@ def test_a_mirax_tile_that_reaches_into_the_label_is_refused(tmp_path: Path, cle
 
 
 def test_a_mirax_slide_may_not_name_files_elsewhere(tmp_path: Path, clean: Clean) -> None:
-    source = making.mirax(tmp_path / "in", Plants())
+    source = mirax(tmp_path / "in", Plants())
     ini = source.with_suffix("") / "Slidedat.ini"
     text = ini.read_bytes()
     for name in (b"../Data0001.dat", b"/etc/passwd", b".."):

@@ -17,6 +17,7 @@ from node.deid.slides import SlideFacts, clean_slide, members
 from node.deid.slides.texts import aperio, ndpi_properties, ome
 from tests.node.deid.slides import making
 from tests.node.deid.slides.making import Page, Plants, make_tiff, strip_page, tiled_page
+from tests.node.deid.slides.making_mirax import mirax
 
 Clean = Callable[[Path], tuple[Path, SlideFacts]]
 PLANTS = Plants()
@@ -196,7 +197,7 @@ def test_a_damaged_mirax_slide_is_refused_or_clean(
 ) -> None:
     folder = tmp_path_factory.mktemp("mirax")
     plants = Plants()
-    source = making.mirax(folder / "in", plants, positions="VIMSLIDE_POSITION_BUFFER")
+    source = mirax(folder / "in", plants, positions="VIMSLIDE_POSITION_BUFFER")
     name = draw.draw(st.sampled_from(["Index.dat", "Index.dat", "Slidedat.ini", "Data0000.dat"]))
     path = source.with_suffix("") / name
     data = bytearray(path.read_bytes())

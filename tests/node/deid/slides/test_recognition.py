@@ -18,6 +18,7 @@ from node.deid.slides import (
 )
 from tests.node.deid.slides import making
 from tests.node.deid.slides.making import Plants, jpeg, make_tiff, picture, strip_page, tiled_page
+from tests.node.deid.slides.making_mirax import mirax
 
 
 def tiff(**texts: bytes) -> bytes:
@@ -79,7 +80,7 @@ def test_what_is_no_slide_is_none(tmp_path: Path, public_file: Callable[[str], P
 
 
 def test_a_mirax_slide_is_its_file_and_its_folder(tmp_path: Path) -> None:
-    source = making.mirax(tmp_path, Plants())
+    source = mirax(tmp_path, Plants())
     assert recognise(source) is Format.MIRAX
     names = [path.name for path in members(source)]
     assert names == ["Data0000.dat", "Data0001.dat", "Index.dat", "Slidedat.ini", "notes.txt"]
