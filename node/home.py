@@ -20,6 +20,7 @@ class NodeHome:
             self.root,
             self.vault,
             self.releases,
+            self.landing,
             self.quarantine,
             self.ledger,
             self.consortia,
@@ -55,9 +56,24 @@ class NodeHome:
         return self.root / "releases"
 
     @property
+    def landing(self) -> Path:
+        """What arrived and is not de-identified yet: identified, sealed, purged after a day."""
+        return self.root / "landing"
+
+    @property
+    def landing_key(self) -> Path:
+        """The secret that seals the landing."""
+        return self.root / "landing.key"
+
+    @property
     def quarantine(self) -> Path:
         """What could not be made safe: identified data, never read by link or workers."""
         return self.root / "quarantine"
+
+    @property
+    def quarantine_key(self) -> Path:
+        """The secret that seals the quarantine."""
+        return self.root / "quarantine.key"
 
     @property
     def ledger(self) -> Path:

@@ -1,8 +1,6 @@
-"""Quarantine: what could not be made safe, kept encrypted for the hospital's own eyes.
+"""Quarantine: what could not be made safe, kept sealed for the hospital's own eyes.
 
-A file is AES-256-GCM in pieces of 1 MiB, each sealed with its place and whether it is the last, so
-that pieces can't be dropped, swapped or cut off (the STREAM construction: Hoang, Reyhanitabar,
-Rogaway and Vizar, CRYPTO 2015). The source's keyed digest is sealed in as well.
+A file is known by its keyed source digest, which is sealed in. ``node.intake.sealed`` says how.
 """
 
 from __future__ import annotations
@@ -10,20 +8,33 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from contract.errors import DataError
+from contract.errors import DataError, NotFound
 from foundation.files import SECRET_MODE, private_folder, storage_errors, sync_folder
 from node.deid.pseudonyms import load_key
 from node.home import NodeHome
+from node.intake import sealed
 
-MAGIC = b"WGQ1"
-PIECE = 1024 * 1024
-_TAG = 16
-_PREFIX = 7
+SUFFIX = ".sealed"
+FIRST_SUFFIX = ".quarantined"
+"""Files of the first form, sealed under the folder's key itself; they are sealed anew when met."""
+FIRST_MAGIC = b"WGQ1"
+
+
+@dataclass(frozen=True)
+class Held:
+    """One file in quarantine."""
+
+    source_digest: str
+    since: datetime
+    size_bytes: int
 
 
 class Quarantine:
@@ -31,25 +42,26 @@ class Quarantine:
 
     def __init__(self, home: NodeHome) -> None:
         self._folder = private_folder(home.quarantine)
-        self._cipher = AESGCM(load_key(home.root / "quarantine.key", create=True))
+        self._key = load_key(home.quarantine_key, create=True)
+        for path in self._folder.glob("*" + FIRST_SUFFIX):
+            self._renew(path)
 
     def path(self, source_digest: str) -> Path:
         """Where the file with this keyed digest is kept."""
-        return self._folder / f"{source_digest}.quarantined"
+        return self._folder / f"{source_digest}{SUFFIX}"
 
     def put(self, source_digest: str, data: Iterable[bytes]) -> None:
         """Keep a file, durably; ``StorageError`` when there is no room for it."""
         path = self.path(source_digest)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        prefix = secrets.token_bytes(_PREFIX)
         with storage_errors(self._folder):
             try:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
                 with os.fdopen(os.open(temporary, flags, SECRET_MODE), "wb") as file:
-                    file.write(MAGIC + prefix)
-                    for index, (piece, last) in enumerate(_pieces(data)):
-                        nonce = _nonce(prefix, index, last)
-                        file.write(self._cipher.encrypt(nonce, piece, source_digest.encode()))
+                    sealer = sealed.Sealer(file, self._key, source_digest.encode())
+                    for part in data:
+                        sealer.write(part)
+                    sealer.finish()
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(path)
@@ -61,30 +73,64 @@ class Quarantine:
     def open(self, source_digest: str) -> Iterator[bytes]:
         """Yield the file's bytes piece by piece; ``DataError`` if what is kept was changed."""
         with self.path(source_digest).open("rb") as file:
-            header = file.read(len(MAGIC) + _PREFIX)
-            piece = file.read(PIECE + _TAG)
-            index = 0
-            while True:
-                following = file.read(PIECE + _TAG)
-                nonce = _nonce(header[len(MAGIC) :].ljust(_PREFIX, b"\0"), index, not following)
-                try:
-                    yield self._cipher.decrypt(nonce, piece, source_digest.encode())
-                except (InvalidTag, ValueError):
-                    raise DataError("A file in quarantine was changed.") from None
-                if not following:
-                    return
-                piece, index = following, index + 1
+            yield from sealed.unsealed(file, self._key, source_digest.encode())
+
+    def held(self) -> list[Held]:
+        """Return what is in quarantine, oldest first."""
+        found = []
+        for path in self._folder.glob("*" + SUFFIX):
+            if path.name.startswith("."):
+                continue
+            with suppress(FileNotFoundError):
+                state = path.stat()
+                since = datetime.fromtimestamp(state.st_mtime, UTC)
+                size = sealed.plain_bytes(state.st_size)
+                found.append(Held(path.name.removesuffix(SUFFIX), since, size))
+        return sorted(found, key=lambda held: (held.since, held.source_digest))
+
+    def find(self, start: str) -> Held:
+        """Return the one file whose digest begins with ``start``; else ``NotFound``."""
+        found = [held for held in self.held() if held.source_digest.startswith(start)]
+        if len(found) != 1:
+            what = "No file" if not found else "More than one file"
+            raise NotFound(f"{what} in quarantine begins with that number; see `quarantine list`.")
+        return found[0]
+
+    def purge(self, now: datetime, older_than: timedelta) -> int:
+        """Delete what has been in quarantine for longer than ``older_than``; return how many."""
+        purged = 0
+        with storage_errors(self._folder):
+            for held in self.held():
+                if held.since < now - older_than:
+                    self.path(held.source_digest).unlink(missing_ok=True)
+                    purged += 1
+            if purged:
+                sync_folder(self._folder)
+        return purged
+
+    def _renew(self, path: Path) -> None:
+        digest = path.name.removesuffix(FIRST_SUFFIX)
+        since = path.stat().st_mtime
+        # A damaged file stays as it is: it can't be read, and nothing is lost by that.
+        with suppress(DataError):
+            self.put(digest, _first_form(path, self._key, digest.encode()))
+            os.utime(self.path(digest), (since, since))
+            path.unlink()
 
 
-def _nonce(prefix: bytes, index: int, last: bool) -> bytes:
-    return prefix + index.to_bytes(4, "big") + (b"\1" if last else b"\0")
-
-
-def _pieces(data: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    buffer = b""
-    for part in data:
-        buffer += part
-        while len(buffer) > PIECE:
-            yield buffer[:PIECE], False
-            buffer = buffer[PIECE:]
-    yield buffer, True
+def _first_form(path: Path, key: bytes, digest: bytes) -> Iterator[bytes]:
+    cipher = AESGCM(key)
+    with path.open("rb") as file:
+        header = file.read(len(FIRST_MAGIC) + 7)
+        piece, index = file.read(sealed.PIECE + sealed.TAG), 0
+        while True:
+            following = file.read(sealed.PIECE + sealed.TAG)
+            last = b"\0" if following else b"\1"
+            nonce = header[len(FIRST_MAGIC) :].ljust(7, b"\0") + index.to_bytes(4, "big") + last
+            try:
+                yield cipher.decrypt(nonce, piece, digest)
+            except (InvalidTag, ValueError):
+                raise DataError("A file in quarantine was changed.") from None
+            if not following:
+                return
+            piece, index = following, index + 1
