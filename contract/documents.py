@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -140,12 +140,23 @@ class Roster(Document):
         return next((m for m in self.researchers if m.name == name), None)
 
 
+class Code(BaseModel):
+    """A code of a terminology, for example 248152002 of http://snomed.info/sct."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
+    terminology: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")]
+    """The code system's URI."""
+
+
 class Variable(BaseModel):
     """A variable of a project's dictionary: its meaning, and the grid on which it may be counted.
 
-    ``number``: histograms have ``bins`` equal bins over ``[minimum, maximum]``; these edges are
-    part of what the hospitals agreed to, so that no one can choose edges to single out a patient.
-    ``category``: ``levels`` are all that may be counted.
+    ``number``: values outside ``[minimum, maximum]`` are not permitted, and histograms have
+    ``bins`` equal bins over it; these edges are part of what the hospitals agreed to, so that no
+    one can choose edges to single out a patient. ``category``: ``levels`` are all that may be
+    counted; one may be given as a table with its code (``level``, ``code``, ``terminology``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -154,10 +165,36 @@ class Variable(BaseModel):
     kind: Literal["number", "category"]
     meaning: Line = ""
     unit: Line = ""
+    """Of a number, as UCUM writes it, for example "mm[Hg]"."""
+    whole: bool = False
+    """Whether a number is a whole one."""
     minimum: float | None = None
     maximum: float | None = None
     bins: Annotated[int, Field(ge=1, le=1000)] | None = None
     levels: Annotated[tuple[Line, ...], Field(max_length=1000)] = ()
+    codes: dict[Line, Code] = Field(default_factory=dict)
+    """The levels' codes in a terminology."""
+    coded: Code | None = None
+    """What the variable itself is called in a terminology."""
+    missing: Annotated[tuple[Line, ...], Field(max_length=100)] = ()
+    """Values that stand for a missing one, for example "-9"."""
+    required: bool = False
+    """Whether a site without it can't take part."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _codes_of_levels(cls, values: Any) -> Any:
+        levels = values.get("levels") if isinstance(values, dict) else None
+        if not isinstance(levels, list | tuple) or not any(isinstance(v, dict) for v in levels):
+            return values
+        codes = dict(values.get("codes") or {})
+        names = []
+        for level in levels:
+            name = level.get("level") if isinstance(level, dict) else level
+            if isinstance(level, dict):
+                codes[str(name)] = {k: v for k, v in level.items() if k != "level"}
+            names.append(name)
+        return {**values, "levels": names, "codes": codes}
 
     @model_validator(mode="after")
     def _has_its_grid(self) -> Self:
@@ -168,6 +205,12 @@ class Variable(BaseModel):
             self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum
         ):
             raise ValueError("minimum and maximum go together, and in that order")
+        if not set(self.codes) <= set(self.levels):
+            raise ValueError("a code is that of no level")
+        if len({(c.terminology, c.code) for c in self.codes.values()}) != len(self.codes):
+            raise ValueError("two levels have one code")
+        if set(self.missing) & set(self.levels):
+            raise ValueError("a level stands for a missing value")
         return self
 
 

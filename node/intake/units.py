@@ -132,6 +132,14 @@ def _is_simple(term: str) -> bool:
     if found is None:
         return False
     body = found["body"]
-    if body in _METRIC or body in _OTHER:
-        return True
-    return any(body[:n] in _PREFIXES and body[n:] in _METRIC for n in (1, 2))
+    return body in _METRIC or body in _OTHER or is_prefixed(body)
+
+
+def is_prefixed(body: str) -> bool:
+    """Say whether an atom is a prefix and a metric unit, and not a unit by itself ("mmol")."""
+    return body not in _METRIC | _OTHER and any(is_prefix(body[:n], body[n:]) for n in (1, 2))
+
+
+def is_prefix(prefix: str, unit: str) -> bool:
+    """Say whether both are what they are called: "m" before "mol"."""
+    return prefix in _PREFIXES and unit in _METRIC
