@@ -20,8 +20,9 @@ from contract.errors import DataError, NotFound, StorageError, Unavailable, Usag
 from node.catalog import schema
 from node.catalog.store import Catalog
 from node.home import NodeHome
-from node.intake.quarantine import PIECE, Quarantine
+from node.intake.quarantine import Quarantine
 from node.intake.run import IntakeReport, only_intake
+from node.intake.sealed import PIECE
 
 Take = Callable[..., IntakeReport]
 Image = Callable[..., bytes]
