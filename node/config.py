@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from foundation import settings
 from foundation.defaults import default_text
@@ -43,6 +43,88 @@ class WorkSettings(settings.Settings):
     """Threads that a recipe's numerical libraries use."""
 
 
+def _listed(value: object) -> object:
+    """An environment variable gives a list as words between commas."""
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class AccountSettings(settings.Settings):
+    """Under which operating-system account data comes in."""
+
+    user: str = ""
+    """The user of intake, landing and quarantine; empty: the node's own user."""
+    group: str = ""
+    """The group that this user and the node's share: vault and catalogue. Empty: the user's."""
+
+
+class StowSettings(settings.Settings):
+    """DICOMweb STOW-RS, one of the ways in."""
+
+    enabled: bool = False
+    """Take instances by DICOMweb too."""
+    host: str = "127.0.0.1"
+    """The address to listen on. Beyond this machine only with certificate and key."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8811
+    """The port. 0 takes any free one (and prints it)."""
+    tls_certificate: str = ""
+    """The server's certificate chain, a PEM file."""
+    tls_key: str = ""
+    """The certificate's key, a PEM file."""
+    max_request_bytes: Annotated[int, Field(gt=0)] = 16 * 2**30
+    """A request larger than this is refused."""
+    max_requests: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Requests worked on at once; others are told to come back."""
+
+
+class ReceiveSettings(settings.Settings):
+    """What ``wardgate-node receive`` listens to, whom it believes and how much it takes."""
+
+    dicom: bool = True
+    """Take instances by DICOM C-STORE."""
+    ae_title: str = "WARDGATE"
+    """The application entity title that a sender must call."""
+    host: str = "127.0.0.1"
+    """The address to listen on for DICOM."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 11112
+    """The DICOM port. 0 takes any free one (and prints it)."""
+    calling: Words = ()
+    """Who may send: AE titles, each with the address it must come from if one follows an @."""
+    report_to: Words = ()
+    """Where storage commitment is reported: AET=host:port. Others: on their own association."""
+    tls_certificate: str = ""
+    """Certificate chain (PEM) for DICOM over TLS; empty: no TLS."""
+    tls_key: str = ""
+    """The certificate's key, a PEM file."""
+    tls_authority: str = ""
+    """PEM of the authorities whose certificates senders must show; empty: none is asked for."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 2
+    """Processes that receive; an association is served by the one with the fewest."""
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Associations at once; others are rejected for now."""
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=2**20)] = 131072
+    """The largest PDU that a sender may send."""
+    max_instance_bytes: Annotated[int, Field(gt=0)] = 8 * 2**30
+    """A larger instance is refused."""
+    idle_seconds: Annotated[float, Field(gt=0)] = 120.0
+    """An association on which nothing comes for this long is aborted."""
+    keep_free_bytes: Annotated[int, Field(ge=0)] = 2 * 2**30
+    """With less room on the landing's disk, arrivals are refused."""
+    max_waiting: Annotated[int, Field(ge=1)] = 100_000
+    """With more instances waiting to be de-identified, arrivals are refused."""
+    profile: str = "basic"
+    """The de-identification profile: a name or a TOML file."""
+    landing_hours: Annotated[float, Field(gt=0, le=24 * 7)] = 24.0
+    """What could not be de-identified within this time is deleted from the landing."""
+    quarantine_days: Annotated[float, Field(gt=0, le=366)] = 30.0
+    """What is in quarantine for longer is deleted."""
+    web: StowSettings = StowSettings()
+
+
 class NodeConsoleSettings(ConsoleSettings):
     """The steward's page."""
 
@@ -57,6 +139,8 @@ class NodeSettings(settings.Settings):
     link: LinkSettings = LinkSettings()
     work: WorkSettings = WorkSettings()
     console: NodeConsoleSettings = NodeConsoleSettings()
+    account: AccountSettings = AccountSettings()
+    receive: ReceiveSettings = ReceiveSettings()
 
 
 def load_settings(home: NodeHome) -> NodeSettings:
