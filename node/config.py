@@ -46,11 +46,11 @@ class WorkSettings(settings.Settings):
 def _listed(value: object) -> object:
     """An environment variable gives a list as words between commas."""
     if isinstance(value, str):
-        return tuple(word.strip() for word in value.split(",") if word.strip())
+        return [word.strip() for word in value.split(",") if word.strip()]
     return value
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Words = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class AccountSettings(settings.Settings):
@@ -92,9 +92,9 @@ class ReceiveSettings(settings.Settings):
     """The address to listen on for DICOM."""
     port: Annotated[int, Field(ge=0, le=65535)] = 11112
     """The DICOM port. 0 takes any free one (and prints it)."""
-    calling: Words = ()
+    calling: Words = []
     """Who may send: AE titles, each with the address it must come from if one follows an @."""
-    report_to: Words = ()
+    report_to: Words = []
     """Where storage commitment is reported: AET=host:port. Others: on their own association."""
     tls_certificate: str = ""
     """Certificate chain (PEM) for DICOM over TLS; empty: no TLS."""

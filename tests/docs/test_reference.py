@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from typing import Any
 
@@ -68,8 +69,5 @@ def test_the_standard_profile_is_the_default() -> None:
 def test_every_setting_is_documented_with_its_default(heading: str, settings: BaseModel) -> None:
     rows = table_below((REFERENCE / "settings.md").read_text(), heading)
     documented = {row[0]: row[1] for row in rows}
-    defaults = {
-        key: f'"{value}"' if isinstance(value, str) else str(value)
-        for key, value in flat(settings).items()
-    }
+    defaults = {key: json.dumps(value) for key, value in flat(settings).items()}
     assert documented == defaults
