@@ -1,0 +1,102 @@
+"""A project's variable dictionary as a TOML file: what every site's data is mapped to.
+
+Its ``[[variables]]`` are those of a project's own file, so that one text serves both.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from contract.documents import Line, Name, Project, Variable, VariableName
+from contract.errors import ConfigurationError
+from foundation.files import read_bounded
+from foundation.settings import MAX_SETTINGS_BYTES, Settings, build, check_keys
+from node.catalog.manifest import SUBJECT
+
+
+class Dictionary(Settings):
+    """The variables of a project, one row for each subject."""
+
+    name: Name
+    """The project's name, or one of the dictionary's own."""
+    title: Line = ""
+    """What it is about."""
+    table: VariableName = "table"
+    """What the mapped table is called: the project's table."""
+    variables: Annotated[tuple[Variable, ...], Field(min_length=1, max_length=5000)]
+    """Every variable."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if len({v.name for v in self.variables}) != len(self.variables):
+            raise ValueError("a variable occurs twice")
+        if any(v.name == SUBJECT for v in self.variables):
+            raise ValueError(f"{SUBJECT!r} is the pseudonym's column and no variable's name")
+        return self
+
+    @classmethod
+    def of_project(cls, project: Project) -> Self:
+        """Return a project's dictionary; ``ConfigurationError`` if it has none."""
+        values = {
+            "name": project.name,
+            "title": project.title,
+            "table": project.table,
+            "variables": project.variables,
+        }
+        return build(cls, values, f"project {project.name}")
+
+    def variable(self, name: str) -> Variable | None:
+        """Return the variable called ``name``, or None."""
+        return next((v for v in self.variables if v.name == name), None)
+
+
+def read_dictionary(path: Path) -> Dictionary:
+    """Read a dictionary's file; ``ConfigurationError`` names what is wrong with it in one line."""
+    try:
+        values = tomllib.loads(read_bounded(path, MAX_SETTINGS_BYTES).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}.") from None
+    return parse_dictionary(values, str(path))
+
+
+def parse_dictionary(values: Mapping[str, Any], origin: str) -> Dictionary:
+    """Return the dictionary of a parsed TOML file."""
+    check_keys(Dictionary, values, origin)
+    variables = values.get("variables", [])
+    for position, variable in enumerate(variables if isinstance(variables, list) else []):
+        if isinstance(variable, Mapping):
+            check_keys(Variable, variable, origin, f"variables.{position}.")
+    return build(Dictionary, values, origin)
+
+
+def to_toml(dictionary: Dictionary) -> str:
+    """Return the dictionary as the text of a TOML file that reads back as the same."""
+    lines = [f"{key} = {_toml(getattr(dictionary, key))}" for key in ("name", "title", "table")]
+    for variable in dictionary.variables:
+        lines += ["", "[[variables]]"]
+        values = variable.model_dump(exclude_defaults=True)
+        codes = values.pop("codes", {})
+        if codes:
+            values["levels"] = [
+                {"level": level, **codes[level]} if level in codes else level
+                for level in variable.levels
+            ]
+        lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        # A basic string of TOML is written as JSON writes it, but for DEL.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value)
