@@ -92,9 +92,9 @@ class ReceiveSettings(settings.Settings):
     """The address to listen on for DICOM."""
     port: Annotated[int, Field(ge=0, le=65535)] = 11112
     """The DICOM port. 0 takes any free one (and prints it)."""
-    calling: Words = []
+    calling: Words = Field(default_factory=list)
     """Who may send: AE titles, each with the address it must come from if one follows an @."""
-    report_to: Words = []
+    report_to: Words = Field(default_factory=list)
     """Where storage commitment is reported: AET=host:port. Others: on their own association."""
     tls_certificate: str = ""
     """Certificate chain (PEM) for DICOM over TLS; empty: no TLS."""
