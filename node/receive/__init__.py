@@ -1,0 +1,1 @@
+"""Receiving: DICOM C-STORE and DICOMweb STOW-RS into the landing, and what follows behind."""
