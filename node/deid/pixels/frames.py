@@ -69,13 +69,16 @@ class Frames:
     def stored(self, index: int) -> Array:
         """Return frame ``index`` as pydicom's ``pixel_array`` shows it.
 
-        Shape (rows, columns) or (rows, columns, samples); YBR is turned into RGB.
+        Shape (rows, columns) or (rows, columns, samples); YBR is turned into RGB, about.
         """
         image = self.image
+        photometric = image.photometric
         if image.native is None:
-            return self.decoded(index)[0]
-        array = self._native(index)
-        if array.ndim == 3 and image.photometric.startswith("YBR_FULL"):
+            array, properties = self.decoded(index, raw=True)
+            photometric = str(properties["photometric_interpretation"])
+        else:
+            array = self.held(index)
+        if array.ndim == 3 and photometric.startswith(("YBR_FULL", "YBR_PARTIAL")):
             return to_rgb(array)
         return array
 
@@ -86,7 +89,8 @@ class Frames:
         """
         return decode(self.image, self.streams[index], raw)
 
-    def _native(self, index: int) -> Array:
+    def held(self, index: int) -> Array:
+        """Return a native frame in its own colour space, its stored bits alone."""
         image = self.image
         assert image.native is not None
         shape = (image.rows, image.columns)
@@ -145,26 +149,46 @@ def decode(image: Image, stream: tuple[Bytes, ...], raw: bool) -> tuple[Array, d
             )
     except Exception:
         # Codecs raise whatever they like, and quote what they saw.
-        raise Unsafe("undecodable-pixels") from None
+        twelve = _decode_12_bits(image, stream)
+        if twelve is None:
+            raise Unsafe("undecodable-pixels") from None
+        array, properties = twelve
     if array.shape[:2] != (image.rows, image.columns):
         raise Unsafe("undecodable-pixels")
     return array, dict(properties)
+
+
+def _decode_12_bits(
+    image: Image, stream: tuple[Bytes, ...]
+) -> tuple[Array, dict[str, Any]] | None:
+    """Decode what none of pydicom's decoders does: JPEG Extended with 12 bits (T.81, process 4)."""
+    if image.transfer_syntax != "1.2.840.10008.1.2.4.51" or precision(stream[0]) != 12:
+        return None
+    import imagecodecs
+
+    try:
+        array = imagecodecs.jpeg8_decode(b"".join(stream))
+    except Exception:
+        return None
+    expected = (image.rows, image.columns) + ((image.samples,) if image.samples > 1 else ())
+    if array.shape != expected or array.dtype != np.uint16 or image.bits_allocated != 16:
+        return None
+    return array, {
+        "photometric_interpretation": image.photometric,
+        "bits_allocated": 16,
+        "bits_stored": image.bits_stored,
+        "pixel_representation": image.pixel_representation,
+    }
 
 
 def to_rgb(array: Array) -> Array:
     """Turn full-range YCbCr into RGB (PS3.3 C.7.6.3.1.2)."""
     if array.dtype != np.uint8:
         return array
-    y, cb, cr = (array[..., i].astype(np.float32) for i in range(3))
-    rgb = np.stack(
-        [
-            y + 1.402 * (cr - 128),
-            y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128),
-            y + 1.772 * (cb - 128),
-        ],
-        axis=-1,
-    )
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    import cv2
+
+    red_first = cv2.cvtColor(np.ascontiguousarray(array[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB)
+    return np.asarray(red_first)
 
 
 def colours(palette: Palette) -> Array:
@@ -239,11 +263,31 @@ def _check_stream(stream: tuple[Bytes, ...], image: Image, settings: PixelSettin
         raise Unsafe("undecodable-pixels")
 
 
+def precision(stream: Bytes) -> int | None:
+    """Return the bits of a sample that a JPEG, JPEG-LS or JPEG 2000 stream declares."""
+    head = bytes(stream[: 1 << 20])
+    if head[:4] == b"\xff\x4f\xff\x51" and len(head) > 42:
+        return (head[42] & 0x7F) + 1
+    at = _frame_header(head)
+    return None if at is None else head[at + 4]
+
+
 def _declared_size(stream: Bytes) -> tuple[int, int] | None:
     head = bytes(stream[: 1 << 20])
     if head[:4] == b"\xff\x4f\xff\x51" and len(head) >= 24:  # JPEG 2000: SOC, SIZ
         x1, y1, x0, y0 = (int.from_bytes(head[at : at + 4], "big") for at in (8, 12, 16, 20))
         return y1 - y0, x1 - x0
+    at = _frame_header(head)
+    if at is None:
+        return None
+    return (
+        int.from_bytes(head[at + 5 : at + 7], "big"),
+        int.from_bytes(head[at + 7 : at + 9], "big"),
+    )
+
+
+def _frame_header(head: bytes) -> int | None:
+    """Return where the frame header of a JPEG or JPEG-LS stream is."""
     if head[:2] != b"\xff\xd8":
         return None
     at = 2
@@ -255,9 +299,6 @@ def _declared_size(stream: Bytes) -> tuple[int, int] | None:
             at += 1
             continue
         if marker in _SOF:
-            return (
-                int.from_bytes(head[at + 5 : at + 7], "big"),
-                int.from_bytes(head[at + 7 : at + 9], "big"),
-            )
+            return at
         at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
     return None

@@ -20,8 +20,8 @@ _WHOLE = 0.5
 """With more than this share of a picture to look at, it is looked at whole."""
 
 
-def places(picture: Array) -> list[Box]:
-    """Return disjoint boxes of ``picture`` (uint8, rows by columns) outside which is no text."""
+def marks(picture: Array) -> Array:
+    """Return where ``picture`` (uint8, rows by columns) has strokes of letters of any size."""
     import cv2
 
     rows, columns = picture.shape
@@ -36,16 +36,31 @@ def places(picture: Array) -> list[Box]:
         if coarse.any():
             up = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_NEAREST)
             mask |= _dense(up.astype(bool), 9 << step)
-    mask = _dense(mask, 9) | mask & False
-    if not mask.any():
+    return mask
+
+
+def places(mask: Array) -> list[Box]:
+    """Return disjoint boxes outside which ``mask``, of ``marks``, shows no text."""
+    import cv2
+
+    rows, columns = mask.shape
+    dense = _dense(mask, 9)
+    if not dense.any():
         return []
-    grown = cv2.dilate(mask.astype(np.uint8), np.ones((2 * _MARGIN + 1,) * 2, np.uint8))
+    grown = cv2.dilate(dense.astype(np.uint8), np.ones((2 * _MARGIN + 1,) * 2, np.uint8))
     _, _, stats, _ = cv2.connectedComponentsWithStats(grown, connectivity=8)
     boxes = [Box(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in stats[1:]]
-    merged = _disjoint(boxes)
+    merged = joined(boxes)
     if sum(box.area for box in merged) > _WHOLE * rows * columns:
         return [Box(0, 0, columns, rows)]
     return merged
+
+
+def widened(mask: Array) -> Array:
+    """Return the mask with a rim of two pixels: the same strokes in another picture."""
+    import cv2
+
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))).astype(bool)
 
 
 def strokes(picture: Array) -> Array:
@@ -66,7 +81,7 @@ def _dense(mask: Array, side: int) -> Array:
     return np.asarray(share >= _DENSE)
 
 
-def _disjoint(boxes: list[Box]) -> list[Box]:
+def joined(boxes: list[Box]) -> list[Box]:
     """Join boxes that touch until none do."""
     found: list[Box] = []
     for box in boxes:

@@ -106,12 +106,6 @@ def read(picture: Array, quad: Array, detection: float, settings: PixelSettings)
     rows, columns = picture.shape
     width = max(np.linalg.norm(quad[0] - quad[1]), np.linalg.norm(quad[3] - quad[2]))
     height = max(np.linalg.norm(quad[0] - quad[3]), np.linalg.norm(quad[1] - quad[2]))
-    upright = height < 1.5 * width
-    crop = _crop(picture, quad, max(int(width), 1), max(int(height), 1))
-    turns = (0,) if upright else (1, 3)
-    text, confidence = max(
-        (_recognise(np.rot90(crop, turn), settings) for turn in turns), key=lambda r: r[1]
-    )
     low, high = np.floor(quad.min(axis=0)).astype(int), np.ceil(quad.max(axis=0)).astype(int)
     box = Box(
         max(int(low[0]), 0),
@@ -119,7 +113,19 @@ def read(picture: Array, quad: Array, detection: float, settings: PixelSettings)
         min(int(high[0]) + 1, columns),
         min(int(high[1]) + 1, rows),
     )
-    return Line(box, text, confidence, detection, upright)
+    crop = _crop(picture, quad, max(int(width), 1), max(int(height), 1))
+    # A short word that runs up is hardly higher than wide, as is a single letter that stands.
+    turns = [0] if height < 1.5 * width else [1, 3]
+    if 0.8 * width < height < 3 * width:
+        turns = [0, 1, 3]
+    best = ("", 0.0, turns[0])
+    for turn in turns:
+        text, confidence = _recognise(np.rot90(crop, turn), settings)
+        if confidence > best[1]:
+            best = (text, confidence, turn)
+        if turn == 0 and confidence >= settings.min_confidence:
+            break
+    return Line(box, best[0], best[1], detection, best[2] == 0)
 
 
 def _recognise(crop: Array, settings: PixelSettings) -> tuple[str, float]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from node.deid.pixels.frames import Array, colours
@@ -9,54 +12,95 @@ from node.deid.pixels.image import Image
 
 _STEP = 16_000
 """About so many pixels are enough to choose a window by."""
+_COLOURED = 48
+"""Levels between the channels of a pixel from which on it is no shade of grey."""
+
+Window = tuple[float, float]
 
 
-def views(image: Image, frame: Array) -> list[Array]:
-    """Return pictures, uint8, shape (rows, columns), in which text of any kind stands out.
+@dataclass(frozen=True)
+class View:
+    """A picture of a frame, uint8, shape (rows, columns)."""
 
-    Text may be the brightest or the darkest value, within the range of the image or far beyond
-    it, or differ from what is around it only in colour; no single window shows all of that.
-    """
-    if image.photometric == "PALETTE COLOR" and image.palette is not None and frame.ndim == 2:
-        table = colours(image.palette)
-        index = np.clip(frame.astype(np.int64) - image.palette.first, 0, len(table) - 1)
-        frame = table[index]
-    if frame.ndim == 3:
-        return _of_colour(frame[..., :3])
-    if frame.dtype == np.uint8 and image.bits_stored == 1:
-        return [frame * 255]
-    return _of_grey(frame)
+    kind: Any
+    """Pictures of the same kind, of several frames, can be compared."""
+    picture: Array
 
 
-def _of_colour(frame: Array) -> list[Array]:
+class Viewer:
+    """Shows the frames of one image; alike frames by one window, so that they can be compared."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self._table: Array | None = None
+        if image.photometric == "PALETTE COLOR" and image.palette is not None:
+            self._table = colours(image.palette)
+        self._windows: list[Window] = []
+
+    def views(self, frame: Array) -> list[View]:
+        """Return pictures in which text of any kind stands out.
+
+        Text may be the brightest or the darkest value, within the range of the image or far beyond
+        it, or differ from what is around it only in colour; no single window shows all of that.
+        The first picture shows most; the others show what it may not.
+        """
+        if self._table is not None and frame.ndim == 2:
+            index = np.clip(frame.astype(np.int32) - self._first, 0, len(self._table) - 1)
+            frame = self._table[index]
+        if frame.ndim == 3:
+            return _of_colour(np.ascontiguousarray(frame[..., :3]))
+        if frame.dtype == np.uint8 and self.image.bits_stored == 1:
+            return [View("bits", frame * np.uint8(255))]
+        return self._of_grey(frame)
+
+    @property
+    def _first(self) -> int:
+        assert self.image.palette is not None
+        return self.image.palette.first
+
+    def _of_grey(self, frame: Array) -> list[View]:
+        if frame.dtype.kind == "f":
+            frame = np.nan_to_num(frame, posinf=0, neginf=0)
+        low, high = float(frame.min()), float(frame.max())
+        if low == high:
+            return []
+        step = max(1, int((frame.size / _STEP) ** 0.5))
+        some = frame[::step, ::step]
+        inner_low, inner_high = (float(v) for v in np.percentile(some, (1, 99.5)))
+        if frame.dtype == np.uint8 and high - low > 100 and inner_high - inner_low > 60:
+            return [View("plain", np.ascontiguousarray(frame))]
+        windows = []
+        if inner_high - inner_low > 0.01 * (high - low):
+            windows.append((inner_low, inner_high))
+        if not windows or high - low > 1.5 * (inner_high - inner_low):
+            windows.append((low, high))
+        known = [self._known(window) for window in windows]
+        return [View(window, _scaled(frame, *window)) for window in dict.fromkeys(known)]
+
+    def _known(self, window: Window) -> Window:
+        """Return an earlier window that shows about the same."""
+        width = window[1] - window[0]
+        for known in self._windows:
+            if max(abs(a - b) for a, b in zip(window, known, strict=True)) < 0.12 * width:
+                return known
+        self._windows.append(window)
+        del self._windows[:-8]
+        return window
+
+
+def _of_colour(frame: Array) -> list[View]:
+    import cv2
+
     if frame.dtype != np.uint8:
         frame = _scaled(frame, float(frame.min()), float(frame.max()))
-    bright = frame.max(axis=-1)
-    dark = frame.min(axis=-1)
-    coloured = np.count_nonzero(bright - dark > 48)
-    if coloured < 20:
-        return [bright]
-    # Dark blue on black stands out in the largest channel, yellow on white in the smallest.
-    return [bright, dark]
-
-
-def _of_grey(frame: Array) -> list[Array]:
-    if frame.dtype.kind == "f":
-        frame = np.nan_to_num(frame, posinf=0, neginf=0)
-    low, high = float(frame.min()), float(frame.max())
-    if low == high:
-        return []
-    step = max(1, int((frame.size / _STEP) ** 0.5))
-    some = frame[::step, ::step]
-    inner_low, inner_high = (float(v) for v in np.percentile(some, (1, 99.5)))
-    if frame.dtype == np.uint8 and high - low > 100 and inner_high - inner_low > 60:
-        return [np.ascontiguousarray(frame)]
-    found = []
-    if inner_high - inner_low > 0.01 * (high - low):
-        found.append(_scaled(frame, inner_low, inner_high))
-    if not found or high - low > 1.5 * (inner_high - inner_low):
-        found.append(_scaled(frame, low, high))
-    return found
+    channels = [np.ascontiguousarray(channel) for channel in cv2.split(frame)]
+    bright = np.asarray(cv2.max(cv2.max(channels[0], channels[1]), channels[2]))
+    dark = np.asarray(cv2.min(cv2.min(channels[0], channels[1]), channels[2]))
+    if np.count_nonzero(cv2.subtract(bright, dark) > _COLOURED) < 20:
+        return [View("bright", bright)]
+    # Dark blue on black is seen in the brightest channel, yellow on white and green on red in one.
+    names = ("bright", "red", "green", "blue")
+    return [View(*pair) for pair in zip(names, (bright, *channels), strict=True)]
 
 
 def _scaled(frame: Array, low: float, high: float) -> Array:

@@ -1,0 +1,225 @@
+"""Text in the pictures of one frame: found, read, judged; what is to go, as boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from node.deid.pixels import prefilter, reader, words
+from node.deid.pixels.frames import Array
+from node.deid.pixels.image import Box, PixelSettings
+from node.deid.pixels.ink import is_written, tightened
+from node.deid.pixels.reader import Line
+from node.deid.pixels.views import View
+from node.deid.pixels.words import Matcher, Verdict
+
+_NARROW = 1.4
+"""What can't be read and is hardly longer than it is high is taken for a mark, not for text."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A line of text, and what becomes of it."""
+
+    line: Line
+    verdict: Verdict
+    unreadable: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a frame shows."""
+
+    found: int
+    """Lines of text."""
+    removed: tuple[Box, ...]
+    unreadable: int
+    """Of the removed."""
+    searched: bool
+    """Whether there was a place to look at."""
+
+
+def look(
+    views: Sequence[View],
+    novel: Sequence[Array | None],
+    areas: Sequence[Box],
+    matcher: Matcher,
+    settings: PixelSettings,
+) -> Seen:
+    """Return what is to be removed from a frame.
+
+    ``novel`` masks what is worth looking at in each view; None: all. ``areas`` are looked at in
+    any case, unless nothing in them is new.
+    """
+    texts: list[Text] = []
+    searched = False
+    seen_marks: Array | None = None
+    for view, new in zip(views, novel, strict=True):
+        mask = prefilter.marks(view.picture)
+        if new is not None:
+            mask &= new
+        fresh = mask if seen_marks is None else mask & ~seen_marks
+        places = prefilter.places(fresh)
+        if seen_marks is None and new is None:
+            places = prefilter.joined([*places, *areas])
+        seen_marks = prefilter.widened(mask if seen_marks is None else mask | seen_marks)
+        if places:
+            searched = True
+            texts += _texts(view.picture, places, areas, matcher, settings)
+    texts = _resolved(texts)
+    removed = _removed(texts)
+    boxes = [
+        tightened([view.picture for view in views], text.line.box, text.line.height)
+        for text in removed
+    ]
+    if boxes:
+        more = _left(views, boxes, matcher, settings)
+        removed += more
+        boxes += [text.line.box for text in more]
+    return Seen(
+        found=len(texts),
+        removed=tuple(dict.fromkeys(boxes)),
+        unreadable=sum(text.unreadable for text in removed),
+        searched=searched,
+    )
+
+
+def _texts(
+    picture: Array,
+    places: list[Box],
+    areas: Sequence[Box],
+    matcher: Matcher,
+    settings: PixelSettings,
+) -> list[Text]:
+    found = []
+    for quad, detection in reader.find(picture, places, settings):
+        line = reader.read(picture, quad, detection, settings)
+        if min(line.height, line.length) < settings.min_text_pixels // 2:
+            continue
+        if max(line.height, line.length) < settings.min_text_pixels:
+            continue
+        text = judged(picture, line, matcher, settings)
+        if text is not None:
+            found.append(text)
+    return found
+
+
+def judged(picture: Array, line: Line, matcher: Matcher, settings: PixelSettings) -> Text | None:
+    """Judge a line; None where there is no text after all."""
+    verdict = words.judge(line.text, line.confidence, settings.min_confidence, matcher)
+    if verdict is Verdict.IDENTIFIES and line.confidence >= 0.5:
+        return Text(line, verdict)
+    read = line.confidence >= settings.min_confidence and bool(line.text.strip())
+    if read and _fills(line):
+        return Text(line, verdict)
+    # It could not be read, or not all of it.
+    if line.detection < settings.min_detection - 0.15:
+        return None
+    if line.length < _NARROW * line.height and not verdict is Verdict.IDENTIFIES:
+        return None
+    if not is_written(picture, line.box):
+        return None
+    return Text(line, Verdict.UNKNOWN, unreadable=True)
+
+
+def _fills(line: Line) -> bool:
+    """Say whether so many characters can be all that stands there; scripts are left out in silence."""
+    characters = sum(1 if ord(c) < 0x2E80 else 2 for c in line.text if not c.isspace())
+    return line.length <= line.height * (1.6 + 1.1 * characters)
+
+
+def _resolved(texts: list[Text]) -> list[Text]:
+    """Keep of several readings of one text the best; that it identifies counts in any."""
+    order = {Verdict.IDENTIFIES: 0, Verdict.HARMLESS: 1, Verdict.UNKNOWN: 2}
+    kept: list[Text] = []
+    for text in sorted(texts, key=lambda t: (order[t.verdict], -t.line.confidence, t.unreadable)):
+        box = text.line.box
+        over = [t for t in kept if t.line.box.meet(box).area > 0.6 * box.area]
+        if any(t.verdict is not Verdict.IDENTIFIES or text.verdict is t.verdict for t in over):
+            if text.verdict is not Verdict.IDENTIFIES:
+                continue
+            if any(t.line.box.meet(box).area > 0.95 * box.area for t in over):
+                continue
+        kept.append(text)
+    return kept
+
+
+def _removed(texts: list[Text]) -> list[Text]:
+    removed = [text for text in texts if text.verdict is not Verdict.HARMLESS]
+    others = [text for text in texts if text.verdict is Verdict.HARMLESS]
+    for text in list(removed):
+        if not text.line.upright:
+            continue
+        label = words.is_label(text.line.text)
+        for other in list(others):
+            if not other.line.upright:
+                continue
+            named = label and (_is_right_of(text, other, 12) or _is_below(text, other))
+            part = _is_right_of(text, other, 0.7) or _is_right_of(other, text, 0.7)
+            lettered = not any(c.isdigit() for c in other.line.text)
+            if named or (part and lettered and text.verdict is Verdict.IDENTIFIES):
+                others.remove(other)
+                removed.append(replace(other, verdict=Verdict.IDENTIFIES))
+    return removed
+
+
+def _is_right_of(left: Text, right: Text, heights: float) -> bool:
+    a, b = left.line.box, right.line.box
+    height = min(a.height, b.height)
+    level = min(a.y1, b.y1) - max(a.y0, b.y0) > 0.5 * height
+    return level and -0.3 * height <= b.x0 - a.x1 <= heights * height
+
+
+def _is_below(upper: Text, lower: Text) -> bool:
+    a, b = upper.line.box, lower.line.box
+    height = min(a.height, b.height)
+    return abs(a.x0 - b.x0) < height and -0.3 * height <= b.y0 - a.y1 <= height
+
+
+def _left(
+    views: Sequence[View], boxes: list[Box], matcher: Matcher, settings: PixelSettings
+) -> list[Text]:
+    """Look once more where text was: at parts of it that stand out of the boxes."""
+    view = views[0].picture
+    rows, columns = view.shape
+    found: list[Text] = []
+    for view in views:
+        picture = covered(view.picture, boxes)
+        places = prefilter.joined(
+            [box.grown(2 * box.height, box.height, columns, rows) for box in boxes]
+        )
+        mask = prefilter.marks(picture)
+        places = [
+            place for place in places if mask[place.y0 : place.y1, place.x0 : place.x1].any()
+        ]
+        if not places:
+            continue
+        for text in _texts(picture, places, (), matcher, settings):
+            if text.verdict is Verdict.HARMLESS:
+                continue
+            box = text.line.box
+            near = any(b.grown(4, 4, columns, rows).meet(box).area for b in boxes)
+            if text.unreadable and not near:
+                continue
+            found.append(text)
+        if len(views) > 1 and not found:
+            break
+    return _resolved(found)
+
+
+def covered(picture: Array, boxes: Sequence[Box]) -> Array:
+    """Return a copy in which boxes have the grey of what is around them: no edges of their own."""
+    copy = picture.copy()
+    rows, columns = picture.shape
+    for box in boxes:
+        around = box.grown(3, 3, columns, rows)
+        frame = picture[around.y0 : around.y1, around.x0 : around.x1]
+        inner = np.ones(frame.shape, bool)
+        inner[
+            box.y0 - around.y0 : box.y1 - around.y0, box.x0 - around.x0 : box.x1 - around.x0
+        ] = False
+        rim = frame[inner]
+        copy[box.y0 : box.y1, box.x0 : box.x1] = int(np.median(rim)) if rim.size else 0
+    return copy
