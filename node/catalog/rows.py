@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from node.catalog.manifest import ReleaseManifest
 
@@ -23,7 +23,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class AssetRow:
-    """A de-identified DICOM file in the vault."""
+    """A de-identified file in the vault: ``<digest><suffix>``."""
 
     digest: str
     subject: str
@@ -39,6 +39,16 @@ class AssetRow:
     frames: int
     size_bytes: int
     ingested_at: datetime
+    kind: str = "dicom"
+    """What it is: dicom, slide, photograph or report."""
+    suffix: str = ".dcm"
+    study_date: date | None = None
+    """Moved by the subject's own number of days."""
+    laterality: str = ""
+    stain: str = ""
+    magnification: float = 0.0
+    """Of the objective; 0 when unknown."""
+    device_model: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,8 @@ class ReleaseRow:
     subjects: int
     created_at: datetime
     revoked_at: datetime | None
+    revoked_reason: str = ""
+    """Why, if not by the steward's own decision: ``withdrawal``."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ FACETS = (
 """What assets are told apart by when a cohort is counted."""
 UNDATED = -1_000_000
 """The day of what has no date."""
+CHUNK_BITS = 4096
+"""How many numbers a row of ``postings`` speaks of."""
+
+_COUNTER = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData(
     naming_convention={
@@ -76,6 +80,7 @@ assets = Table(
     Column("stain", String(64), nullable=False, server_default=""),
     Column("magnification", Float, nullable=False, server_default="0", doc="0: unknown"),
     Column("device_model", String(64), nullable=False, server_default=""),
+    Column("facet", Integer, ForeignKey("facets.number"), nullable=True),
 )
 
 # Slides and photographs have no instance's UID.
@@ -115,8 +120,8 @@ studies = Table(
     UniqueConstraint("study_uid", "subject", name="uq_studies_study_uid"),
 )
 
-# What a cohort is counted from: a row for each study, kind of asset and day, kept in step with
-# ``assets`` in the same transactions. Small integers throughout, so that a count reads little.
+# What a cohort is counted from, kept in step with ``assets`` in the same transactions: the kinds of
+# asset, who and what has some of a kind (bits), and a row for each kind, day, subject and study.
 facets = Table(
     "facets",
     metadata,
@@ -129,26 +134,40 @@ facets = Table(
     Column("device_model", String(64), nullable=False),
     Column("stain", String(64), nullable=False),
     Column("magnification", Float, nullable=False),
+    Column("assets", BigInteger, nullable=False, doc="how many"),
     UniqueConstraint(*FACETS, name="uq_facets_kind"),
+)
+
+postings = Table(
+    "postings",
+    metadata,
+    Column("facet", Integer, ForeignKey("facets.number"), nullable=False),
+    Column("holds", String(8), nullable=False, doc="subjects or studies"),
+    Column("chunk", Integer, nullable=False, doc="which CHUNK_BITS numbers, from 0"),
+    Column("bits", LargeBinary, nullable=False, doc="the lowest number first"),
+    PrimaryKeyConstraint("facet", "holds", "chunk", name="pk_postings"),
+    sqlite_with_rowid=False,
 )
 
 strata = Table(
     "strata",
     metadata,
     Column("facet", Integer, ForeignKey("facets.number"), nullable=False),
+    Column("day", Integer, nullable=False, doc="days since 1970, shifted; UNDATED without one"),
     Column("subject", Integer, ForeignKey("subjects.number"), nullable=False),
     Column("study", Integer, nullable=False, doc="0 without one"),
-    Column("day", Integer, nullable=False, doc="days since 1970, shifted; UNDATED without one"),
     Column("assets", Integer, nullable=False, doc="how many"),
-    PrimaryKeyConstraint("facet", "subject", "study", "day", name="pk_strata"),
+    PrimaryKeyConstraint("facet", "day", "subject", "study", name="pk_strata"),
     sqlite_with_rowid=False,
 )
 
-observation_sources = Table(
-    "observation_sources",
+sources = Table(
+    "sources",
     metadata,
     Column("number", Integer, primary_key=True),
     Column("name", String(128), nullable=False, index=True),
+    Column("kind", String(32), nullable=False, doc="for example fhir"),
+    Column("digest", String(64), nullable=False, doc="keyed digest of the files taken in"),
     Column("current", Boolean, nullable=False, doc="false while it is being written or dropped"),
     Column("rows", BigInteger, nullable=False),
     Column("taken_at", DateTime(timezone=True), nullable=False),
@@ -158,22 +177,25 @@ terms = Table(
     "terms",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("system", String(200), nullable=False, doc="the terminology's URI; empty: our own"),
-    Column("code", String(64), nullable=False),
+    Column("system", Text, nullable=False, doc="the terminology's URI; empty: our own"),
+    Column("code", Text, nullable=False),
     UniqueConstraint("system", "code", name="uq_terms_system"),
 )
 
+# What a source holds counts while the source is current.
 observations = Table(
     "observations",
     metadata,
-    Column("number", Integer, primary_key=True),
-    Column("source", Integer, ForeignKey("observation_sources.number"), nullable=False, index=True),
+    Column("number", _COUNTER, primary_key=True),
+    Column("source", Integer, ForeignKey("sources.number"), nullable=False, index=True),
     Column("subject", Integer, ForeignKey("subjects.number"), nullable=False),
     Column("term", Integer, ForeignKey("terms.number"), nullable=False),
     Column("value_number", Float, nullable=True),
     Column("value_term", Integer, ForeignKey("terms.number"), nullable=True),
-    Column("unit", String(64), nullable=False, doc="UCUM"),
-    Column("time", BigInteger, nullable=True, doc="seconds since 1970 UTC, shifted"),
+    Column("unit", Text, nullable=False, doc="UCUM"),
+    Column(
+        "time", BigInteger, nullable=True, doc="seconds since 1970, the hospital's clock, shifted"
+    ),
 )
 
 Index(
@@ -183,13 +205,23 @@ Index(
     observations.c.time,
 )
 
+reported_studies = Table(
+    "reported_studies",
+    metadata,
+    Column("number", _COUNTER, primary_key=True),
+    Column("source", Integer, ForeignKey("sources.number"), nullable=False, index=True),
+    Column("subject", Integer, ForeignKey("subjects.number"), nullable=False),
+    Column("study_uid", String(64), nullable=False, index=True, doc="remapped"),
+    Column("time", BigInteger, nullable=True, doc="seconds since 1970, shifted"),
+)
+
 findings = Table(
     "findings",
     metadata,
     Column("number", Integer, primary_key=True),
     Column("source", String(128), nullable=False, index=True),
     Column("rule", String(64), nullable=False),
-    Column("variable", String(128), nullable=False),
+    Column("variable", Text, nullable=False, doc="a variable, or a kind of record"),
     Column("count", BigInteger, nullable=False),
     Column("time", DateTime(timezone=True), nullable=False),
 )
@@ -218,13 +250,18 @@ consents = Table(
     "consents",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("source", String(128), nullable=False, index=True),
-    Column("subject", String(64), nullable=False, index=True, doc="pseudonym"),
-    Column("basis", String(64), nullable=False),
-    Column("purposes", Text, nullable=False, doc="JSON list"),
+    Column("source", Integer, ForeignKey("sources.number"), nullable=False, index=True),
+    Column("subject", Integer, ForeignKey("subjects.number"), nullable=False, index=True),
+    Column("basis", Text, nullable=False),
     Column("starts", Date, nullable=True, doc="first day, shifted"),
-    Column("until", Date, nullable=True, doc="last day, shifted"),
-    Column("covers_faces", Boolean, nullable=False),
+    Column("ends", Date, nullable=True, doc="last day, shifted"),
+)
+
+consent_purposes = Table(
+    "consent_purposes",
+    metadata,
+    Column("consent", Integer, ForeignKey("consents.number"), primary_key=True),
+    Column("purpose", String(128), primary_key=True),
 )
 
 withdrawals = Table(
@@ -232,6 +269,8 @@ withdrawals = Table(
     metadata,
     Column("subject", String(64), primary_key=True, doc="pseudonym"),
     Column("withdrawn_at", DateTime(timezone=True), nullable=False),
+    Column("released", Boolean, nullable=False, doc="whether a release held the subject"),
+    Column("block", Integer, nullable=True, doc="those left out of releases together"),
 )
 
 # ---- what we froze -----------------------------------------------------------------------------
@@ -252,15 +291,18 @@ release_index = Table(
     "release_index",
     metadata,
     Column("release", String(64), ForeignKey("releases.digest"), primary_key=True),
-    Column("selection", String(64), nullable=False, index=True, doc="digest of what was selected"),
+    Column("population", String(64), nullable=False, index=True, doc="whom it was made of"),
     Column("seals", LargeBinary, nullable=False, doc="16 bytes for each subject, sorted"),
 )
 
 omissions = Table(
     "omissions",
     metadata,
-    Column("selection", String(64), primary_key=True, doc="digest of what was selected"),
-    Column("subject", String(64), primary_key=True, doc="pseudonym"),
+    Column("number", Integer, primary_key=True),
+    Column("population", String(64), nullable=False, doc="of the releases that omit the subject"),
+    Column("block", Integer, nullable=False, doc="of withdrawals, which the omission hides"),
+    Column("subject", String(64), nullable=False, doc="pseudonym"),
+    UniqueConstraint("population", "subject", name="uq_omissions_population"),
 )
 
 grants = Table(

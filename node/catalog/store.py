@@ -22,7 +22,10 @@ from contract.errors import NotFound
 from node.catalog import schema
 from node.catalog.database import READING, open_database
 from node.catalog.manifest import ReleaseManifest
+from node.catalog.numbering import batches
 from node.catalog.rows import AssetRow, GrantRow, IntakeRow, ReleaseRow, TableRow
+from node.catalog.tallies import add_assets
+from node.catalog.withdrawals import Held, register
 from node.home import NodeHome
 
 __all__ = ["AssetRow", "Catalog", "GrantRow", "IntakeRow", "ReleaseRow", "TableRow"]
@@ -82,12 +85,15 @@ class Catalog:
     # ---- assets and intake ---------------------------------------------------------------------
 
     def record(self, assets: Sequence[AssetRow], outcomes: Sequence[IntakeRow]) -> None:
-        """Register assets and what became of the files that they came from, all or none."""
+        """Register assets and what became of the files that they came from, all or none.
+
+        Subjects, studies and what cohorts are counted from are kept in step.
+        """
         if not assets and not outcomes:
             return
         with self.engine.begin() as connection:
             if assets:
-                connection.execute(insert(schema.assets), [asdict(row) for row in assets])
+                add_assets(connection, assets)
             if outcomes:
                 connection.execute(insert(schema.intake), [asdict(row) for row in outcomes])
 
@@ -126,27 +132,59 @@ class Catalog:
         if wanted:
             query = query.where(table.c.modality.in_(wanted))
         with self.reading.connect() as connection:
-            return [AssetRow(**_utc(row._mapping)) for row in connection.execute(query)]
+            return [_asset(row._mapping) for row in connection.execute(query)]
+
+    def get_assets(self, digests: Iterable[str]) -> dict[str, AssetRow]:
+        """Return the assets that are here, of those with these digests."""
+        table = schema.assets
+        found: dict[str, AssetRow] = {}
+        with self.reading.connect() as connection:
+            for some in batches(digests, 500):
+                for row in connection.execute(select(table).where(table.c.digest.in_(some))):
+                    found[row.digest] = _asset(row._mapping)
+        return found
+
+    def assets_of_study(self, study_uid: str, *, series: bool = False) -> list[AssetRow]:
+        """Return the assets of a study (or series), by its remapped UID."""
+        table = schema.assets
+        column = table.c.series_uid if series else table.c.study_uid
+        query = select(table).where(column == study_uid).order_by(table.c.digest)
+        with self.reading.connect() as connection:
+            return [_asset(row._mapping) for row in connection.execute(query)]
 
     def assets_by_modality(self) -> dict[str, int]:
         """Return the number of assets of each modality."""
-        table = schema.assets
-        query = select(table.c.modality, func.count()).group_by(table.c.modality)
+        return {key[0]: count for key, count in self.assets_by(("modality",)).items()}
+
+    def assets_by(self, facets: Sequence[str]) -> dict[tuple[Any, ...], int]:
+        """Return the number of assets for each combination of some of ``schema.FACETS``."""
+        columns = [schema.facets.c[name] for name in facets]
+        query = select(*columns, func.sum(schema.facets.c.assets)).group_by(*columns)
         with self.reading.connect() as connection:
-            return {row[0]: int(row[1]) for row in connection.execute(query)}
+            found = {tuple(row[:-1]): int(row[-1]) for row in connection.execute(query)}
+        return {key: count for key, count in sorted(found.items()) if count}
 
     def is_empty(self) -> bool:
         """Say whether nothing was taken in yet."""
         with self.reading.connect() as connection:
             return all(
                 connection.execute(select(literal(1)).select_from(table).limit(1)).first() is None
-                for table in (schema.assets, schema.clinical_tables, schema.intake)
+                for table in (
+                    *(schema.assets, schema.clinical_tables, schema.intake),
+                    *(schema.sources, schema.withdrawals),
+                )
             )
 
     # ---- releases ------------------------------------------------------------------------------
 
-    def add_release(self, digest: str, manifest: ReleaseManifest, now: datetime) -> ReleaseRow:
-        """Register a release; one that is there already (same content) is returned as it is."""
+    def add_release(
+        self, digest: str, manifest: ReleaseManifest, now: datetime, held: Held | None = None
+    ) -> ReleaseRow:
+        """Register a release; one that is there already (same content) is returned as it is.
+
+        ``held`` is whom it holds; without it, any withdrawal revokes it. ``Unavailable`` when
+        somebody withdrew since the release was planned.
+        """
         table = schema.releases
         with self.engine.begin() as connection:
             found = connection.execute(select(table).where(table.c.digest == digest)).first()
@@ -162,6 +200,8 @@ class Catalog:
                     )
                 )
                 found = connection.execute(select(table).where(table.c.digest == digest)).one()
+                if held is not None:
+                    register(connection, digest, held)
         return _release(found._mapping)
 
     def list_releases(self, *, revoked: bool = True) -> list[ReleaseRow]:
@@ -274,6 +314,12 @@ def _utc(row: Mapping[Any, Any]) -> dict[str, Any]:
         else value
         for key, value in row.items()
     }
+
+
+def _asset(row: Mapping[Any, Any]) -> AssetRow:
+    values = _utc(row)
+    del values["facet"]
+    return AssetRow(**values)
 
 
 def _release(row: Mapping[Any, Any]) -> ReleaseRow:
