@@ -1,4 +1,4 @@
-"""One association that a sender opened: the acceptor's half of PS3.8's state table, and its services.
+"""One association that a sender opened: the acceptor's half of PS3.8's states, and its services.
 
 The table below is PS3.8 Table 9-10 for an acceptor that answers at once: states 1, 3 and 8 pass
 within one step. Bytes that break the rules end the association with an A-ABORT; an instance that
@@ -110,8 +110,6 @@ class Services:
     idle_seconds: float
     report: Callable[[str, commitment.CommitmentRequest], bool]
     """Report later on an association of our own; False when this caller has no address."""
-    has_room: Callable[[], bool] = lambda: True
-    """Whether one more association may be accepted."""
 
 
 @dataclass
@@ -137,11 +135,14 @@ class _Message:
 class Association:
     """Serves one connection until it ends."""
 
-    def __init__(self, connection: socket.socket, address: str, services: Services) -> None:
+    def __init__(
+        self, connection: socket.socket, address: str, services: Services, *, welcome: bool = True
+    ) -> None:
         self.tally = Tally()
         self._connection = connection
         self._address = address
         self._services = services
+        self._welcome = welcome
         self._reader = Reader(connection, services.largest_pdu_bytes)
         self._state = State.AWAITING_REQUEST
         self._agreed: dict[int, Agreed] = {}
@@ -196,9 +197,7 @@ class Association:
     def _judge(self, body: memoryview) -> None:
         request = decode(body)
         self.tally.calling = request.calling
-        rejection = self._services.callers.judge(
-            request, self._address, room=self._services.has_room()
-        )
+        rejection = self._services.callers.judge(request, self._address, room=self._welcome)
         if rejection is not None:
             self.tally.ended = f"rejected: {rejection.name.lower().replace('_', ' ')}"
             self._send(rejection.encode())

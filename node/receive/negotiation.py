@@ -39,7 +39,7 @@ ELSEWHERE = frozenset(
     }
 )
 STORAGE = "1.2.840.10008.5.1.4.1.1."
-"""The root of the storage SOP classes (PS3.6 Table A-1). Query/retrieve is 1.2.840.10008.5.1.4.1.2."""
+"""The root of the storage SOP classes (PS3.6 Table A-1); query/retrieve ends in 2 instead."""
 
 _ACCEPTED, _NO_ABSTRACT, _NO_TRANSFER = 0, 3, 4
 

@@ -60,8 +60,8 @@ class Reader:
     def read(self) -> tuple[PduType, memoryview]:
         """Return the next PDU's type and what follows its header.
 
-        ``Closed`` when the peer ended the connection between two PDUs or inside one, ``Broken``
-        for a type that doesn't exist or a PDU that is too long, ``TimeoutError`` when nothing comes.
+        ``Closed`` when the peer ended the connection, ``Broken`` for a type that doesn't exist or a
+        PDU that is too long, ``TimeoutError`` when nothing comes.
         """
         header = bytearray(HEADER.size)
         self._fill(memoryview(header))

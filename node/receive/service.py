@@ -1,0 +1,163 @@
+"""The receiver's processes: one that accepts, some that receive, one each for web and what follows.
+
+The accepting process hands each connection to the receiving process that has the fewest, so that
+two senders use two cores. A process that dies is started again; when the accepting process goes,
+however it goes, the others see their control sockets close and end.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+from node.config import ReceiveSettings
+from node.home import NodeHome
+from node.receive.worker import FULL, WELCOME, Order, work
+
+log = logging.getLogger("node.receive")
+
+SPAWN = multiprocessing.get_context("spawn")
+STOP_SECONDS = 10.0
+LOOK_SECONDS = 0.5
+RESTART_SECONDS = 1.0
+
+
+@dataclass
+class Child:
+    """A process of ours, with the socket whose end tells it to stop."""
+
+    start: Callable[[socket.socket], SpawnProcess]
+    process: SpawnProcess | None = None
+    control: socket.socket | None = None
+    started_at: float = 0.0
+
+    def run(self) -> None:
+        """Start it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.process = self.start(theirs)
+        self.process.start()
+        theirs.close()
+        self.control = ours
+        self.started_at = time.monotonic()
+
+    def is_dead(self) -> bool:
+        """Say whether it has ended."""
+        return self.process is None or not self.process.is_alive()
+
+    def renew(self) -> bool:
+        """Start it again if it is dead and not only just started; say whether it was."""
+        if not self.is_dead() or time.monotonic() - self.started_at < RESTART_SECONDS:
+            return False
+        log.error("a process of the receiver ended; it is started again")
+        self.tell()
+        self.run()
+        return True
+
+    def tell(self) -> None:
+        """Tell it to stop."""
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+
+
+class Service:
+    """All processes of one receiver."""
+
+    def __init__(
+        self,
+        home: NodeHome,
+        settings: ReceiveSettings,
+        *,
+        dicom: socket.socket | None,
+        others: list[Callable[[socket.socket], SpawnProcess]],
+        verbose: bool,
+    ) -> None:
+        self._dicom = dicom
+        self._settings = settings
+        count = settings.processes if dicom is not None else 0
+        self._finished = SPAWN.Array("l", max(count, 1))
+        self._handed = [0] * count
+        self._receivers = [
+            Child(self._receiver(Order(home, settings, slot, verbose))) for slot in range(count)
+        ]
+        self._others = [Child(start) for start in others]
+        self._stopping = False
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        children = [*self._receivers, *self._others]
+        for child in children:
+            child.run()
+        try:
+            while not self._stopping:
+                self._accept()
+                self._renew()
+        finally:
+            for child in children:
+                child.tell()
+            until = time.monotonic() + STOP_SECONDS
+            for child in children:
+                if child.process is not None:
+                    child.process.join(max(0.0, until - time.monotonic()))
+                    if child.process.is_alive():
+                        child.process.kill()
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _receiver(self, order: Order) -> Callable[[socket.socket], SpawnProcess]:
+        def start(control: socket.socket) -> SpawnProcess:
+            return SPAWN.Process(target=work, args=(order, control, self._finished), daemon=True)
+
+        return start
+
+    def _accept(self) -> None:
+        if self._dicom is None:
+            time.sleep(LOOK_SECONDS)
+            return
+        ready, _, _ = select.select([self._dicom], [], [], LOOK_SECONDS)
+        if not ready:
+            return
+        try:
+            connection, _ = self._dicom.accept()
+        except OSError:
+            return
+        with connection:
+            self._hand(connection)
+
+    def _hand(self, connection: socket.socket) -> None:
+        """Hand a connection over; a closed one tells its sender to come again."""
+        with self._finished.get_lock():
+            loads = [
+                handed - done for handed, done in zip(self._handed, self._finished, strict=False)
+            ]
+        limit = self._settings.max_associations
+        if sum(loads) >= 2 * limit:
+            return
+        message = WELCOME if sum(loads) < limit else FULL
+        for slot in sorted(range(len(loads)), key=loads.__getitem__):
+            control = self._receivers[slot].control
+            if control is not None and not self._receivers[slot].is_dead():
+                with suppress(OSError):
+                    socket.send_fds(control, [message], [connection.fileno()])
+                    self._handed[slot] += 1
+                    return
+
+    def _renew(self) -> None:
+        for slot, child in enumerate(self._receivers):
+            if child.renew():
+                with self._finished.get_lock():
+                    self._finished[slot] = self._handed[slot] = 0
+        for child in self._others:
+            child.renew()
