@@ -12,6 +12,7 @@ from foundation.defaults import default_text
 from foundation.files import write_new
 from foundation.web.settings import ConsoleSettings
 from node.home import NodeHome
+from node.pull.settings import PullSettings
 
 
 class DatabaseSettings(settings.Settings):
@@ -41,6 +42,32 @@ class WorkSettings(settings.Settings):
     """Memory for released columns that were asked for before."""
     worker_threads: Annotated[int, Field(ge=1)] = 2
     """Threads that a recipe's numerical libraries use."""
+
+
+class IntakeSettings(settings.Settings):
+    """Who takes files in, and what becomes of some kinds."""
+
+    executor: str = "processes"
+    """processes: of this machine. Or a Dask scheduler: tls://host:port, or tcp://127.0.0.1:port."""
+    workers: Annotated[int | None, Field(ge=0, le=1024)] = None
+    """Processes at work; null: as many as there are cores."""
+    file_seconds: Annotated[int, Field(ge=1)] = 3600
+    """A file that takes longer is put in quarantine."""
+    tls_authority: str = ""
+    """Certificate (PEM) of the authority of the Dask cluster."""
+    tls_certificate: str = ""
+    """Our certificate (PEM) for the Dask cluster."""
+    tls_key: str = ""
+    """The private key of this certificate."""
+    allow_plain_tcp: bool = False
+    """Let a Dask scheduler on another machine be used without TLS: on a network of its own only."""
+    faces: Literal["mask", "quarantine"] = "mask"
+    """A face in a photograph: blacked out, or the photograph is put in quarantine. Where consent
+    covers faces, it stays."""
+    settle_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """How long a file of a watched folder must have stayed the same."""
+    look_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """Pause between two looks at a watched folder."""
 
 
 def _listed(value: object) -> object:
@@ -138,9 +165,11 @@ class NodeSettings(settings.Settings):
     database: DatabaseSettings = DatabaseSettings()
     link: LinkSettings = LinkSettings()
     work: WorkSettings = WorkSettings()
+    intake: IntakeSettings = IntakeSettings()
     console: NodeConsoleSettings = NodeConsoleSettings()
     account: AccountSettings = AccountSettings()
     receive: ReceiveSettings = ReceiveSettings()
+    pull: PullSettings = PullSettings()
 
 
 def load_settings(home: NodeHome) -> NodeSettings:

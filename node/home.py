@@ -66,6 +66,11 @@ class NodeHome:
         return self.root / "landing.key"
 
     @property
+    def pulls(self) -> Path:
+        """State of what is fetched from archives: identifiers sealed, never in plain."""
+        return self.root / "pulls"
+
+    @property
     def quarantine(self) -> Path:
         """What could not be made safe: identified data, never read by link or workers."""
         return self.root / "quarantine"

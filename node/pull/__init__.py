@@ -1,0 +1,1 @@
+"""Fetching from the hospital's own archive: asked politely, resumed exactly, kept sealed."""
