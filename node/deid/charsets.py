@@ -77,6 +77,8 @@ _WRITTEN = {
 _ESCAPE = re.compile(rb"\x1b(?:[(][BJ]|[)]I|-[A-Za-z]|\$[(]D|\$[)][AC]|\$[B@])")
 _GUESSES = ("utf_8", "gb18030", "shift_jis", "euc_kr", "iso8859_5", "cp1251", "latin_1")
 _ASCII = re.compile(rb"[\x00-\x1a\x1c-\x7f]*")
+_PAIRS = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xfe]{2})*")
+_BYTEWISE = frozenset(set(_SINGLE.values()) - {"shift_jis", "utf_8", "gb18030", "gbk"})
 _RUN = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
 
 
@@ -117,6 +119,32 @@ def readings(raw: bytes, charset: Charset) -> list[tuple[str, str]]:
         except UnicodeDecodeError:
             continue
     return list(found.items())
+
+
+def likeliest(raw: bytes, charset: Charset) -> tuple[str, str]:
+    """Return the text in the encoding that its bytes most likely have: (text, codec).
+
+    The codec is "" for the declared set. Bytes that are UTF-8 are taken for it, since other text
+    hardly ever is; where a set of single bytes is declared, or none, pairs of high bytes are taken
+    for GB 18030.
+    """
+    if _ASCII.fullmatch(raw):
+        return raw.decode("ascii"), ""
+    if b"\x1b" in raw:
+        return _decode_escapes(raw, charset), ""
+    codec = _codec(charset)
+    for guess in ("utf_8", codec if codec not in _BYTEWISE else "", "gb18030"):
+        if guess and (guess != "gb18030" or guess == codec or _PAIRS.fullmatch(raw)):
+            try:
+                return raw.decode(guess), "" if guess == codec else guess
+            except UnicodeDecodeError:
+                continue
+    if codec == "ascii":
+        return raw.decode("latin_1"), "latin_1"
+    try:
+        return raw.decode(codec), ""
+    except UnicodeDecodeError:
+        return raw.decode("latin_1"), "latin_1"
 
 
 def encode(text: str, charset: Charset, codec: str = "") -> bytes:

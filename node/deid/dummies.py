@@ -8,10 +8,13 @@ as the sequence itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
@@ -42,6 +45,23 @@ def element(tag: int, vr: str) -> DataElement:
         make = _ITEMS.get(tag)
         return DataElement(Tag(tag), "SQ", Sequence([make()] if make else []))
     return DataElement(Tag(tag), vr, _BY_TAG.get(tag, _BY_VR.get(vr, b"\0" * 8)))
+
+
+@lru_cache(maxsize=4096)
+def encoded(tag: int, vr: str, implicit: bool, little: bool) -> bytes:
+    """Return the bytes of ``element(tag, vr)`` in a transfer syntax's encoding."""
+    dataset = Dataset()
+    dataset[tag] = element(tag, vr)
+    return encode(dataset, implicit, little)
+
+
+def encode(dataset: Dataset, implicit: bool, little: bool) -> bytes:
+    """Return the bytes of a small data set of our own."""
+    file = DicomBytesIO()
+    file.is_implicit_VR, file.is_little_endian = implicit, little
+    write_dataset(file, dataset)
+    written: bytes = file.getvalue()
+    return written
 
 
 def code() -> Dataset:

@@ -21,6 +21,7 @@ from contract.errors import DataError
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 Reason = Literal[
+    "archive",
     "burned-in-annotation",
     "dicomdir",
     "duplicate-instance",
@@ -28,10 +29,17 @@ Reason = Literal[
     "empty",
     "face",
     "identifier-left",
+    "internal-error",
     "missing-uid",
+    "nifti",
     "no-pixel-data",
+    "no-subject",
     "not-dicom",
+    "not-text",
+    "other-subject",
+    "pdf",
     "possible-face",
+    "recognizable-visual-features",
     "several-images",
     "slide-compression",
     "slide-format-refused",
@@ -40,12 +48,14 @@ Reason = Literal[
     "truncated",
     "undecodable-pixels",
     "unknown-document",
+    "unknown-private-creator",
     "unreadable",
     "unreadable-codestream",
     "unreadable-document",
     "unreadable-slide",
     "unsupported-image",
     "unwritable",
+    "worker-died",
 ]
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010, 0x00287FE0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+
+from node.deid import facts
 
 EDITION = "2026d"
 OPTIONS = (
@@ -57,16 +57,9 @@ class Table:
 @cache
 def e1_1() -> Table:
     """Return the table."""
-    text = Path(__file__).with_name("ps3_15_e1_1.csv").read_text()
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
     rows = tuple(
-        Row(
-            record["tag"],
-            record["name"],
-            record["basic"],
-            dict(option.split("=", 1) for option in record["options"].split()),
-        )
-        for record in csv.DictReader(lines)
+        Row(record["tag"], record["name"], record["basic"], facts.options(record["options"]))
+        for record in facts.records("ps3_15_e1_1.csv")
     )
     return Table(
         rows,

@@ -1,0 +1,463 @@
+"""Pixel data of a DICOM file made safe: text blacked out, nothing in it that is no pixel.
+
+Native pixels keep their bytes but for what is blacked out and what pads them; of encapsulated ones
+each stream loses its comments and segments (``codestreams``). What isn't changed stays a stretch of
+the source.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from node.deid.codestreams import Offsets, clean_fragments, trim_native
+from node.deid.elements import (
+    EXPLICIT,
+    ITEM,
+    PIXEL_DATA,
+    SEQUENCE_END,
+    UNDEFINED,
+    Element,
+    Elements,
+    File,
+    encode_header,
+)
+from node.deid.identifiers import Matcher
+from node.deid.parts import Parts
+from node.deid.pixels.image import Box, Cleaned, Image, Palette, PixelSettings, Region
+from node.deid.reading import Unsafe
+
+EXTENDED, EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
+_FLOAT, _DOUBLE = 0x7FE00008, 0x7FE00009
+_MOST_AT_ONCE = 256 << 20
+"""Bytes of encapsulated pixels that are cleaned together; more go fragment by fragment."""
+_MOST_MASKED = 2 << 30
+_REGIONS = 0x00186011
+_CORNERS = (0x00186018, 0x0018601A, 0x0018601C, 0x0018601E)
+
+
+@dataclass
+class Outcome:
+    """Elements of pixel data to write, by tag, and attributes that change with them."""
+
+    elements: dict[int, Parts] = field(default_factory=dict)
+    attributes: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    """VR and value, by tag."""
+    transfer_syntax: str = ""
+    boxes: Mapping[int, tuple[Box, ...]] = field(default_factory=dict)
+    account: Counter[str] = field(default_factory=Counter)
+    cleaned: bool = False
+    """Whether text was looked for."""
+
+
+class Header:
+    """Reads attributes of one level: the data set, or an item."""
+
+    def __init__(self, file: File, level: Elements | None = None) -> None:
+        self.file = file
+        self.level = level or file.dataset
+        self.elements = {element.tag: element for element in self.level.elements}
+
+    def raw(self, tag: int) -> bytes:
+        """Return a value's bytes, empty without one."""
+        element = self.elements.get(tag)
+        if element is None or element.items is not None:
+            return b""
+        return bytes(self.file.data[element.start : element.end])
+
+    def text(self, tag: int) -> str:
+        """Return a value as text of the default repertoire."""
+        return self.raw(tag).decode("latin-1").partition("\0")[0].strip()
+
+    def texts(self, tag: int) -> tuple[str, ...]:
+        """Return the values as text."""
+        found = self.text(tag)
+        return tuple(part.strip() for part in found.split("\\")) if found else ()
+
+    def number(self, tag: int, default: int = 0) -> int:
+        """Return a US, UL, SS, SL or IS."""
+        raw, element = self.raw(tag), self.elements.get(tag)
+        if element is None or not raw:
+            return default
+        return _number(raw, element.vr, self.level.little, default)
+
+
+def clean_pixel_data(
+    header: Header, matcher: Matcher, settings: PixelSettings, masked: bytes | None
+) -> Outcome:
+    """Return the pixel data of a file without text and without what is not pixels.
+
+    ``masked`` are native pixels whose overlay bits were cleared, if that was needed. ``Unsafe``
+    when there are fewer pixels than declared, and when they can't be looked at as the settings ask.
+    """
+    outcome = Outcome(transfer_syntax=header.file.transfer_syntax)
+    element = header.elements.get(PIXEL_DATA)
+    if element is None:
+        for tag in (_FLOAT, _DOUBLE):
+            if (floating := header.elements.get(tag)) is not None:
+                outcome.elements[tag] = _whole(floating)
+        return outcome
+    if element.fragments is None:
+        _native(header, element, matcher, settings, masked, outcome)
+    else:
+        _encapsulated(header, element, matcher, settings, outcome)
+    return outcome
+
+
+def without_overlay_bits(header: Header, groups: list[int]) -> bytes:
+    """Return native pixels with the bits of embedded overlays cleared (PS3.3 C.9.2, retired)."""
+    import numpy as np
+
+    element = header.elements.get(PIXEL_DATA)
+    bits = header.number(0x00280100)
+    if element is None or element.fragments is not None or bits not in (8, 16, 32):
+        raise Unsafe("embedded-overlay")
+    if element.end - element.start > _MOST_MASKED:
+        raise Unsafe("too-large-pixels")
+    mask = 0
+    for group in groups:
+        mask |= 1 << header.number(group << 16 | 0x0102)
+    stored = header.number(0x00280101)
+    first = header.number(0x00280102) + 1 - stored
+    if mask & (((1 << stored) - 1) << max(first, 0)) or mask >> bits:
+        raise Unsafe("embedded-overlay")  # the bits are the image's own
+    order = "<" if header.level.little else ">"
+    length = (element.end - element.start) // (bits // 8) * (bits // 8)
+    held = np.frombuffer(header.file.data, np.uint8, length, element.start)
+    kept = ~np.uint64(mask) & np.uint64((1 << bits) - 1)
+    return bytes(
+        (held.view(f"{order}u{bits // 8}") & kept.astype(f"{order}u{bits // 8}")).tobytes()
+    )
+
+
+# ---- native ------------------------------------------------------------------------------------
+
+
+def _native(
+    header: Header,
+    element: Element,
+    matcher: Matcher,
+    settings: PixelSettings,
+    masked: bytes | None,
+    outcome: Outcome,
+) -> None:
+    length = element.end - element.start
+    kept = trim_native(
+        length,
+        rows=header.number(0x00280010),
+        columns=header.number(0x00280011),
+        samples=header.number(0x00280002, 1),
+        bits=header.number(0x00280100),
+        frames=max(header.number(0x00280008, 1), 1),
+        photometric=header.text(0x00280004),
+    )
+    _check_length(header, length)
+    data = header.file.data if masked is None else masked
+    start = element.start if masked is None else 0
+    kept = min(kept, len(data) - start)
+    parts = Parts()
+    dataset = header.level
+    padded = kept + (kept & 1)
+
+    def begin(total: int) -> None:
+        encoded = encode_header(
+            PIXEL_DATA, element.vr, total, implicit=dataset.implicit, little=dataset.little
+        )
+        parts.put(encoded)
+
+    cleaned = _read(header, matcher, settings, memoryview(data)[start : start + kept], None)
+    _note(cleaned, outcome)
+    if masked is not None:
+        pixels = bytearray(masked[:kept])
+        if cleaned is not None and cleaned.patches is not None:
+            for offset, new in cleaned.patches():
+                pixels[offset : offset + len(new)] = new
+        begin(padded)
+        parts.put(bytes(pixels) + b"\0" * (padded - kept))
+    elif cleaned is not None and cleaned.patches is not None:
+        begin(padded)
+        position = 0
+        for offset, new in cleaned.patches():
+            parts.take(start + position, start + offset)
+            parts.put(new)
+            position = offset + len(new)
+        parts.take(start + position, start + kept)
+        parts.put(b"\0" * (padded - kept))
+    elif padded == length and not (kept & 1):
+        parts.take(element.header, element.after)
+    else:
+        begin(padded)
+        parts.take(start, start + kept)
+        parts.put(b"\0" * (padded - kept))
+    outcome.elements[PIXEL_DATA] = parts
+
+
+def _check_length(header: Header, length: int) -> None:
+    """Refuse pixels that end before what their attributes declare (PS3.5 section 8.1.1)."""
+    bits = max(header.number(0x00280008, 1), 1) * header.number(0x00280100)
+    bits *= header.number(0x00280010) * header.number(0x00280011) * header.number(0x00280002, 1)
+    photometric = header.text(0x00280004)
+    if photometric in ("YBR_FULL_422", "YBR_PARTIAL_422"):
+        bits = bits * 2 // 3
+    elif photometric == "YBR_PARTIAL_420":
+        bits //= 2
+    if length * 8 < bits:
+        raise Unsafe("truncated")
+
+
+# ---- encapsulated ------------------------------------------------------------------------------
+
+
+def _encapsulated(
+    header: Header, element: Element, matcher: Matcher, settings: PixelSettings, outcome: Outcome
+) -> None:
+    assert element.fragments is not None
+    data, syntax = header.file.data, header.file.transfer_syntax
+    bounds = element.fragments[1:]
+    frames = max(header.number(0x00280008, 1), 1)
+    pixels = header.number(0x00280010) * header.number(0x00280011)
+    offsets = _offsets(header, element)
+    view = memoryview(data)
+    source: list[tuple[int, int] | bytes]
+    if sum(end - start for start, end in bounds) <= _MOST_AT_ONCE or len(bounds) != frames:
+        given = [bytes(view[start:end]) for start, end in bounds]
+        if sum(map(len, given)) > 4 * _MOST_AT_ONCE:
+            raise Unsafe("too-large-pixels")
+        new, after = clean_fragments(given, offsets, syntax, frames=frames, pixels=pixels)
+        if len(new) == len(given):
+            source = [b if n is g else n for n, g, b in zip(new, given, bounds, strict=True)]
+        else:
+            source = list(new)
+    else:
+        source, after = [], offsets
+        for start, end in bounds:
+            given = [bytes(view[start:end])]
+            new, _ = clean_fragments(given, Offsets(), syntax, frames=1, pixels=pixels)
+            source.append((start, end) if new[0] is given[0] else new[0])
+        if any(type(part) is bytes for part in source):
+            after = Offsets()
+    shown = tuple(
+        view[part[0] : part[1]] if type(part) is tuple else memoryview(part)  # type: ignore[arg-type]
+        for part in source
+    )
+    cleaned = _read(header, matcher, settings, None, shown, after.extended or after.basic)
+    _note(cleaned, outcome)
+    if cleaned is not None and cleaned.native is not None:
+        _become_native(cleaned, outcome)
+        return
+    if cleaned is not None and cleaned.fragments is not None:
+        source = [bytes(item) for frame in cleaned.fragments for item in frame]
+        source = [item + b"\0" * (len(item) & 1) for item in source]  # type: ignore[operator]
+        after = _tables(cleaned, after)
+    elif after == offsets and all(type(part) is tuple for part in source):
+        outcome.elements[PIXEL_DATA] = _whole(element)
+        for tag in (EXTENDED, EXTENDED_LENGTHS):
+            if tag in header.elements and after.extended:
+                outcome.elements[tag] = _whole(header.elements[tag])
+        return
+    parts = Parts()
+    parts.put(encode_header(PIXEL_DATA, element.vr, UNDEFINED, implicit=False, little=True))
+    table = struct.pack(f"<{len(after.basic)}L", *after.basic)
+    parts.put(_item(len(table)) + table)
+    for part in source:
+        if type(part) is tuple:
+            parts.put(_item(part[1] - part[0]))
+            parts.take(*part)
+        else:
+            parts.put(_item(len(part)))
+            parts.put(part)  # type: ignore[arg-type]
+    parts.put(encode_header(SEQUENCE_END, "", 0, implicit=True, little=True))
+    outcome.elements[PIXEL_DATA] = parts
+    for tag, table_of in ((EXTENDED, after.extended), (EXTENDED_LENGTHS, after.lengths)):
+        if table_of:
+            value = struct.pack(f"<{len(table_of)}Q", *table_of)
+            new_parts = Parts()
+            new_parts.put(encode_header(tag, "OV", len(value), implicit=False, little=True) + value)
+            outcome.elements[tag] = new_parts
+
+
+def _tables(cleaned: Cleaned, old: Offsets) -> Offsets:
+    starts, position = [], 0
+    lengths = []
+    for frame in cleaned.fragments or ():
+        starts.append(position)
+        sizes = [len(item) for item in frame]
+        lengths.append(sum(sizes))
+        position += sum(8 + size + (size & 1) for size in sizes)
+    single = all(len(frame) == 1 for frame in cleaned.fragments or ())
+    extended = bool(old.extended) and single
+    return Offsets(
+        tuple(starts) if old.basic else (),
+        tuple(starts) if extended else (),
+        tuple(lengths) if extended else (),
+    )
+
+
+def _become_native(cleaned: Cleaned, outcome: Outcome) -> None:
+    assert cleaned.native is not None
+    parts = Parts()
+    vr = "OW" if cleaned.bits_allocated > 8 else "OB"
+    padding = cleaned.native_length & 1
+    length = cleaned.native_length + padding
+    if length >= UNDEFINED:
+        raise Unsafe("too-large-pixels")
+    parts.put(encode_header(PIXEL_DATA, vr, length, implicit=False, little=True))
+    for piece in cleaned.native():
+        parts.put(piece)
+    parts.put(b"\0" * padding)
+    outcome.elements[PIXEL_DATA] = parts
+    outcome.transfer_syntax = EXPLICIT
+
+
+def _offsets(header: Header, element: Element) -> Offsets:
+    assert element.fragments
+    start, end = element.fragments[0]
+    raw = bytes(header.file.data[start:end])
+    basic = struct.unpack(f"<{len(raw) // 4}L", raw[: len(raw) // 4 * 4])
+    tables = []
+    for tag in (EXTENDED, EXTENDED_LENGTHS):
+        held = header.raw(tag)
+        tables.append(struct.unpack(f"<{len(held) // 8}Q", held[: len(held) // 8 * 8]))
+    return Offsets(basic, *tables)
+
+
+# ---- looking at pixels -------------------------------------------------------------------------
+
+
+def _read(
+    header: Header,
+    matcher: Matcher,
+    settings: PixelSettings,
+    native: memoryview | None,
+    fragments: tuple[memoryview, ...] | None,
+    offsets: tuple[int, ...] = (),
+) -> Cleaned | None:
+    declared = header.text(0x00280301).upper()
+    if settings.mode == "off":
+        if declared and declared != "NO":
+            # YES, several values, or what can't be read: only a plain NO lets the pixels pass.
+            raise Unsafe("burned-in-annotation")
+        return None
+    from node.deid.pixels.cleaning import clean_pixels
+
+    return clean_pixels(image(header, native, fragments, offsets), matcher, settings)
+
+
+def image(
+    header: Header,
+    native: memoryview | None,
+    fragments: tuple[memoryview, ...] | None,
+    offsets: tuple[int, ...] = (),
+) -> Image:
+    """Return what a pixel cleaner is told of the file."""
+    bits = header.number(0x00280100)
+    stored = header.number(0x00280101, bits)
+    return Image(
+        transfer_syntax=header.file.transfer_syntax,
+        rows=header.number(0x00280010),
+        columns=header.number(0x00280011),
+        samples=header.number(0x00280002, 1),
+        bits_allocated=bits,
+        bits_stored=stored,
+        high_bit=header.number(0x00280102, stored - 1),
+        pixel_representation=header.number(0x00280103),
+        photometric=header.text(0x00280004),
+        planar=header.number(0x00280006),
+        frames=max(header.number(0x00280008, 1), 1),
+        little_endian=header.level.little,
+        native=native,
+        fragments=fragments,
+        offsets=offsets,
+        modality=header.text(0x00080060),
+        sop_class=header.text(0x00080016),
+        manufacturer=header.text(0x00080070),
+        model=header.text(0x00081090),
+        image_type=header.texts(0x00080008),
+        burned_in=header.text(0x00280301),
+        regions=_regions(header),
+        palette=_palette(header),
+    )
+
+
+def _regions(header: Header) -> tuple[Region, ...]:
+    sequence = header.elements.get(_REGIONS)
+    if sequence is None or not sequence.items:
+        return ()
+    found = []
+    for item in sequence.items:
+        corners = {}
+        for element in item.elements:
+            if element.tag in _CORNERS:
+                raw = bytes(header.file.data[element.start : element.end])
+                corners[element.tag] = _number(raw, element.vr, item.little, -1)
+        if len(corners) == len(_CORNERS) and min(corners.values()) >= 0:
+            found.append(Region(*(corners[tag] for tag in _CORNERS)))
+    return tuple(found)
+
+
+def _palette(header: Header) -> Palette | None:
+    if header.text(0x00280004) != "PALETTE COLOR":
+        return None
+    raw = header.raw(0x00281101)
+    order = "<" if header.level.little else ">"
+    if len(raw) < 6:
+        return None
+    entries, first, bits = struct.unpack(f"{order}3H", raw[:6])
+    tables = [header.raw(tag) for tag in (0x00281201, 0x00281202, 0x00281203)]
+    return Palette(entries, first, bits, *tables, little_endian=header.level.little)
+
+
+def _note(cleaned: Cleaned | None, outcome: Outcome) -> None:
+    if cleaned is None:
+        return
+    outcome.cleaned = True
+    account = cleaned.account
+    outcome.account.update(
+        frames=account.frames,
+        frames_searched=account.frames_searched,
+        frames_changed=account.frames_changed,
+        boxes_removed=account.boxes_removed,
+    )
+    outcome.boxes = cleaned.boxes
+    if not cleaned.changed:
+        return
+
+    def number(value: int) -> tuple[str, bytes]:
+        return "US", struct.pack("<H", value)
+
+    if cleaned.native is not None:
+        outcome.attributes = {
+            0x00280004: ("CS", cleaned.photometric.encode()),
+            0x00280100: number(cleaned.bits_allocated),
+            0x00280101: number(cleaned.bits_stored),
+            0x00280102: number(cleaned.high_bit),
+            0x00280103: number(cleaned.pixel_representation),
+        }
+        if cleaned.photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"):
+            outcome.attributes[0x00280006] = number(cleaned.planar)
+    elif cleaned.fragments is not None:
+        outcome.attributes = {0x00280004: ("CS", cleaned.photometric.encode())}
+
+
+def _number(raw: bytes, vr: str, little: bool, default: int) -> int:
+    order = "<" if little else ">"
+    try:
+        if vr in ("IS", "DS"):
+            return int(float(raw.split(b"\\")[0].strip(b" \0") or default))
+        sizes = {"SS": "h", "SL": "l", "UL": "L", "US": "H"}
+        form = sizes.get(vr) or ("H" if len(raw) < 4 else "L")
+        return int(struct.unpack_from(order + form, raw)[0])
+    except (ValueError, OverflowError, struct.error):
+        return default
+
+
+def _whole(element: Element) -> Parts:
+    parts = Parts()
+    parts.take(element.header, element.after)
+    return parts
+
+
+def _item(length: int) -> bytes:
+    return encode_header(ITEM, "", length, implicit=True, little=True)

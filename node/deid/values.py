@@ -1,0 +1,203 @@
+"""What becomes of one value: text cleaned, dates moved, UIDs replaced; each of one patient.
+
+Values come and go as the bytes of a file, without padding. The same value under the same context
+is worked out once: the files of a series hold mostly the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+from hashlib import blake2b
+
+from node.deid.charsets import Charset, decode, encode, likeliest, readings
+from node.deid.dates import shift_date, shift_datetime
+from node.deid.identifiers import PLACEHOLDER, Known, Matcher
+from node.deid.pseudonyms import Pseudonyms
+
+LIMITS = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "ST": 1024, "LT": 10240}
+"""Characters that a value may have (PS3.5 table 6.2-1)."""
+_MULTIPLE = frozenset({"LO", "SH", "CS", "AE", "UC", "PN"})
+_NUMBER = re.compile(rb"[\d+\-.eE\\ ]*")
+_TIME = re.compile(rb"[\d.:\\ \-]*")
+_AGE = re.compile(rb"(\d{1,3})([DWMY])")
+_UIDS = re.compile(rb"[\d.\\]*")
+_CODE_PLACEHOLDER = "REMOVED"
+_MOST_KEPT = 50_000
+_LONG = 4096
+_OLDEST = 90
+_CHANCE = 3
+_SCRIPTS = re.compile(r"[\u0400-\u04ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\s·・]{2,}")
+_RUN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ufffd]{2,}")
+_LONGEST_SEARCHED = 64 << 20
+
+Cleaned = bytes | None
+"""The new value; None where the old one may stay."""
+
+
+class Values:
+    """The values of one patient's files."""
+
+    def __init__(
+        self,
+        known: Known,
+        matcher: Matcher,
+        pseudonyms: Pseudonyms,
+        subject: str,
+        days: int | None,
+        *,
+        replaces_uids: bool,
+    ) -> None:
+        self.known = known
+        self.matcher = matcher
+        self.subject = subject
+        self.days = days
+        """By which dates move into the past; None removes them."""
+        self._uid = pseudonyms.uid if replaces_uids else None
+        self._digits = frozenset(
+            digits
+            for number in known.numbers
+            if len(digits := "".join(c for c in number if c.isdigit())) >= 6
+        )
+        self._done: dict[tuple[str, bytes, Charset], Cleaned] = {}
+        self._kinds: dict[str, Callable[[bytes, Charset, str], Cleaned]] = {
+            **dict.fromkeys(("LO", "SH", "ST", "LT", "UT", "UC", "PN"), self._text),
+            **dict.fromkeys(("CS", "AE", "UR"), self._code),
+            **dict.fromkeys(("IS", "DS"), self._number),
+            **dict.fromkeys(("OB", "OW", "UN"), self._binary),
+            "AS": self._age,
+            "TM": self._time,
+            "UI": self._class_uid,
+        }
+
+    def clean(self, raw: bytes, vr: str, charset: Charset) -> Cleaned:
+        """Return the value without what identifies, by its value representation."""
+        act = self._kinds.get(vr)
+        if act is None or not raw:
+            return None
+        key = (vr, raw if len(raw) <= _LONG else blake2b(raw).digest(), charset)
+        try:
+            return self._done[key]
+        except KeyError:
+            new = act(raw, charset, vr)
+        if len(self._done) >= _MOST_KEPT:
+            self._done.clear()
+        self._done[key] = new
+        return new
+
+    def uid(self, raw: bytes) -> bytes:
+        """Return what replaces one or more UIDs."""
+        parts = raw.decode("latin-1").split("\\")
+        if self._uid is None:
+            return raw
+        return "\\".join(
+            self._uid(p) if (p := part.strip(" \0")) else "" for part in parts
+        ).encode()
+
+    def date(self, raw: bytes, vr: str) -> bytes:
+        """Return moved DAs or DTs; empty what is none, or is to be removed."""
+        if self.days is None:
+            return b""
+        shift = shift_date if vr == "DA" else shift_datetime
+        moved = [
+            shift(value, self.days)
+            for part in raw.decode("latin-1").split("\\")
+            if (value := part.strip(" \0"))
+        ]
+        return b"" if None in moved else "\\".join(m for m in moved if m).encode()
+
+    # ---- by value representation ---------------------------------------------------------------
+
+    def _text(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
+        text, codec = likeliest(raw, charset)
+        cleaned = self.matcher.clean(_shown(text))
+        new = raw if cleaned == text else encode(_fitting(cleaned, vr), charset, codec)
+        for other, codec in readings(new, charset):
+            # In another encoding than is likely, only a name in its own script counts.
+            if codec and self._names_in(other):
+                new = encode(_fitting(self.matcher.clean(other), vr), charset, codec)
+        return None if new == raw else new
+
+    def _names_in(self, text: str) -> bool:
+        return any(
+            not text[start:end].isascii() and _SCRIPTS.fullmatch(text, start, end)
+            for start, end in self.matcher.known_spans(text)
+        )
+
+    def _code(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
+        text = decode(raw, charset)
+        shown = _shown(text)
+        cleaned = self.matcher.clean(shown).replace(PLACEHOLDER, _CODE_PLACEHOLDER)
+        if cleaned == text:
+            return None
+        if vr == "UR":
+            return b"urn:removed"
+        return _fitting(cleaned, vr).encode("ascii", "replace")
+
+    def _number(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
+        if not _NUMBER.fullmatch(raw.rstrip(b"\0")):
+            return self._text(raw, charset, "SH")
+        if any(part.strip().decode() in self._digits for part in raw.split(b"\\")):
+            return b""
+        return None
+
+    def _age(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
+        found = _AGE.fullmatch(raw.strip(b" \0"))
+        if found is None:
+            return b""
+        old = found[2] == b"Y" and int(found[1]) > _OLDEST
+        return b"%03dY" % _OLDEST if old else None
+
+    def _time(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
+        return None if _TIME.fullmatch(raw.rstrip(b"\0")) else b""
+
+    def _class_uid(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
+        return None if _UIDS.fullmatch(raw.rstrip(b" \0")) else b""
+
+    def _binary(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
+        """Empty bytes in which a name or number of the patient can be read."""
+        if len(raw) > _LONGEST_SEARCHED:
+            return None
+        for text in _binary_texts(raw, charset):
+            for run in _RUN.finditer(text):
+                found = run.group()
+                for start, end in self.matcher.known_spans(found):
+                    # Three letters occur in any bytes.
+                    if end - start > _CHANCE or not found[start:end].isascii():
+                        return b""
+        return None
+
+
+def _binary_texts(raw: bytes, charset: Charset) -> list[str]:
+    texts = [raw.decode("latin-1"), raw.decode("utf-8", "replace")]
+    if charset:
+        texts.append(decode(raw, charset))
+    for start in (0, 1):
+        even = raw[start : len(raw) - (len(raw) - start) % 2]
+        texts += [even.decode(codec, "replace") for codec in ("utf-16-le", "utf-16-be")]
+    return texts
+
+
+def _shown(text: str) -> str:
+    """Return what readers show: up to the first NUL, which only pads."""
+    return text.partition("\0")[0]
+
+
+def _fitting(text: str, vr: str) -> str:
+    limit = LIMITS.get(vr)
+    if limit is None:
+        return text
+    if vr not in _MULTIPLE:
+        return text[:limit]
+    return "\\".join(part[:limit] for part in text.split("\\"))
+
+
+def shifted(day: date, days: int | None) -> date | None:
+    """Return a day moved as the dates of a file are, None where they are removed."""
+    if days is None:
+        return None
+    try:
+        return date.fromordinal(day.toordinal() - days)
+    except (ValueError, OverflowError):
+        return None

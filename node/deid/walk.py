@@ -1,0 +1,387 @@
+"""A profile's actions applied to every element of every level, as a list of parts of a new file.
+
+What stays is not decoded and not copied: runs of elements that stay are stretches of the source.
+Element by element this is the table of actions (``Profile.action``) met by the value
+representation; nothing here knows a single attribute but those that stand for others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+from pydicom.datadict import dictionary_VR
+
+from node.deid import dummies
+from node.deid.charsets import Charset, decode, parse_charset
+from node.deid.elements import (
+    ITEM,
+    SEQUENCE_END,
+    UNDEFINED,
+    Buffer,
+    Element,
+    Elements,
+    encode_header,
+)
+from node.deid.parts import Parts
+from node.deid.private import is_known, is_safe
+from node.deid.profile import Action, Profile
+from node.deid.reading import Unsafe
+from node.deid.structured import concept_action
+from node.deid.values import Values
+
+PATIENT_NAME, PATIENT_ID = 0x00100010, 0x00100020
+CHARSET = 0x00080005
+DOCUMENT = 0x00420011
+PIXELS = frozenset({0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010})
+"""Pixel data in its kinds, and the tables of offsets that go with it (PS3.3 C.7.6.3)."""
+_CONCEPT, _VALUE_TYPE, _CODE, _SCHEME = 0x0040A043, 0x0040A040, 0x00080100, 0x00080102
+_CONTENT = frozenset({0x0040A730, 0x00400555, 0x00400610})
+"""Sequences of content items (PS3.3 section C.17.3, and C.7.6.14, C.7.6.22)."""
+_OBSERVERS = 0x0040A073
+_CONTENT_VALUES: Mapping[int, str] = {
+    0x0040A160: "UT",
+    0x0040A123: "PN",
+    0x0040A120: "DT",
+    0x0040A121: "DA",
+    0x0040A122: "TM",
+    0x0040A124: "UI",
+    0x0040A168: "SQ",
+    0x0040A300: "SQ",
+}
+"""Where a content item has its value, by value type (PS3.3 table C.17.3-7)."""
+_SEARCHED = frozenset(
+    (
+        *("LO", "SH", "ST", "LT", "UT", "UC", "PN", "CS", "AE", "UR", "IS", "DS"),
+        *("AS", "TM", "UI", "OB", "OW", "UN"),
+    )
+)
+
+# What is done with an element, whatever the reason.
+KEEP: Final = 0
+REMOVE: Final = 1
+VALUE: Final = 2
+UID: Final = 3
+DATE: Final = 4
+ZERO: Final = 5
+DUMMY: Final = 6
+ITEMS: Final = 7
+CONTENT: Final = 8
+SUBJECT: Final = 9
+SPECIAL: Final = 10
+"""Pixels, overlays and documents: replaced as the caller says, or removed."""
+_NAMES = ("K", "X", "C", "U", "C", "Z", "D", "C", "C", "D", "C")
+
+Special = Mapping[int, Parts]
+"""New elements with their headers, by the identity of the element that they replace."""
+
+
+class Rules:
+    """How elements are treated under a profile; the same for all files."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._options = profile.settings.options
+        self._found: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def of(self, tag: int, vr: str) -> tuple[int, str]:
+        """Return what is done with an attribute, and the VR by which that is done."""
+        key = (tag, vr)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._decide(tag, vr)
+        return found
+
+    def of_private(self, tag: int, vr: str, creator: str) -> tuple[int, str]:
+        """Return the same for an element of a private block."""
+        if not is_safe(creator, tag):
+            if self._options.unknown_private == "refused" and not is_known(creator):
+                raise Unsafe("unknown-private-creator")
+            return REMOVE, vr
+        if not self.profile.keeps_safe_private:
+            return REMOVE, vr
+        if vr == "PN":
+            return ZERO, vr
+        if vr in ("DA", "DT"):
+            return (KEEP if self._options.dates == "kept" else DATE), vr
+        if vr == "UI":
+            return UID, vr
+        if vr == "SQ":
+            return ITEMS, vr
+        return (VALUE, vr or "UN") if (vr or "UN") in _SEARCHED else (KEEP, vr)
+
+    def _decide(self, tag: int, vr: str) -> tuple[int, str]:
+        kind = _kind(tag, vr)
+        action = self.profile.action(tag, vr)
+        if action is Action.REMOVE:
+            return REMOVE, kind
+        if tag in PIXELS or tag == DOCUMENT or (tag >> 24 == 0x60 and tag & 0xFFFF == 0x3000):
+            return SPECIAL, kind
+        if action in (Action.ZERO, Action.DUMMY) and tag in (PATIENT_ID, PATIENT_NAME):
+            return SUBJECT, kind
+        if tag == _OBSERVERS and self._options.dates != "removed":
+            # Each of its attributes has a row of its own; a dummy's date would break intervals.
+            return ITEMS, kind
+        if kind == "SQ":
+            if action in (Action.KEEP, Action.CLEAN, Action.UID):
+                is_content = tag in _CONTENT and self._options.clean_structured_content
+                return (CONTENT if is_content else ITEMS), kind
+            return (DUMMY if action is Action.DUMMY else ZERO), kind
+        if action is Action.UID or (action is Action.DUMMY and kind == "UI"):
+            return (UID if kind == "UI" else DUMMY), kind
+        if action is Action.ZERO:
+            return ZERO, kind
+        if action is Action.DUMMY:
+            return DUMMY, kind
+        if kind in ("DA", "DT") and self._options.dates != "kept":
+            # What isn't moved by the table's word is a date all the same.
+            return (DATE if action is Action.CLEAN else KEEP), kind
+        return (VALUE if kind in _SEARCHED else KEEP), kind
+
+
+class Walk:
+    """One file's elements on their way."""
+
+    def __init__(
+        self,
+        data: Buffer,
+        rules: Rules,
+        values: Values,
+        special: Special,
+        actions: Counter[str],
+        dropped: frozenset[int] = frozenset(),
+    ) -> None:
+        self._data = data
+        self._rules = rules
+        self._values = values
+        self._special = special
+        self._actions = actions
+        self._dropped = dropped
+        self._private = rules.profile.keeps_safe_private
+        self._counts = [0] * len(_NAMES)
+
+    def top(self, dataset: Elements, inserted: Mapping[int, bytes]) -> Parts:
+        """Return the data set's parts, with whole elements of ours in their places."""
+        parts = Parts()
+        self._scope(dataset, (), parts, dict(sorted(inserted.items())), None)
+        for index, count in enumerate(self._counts):
+            self._actions[_NAMES[index]] += count
+        return parts
+
+    # ---- one level -----------------------------------------------------------------------------
+
+    def _scope(
+        self,
+        scope: Elements,
+        charset: Charset,
+        parts: Parts,
+        inserted: dict[int, bytes],
+        dummy: str | None,
+    ) -> bool:
+        """Collect a level's parts; return whether any differs. ``dummy``: the item's value type."""
+        of, counts, take = self._rules.of, self._counts, parts.take
+        creators: dict[int, str] = {}
+        kept_blocks: frozenset[int] | None = None
+        waiting = iter(inserted.items())
+        due = next(waiting, None)
+        changed = bool(inserted)
+        for element in scope.elements:
+            tag = element.tag
+            while due is not None and due[0] <= tag:
+                parts.put(due[1])
+                due = next(waiting, None)
+            if tag in inserted:
+                continue
+            if tag >> 16 & 1:
+                if kept_blocks is None:
+                    kept_blocks = self._kept_blocks(scope, creators)
+                what, vr = self._of_private(element, creators, kept_blocks)
+            elif tag >> 16 in self._dropped:
+                what, vr = REMOVE, element.vr
+            else:
+                what, vr = of(tag, element.vr)
+                if tag == CHARSET:
+                    charset = parse_charset(self._raw(element))
+            if dummy is not None and tag in _CONTENT_VALUES:
+                what, vr = DUMMY, _CONTENT_VALUES[tag]
+            counts[what] += 1
+            if what == KEEP:
+                if element.items is None and element.fragments is None:
+                    take(element.header, element.after)
+                else:
+                    changed = True
+                    self._hidden(element, scope, charset, parts)
+                continue
+            if what == REMOVE:
+                changed = True
+                continue
+            changed |= self._change(element, what, vr, scope, charset, parts)
+        while due is not None:
+            parts.put(due[1])
+            due = next(waiting, None)
+        return changed
+
+    def _change(
+        self, element: Element, what: int, vr: str, scope: Elements, charset: Charset, parts: Parts
+    ) -> bool:
+        tag = element.tag
+        if what in (ITEMS, CONTENT):
+            if element.items is None:
+                if element.end > element.start:
+                    return True  # an inside that can't be seen goes
+                parts.take(element.header, element.after)
+                return False
+            return self._sequence(element, scope, charset, parts, what == CONTENT)
+        if what == SPECIAL:
+            replacement = self._special.get(id(element))
+            if replacement is not None:
+                parts.extend(replacement)
+            return True
+        if what == VALUE:
+            if element.items is not None or element.fragments is not None:
+                self._hidden(element, scope, charset, parts)
+                return True
+            raw = self._raw(element)
+            new = self._values.clean(raw, vr, charset)
+            if new is None:
+                parts.take(element.header, element.after)
+                return False
+        elif what == UID:
+            new = self._values.uid(self._raw(element))
+        elif what == DATE:
+            new = self._values.date(self._raw(element), vr)
+        elif what == SUBJECT:
+            new = self._values.subject.encode()
+        elif what == DUMMY:
+            parts.put(dummies.encoded(tag, vr, scope.implicit, scope.little))
+            return True
+        else:
+            new = b""
+        parts.put(encode(tag, element.vr if element.vr != "SQ" else vr, new, scope))
+        return True
+
+    def _hidden(self, element: Element, scope: Elements, charset: Charset, parts: Parts) -> None:
+        """Treat an element that has items although its attribute is no sequence."""
+        if element.items is not None:
+            self._sequence(element, scope, charset, parts, False)
+
+    def _sequence(
+        self, element: Element, scope: Elements, charset: Charset, parts: Parts, content: bool
+    ) -> bool:
+        assert element.items is not None
+        body = Parts()
+        changed = False
+        for item in element.items:
+            end = item.end + (8 if item.undefined else 0)
+            dummy: str | None = None
+            if content:
+                action, value_type = self._content_action(item, charset)
+                if action == "X":
+                    changed = True
+                    continue
+                dummy = value_type if action == "D" else None
+            inner = Parts()
+            if not self._scope(item, charset, inner, {}, dummy):
+                body.take(item.start - 8, end)
+                continue
+            changed = True
+            body.put(_item_header(ITEM, inner.length, item.little))
+            body.extend(inner)
+        if not changed:
+            parts.take(element.header, element.after)
+            return False
+        if content and not body.length and element.items:
+            return True  # nothing is left of a document's branch: Type 1C, so it goes
+        vr = element.vr if element.vr in ("SQ", "UN") else "SQ"
+        length = UNDEFINED if element.undefined else body.length
+        parts.put(
+            encode_header(element.tag, vr, length, implicit=scope.implicit, little=scope.little)
+        )
+        parts.extend(body)
+        if element.undefined:
+            parts.put(_item_header(SEQUENCE_END, 0, scope.little))
+        return True
+
+    def _content_action(self, item: Elements, charset: Charset) -> tuple[str, str]:
+        """Return what happens to a content item, and its value type."""
+        value_type = code = scheme = ""
+        for element in item.elements:
+            if element.tag == _VALUE_TYPE:
+                value_type = decode(self._raw(element), charset).strip()
+            elif element.tag == _CONCEPT and element.items:
+                for inner in element.items[0].elements:
+                    if inner.tag == _CODE:
+                        code = decode(self._raw(inner), charset).strip()
+                    elif inner.tag == _SCHEME:
+                        scheme = decode(self._raw(inner), charset).strip()
+        profile = self._rules.profile
+        if not code:
+            return "C", value_type
+        action = concept_action(
+            code,
+            scheme,
+            value_type,
+            profile.options,
+            cleans_text=profile.settings.options.clean_descriptors,
+        )
+        return action, value_type
+
+    # ---- private blocks ------------------------------------------------------------------------
+
+    def _kept_blocks(self, scope: Elements, creators: dict[int, str]) -> frozenset[int]:
+        """Note each block's creator (PS3.5 section 7.8.1); return the blocks that stay."""
+        kept: set[int] = set()
+        for element in scope.elements:
+            tag = element.tag
+            if not tag >> 16 & 1:
+                continue
+            if 0x10 <= tag & 0xFFFF <= 0xFF:
+                raw = self._raw(element).decode("latin-1").strip(" \0")
+                creators[(tag & 0xFFFF0000) | (tag & 0xFF) << 8] = raw
+            elif self._private and is_safe(creators.get(tag & 0xFFFFFF00, ""), tag):
+                kept.add(tag & 0xFFFFFF00)
+        return frozenset(kept)
+
+    def _of_private(
+        self, element: Element, creators: dict[int, str], kept: frozenset[int]
+    ) -> tuple[int, str]:
+        tag, vr = element.tag, element.vr
+        number = tag & 0xFFFF
+        if 0x10 <= number <= 0xFF:
+            return (KEEP if (tag & 0xFFFF0000) | number << 8 in kept else REMOVE), vr
+        if number < 0x1000:
+            return REMOVE, vr
+        if element.items is not None:
+            vr = "SQ"
+        return self._rules.of_private(tag, vr, creators.get(tag & 0xFFFFFF00, ""))
+
+    def _raw(self, element: Element) -> bytes:
+        return bytes(self._data[element.start : element.end])
+
+
+def encode(tag: int, vr: str, value: bytes, scope: Elements) -> bytes:
+    """Return a whole element, its value padded to an even length (PS3.5 section 6.2)."""
+    if len(value) & 1:
+        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
+    header = encode_header(tag, vr, len(value), implicit=scope.implicit, little=scope.little)
+    return header + value
+
+
+def _item_header(tag: int, length: int, little: bool) -> bytes:
+    return encode_header(tag, "", length, implicit=True, little=little)
+
+
+@lru_cache(maxsize=65536)
+def _kind(tag: int, given: str) -> str:
+    """Return the value representation that counts: the dictionary's, unless the file has items."""
+    if given == "SQ":
+        return given
+    try:
+        known = str(dictionary_VR(tag))
+    except KeyError:
+        return given or "UN"
+    if len(known) == 2:
+        return known
+    return "OW" if "OW" in known else given or "UN"
