@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -159,10 +158,11 @@ class Association:
         except Broken as broken:
             self._end(f"aborted: {broken}", wire.ABORT_INVALID)
         except Closed:
-            self.tally.ended = "closed by the peer"
+            if self._state is not State.AWAITING_CLOSE:
+                self.tally.ended = "closed by the peer"
         except TimeoutError:
             self._end("aborted: nothing came in time", wire.ABORT_BY_USER)
-        except (ssl.SSLError, OSError):
+        except OSError:
             self.tally.ended = "connection lost"
         finally:
             if self._message is not None and self._message.sink is not None:
