@@ -11,6 +11,7 @@ from node.commands import (
     ingest,
     jobs,
     ledger,
+    mapping,
     policy,
     recipe,
     release,
@@ -29,6 +30,7 @@ app.add_typer(recipe.app, name="recipe")
 app.add_typer(policy.app, name="policy")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(jobs.app, name="job")
+app.add_typer(mapping.app, name="mapping")
 app.add_typer(deid.app, name="deid")
 
 

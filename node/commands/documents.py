@@ -180,7 +180,7 @@ def approve_project(
     place = node_home(home)
     with catalogue(place) as catalog:
         row = find_consortium(catalog, consortium)
-        envelope, document = _find_project(place, row, name)
+        envelope, document = find_project(place, row, name)
         if row.site not in document.sites:
             raise NotFound(f"Project {name} doesn't name site {row.site}.")
         releases = [catalog.find_release(reference) for reference in release]
@@ -223,7 +223,8 @@ def withdraw_project(
     print(f"withdrew the approval of {name}")
 
 
-def _find_project(home: NodeHome, row: ConsortiumRow, name: str) -> tuple[Envelope, Project]:
+def find_project(home: NodeHome, row: ConsortiumRow, name: str) -> tuple[Envelope, Project]:
+    """Return a project as proposed, else as published, from the coordinator."""
     for proposed in (True, False):
         for data in _documents(home, row, proposed=proposed).projects:
             envelope = Envelope.parse(data)

@@ -27,7 +27,7 @@ MAX_TABLE_BYTES = 64 * 2**30
 
 def clinical_store(catalog: Catalog) -> ClinicalStore:
     """Return where the catalogue keeps records."""
-    from node.catalog.clinical import CatalogClinicalStore
+    from node.catalog.sources import CatalogClinicalStore
 
     return CatalogClinicalStore(catalog)
 

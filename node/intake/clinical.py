@@ -34,7 +34,9 @@ at the hospital, as DICOM's is, moved; a condition is a row for its onset and on
 with the clinical status that began then.
 """
 CONSENTS = ("subject", "basis", "purposes", "starts", "ends")
-"""A consent in force: its purposes are codes, the first and last day are moved."""
+"""A consent, or a refusal (basis ``REFUSED``): its purposes are codes (none: all), the first and
+last day are moved."""
+REFUSED = "refused"
 STUDIES = ("subject", "study_uid", "time")
 """An imaging study as the record system knows it: the remapped UID links it to its images."""
 

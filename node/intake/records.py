@@ -67,10 +67,17 @@ class Progress:
 class Source(Protocol):
     """A kind of source: its files and how they are read."""
 
-    kind: str
-    options: bytes
-    """What else decides on the rows, besides the files."""
-    files: Sequence[Path]
+    @property
+    def kind(self) -> str:
+        """What it is, for example FHIR R4."""
+
+    @property
+    def options(self) -> bytes:
+        """What else decides on the rows, besides the files."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Its files."""
 
     def read(self, staging: Staging, report: SourceReport, now: datetime) -> None:
         """Write the rows of all files aside and fill in the report."""

@@ -129,6 +129,8 @@ class TableSchema(Settings):
     observations), or any (as they come)."""
     time: str = ""
     """The header of the date column that says when a row was observed. Required for many rows."""
+    mapped: bool = False
+    """Whether a mapping made the table; not for a file that is taken in."""
     columns: Annotated[tuple[ColumnSchema, ...], Field(min_length=1, max_length=5000)]
     """Every other column of the file. One that isn't declared is refused."""
 
@@ -180,6 +182,8 @@ def read_schema(path: Path) -> TableSchema:
 def parse_schema(values: Mapping[str, Any], origin: str) -> TableSchema:
     """Return the schema of a parsed TOML file."""
     check_keys(TableSchema, values, origin)
+    if values.get("mapped"):
+        raise ConfigurationError(f"{origin}: mapped is set by `mapping apply` alone.")
     columns = values.get("columns", [])
     if isinstance(columns, list):
         for position, column in enumerate(columns):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Literal
 
 Scalar = bool | int | float | str
@@ -150,3 +151,14 @@ Expression = (
     | Coalesce
     | InUnit
 )
+
+
+def walk(node: Expression) -> Iterator[Expression]:
+    """Yield an expression and all inside it."""
+    yield node
+    for field in fields(node):
+        value = getattr(node, field.name)
+        inner = value.of if isinstance(value, Window) else value
+        for one in inner if isinstance(inner, tuple) else (inner,):
+            if is_dataclass(one):
+                yield from walk(one)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from typing import Any
 from contract.errors import DataError, UsageError
 from node.deid.pseudonyms import Pseudonyms
 from node.intake.clinical import Kind, Staging
+from node.intake.fhir.consents import Consents
 from node.intake.fhir.lines import raw_lines, read_line
 from node.intake.fhir.patients import MEDICAL_RECORD, Patients
 from node.intake.fhir.resources import READERS, Resources
@@ -65,7 +66,8 @@ class FhirSource:
         patients = Patients(
             self.pseudonyms, terminologies, report.quality, now.date(), self.identifier
         )
-        resources = Resources(patients, terminologies, self.pseudonyms, report.quality)
+        consents = Consents(terminologies, report.quality)
+        resources = Resources(patients, terminologies, self.pseudonyms, report.quality, consents)
         batches = _Batches(staging)
         progress = Progress(2 * sum(path.stat().st_size for path in self.files), self.observe)
         for position, path in enumerate(self.files, 1):
@@ -73,6 +75,8 @@ class FhirSource:
         report.subjects = len(patients)
         for position, path in enumerate(self.files, 1):
             self._read_file(position, path, resources, batches, report, progress)
+        for kind, row in resources.settled():
+            batches.add(kind, row)
         batches.flush()
         if not report.taken:
             raise DataError("The source holds no resource of a kind that is taken.")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from node.deid.pseudonyms import Pseudonyms
 from node.intake.clinical import Kind, Person
-from node.intake.fhir.dates import moved, parse
+from node.intake.fhir.consents import Consents
+from node.intake.fhir.dates import moved
 from node.intake.fhir.patients import Patients
 from node.intake.fhir.values import Value, Values, coding, concept, entries, number, part
 from node.intake.quality import QualityReport
@@ -35,9 +36,6 @@ _AGES = frozenset(
 _NOT_DONE = frozenset({"entered-in-error", "cancelled"})
 _DICOM_UID = "urn:dicom:uid"
 _UID = re.compile(r"(?:urn:oid:)?((?=.{1,64}$)[0-2](?:\.(?:0|[1-9]\d*))+)")
-_RESTRICTIONS = ("provision", "actor", "action", "securityLabel", "class", "code", "dataPeriod")
-_OPEN_END = 2200
-"""From this year on, the end of a period means that there is none."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,7 @@ class Resources:
     terminologies: Terminologies
     pseudonyms: Pseudonyms
     quality: QualityReport
+    consents: Consents
 
     @property
     def values(self) -> Values:
@@ -209,34 +208,13 @@ class Resources:
     # ---- Consent (section 6.2) -----------------------------------------------------------------
 
     def consent(self, resource: dict[str, Any], person: Person) -> list[Row]:
-        """Return the consent if it is in force and permits without exceptions; else nothing.
+        """Note a decision; ``settled`` returns the rows of all of them."""
+        self.consents.add(resource, person)
+        return []
 
-        What can't be read whole is no consent.
-        """
-        provision = resource.get("provision")
-        if resource.get("status") != "active" or part(provision, "type") == "deny":
-            self.quality.add("consent-denied", "Consent")
-            return []
-        if part(provision, "type") != "permit" or any(
-            part(provision, key) for key in (*_RESTRICTIONS, "data", "modifierExtension")
-        ):
-            self.quality.add("consent-conditional", "Consent")
-            return []
-        purposes = [coding(one, self.terminologies) for one in entries(part(provision, "purpose"))]
-        period = part(provision, "period")
-        try:
-            starts = _bound(part(period, "start"), person)
-            ends = _bound(part(period, "end"), person)
-        except ValueError:
-            self.quality.add("date-unreadable", "Consent")
-            return []
-        if None in purposes or (part(provision, "purpose") and not purposes):
-            self.quality.add("code-system-not-taken", "Consent")
-            return []
-        codes = [one.rpartition("|")[2] for one in purposes if one]
-        scope = concept(resource.get("scope"), self.terminologies) or ""
-        basis = scope.rpartition("|")[2] or "consent"
-        return [("consents", (person.pseudonym, basis, codes, starts, ends))]
+    def settled(self) -> list[Row]:
+        """Return the rows that need all resources: the consents."""
+        return [("consents", row) for row in self.consents.rows()]
 
     # ---- what they share -----------------------------------------------------------------------
 
@@ -266,15 +244,3 @@ READERS: dict[str, Callable[[Resources, dict[str, Any], Person], list[Row]]] = {
 
 def _observed(person: Person, code: str, value: Value, time: datetime | None) -> Row:
     return "observations", (person.pseudonym, code, value[0], value[1], value[2], time)
-
-
-def _bound(value: object, person: Person) -> date | None:
-    """Return a day of a period, moved, None for an open end; ``ValueError`` if it is no day."""
-    if value is None:
-        return None
-    parsed = parse(value)
-    if parsed is None or not parsed.is_whole or parsed.day.year < 1900:
-        raise ValueError("not a day")
-    if parsed.day.year >= _OPEN_END:
-        return None
-    return parsed.day - timedelta(days=person.days)
