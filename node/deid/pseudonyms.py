@@ -1,8 +1,10 @@
 """Pseudonyms, UIDs and date offsets: keyed functions, so that only this node can make them.
 
 Each is HMAC-SHA-256 (RFC 2104) under a key of its own that is derived from the node's secret and
-the purpose. Without the secret, nobody can find out a subject by trying all hospital numbers;
-with it, tables and images of one subject get the same pseudonym and keep their intervals.
+the purpose, by HMAC-SHA-256 too. The secret is in a file, or in a PKCS#11 token that derives and
+never shows it; the same secret gives the same pseudonyms either way. Without it, nobody can find
+out a subject by trying all hospital numbers; with it, tables and images of one subject get the same
+pseudonym and keep their intervals. No table of them exists.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ import contextlib
 import hmac
 import secrets
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from contract.errors import StorageError
 from foundation.files import read_bounded, sync_folder, write_durably
 
 KEY_BYTES = 32
+_PURPOSE = b"wardgate pseudonyms 1: "
+_PURPOSES = (b"subject", b"uid", b"date offset", b"source")
 STANDARD_ROOT = "1.2.840.10008"
 """DICOM's own UIDs (SOP classes, transfer syntaxes, well-known instances): PS3.6 Annex A."""
 
@@ -28,10 +32,29 @@ class Pseudonyms:
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise StorageError(f"The pseudonym key is not {KEY_BYTES} bytes; restore it.")
-        self._subject = _derive(key, b"subject")
-        self._uid = _derive(key, b"uid")
-        self._days = _derive(key, b"date offset")
-        self._source = _derive(key, b"source")
+        self._derive(lambda text: hmac.digest(key, text, "sha256"))
+
+    @classmethod
+    def of_token(cls, sign: Callable[[bytes], bytes]) -> Pseudonyms:
+        """Return the functions of a secret that only ``sign`` (HMAC-SHA-256) can use.
+
+        It is called once for each purpose; the keys derived are held in this process.
+        """
+        made = cls.__new__(cls)
+        made._derive(sign)
+        return made
+
+    def _derive(self, sign: Callable[[bytes], bytes]) -> None:
+        keys = {purpose: sign(_PURPOSE + purpose) for purpose in _PURPOSES}
+        self._subject = keys[b"subject"]
+        self._uid = keys[b"uid"]
+        self._days = keys[b"date offset"]
+        self._source = keys[b"source"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that tell one secret from another, and nothing of either."""
+        return self.source(b"fingerprint")[:8]
 
     def subject(self, identifier: str) -> str:
         """Return the pseudonym (128 bits, 32 hexadecimal digits) of a hospital's identifier.
@@ -111,7 +134,3 @@ def _make_key(path: Path) -> None:
     finally:
         ours.unlink()
     sync_folder(path.parent)
-
-
-def _derive(key: bytes, purpose: bytes) -> bytes:
-    return hmac.digest(key, b"wardgate pseudonyms 1: " + purpose, "sha256")

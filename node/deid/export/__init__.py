@@ -1,0 +1,1 @@
+"""De-identified copies of folder trees, for use without a federation."""

@@ -1,0 +1,179 @@
+"""Work on numbered items in forked processes, of which one may die without harm to the others.
+
+The processes are copies of this one, so that what the work needs (a tree of a million paths, what
+is known of every patient, a pseudonym key) is neither sent nor kept twice. Results come back as
+JSON, one line an item; nothing is unpickled. An item whose process is killed by it, as by a
+decompression bomb, is reported and left out; the process is replaced.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from contract.errors import StorageError, WardgateError
+
+Row = dict[str, Any]
+MOST_IN_CHUNK = 32
+_AHEAD = 2
+"""Chunks that a process has at once, so that it never waits."""
+
+
+def work_through(
+    items: range, work: Callable[[int, str], Row], *, workers: int, died: Callable[[int], Row]
+) -> Iterator[Row]:
+    """Yield ``work(item, worker)`` for each item, in any order; ``died(item)`` when it was fatal.
+
+    One worker is this process itself. ``WardgateError`` of the work ends everything.
+    """
+    if workers <= 1 or len(items) < 2:
+        for item in items:
+            yield work(item, "0")
+        return
+    yield from _Pool(items, work, workers, died).rows()
+
+
+@dataclass
+class _Worker:
+    pid: int
+    channel: socket.socket
+    chunks: deque[range] = field(default_factory=deque)
+    received: bytes = b""
+
+
+class _Pool:
+    def __init__(
+        self,
+        items: range,
+        work: Callable[[int, str], Row],
+        workers: int,
+        died: Callable[[int], Row],
+    ) -> None:
+        self._work = work
+        self._died = died
+        self._count = min(workers, len(items))
+        size = max(1, min(MOST_IN_CHUNK, len(items) // (self._count * 4)))
+        self._waiting = deque(items[at : at + size] for at in range(0, len(items), size))
+        self._selector = selectors.DefaultSelector()
+        self._workers: dict[int, _Worker] = {}
+        self._numbers = iter(range(sys.maxsize))
+
+    def rows(self) -> Iterator[Row]:
+        # What is there now is shared by all processes and not looked at again by the collector.
+        gc.collect()
+        gc.freeze()
+        try:
+            for _ in range(self._count):
+                self._start()
+            while self._workers:
+                for key, _ in self._selector.select():
+                    yield from self._receive(key.data)
+        finally:
+            for worker in list(self._workers.values()):
+                os.kill(worker.pid, signal.SIGKILL)
+                self._end(worker)
+            self._selector.close()
+            gc.unfreeze()
+
+    def _start(self) -> None:
+        if not self._waiting:
+            return
+        ours, theirs = socket.socketpair()
+        number = next(self._numbers)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            for other in self._workers.values():
+                other.channel.close()
+            _serve(theirs, self._work, str(number))
+        theirs.close()
+        worker = _Worker(pid, ours)
+        self._workers[pid] = worker
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        self._feed(worker)
+
+    def _feed(self, worker: _Worker) -> None:
+        while self._waiting and len(worker.chunks) < _AHEAD:
+            chunk = self._waiting.popleft()
+            worker.chunks.append(chunk)
+            try:
+                worker.channel.sendall(b"%d %d\n" % (chunk.start, chunk.stop))
+            except OSError:
+                return  # it is dead, which its closed channel tells too
+        if not worker.chunks:
+            self._end(worker)
+
+    def _receive(self, worker: _Worker) -> Iterator[Row]:
+        try:
+            data = worker.channel.recv(1 << 16)
+        except ConnectionError:
+            data = b""
+        if not data:
+            yield from self._bury(worker)
+            return
+        lines = (worker.received + data).split(b"\n")
+        worker.received = lines.pop()
+        for line in lines:
+            row = json.loads(line)
+            if "error" in row:
+                raise _error(row["error"], row["message"])
+            chunk = worker.chunks[0]
+            worker.chunks[0] = chunk[1:]
+            if not worker.chunks[0]:
+                worker.chunks.popleft()
+                self._feed(worker)
+            yield row
+
+    def _bury(self, worker: _Worker) -> Iterator[Row]:
+        chunks = worker.chunks
+        self._end(worker)
+        if chunks:
+            fatal = chunks[0].start
+            chunks[0] = chunks[0][1:]
+            self._waiting.extendleft(chunk for chunk in reversed(chunks) if chunk)
+            yield self._died(fatal)
+        self._start()
+
+    def _end(self, worker: _Worker) -> None:
+        if self._workers.pop(worker.pid, None) is None:
+            return
+        self._selector.unregister(worker.channel)
+        worker.channel.close()
+        os.waitpid(worker.pid, 0)
+
+
+def _serve(channel: socket.socket, work: Callable[[int, str], Row], name: str) -> NoReturn:
+    """Be a worker until the channel is closed; never return into the parent's code."""
+    try:
+        with channel, channel.makefile("rb") as orders:
+            for order in orders:
+                start, stop = map(int, order.split())
+                for item in range(start, stop):
+                    try:
+                        row = work(item, name)
+                    except WardgateError as error:
+                        row = {"error": type(error).__name__, "message": str(error)}
+                    channel.sendall(json.dumps(row).encode() + b"\n")
+        os._exit(0)
+    except BaseException:
+        os._exit(1)
+
+
+def _error(name: str, message: str) -> WardgateError:
+    known = {error.__name__: error for error in WardgateError.__subclasses__()}
+    kind = known.get(name, StorageError)
+    try:
+        return kind(message)
+    except TypeError:
+        return StorageError(message)
