@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -49,8 +49,8 @@ class IntakeSettings(settings.Settings):
 
     executor: str = "processes"
     """processes: of this machine. Or a Dask scheduler: tls://host:port, or tcp://127.0.0.1:port."""
-    workers: Annotated[int | None, Field(ge=0, le=1024)] = None
-    """Processes at work; null: as many as there are cores."""
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Processes at work; 0: as many as there are cores."""
     file_seconds: Annotated[int, Field(ge=1)] = 3600
     """A file that takes longer is put in quarantine."""
     tls_authority: str = ""

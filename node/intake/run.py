@@ -1,8 +1,10 @@
 """Intake of folder trees: each file ends in the vault or in quarantine, and none is passed over.
 
-Order that makes it resumable: the asset's file is durable before the catalogue knows of it, and a
-source counts as done when the catalogue says so. Killed anywhere, the next run repeats at most the
-last batch, with the same result. Messages and reports hold counts and positions, never a name.
+Files are found here, done by workers and decided here again, in the order in which they were found,
+so that the same tree has the same outcome however many work at it. What is under way is bounded. A
+worker that dies takes no file with it: each that it may have had is tried once alone, and one that
+kills a worker alone is put in quarantine. Messages and reports hold counts and positions, never a
+name.
 """
 
 from __future__ import annotations
@@ -10,68 +12,48 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from sqlalchemy.exc import DBAPIError
-
-from contract.errors import StorageError, Unavailable, UsageError, WardgateError
+from contract.errors import Unavailable, UsageError, WardgateError
 from foundation.files import private_folder
-from node.catalog.rows import AssetRow, IntakeRow
 from node.catalog.store import Catalog
 from node.deid.engine import Deidentifier
-from node.deid.reading import Unsafe
 from node.home import NodeHome
-from node.intake.dicom import Vault, asset_row
-from node.intake.quarantine import Quarantine
-from node.intake.walk import Found, chunks, read_file, walk
+from node.intake.crew import Alone, Crew, Result
+from node.intake.items import Faces, Item, Setup, Taken
+from node.intake.journal import ASK, Identity, Journal, identity
+from node.intake.manifest import Manifest
+from node.intake.register import IntakeReport, Register, Settled
+from node.intake.taking import KEY_CHECK, Taker
+from node.intake.vault import Vault
+from node.intake.walk import Found, walk
 
-BATCH = 64
+__all__ = ["Intake", "IntakeReport", "Settled", "ingest", "only_intake"]
+
+BATCH = 256
 """Files between two commits."""
-BATCH_SECONDS = 5.0
+BATCH_SECONDS = 2.0
+CHUNK_FILES = 8
+"""Files that a worker gets at once."""
+CHUNK_BYTES = 32 * 2**20
+_FEWEST_AHEAD = 32
+_AHEAD = 16
+"""Chunks under way for each worker: a slow one doesn't make the others wait."""
 
 Clock = Callable[[], datetime]
 
 
-@dataclass
-class IntakeReport:
-    """What became of the files so far, by count."""
-
-    accepted: int = 0
-    duplicate: int = 0
-    """New files that say what an asset of the vault says already."""
-    known: int = 0
-    """Files that were taken in before, whatever became of them then."""
-    quarantined: Counter[str] = field(default_factory=Counter)
-    """Files put in quarantine, by reason."""
-    not_files: Counter[str] = field(default_factory=Counter)
-    """Links (not followed), special files and folders that can't be read."""
-    bytes_read: int = 0
-
-    @property
-    def files(self) -> int:
-        """The number of files seen."""
-        return self.accepted + self.duplicate + self.known + self.quarantined.total()
-
-    def lines(self) -> list[str]:
-        """Return the summary by outcome, a line each."""
-        counts = [
-            ("accepted", self.accepted),
-            ("duplicate", self.duplicate),
-            ("the same as a file taken in before", self.known),
-            *((f"quarantined: {reason}", n) for reason, n in sorted(self.quarantined.items())),
-            *((f"not a file: {what}", n) for what, n in sorted(self.not_files.items())),
-        ]
-        width = len(str(max(n for _, n in counts)))
-        return [f"{n:>{width}}  {what}" for what, n in counts if n] or ["0  files"]
-
-
 class Intake:
-    """One run: its parts, what is not committed yet, and the report."""
+    """One run: its parts, what is under way, and the report. A context."""
 
     def __init__(
         self,
@@ -80,95 +62,182 @@ class Intake:
         deidentifier: Deidentifier,
         clock: Clock,
         *,
+        crew: Crew | None = None,
+        faces: Faces = "mask",
         dry_run: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+        settled: Callable[[Settled], None] = lambda settled: None,
+        observe: Callable[[IntakeReport], None] = lambda report: None,
     ) -> None:
         self.report = IntakeReport()
         self._home = home
         self._catalog = catalog
         self._deidentifier = deidentifier
         self._clock = clock
-        self._vault = None if dry_run else Vault(home)
-        self._quarantine = None if dry_run else Quarantine(home)
-        self._assets: list[AssetRow] = []
-        self._outcomes: dict[str, IntakeRow] = {}
-        self._instances: dict[str, str] = {}
-        self._committed_at = clock()
+        self._crew = crew or Alone(deidentifier)
+        self._faces: Faces = faces
+        self._dry_run = dry_run
+        self._stop = stop
+        self._settled = settled
+        self._observe = observe
+        self._under_way: deque[tuple[list[Item], Result]] = deque()
+        self._most = max(_FEWEST_AHEAD, _AHEAD * self._crew.width) if self._crew.width else 1
+        self._stack = ExitStack()
 
-    def take(self, found: Found) -> None:
-        """Take one file in. Whatever is wrong with it, only a failing disk raises."""
-        if found.kind != "file":
-            self.report.not_files[found.kind] += 1
-            return
-        pseudonyms = self._deidentifier.pseudonyms
-        try:
-            data = read_file(found.path)
-            parts = chunks(found.path) if data is None else (data,)
-            source = pseudonyms.source_of(parts)
-        except OSError:
-            # It has no bytes to be known by; its place stands for it.
-            source = pseudonyms.source(b"path", os.fsencode(found.path))
-            if self._is_new(source):
-                self._record(source, "quarantined", "unreadable-file")
-            return
-        if not self._is_new(source):
-            return
-        self.report.bytes_read += found.path.stat().st_size if data is None else len(data)
-        try:
-            if data is None:
-                raise Unsafe("too-large")
-            self._accept(source, data)
-        except Unsafe as unsafe:
-            if self._quarantine is not None:
-                self._quarantine.put(source, chunks(found.path) if data is None else (data,))
-            self._record(source, "quarantined", unsafe.reason)
-        waited = (self._clock() - self._committed_at).total_seconds()
-        if len(self._outcomes) >= BATCH or waited > BATCH_SECONDS:
-            self.commit()
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            pseudonyms = self._deidentifier.pseudonyms
+            staging = None
+            self._journal: Journal | None = None
+            if not self._dry_run:
+                staging = stack.enter_context(Vault(self._home).staging()).folder
+                self._journal = Journal(self._home, pseudonyms)
+                stack.callback(self._journal.close)
+                self._journal.check(lambda source: self._catalog.known(source) is not None)
+            self._setup = Setup(
+                token=secrets.token_hex(16),
+                home=self._home.root.absolute(),
+                staging=staging,
+                profile=self._deidentifier.profile.settings.model_dump_json(),
+                lists=self._deidentifier.lists,
+                faces=self._faces,
+                key_check=pseudonyms.source(KEY_CHECK),
+            )
+            self._own: Taker | None = None
+            self._register = Register(
+                self._home,
+                self._catalog,
+                self.report,
+                self._clock,
+                self._put_in_quarantine,
+                self._journal,
+                self._settled,
+                dry_run=self._dry_run,
+            )
+            self._committed_at = self._clock()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            for _, result in self._under_way:
+                result.cancel()
+            if error is not None:
+                with contextlib.suppress(WardgateError):
+                    self._register.commit()
+            self._register.discard()
+
+    def take_found(self, found: Iterable[Found], manifest: Manifest | None = None) -> None:
+        """Take in what a walk found, but for what the journal says is done."""
+        manifest = manifest or Manifest({})
+        waiting = iter(found)
+        while group := list(islice(waiting, ASK)):
+            self.take(self._new(group, manifest))
+
+    def take(self, items: Iterable[Item]) -> None:
+        """Take files in. They are decided, at the latest, by ``finish``."""
+        chunk: list[Item] = []
+        size = 0
+        for item in items:
+            chunk.append(item)
+            size += item.size_bytes
+            if len(chunk) >= CHUNK_FILES or size >= CHUNK_BYTES or not self._crew.width:
+                self._begin(chunk)
+                chunk, size = [], 0
+        if chunk:
+            self._begin(chunk)
+
+    def finish(self) -> None:
+        """Wait for all that is under way and commit it."""
+        while self._under_way:
+            self._end_first()
+        self.commit()
 
     def commit(self) -> None:
-        """Register what was written since the last time; ``StorageError`` when that fails."""
-        if self._vault is not None:
-            try:
-                self._catalog.record(self._assets, list(self._outcomes.values()))
-            except DBAPIError:
-                raise StorageError(
-                    "The catalogue can't be written (is its disk full?); run `ingest` again."
-                ) from None
-            self._outcomes.clear()
-            self._instances.clear()
-        self._assets.clear()
+        """Register what was done since the last time; ``StorageError`` when that fails."""
+        self._register.commit()
         self._committed_at = self._clock()
+        self._observe(self.report)
 
-    def _is_new(self, source: str) -> bool:
-        if source in self._outcomes or self._catalog.known(source) is not None:
-            self.report.known += 1
-            return False
-        return True
+    # ---- what is under way ---------------------------------------------------------------------
 
-    def _accept(self, source: str, data: bytes) -> None:
-        result = self._deidentifier.deidentify(data)
-        row = asset_row(result, self._clock())
-        instance = row.sop_instance_uid
-        there = self._instances.get(instance) or self._catalog.asset_of_instance(instance)
-        if there is not None and there != row.digest:
-            raise Unsafe("duplicate-instance")
-        if there is not None:
-            self._record(source, "duplicate", "same-content", row.digest)
-            return
-        if self._vault is not None:
-            self._vault.put(row.digest, result.data)
-        self._assets.append(row)
-        self._instances[instance] = row.digest
-        self._record(source, "accepted", "", row.digest)
+    def _new(self, group: Sequence[Found], manifest: Manifest) -> Iterator[Item]:
+        files: list[Item] = []
+        for found in group:
+            if found.kind != "file" or found.status is None:
+                self.report.not_files[found.kind] += 1
+            elif manifest.path is not None and found.place == str(manifest.path):
+                self.report.not_files["manifest"] += 1
+            else:
+                files.append(self._item(found.place, found.status, manifest))
+        known: set[bytes] = set()
+        if self._journal is not None and files:
+            known = self._journal.known([item.key for item in files])
+        for item in files:
+            if item.key in known:
+                self.report.known += 1
+            else:
+                yield item
+        self._observe(self.report)
 
-    def _record(self, source: str, outcome: str, reason: str, asset: str | None = None) -> None:
-        self._outcomes[source] = IntakeRow(source, outcome, reason, asset, self._clock())
-        if outcome == "accepted":
-            self.report.accepted += 1
-        elif outcome == "duplicate":
-            self.report.duplicate += 1
-        else:
-            self.report.quarantined[reason] += 1
+    def _item(self, place: str, status: os.stat_result, manifest: Manifest) -> Item:
+        listed = manifest.get(place)
+        found: Identity = identity(status)
+        key = b""
+        if self._journal is not None:
+            of = b"" if listed is None else listed.digest()
+            if place.lower().endswith(".mrxs"):
+                of += _members_state(Path(place))
+            key = self._journal.key(os.fsencode(place), found, of)
+        return Item(place, None, listed, status.st_size, key, found)
+
+    def _begin(self, chunk: list[Item]) -> None:
+        while len(self._under_way) >= self._most:
+            self._end_first()
+        self._under_way.append((chunk, self._crew.submit(self._setup, chunk, self._clock())))
+        if not self._crew.width:
+            self._end_first()
+        while self._under_way and self._under_way[0][1].done():
+            self._end_first()
+
+    def _end_first(self) -> None:
+        chunk, result = self._under_way.popleft()
+        try:
+            taken = result.result()
+        except CancelledError:
+            raise Unavailable("The workers of intake went away; run the command again.") from None
+        except Exception as error:
+            if not self._crew.has_died(error):
+                raise
+            if self._stop():
+                return  # whoever ends us ends the workers too
+            self._crew.renew()
+            taken = [self._once_alone(item) for item in chunk]
+        for item, one in zip(chunk, taken, strict=True):
+            self._register.add(item, one)
+        waited = (self._clock() - self._committed_at).total_seconds()
+        if len(self._register) >= BATCH or waited > BATCH_SECONDS:
+            self.commit()
+
+    def _once_alone(self, item: Item) -> Taken:
+        """Try a file again whose worker died, with no other file in its worker's hands."""
+        try:
+            return self._crew.submit(self._setup, [item], self._clock()).result()[0]
+        except Exception as error:
+            if not self._crew.has_died(error):
+                raise
+            self._crew.renew()
+            return self._put_in_quarantine(item, "worker-died")
+
+    def _put_in_quarantine(self, item: Item, reason: str) -> Taken:
+        if self._own is None:
+            self._own = Taker(self._setup, self._deidentifier)
+        return self._own.quarantine(item, reason)
 
 
 def ingest(
@@ -178,35 +247,44 @@ def ingest(
     deidentifier: Deidentifier,
     *,
     clock: Clock,
+    crew: Crew | None = None,
+    manifest: Manifest | None = None,
+    faces: Faces = "mask",
     dry_run: bool = False,
     observe: Callable[[IntakeReport], None] = lambda report: None,
 ) -> IntakeReport:
-    """Take in every file below ``paths``; ``observe`` sees the report after each.
+    """Take in every file below ``paths``; ``observe`` sees the report as it grows.
 
     With ``dry_run`` nothing is written. ``StorageError`` for a full disk: what was registered until
     then stays, and the same command goes on from there.
     """
+    check_paths(paths, home)
+    with Intake(
+        home,
+        catalog,
+        deidentifier,
+        clock,
+        crew=crew,
+        faces=faces,
+        dry_run=dry_run,
+        observe=observe,
+    ) as intake:
+        intake.take_found(walk(paths), manifest)
+        intake.finish()
+        return intake.report
+
+
+def check_paths(paths: Sequence[Path], home: NodeHome) -> None:
+    """Raise ``UsageError`` if a path holds the node's own folder or lies within it."""
     for number, path in enumerate(paths, 1):
         place, own = path.resolve(), home.root.resolve()
         if place == own or own in place.parents or place in own.parents:
             raise UsageError(f"Path {number} of {len(paths)} overlaps the node's own folder.")
-    with contextlib.nullcontext() if dry_run else only_intake(home):
-        intake = Intake(home, catalog, deidentifier, clock, dry_run=dry_run)
-        try:
-            for found in walk(paths):
-                intake.take(found)
-                observe(intake.report)
-        except BaseException:
-            with contextlib.suppress(WardgateError):
-                intake.commit()
-            raise
-        intake.commit()
-        return intake.report
 
 
 @contextmanager
 def only_intake(home: NodeHome) -> Iterator[None]:
-    """Hold the vault against a second intake (``Unavailable``), and clear what a kill left."""
+    """Hold the tables against a second intake (``Unavailable``), and clear what a kill left."""
     private_folder(home.vault)
     descriptor = os.open(home.vault / "intake.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -214,9 +292,17 @@ def only_intake(home: NodeHome) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Unavailable("Another intake is running on this node; wait for it.") from None
-        for folder in (home.vault / "assets", home.vault / "tables", home.quarantine):
-            for unfinished in folder.rglob(".*"):
-                unfinished.unlink(missing_ok=True)
+        for unfinished in (home.vault / "tables").rglob(".*"):
+            unfinished.unlink(missing_ok=True)
         yield
     finally:
         os.close(descriptor)
+
+
+def _members_state(path: Path) -> bytes:
+    """Return what changes when one of a MIRAX slide's further files does."""
+    from node.deid.slides import members
+
+    with contextlib.suppress(OSError):
+        return repr([(one.name, identity(one.stat())) for one in members(path)]).encode()
+    return b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +15,26 @@ from contract.documents import Variable
 from contract.errors import DataError, NotFound, UsageError
 from node.catalog.columns import check_dictionary, load_columns, load_subjects
 from node.catalog.manifest import ReleaseManifest
-from node.catalog.releases import create_release, missing_counts, plan_release, verify_release
+from node.catalog.freezing import plan_release
+from node.catalog.releases import create_release, missing_counts, verify_release
 from node.catalog.rows import AssetRow, ReleaseRow
+from node.catalog.selection import AssetFilter, Selection
 from node.catalog.store import Catalog
 from node.commands.release import app
 from node.deid.pseudonyms import Pseudonyms
 from node.home import NodeHome
-from node.intake.dicom import Vault
+from node.intake.vault import Vault
 from node.intake.schema import TableSchema
 from node.intake.tables import ingest_table
 
 KEY = Pseudonyms(b"k" * 32)
+TRIAL = Selection(table="trial")
+CT = AssetFilter(modality=("CT",))
 
 
 @pytest.fixture
 def release(catalog: Catalog, home: NodeHome, trial: bytes, now: datetime) -> ReleaseRow:
-    return create_release(catalog, home, "trial-1", "trial", now=now)
+    return create_release(catalog, home, "trial-1", TRIAL, now=now)
 
 
 @pytest.fixture
@@ -85,12 +89,14 @@ def test_the_same_content_has_the_same_digest_whatever_the_order_of_the_file(
     release: ReleaseRow,
     now: datetime,
 ) -> None:
-    again = create_release(catalog, home, "trial-1", "trial", now=now + timedelta(days=1))
+    again = create_release(catalog, home, "trial-1", TRIAL, now=now + timedelta(days=1))
     assert again == release
     header, *lines = trial.splitlines(keepends=True)
     ingest_table(header + b"".join(reversed(lines)), schema, KEY, catalog, home, now=now)
-    assert create_release(catalog, home, "trial-1", "trial", now=now).digest == release.digest
-    other = create_release(catalog, home, "trial-1", "trial", columns=["age"], now=now)
+    assert create_release(catalog, home, "trial-1", TRIAL, now=now).digest == release.digest
+    other = create_release(
+        catalog, home, "trial-1", Selection(table="trial", columns=("age",)), now=now
+    )
     assert other.digest != release.digest
 
 
@@ -104,7 +110,7 @@ def test_a_release_outlives_a_new_version_of_its_table(
 ) -> None:
     ingest_table(trial + b"p4,50,B,no,2020-01-01,1.7,\n", schema, KEY, catalog, home, now=now)
     assert verify_release(home, release.digest).rows == 4
-    assert create_release(catalog, home, "trial-1", "trial", now=now).manifest.rows == 5
+    assert create_release(catalog, home, "trial-1", TRIAL, now=now).manifest.rows == 5
 
 
 def test_files_can_be_read_by_a_worker_and_the_folder_above_lets_nobody_in(
@@ -121,7 +127,7 @@ def test_files_can_be_read_by_a_worker_and_the_folder_above_lets_nobody_in(
 def test_assets_are_those_of_the_tables_subjects(
     catalog: Catalog, home: NodeHome, trial: bytes, assets: list[AssetRow], now: datetime
 ) -> None:
-    made = create_release(catalog, home, "images", "trial", asset_filter=["CT"], now=now)
+    made = create_release(catalog, home, "images", Selection(table="trial", assets=CT), now=now)
     assert made.manifest.assets == {"CT": 1}
     folder = home.release(made.digest)
     linked = folder / "assets" / f"{assets[0].digest}.dcm"
@@ -129,21 +135,24 @@ def test_assets_are_those_of_the_tables_subjects(
     index = pl.read_parquet(folder / "assets.parquet")
     assert index["digest"].to_list() == [assets[0].digest]
     assert index["subject"].to_list() == [assets[0].subject]
-    alone = create_release(catalog, home, "images", None, asset_filter=["CT", "MR"], now=now)
+    alone = create_release(catalog, home, "images", Selection(assets=AssetFilter()), now=now)
     assert (alone.manifest.assets, alone.subjects) == ({"CT": 2, "MR": 1}, 2)
 
 
 def test_what_is_not_there_can_not_be_released(
     catalog: Catalog, home: NodeHome, trial: bytes
 ) -> None:
+    def plan(selection: Selection) -> None:
+        plan_release(catalog, home, "r", selection, today=date(2026, 3, 1))
+
     with pytest.raises(NotFound, match="table 'other'"):
-        plan_release(catalog, home, "r", "other")
+        plan(Selection(table="other"))
     with pytest.raises(NotFound, match="column 'weight'"):
-        plan_release(catalog, home, "r", "trial", columns=["weight"])
-    with pytest.raises(NotFound, match="modality US"):
-        plan_release(catalog, home, "r", "trial", asset_filter=["US"])
+        plan(Selection(table="trial", columns=("weight",)))
+    with pytest.raises(NotFound, match="no assets like these"):
+        plan(Selection(table="trial", assets=AssetFilter(modality=("US",))))
     with pytest.raises(UsageError):
-        plan_release(catalog, home, "r", None)
+        plan(Selection())
 
 
 def test_a_table_that_was_changed_in_the_vault_is_not_released(
@@ -152,7 +161,7 @@ def test_a_table_that_was_changed_in_the_vault_is_not_released(
     (path,) = (home.vault / "tables").glob("*.parquet")
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(DataError, match="changed in the vault"):
-        plan_release(catalog, home, "r", "trial")
+        plan_release(catalog, home, "r", TRIAL, today=date(2026, 3, 1))
 
 
 @pytest.mark.parametrize("part", ["manifest.json", "tables/trial.parquet"])
