@@ -13,6 +13,7 @@ from node.commands import (
     ledger,
     mapping,
     policy,
+    pull,
     recipe,
     release,
 )
@@ -25,6 +26,7 @@ app.add_typer(console.app, name="console")
 app.add_typer(consortium.app, name="consortium")
 app.add_typer(documents.roster, name="roster")
 app.add_typer(documents.project, name="project")
+app.add_typer(pull.app, name="pull")
 app.add_typer(release.app, name="release")
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(policy.app, name="policy")
