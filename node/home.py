@@ -71,6 +71,11 @@ class NodeHome:
         return self.root / "pulls"
 
     @property
+    def receive_tokens(self) -> Path:
+        """The digests of the tokens that STOW-RS lets in."""
+        return self.root / "receive-tokens.json"
+
+    @property
     def quarantine(self) -> Path:
         """What could not be made safe: identified data, never read by link or workers."""
         return self.root / "quarantine"
