@@ -113,8 +113,6 @@ def apply_mapping(
         gathered = [gathering.reductions[leaf] for leaf in used]
         result.in_other_units = sum(one.in_other_units for one in gathered)
         result.without_source = bool(gathered) and not any(one.rows for one in gathered)
-        if result.without_source:
-            columns[-1] = columns[-1].clear(wide.height)
         result.present = wide.height - columns[-1].null_count()
     import polars as pl
 
@@ -191,7 +189,9 @@ class _Gathering:
                     SUBJECT, value=_plain(value, batch.schema[leaf.column]), time=at
                 )
                 rows = rows.filter(pl.col("value").is_not_null())
-                self.reductions[leaf].add(rows.with_columns(pl.col("time").cast(pl.Datetime("us"))))
+                self.reductions[leaf].add_rows(
+                    rows.with_columns(pl.col("time").cast(pl.Datetime("us")))
+                )
 
     def _joined(self, wide: pl.DataFrame, one: Gathered) -> pl.DataFrame:
         import polars as pl
@@ -204,7 +204,8 @@ class _Gathering:
         else:
             named = result.rename({"value": one.alias})
             wide = wide.join(named, on=SUBJECT, how="left", maintain_order="left")
-        if one.leaf.take in ("count", "any"):
+        # Nobody has it: then it isn't recorded here, which says nothing of anybody.
+        if one.leaf.take in ("count", "any") and self.reductions[one.leaf].rows:
             none = pl.lit(0.0) if one.leaf.take == "count" else pl.lit(False)
             filled = pl.col(one.alias).fill_null(none)
             if one.anchor is not None:

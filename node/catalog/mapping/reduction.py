@@ -27,7 +27,7 @@ class Reduction:
         """``anchors``: subject and ``_anchor`` (Date), for a leaf with a window."""
         self.gathered = gathered
         self.rows = 0
-        """Rows met, whatever became of them."""
+        """Rows met of its codes or column, whatever became of them."""
         self.in_other_units = 0
         """Numbers left out because their unit can't be converted."""
         self._anchors = anchors
@@ -41,6 +41,7 @@ class Reduction:
         leaf = self.gathered.leaf
         assert isinstance(leaf, Observed)
         rows = batch.filter(pl.col("code").is_in(list(leaf.codes)))
+        self.rows += rows.height
         if leaf.values:
             rows = rows.filter(pl.col("value").is_in(list(leaf.values)))
         if leaf.without:
@@ -51,13 +52,17 @@ class Reduction:
             value = rows["time"].dt.date()
         else:
             value = rows["value"]
-        self.add(pl.DataFrame([rows["subject"].alias(SUBJECT), value.alias("value"), rows["time"]]))
+        whose = rows["subject"].alias(SUBJECT)
+        self._add(pl.DataFrame([whose, value.alias("value"), rows["time"]]))
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Take rows: subject, value and time."""
+    def add_rows(self, rows: pl.DataFrame) -> None:
+        """Take a batch of a table's rows: subject, value and time."""
+        self.rows += rows.height
+        self._add(rows)
+
+    def _add(self, rows: pl.DataFrame) -> None:
         import polars as pl
 
-        self.rows += rows.height
         leaf = self.gathered.leaf
         if leaf.within is not None:
             assert self._anchors is not None
