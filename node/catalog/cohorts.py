@@ -110,7 +110,7 @@ class Cohorts:
         whole: set[int] = set()
         parts: defaultdict[Ranges, set[int]] = defaultdict(set)
         for facet in self._connection.execute(select(schema.facets)):
-            ranges = days_of(condition, facet._mapping)
+            ranges = days_of(condition, facet._asdict())
             if ranges == EVERY:
                 whole.add(facet.number)
             elif ranges:
@@ -148,7 +148,7 @@ class Cohorts:
 
     def _observed(self, condition: ObservationFilter) -> Select[Any]:
         table = schema.observations
-        wanted = [
+        wanted: list[ColumnElement[bool]] = [
             table.c.term.in_(self._terms(condition.code)),
             table.c.source.in_(_current_sources()),
         ]

@@ -11,10 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from contract.documents import Line, Name, Sha256, VariableName
 from contract.errors import DataError
 
-FORMAT = 1
 SUBJECT = "subject"
 """The column of every released table that holds the subject's pseudonym."""
 ASSET_INDEX = "assets.parquet"
+OBSERVATIONS = "observations.parquet"
+GROUPS = "groups.parquet"
+_LATER = {"asset_bytes", "observations", "groups"}
+"""What format 1 didn't have."""
 
 ColumnType = Literal["integer", "number", "category", "boolean", "date"]
 ReleasePath = Annotated[
@@ -48,13 +51,16 @@ class ReleaseFile(BaseModel):
 class ReleaseManifest(BaseModel):
     """What a release holds. No time is in it, so that the same content has the same digest.
 
+    ``files`` are all files but the assets: these are named by content, and listed in
+    ``assets.parquet`` with what they are. Format 1 listed them here.
+
     ``rows`` are the table's; ``subjects`` are the distinct pseudonyms. They differ when a subject
     has several rows. ``table`` is None for a release of assets alone; ``subjects`` are then theirs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     name: Name
     table: VariableName | None
     columns: tuple[ReleaseColumn, ...] = ()
@@ -62,6 +68,11 @@ class ReleaseManifest(BaseModel):
     subjects: Annotated[int, Field(ge=0)]
     assets: dict[str, int] = Field(default_factory=dict)
     """Number of assets by modality."""
+    asset_bytes: Annotated[int, Field(ge=0)] = 0
+    observations: Annotated[int, Field(ge=0)] = 0
+    """Rows of ``observations.parquet``."""
+    groups: Annotated[int, Field(ge=0)] = 0
+    """Groups in ``groups.parquet``."""
     files: tuple[ReleaseFile, ...]
 
     @classmethod
@@ -74,9 +85,8 @@ class ReleaseManifest(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes: JSON with sorted keys and nothing between."""
-        return json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), allow_nan=False
-        ).encode()
+        values = self.model_dump(mode="json", exclude=_LATER if self.format == 1 else None)
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @property
     def digest(self) -> str:

@@ -105,10 +105,11 @@ class CatalogClinicalStore:
     def findings(self) -> list[StoredFinding]:
         """Return all findings, by source and rule."""
         table = schema.findings
-        query = select(table).order_by(table.c.source, table.c.rule, table.c.variable)
+        columns = table.c.source, table.c.rule, table.c.variable, table.c.time, table.c["count"]
+        query = select(*columns).order_by(table.c.source, table.c.rule, table.c.variable)
         with self._catalog.reading.connect() as connection:
             return [
-                StoredFinding(r.source, r.rule, r.variable, r.count, aware(r.time))
+                StoredFinding(r.source, r.rule, r.variable, r[4], aware(r.time))
                 for r in connection.execute(query)
             ]
 

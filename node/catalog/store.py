@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from sqlalchemy import Engine, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, literal, select, update
 
 from contract.errors import NotFound
 from node.catalog import schema
@@ -58,6 +58,13 @@ class Catalog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def snapshot(self) -> Connection:
+        """Return a connection whose reads all see the catalogue as it is now."""
+        connection = self.reading.connect()
+        if connection.dialect.name == "postgresql":
+            return connection.execution_options(isolation_level="REPEATABLE READ")
+        return connection
 
     # ---- clinical tables -----------------------------------------------------------------------
 

@@ -125,7 +125,7 @@ def add_postings(connection: Connection, holds: Holds, members: dict[int, set[in
             bits = bytearray(before.get((facet, chunk), bytes(schema.CHUNK_BITS // 8)))
             for at in chunks[facet, chunk]:
                 bits[at >> 3] |= 1 << (at & 7)
-            if bits != before.get((facet, chunk)):
+            if bytes(bits) != before.get((facet, chunk)):
                 rows.append({"facet": facet, "holds": holds, "chunk": chunk, "bits": bytes(bits)})
         if rows:
             connection.execute(statement, rows)

@@ -11,6 +11,7 @@ withdrawal alone (one who leaves because the data was corrected isn't hidden).
 from __future__ import annotations
 
 import hashlib
+import secrets
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ SEAL_BYTES = 16
 REASON = "withdrawal"
 Draw = Callable[[Sequence[str], int], Sequence[str]]
 """Draws so many of a sequence at random, without putting back."""
+CHANCE: Draw = secrets.SystemRandom().sample
+"""What nobody can foretell."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Held:
     """The block that those who withdrew since the last release become, if they do."""
     blocks: Mapping[str, int] = field(default_factory=dict)
     """The block of each withdrawn subject, with that one."""
+    left: int = 0
+    """How many it leaves out because they withdrew."""
+    omitted: int = 0
+    """How many others it leaves out."""
 
 
 # ---- seals: whom a release holds, 16 bytes for each ----------------------------------------------
@@ -196,7 +203,16 @@ def leave_out(
         chosen += draw(rest, missing)
         omitted |= set(chosen)
         new += [(wanted, subject) for subject in chosen]
-    return Held(population, staying - omitted, withdrawn, tuple(new), block, blocks)
+    return Held(
+        population,
+        staying - omitted,
+        withdrawn,
+        tuple(new),
+        block,
+        blocks,
+        left=len(candidates) - len(staying),
+        omitted=len(staying & omitted),
+    )
 
 
 def _released_before(

@@ -15,6 +15,7 @@ from node.home import NodeHome
 
 if TYPE_CHECKING:
     from node.catalog.store import Catalog
+    from node.deid.pseudonyms import Pseudonyms
 
 DEFAULT_HOME = Path("~/.wardgate/node")
 
@@ -47,6 +48,13 @@ def record(home: NodeHome, kind: str, **body: object) -> None:
     from node.gate.ledger import Ledger
 
     Ledger(home.ledger).append(kind, body, datetime.now(UTC))
+
+
+def keyed(home: NodeHome) -> Pseudonyms:
+    """Return the node's keyed functions; ``NotFound`` when nothing was taken in yet."""
+    from node.deid.tokens import open_pseudonyms
+
+    return open_pseudonyms(str(home.pseudonym_key))
 
 
 @contextmanager

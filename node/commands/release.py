@@ -11,12 +11,29 @@ from pydantic import TypeAdapter, ValidationError
 from contract.documents import Name
 from contract.errors import DataError, UsageError
 from foundation.commands import application
-from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, keyed, node_home, record
+from node.commands.selecting import (
+    AllAssetsOption,
+    BodyPartOption,
+    DeviceOption,
+    FromOption,
+    HasOption,
+    KindOption,
+    ModalityOption,
+    PurposeOption,
+    StainOption,
+    TableOption,
+    UntilOption,
+    WhereOption,
+    day_of,
+    selection_of,
+)
 
 if TYPE_CHECKING:
     from node.catalog.manifest import ReleaseManifest
     from node.catalog.rows import ReleaseRow
     from node.catalog.store import Catalog
+    from node.catalog.withdrawals import Held
     from node.home import NodeHome
 
 app = application("Freeze what is held, and say who may ask it.")
@@ -32,43 +49,79 @@ ProjectOption = Annotated[
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="The release's name: lower case, - and _.")],
-    table: Annotated[str | None, typer.Option(help="The table to freeze.")] = None,
+    where: WhereOption = None,
+    table: TableOption = None,
     columns: Annotated[
         str | None, typer.Option(help="Its columns, separated by commas; all when absent.")
     ] = None,
-    modality: Annotated[
-        list[str] | None,
-        typer.Option(help="Freeze assets of this modality too. May be given several times."),
-    ] = None,
-    all_assets: Annotated[
-        bool, typer.Option("--all-assets", help="Freeze the assets of every modality.")
-    ] = False,
+    kind: KindOption = None,
+    modality: ModalityOption = None,
+    body_part: BodyPartOption = None,
+    stain: StainOption = None,
+    device: DeviceOption = None,
+    first: FromOption = None,
+    until: UntilOption = None,
+    has: HasOption = None,
+    purpose: PurposeOption = None,
+    all_assets: AllAssetsOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would hold; write nothing.")
     ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Freeze columns of a table, and assets, as an immutable release.
+    """Freeze columns of a table, assets and observations as an immutable release.
 
-    With a table, the assets are those of the table's subjects. The same content under the same
-    name is the same release.
+    With a table, everything is that of the table's subjects. Whoever withdrew is left out, and
+    with them others at random (the policy says how many). The same content under the same name is
+    the same release.
 
     Example: wardgate-node release create trial-2026 --table trial --columns age,arm --modality CT
+
+    Example: wardgate-node release create lesions --where lesions.toml --purpose research
     """
-    from node.catalog.releases import plan_release, write_release
+    from node.catalog.freezing import check_modalities, plan_release
+    from node.catalog.releases import write_release
+    from node.gate.policy import Policy, load_policy
 
     _check_name(name)
     node = node_home(home)
-    wanted = None if columns is None else [c.strip() for c in columns.split(",") if c.strip()]
+    selection = selection_of(
+        where,
+        table=table,
+        columns=None if columns is None else [c.strip() for c in columns.split(",") if c.strip()],
+        kind=kind,
+        modality=modality,
+        body_part=body_part,
+        stain=stain,
+        device=device,
+        first=day_of(first),
+        until=day_of(until),
+        has=has,
+        purpose=purpose,
+        all_assets=all_assets,
+    )
+    now = datetime.now(UTC)
     with catalogue(node) as catalog:
-        modalities = [*catalog.assets_by_modality()] if all_assets else [*(modality or [])]
-        plan = plan_release(catalog, node, name, table, columns=wanted, asset_filter=modalities)
+        check_modalities(catalog, modality or [])
+        policy = load_policy(node.policy) if node.policy.exists() else Policy()
+        plan = plan_release(
+            catalog,
+            node,
+            name,
+            selection,
+            today=now.date(),
+            days=keyed(node).days if node.pseudonym_key.exists() else None,
+            omissions=policy.disclosure.omissions,
+        )
+        left = _left_out(plan.held)
         if dry_run:
-            typer.echo(f"{name} would hold {_content(plan.manifest)}.")
+            typer.echo(f"{name} would hold {_content(plan.manifest)}.{left}")
             return
         record(node, "release-created", release=plan.manifest.digest, name=name)
-        release = write_release(catalog, node, plan, now=datetime.now(UTC))
-    typer.echo(f"Release {release.name}: {_content(release.manifest)}.")
+        release = write_release(catalog, node, plan, now=now)
+    if release.revoked_at is not None:
+        raise UsageError("A release of this content was revoked; it isn't made again.")
+    typer.echo(f"Release {release.name}: {_content(release.manifest)}.{left}")
     typer.echo(release.digest)
 
 
@@ -107,7 +160,8 @@ def show(release: ReleaseArgument, home: HomeOption = DEFAULT_HOME) -> None:
     typer.echo(f"digest    {row.digest}")
     typer.echo(f"created   {row.created_at.isoformat(timespec='seconds')}")
     if row.revoked_at:
-        typer.echo(f"revoked   {row.revoked_at.isoformat(timespec='seconds')}")
+        why = f"  ({row.revoked_reason})" if row.revoked_reason else ""
+        typer.echo(f"revoked   {row.revoked_at.isoformat(timespec='seconds')}{why}")
     typer.echo(f"holds     {_content(manifest)}")
     missing = missing_counts(node.release(row.digest), manifest)
     if manifest.columns:
@@ -119,13 +173,14 @@ def show(release: ReleaseArgument, home: HomeOption = DEFAULT_HOME) -> None:
             f"  {column.name}  {column.type}{unit}{levels}  ({missing[column.name]} missing)"
         )
     typer.echo("files")
-    shown = [file for file in manifest.files if not file.path.startswith("assets/")]
-    for file in shown:
-        typer.echo(f"  {file.sha256[:16]}  {file.size_bytes:>12} bytes  {file.path}")
-    if len(shown) < len(manifest.files):
-        size = sum(f.size_bytes for f in manifest.files if f.path.startswith("assets/"))
-        count = len(manifest.files) - len(shown)
-        typer.echo(f"  {count} assets  {size} bytes")
+    for file in manifest.files:
+        if not file.path.startswith("assets/"):
+            typer.echo(f"  {file.sha256[:16]}  {file.size_bytes:>12} bytes  {file.path}")
+    if manifest.assets:
+        # Format 1 listed the assets with the other files.
+        listed = sum(f.size_bytes for f in manifest.files if f.path.startswith("assets/"))
+        size = manifest.asset_bytes or listed
+        typer.echo(f"  {sum(manifest.assets.values())} assets  {size} bytes")
     typer.echo("grants" if grants else "grants    none")
     for grant in grants:
         typer.echo(f"  {grant.consortium}/{grant.project}  since {grant.granted_at:%Y-%m-%d}")
@@ -143,7 +198,9 @@ def verify(release: ReleaseArgument, home: HomeOption = DEFAULT_HOME) -> None:
     with catalogue(node) as catalog:
         row = catalog.find_release(release)
     verify_release(node, row.digest)
-    typer.echo(f"Release {row.name} is unchanged ({len(row.manifest.files)} files).")
+    count = sum(not file.path.startswith("assets/") for file in row.manifest.files)
+    count += sum(row.manifest.assets.values())
+    typer.echo(f"Release {row.name} is unchanged ({count} files).")
 
 
 @app.command()
@@ -237,4 +294,13 @@ def _content(manifest: ReleaseManifest) -> str:
     if manifest.table is not None:
         parts.append(f"{manifest.rows} rows of {len(manifest.columns)} columns")
     parts += [f"{count} {modality}" for modality, count in manifest.assets.items()]
+    parts += [f"{manifest.observations} observations"] if manifest.observations else []
+    parts += [f"{manifest.groups} groups"] if manifest.groups else []
     return ", ".join(parts)
+
+
+def _left_out(held: Held) -> str:
+    """Return who isn't in a planned release, for the hospital's own eyes."""
+    if not held.left and not held.omitted:
+        return ""
+    return f" Left out: {held.left} who withdrew, {held.omitted} others at random."

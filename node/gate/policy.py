@@ -22,6 +22,14 @@ class DisclosureSettings(settings.Settings):
     minimum_cell: Annotated[int, Field(ge=HARD_MINIMUM)] = 10
     """Fewest subjects that a non-empty cell of counts may hold."""
 
+    omit_with_withdrawals: Annotated[int, Field(ge=HARD_MINIMUM)] = 10
+    """Fewest others, drawn at random, that releases omit with those who withdrew."""
+
+    @property
+    def omissions(self) -> int:
+        """How many others are omitted: never fewer than a cell holds."""
+        return max(self.omit_with_withdrawals, self.minimum_cell)
+
     @model_validator(mode="after")
     def _are_in_order(self) -> Self:
         if self.minimum_cohort < self.minimum_cell:

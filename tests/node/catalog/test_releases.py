@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from contract.documents import Variable
 from contract.errors import DataError, NotFound, UsageError
 from node.catalog.columns import check_dictionary, load_columns, load_subjects
-from node.catalog.manifest import ReleaseManifest
 from node.catalog.freezing import plan_release
+from node.catalog.manifest import ReleaseManifest
 from node.catalog.releases import create_release, missing_counts, verify_release
 from node.catalog.rows import AssetRow, ReleaseRow
 from node.catalog.selection import AssetFilter, Selection
@@ -23,9 +23,9 @@ from node.catalog.store import Catalog
 from node.commands.release import app
 from node.deid.pseudonyms import Pseudonyms
 from node.home import NodeHome
-from node.intake.vault import Vault
 from node.intake.schema import TableSchema
 from node.intake.tables import ingest_table
+from node.intake.vault import Vault
 
 KEY = Pseudonyms(b"k" * 32)
 TRIAL = Selection(table="trial")
