@@ -139,7 +139,7 @@ def parse(data: Buffer) -> File:
     if start >= len(data):
         raise Unsafe("truncated" if declared else "not-dicom")
     implicit, little = _encoding(data, start, syntax)
-    reader = _Reader(data)
+    reader = Reader(data)
     dataset = Elements(implicit, little)
     truncated, end = reader.top(dataset, start)
     if not dataset.elements:
@@ -165,7 +165,9 @@ def encode_header(tag: int, vr: str, length: int, *, implicit: bool, little: boo
     return struct.pack(order + "HH2sH", tag >> 16, tag & 0xFFFF, code, length)
 
 
-class _Reader:
+class Reader:
+    """Reads elements of one buffer."""
+
     def __init__(self, data: Buffer) -> None:
         self.data = data
         self.size = len(data)
@@ -390,7 +392,7 @@ def known_vr(tag: int) -> str:
 
 def _parse_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
     meta: dict[int, bytes] = {}
-    reader, scope = _Reader(data), Elements(False, True)
+    reader, scope = Reader(data), Elements(False, True)
     while position + 8 <= len(data):
         group = struct.unpack_from("<H", data, position)[0]
         if group != 2:

@@ -41,6 +41,7 @@ from node.deid.pixels.image import Box, PixelSettings
 from node.deid.profile import Profile
 from node.deid.pseudonyms import Pseudonyms
 from node.deid.reading import Unsafe
+from node.deid.series import Template
 from node.deid.values import Values
 from node.deid.walk import DOCUMENT, PATIENT_ID, Rules, Walk
 from node.deid.walk import encode as encode_element
@@ -142,6 +143,8 @@ class Deidentifier:
         self.pixel_settings = pixel_settings or PixelSettings(mode=mode)
         self._rules = Rules(profile)
         self._contexts: OrderedDict[object, Values] = OrderedDict()
+        self._template: Template | None = None
+        self._template_known = Known()
 
     def __reduce__(self) -> tuple[object, ...]:
         return Deidentifier, (self.profile, self.pseudonyms, self.lists, self.pixel_settings)
@@ -153,9 +156,9 @@ class Deidentifier:
         profile, key and knowledge give the same result. ``data`` must stay as it is until the
         result is written.
         """
+        known = known or Known()
         try:
-            file = read(data)
-            return self._deidentify(file, data, known or Known())
+            return self._like_the_last(data, known) or self._deidentify(read(data), data, known)
         except Unsafe:
             raise
         except MemoryError:
@@ -172,6 +175,13 @@ class Deidentifier:
     def rules(self) -> Rules:
         """How elements are treated."""
         return self._rules
+
+    def _like_the_last(self, data: Buffer, known: Known) -> Deidentified | None:
+        template = self._template
+        if template is None or known != self._template_known:
+            return None
+        walk = Walk(data, self._rules, template.values, {}, Counter())
+        return template.apply(data, walk, _prologue)
 
     # ---- one file ------------------------------------------------------------------------------
 
@@ -196,8 +206,13 @@ class Deidentifier:
         if documents.length_changed:
             inserted[_DOCUMENT_LENGTH] = _length(documents, file.dataset)
         walk = Walk(file.data, self._rules, values, special, actions, dropped)
-        body = walk.top(file.dataset, inserted)
-        return self._finish(header, data, values, pixels, body, actions)
+        top = walk.top(file.dataset, inserted)
+        result = self._finish(header, data, values, pixels, top.parts, actions)
+        alone = all(id(element) not in special for element in file.dataset.elements[:-1])
+        if self.pixel_settings.mode == "off" and alone and not dropped:
+            self._template = Template.of(file, top, values, result)
+            self._template_known = known
+        return result
 
     def _finish(
         self,
@@ -284,7 +299,7 @@ class Deidentifier:
         finder = matcher(
             everything, days, options.dates == "kept", pseudonyms.uid if replaces else None
         )
-        context = Values(everything, finder, pseudonyms, subject, days, replaces_uids=replaces)
+        context = Values(everything, finder, pseudonyms, subject, days, options)
         self._contexts[key] = context
         if len(self._contexts) > _MOST_CONTEXTS:
             self._contexts.popitem(last=False)

@@ -78,6 +78,14 @@ def facts(file: File, options: Options) -> frozenset[Fact]:
     return frozenset(found)
 
 
+def facts_of(data: Buffer, element: Element, charset: Charset, options: Options) -> frozenset[Fact]:
+    """Return the same of one element."""
+    watched = _watched(options.device_identity, options.institution_identity)
+    found: set[Fact] = set()
+    _collect(data, Elements(False, True, [element]), charset, watched, found)
+    return frozenset(found)
+
+
 def known(found: frozenset[Fact]) -> Known:
     """Return what the values say."""
     persons: set[str] = set()

@@ -57,9 +57,16 @@ class Parts:
         for part in self.all:
             yield view[part[0] : part[1]] if type(part) is tuple else part
 
-    def join(self, source: Buffer) -> bytes:
-        """Return all bytes as one."""
-        return b"".join(self.pieces(source))
+    def join(self, source: Buffer, length: int | None = None) -> bytes:
+        """Return all bytes as one, or the first ``length`` of them."""
+        if length is None:
+            return b"".join(self.pieces(source))
+        collected = bytearray()
+        for piece in self.pieces(source):
+            collected += piece[: length - len(collected)]
+            if len(collected) >= length:
+                break
+        return bytes(collected)
 
     def write(self, target: int, source: Buffer, descriptor: int | None = None) -> None:
         """Write all bytes to the descriptor ``target``.

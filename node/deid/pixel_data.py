@@ -157,6 +157,8 @@ def _native(
     data = header.file.data if masked is None else masked
     start = element.start if masked is None else 0
     kept = min(kept, len(data) - start)
+    if masked is None and not any(memoryview(data)[start + kept : element.end]):
+        kept = length  # padded with nothing
     parts = Parts()
     dataset = header.level
     padded = kept + (kept & 1)

@@ -14,7 +14,9 @@ from hashlib import blake2b
 from node.deid.charsets import Charset, decode, encode, likeliest, readings
 from node.deid.dates import shift_date, shift_datetime
 from node.deid.identifiers import PLACEHOLDER, Known, Matcher
+from node.deid.profile import Options
 from node.deid.pseudonyms import Pseudonyms
+from node.deid.vocabulary import words
 
 LIMITS = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "ST": 1024, "LT": 10240}
 """Characters that a value may have (PS3.5 table 6.2-1)."""
@@ -23,6 +25,8 @@ _NUMBER = re.compile(rb"[\d+\-.eE\\ ]*")
 _TIME = re.compile(rb"[\d.:\\ \-]*")
 _AGE = re.compile(rb"(\d{1,3})([DWMY])")
 _UIDS = re.compile(rb"[\d.\\]*")
+_WORD = re.compile(r"[^\W\d_]+")
+_DIGITS = re.compile(r"\d{4}")
 _CODE_PLACEHOLDER = "REMOVED"
 _MOST_KEPT = 50_000
 _LONG = 4096
@@ -46,15 +50,15 @@ class Values:
         pseudonyms: Pseudonyms,
         subject: str,
         days: int | None,
-        *,
-        replaces_uids: bool,
+        options: Options,
     ) -> None:
         self.known = known
         self.matcher = matcher
         self.subject = subject
         self.days = days
         """By which dates move into the past; None removes them."""
-        self._uid = pseudonyms.uid if replaces_uids else None
+        self.options = options
+        self._uid = pseudonyms.uid if options.uids == "replaced" else None
         self._digits = frozenset(
             digits
             for number in known.numbers
@@ -129,7 +133,7 @@ class Values:
         text = decode(raw, charset)
         shown = _shown(text)
         cleaned = self.matcher.clean(shown).replace(PLACEHOLDER, _CODE_PLACEHOLDER)
-        if cleaned == text:
+        if cleaned == text or (vr == "CS" and _is_term(text)):
             return None
         if vr == "UR":
             return b"urn:removed"
@@ -182,6 +186,11 @@ def _binary_texts(raw: bytes, charset: Charset) -> list[str]:
 def _shown(text: str) -> str:
     """Return what readers show: up to the first NUL, which only pads."""
     return text.partition("\0")[0]
+
+
+def _is_term(text: str) -> bool:
+    """Say whether a code string is made of words that identify nobody, whoever is called so."""
+    return all(word.lower() in words() for word in _WORD.findall(text)) and not _DIGITS.search(text)
 
 
 def _fitting(text: str, vr: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -141,6 +142,29 @@ class Rules:
         return (VALUE if kind in _SEARCHED else KEEP), kind
 
 
+@dataclass(slots=True)
+class Level:
+    """A data set or an item on its way, and what its elements have told so far."""
+
+    scope: Elements
+    charset: Charset
+    dummy: bool = False
+    """Whether its content item's value is replaced by a dummy."""
+    creators: dict[int, str] = field(default_factory=dict)
+    kept_blocks: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """A data set's parts, and where in them each of its elements went."""
+
+    parts: Parts
+    marks: list[tuple[int, int, int]]
+    """Of each element: where what was inserted before it begins, where it begins, and its end."""
+    level: Level
+    inserted: frozenset[int]
+
+
 class Walk:
     """One file's elements on their way."""
 
@@ -162,89 +186,87 @@ class Walk:
         self._private = rules.profile.keeps_safe_private
         self._counts = [0] * len(_NAMES)
 
-    def top(self, dataset: Elements, inserted: Mapping[int, bytes]) -> Parts:
+    def top(self, dataset: Elements, inserted: Mapping[int, bytes]) -> Top:
         """Return the data set's parts, with whole elements of ours in their places."""
-        parts = Parts()
-        self._scope(dataset, (), parts, dict(sorted(inserted.items())), None)
-        for index, count in enumerate(self._counts):
-            self._actions[_NAMES[index]] += count
-        return parts
-
-    # ---- one level -----------------------------------------------------------------------------
-
-    def _scope(
-        self,
-        scope: Elements,
-        charset: Charset,
-        parts: Parts,
-        inserted: dict[int, bytes],
-        dummy: str | None,
-    ) -> bool:
-        """Collect a level's parts; return whether any differs. ``dummy``: the item's value type."""
-        of, counts, take = self._rules.of, self._counts, parts.take
-        creators: dict[int, str] = {}
-        kept_blocks: frozenset[int] | None = None
-        waiting = iter(inserted.items())
+        parts, marks = Parts(), []
+        level = Level(dataset, ())
+        waiting = iter(sorted(inserted.items()))
         due = next(waiting, None)
-        changed = bool(inserted)
-        for element in scope.elements:
-            tag = element.tag
-            while due is not None and due[0] <= tag:
+        for element in dataset.elements:
+            before = parts.length
+            while due is not None and due[0] <= element.tag:
                 parts.put(due[1])
                 due = next(waiting, None)
-            if tag in inserted:
-                continue
-            if tag >> 16 & 1:
-                if kept_blocks is None:
-                    kept_blocks = self._kept_blocks(scope, creators)
-                what, vr = self._of_private(element, creators, kept_blocks)
-            elif tag >> 16 in self._dropped:
-                what, vr = REMOVE, element.vr
-            else:
-                what, vr = of(tag, element.vr)
-                if tag == CHARSET:
-                    charset = parse_charset(self._raw(element))
-            if dummy is not None and tag in _CONTENT_VALUES:
-                what, vr = DUMMY, _CONTENT_VALUES[tag]
-            counts[what] += 1
-            if what == KEEP:
-                if element.items is None and element.fragments is None:
-                    take(element.header, element.after)
-                else:
-                    changed = True
-                    self._hidden(element, scope, charset, parts)
-                continue
-            if what == REMOVE:
-                changed = True
-                continue
-            changed |= self._change(element, what, vr, scope, charset, parts)
+            own = parts.length
+            if element.tag not in inserted:
+                self.element(element, level, parts)
+            marks.append((before, own, parts.length))
         while due is not None:
             parts.put(due[1])
             due = next(waiting, None)
+        for index, count in enumerate(self._counts):
+            self._actions[_NAMES[index]] += count
+        return Top(parts, marks, level, frozenset(inserted))
+
+    # ---- one level -----------------------------------------------------------------------------
+
+    def element(self, element: Element, level: Level, parts: Parts) -> bool:
+        """Collect what becomes of one element; return whether it differs."""
+        tag = element.tag
+        if tag >> 16 & 1:
+            if level.kept_blocks is None:
+                level.kept_blocks = self._kept_blocks(level)
+            what, vr = self._of_private(element, level)
+        elif tag >> 16 in self._dropped:
+            what, vr = REMOVE, element.vr
+        else:
+            what, vr = self._rules.of(tag, element.vr)
+            if tag == CHARSET:
+                level.charset = parse_charset(self._raw(element))
+        if level.dummy and tag in _CONTENT_VALUES:
+            what, vr = DUMMY, _CONTENT_VALUES[tag]
+        self._counts[what] += 1
+        if what == REMOVE:
+            return True
+        if what != KEEP:
+            return self._change(element, what, vr, level, parts)
+        if element.items is None and element.fragments is None:
+            parts.take(element.header, element.after)
+            return False
+        # Items although the attribute is no sequence, or fragments although it is no pixels.
+        if element.items is not None:
+            self._sequence(element, level, parts, False)
+        return True
+
+    def _scope(self, scope: Elements, charset: Charset, parts: Parts, dummy: bool) -> bool:
+        """Collect an item's parts; return whether any differs."""
+        level = Level(scope, charset, dummy)
+        changed = False
+        for element in scope.elements:
+            changed |= self.element(element, level, parts)
         return changed
 
-    def _change(
-        self, element: Element, what: int, vr: str, scope: Elements, charset: Charset, parts: Parts
-    ) -> bool:
-        tag = element.tag
+    def _change(self, element: Element, what: int, vr: str, level: Level, parts: Parts) -> bool:
+        tag, scope = element.tag, level.scope
         if what in (ITEMS, CONTENT):
             if element.items is None:
                 if element.end > element.start:
                     return True  # an inside that can't be seen goes
                 parts.take(element.header, element.after)
                 return False
-            return self._sequence(element, scope, charset, parts, what == CONTENT)
+            return self._sequence(element, level, parts, what == CONTENT)
         if what == SPECIAL:
             replacement = self._special.get(id(element))
             if replacement is not None:
                 parts.extend(replacement)
             return True
         if what == VALUE:
-            if element.items is not None or element.fragments is not None:
-                self._hidden(element, scope, charset, parts)
+            if element.items is not None:
+                return self._sequence(element, level, parts, False)
+            if element.fragments is not None:
                 return True
             raw = self._raw(element)
-            new = self._values.clean(raw, vr, charset)
+            new = self._values.clean(raw, vr, level.charset)
             if new is None:
                 parts.take(element.header, element.after)
                 return False
@@ -262,28 +284,19 @@ class Walk:
         parts.put(encode(tag, element.vr if element.vr != "SQ" else vr, new, scope))
         return True
 
-    def _hidden(self, element: Element, scope: Elements, charset: Charset, parts: Parts) -> None:
-        """Treat an element that has items although its attribute is no sequence."""
-        if element.items is not None:
-            self._sequence(element, scope, charset, parts, False)
-
-    def _sequence(
-        self, element: Element, scope: Elements, charset: Charset, parts: Parts, content: bool
-    ) -> bool:
+    def _sequence(self, element: Element, level: Level, parts: Parts, content: bool) -> bool:
         assert element.items is not None
+        scope, charset = level.scope, level.charset
         body = Parts()
         changed = False
         for item in element.items:
             end = item.end + (8 if item.undefined else 0)
-            dummy: str | None = None
-            if content:
-                action, value_type = self._content_action(item, charset)
-                if action == "X":
-                    changed = True
-                    continue
-                dummy = value_type if action == "D" else None
+            action = self._content_action(item, charset) if content else "C"
+            if action == "X":
+                changed = True
+                continue
             inner = Parts()
-            if not self._scope(item, charset, inner, {}, dummy):
+            if not self._scope(item, charset, inner, action == "D"):
                 body.take(item.start - 8, end)
                 continue
             changed = True
@@ -304,8 +317,8 @@ class Walk:
             parts.put(_item_header(SEQUENCE_END, 0, scope.little))
         return True
 
-    def _content_action(self, item: Elements, charset: Charset) -> tuple[str, str]:
-        """Return what happens to a content item, and its value type."""
+    def _content_action(self, item: Elements, charset: Charset) -> str:
+        """Return what happens to a content item."""
         value_type = code = scheme = ""
         for element in item.elements:
             if element.tag == _VALUE_TYPE:
@@ -318,22 +331,17 @@ class Walk:
                         scheme = decode(self._raw(inner), charset).strip()
         profile = self._rules.profile
         if not code:
-            return "C", value_type
-        action = concept_action(
-            code,
-            scheme,
-            value_type,
-            profile.options,
-            cleans_text=profile.settings.options.clean_descriptors,
-        )
-        return action, value_type
+            return "C"
+        cleans_text = profile.settings.options.clean_descriptors
+        return concept_action(code, scheme, value_type, profile.options, cleans_text=cleans_text)
 
     # ---- private blocks ------------------------------------------------------------------------
 
-    def _kept_blocks(self, scope: Elements, creators: dict[int, str]) -> frozenset[int]:
+    def _kept_blocks(self, level: Level) -> frozenset[int]:
         """Note each block's creator (PS3.5 section 7.8.1); return the blocks that stay."""
         kept: set[int] = set()
-        for element in scope.elements:
+        creators = level.creators
+        for element in level.scope.elements:
             tag = element.tag
             if not tag >> 16 & 1:
                 continue
@@ -344,18 +352,17 @@ class Walk:
                 kept.add(tag & 0xFFFFFF00)
         return frozenset(kept)
 
-    def _of_private(
-        self, element: Element, creators: dict[int, str], kept: frozenset[int]
-    ) -> tuple[int, str]:
+    def _of_private(self, element: Element, level: Level) -> tuple[int, str]:
         tag, vr = element.tag, element.vr
         number = tag & 0xFFFF
         if 0x10 <= number <= 0xFF:
-            return (KEEP if (tag & 0xFFFF0000) | number << 8 in kept else REMOVE), vr
+            stays = (tag & 0xFFFF0000) | number << 8 in (level.kept_blocks or ())
+            return (KEEP if stays else REMOVE), vr
         if number < 0x1000:
             return REMOVE, vr
         if element.items is not None:
             vr = "SQ"
-        return self._rules.of_private(tag, vr, creators.get(tag & 0xFFFFFF00, ""))
+        return self._rules.of_private(tag, vr, level.creators.get(tag & 0xFFFFFF00, ""))
 
     def _raw(self, element: Element) -> bytes:
         return bytes(self._data[element.start : element.end])

@@ -1,0 +1,199 @@
+"""Files of one series, de-identified by how they differ from the one before.
+
+Slices of a series have the same header but for a few values. Where a header's bytes are those of
+the file before, so is what becomes of them; only elements that differ are read and acted upon. A
+file that differs in anything that decides about other elements (whose it is, its character set,
+what its pixels are) is none of the series, and goes the whole way.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node.deid import gathering
+from node.deid.elements import PIXEL_DATA, Buffer, Element, File, Reader
+from node.deid.parts import Parts
+from node.deid.values import Values
+from node.deid.walk import Top, Walk
+
+if TYPE_CHECKING:
+    from node.deid.engine import Deidentified
+
+_SOP_INSTANCE, _INSTANCE_NUMBER = 0x00080018, 0x00200013
+_DECISIVE = frozenset(
+    {
+        *(0x00080005, 0x00080008, 0x00080016, 0x00080060, 0x00080070, 0x00081090, 0x00180015),
+        *(0x00020010, 0x0020000D, 0x0020000E, 0x00200060, 0x00200062, 0x00080020, 0x00480105),
+        *(0x00400560, 0x00880200, 0x00420011, 0x00420012, 0x00420015),
+        *range(0x00280002, 0x00280104),
+        *range(0x00280300, 0x00280304),
+    }
+)
+"""Attributes that decide about others, or that the result tells."""
+_MOST_DIFFERENCES = 40
+_LONGEST_HEADER = 256 << 10
+_LONG = 1 << 12
+
+
+class Template:
+    """A file that was de-identified, by which the next of its series is."""
+
+    def __init__(
+        self, file: File, top: Top, values: Values, result: Deidentified, start: int, end: int
+    ) -> None:
+        """``start`` and ``end`` bound the data set without its pixel data, its last element."""
+        elements = file.dataset.elements
+        self.values = values
+        self._pixels = elements[-1]
+        self._headers = [element.header for element in elements]
+        self._start = start
+        self._out = top.parts.join(file.data, top.marks[-1][1])
+        self._seen = np.frombuffer(file.data, np.uint8, end - start, start).copy()
+        # Of the file itself only the header is held.
+        self._file = replace(file, data=bytes(memoryview(file.data)[: self._pixels.start]))
+        self._top = replace(top, parts=Parts())
+        self._result = replace(result, parts=Parts(), source=b"")
+
+    @classmethod
+    def of(cls, file: File, top: Top, values: Values, result: Deidentified) -> Template | None:
+        """Return a template of a file whose last element is native pixel data that stayed."""
+        elements = file.dataset.elements
+        if not result.spliced or not elements or elements[-1].tag != PIXEL_DATA:
+            return None
+        start, end = elements[0].header, elements[-1].header
+        last = top.parts.all[-1]
+        whole = (
+            isinstance(last, tuple)
+            and last[1] == elements[-1].after
+            and last[0] <= end
+            and top.marks[-1][1] == top.marks[-1][0]
+            and len(elements) == len({element.tag for element in elements})
+        )
+        if not whole or elements[-1].fragments is not None or end - start > _LONGEST_HEADER:
+            return None
+        return cls(file, top, values, result, start, end)
+
+    def apply(
+        self, data: Buffer, walk: Walk, prologue: Callable[[str, str, str], bytes]
+    ) -> Deidentified | None:
+        """Return the de-identified file, or None if it is none of the series."""
+        start = self._begin(data)
+        if start is None:
+            return None
+        found = self._follow(data, start, walk)
+        if found is None:
+            return None
+        parts, pixels, changed = found
+        after = pixels + self._pixels.after - self._pixels.header
+        header = bytes(memoryview(data)[pixels : pixels + self._pixels.start - self._pixels.header])
+        if after > len(data) or header != self._pixel_header():
+            return None
+        instance = changed.pop(_SOP_INSTANCE, None)
+        number = changed.pop(_INSTANCE_NUMBER, None)
+        news: dict[str, Any] = {}
+        if instance is not None:
+            news["sop_instance_uid"] = self.values.uid(instance).decode().strip()[:64]
+            if not news["sop_instance_uid"]:
+                return None
+        if number is not None:
+            news["instance_number"] = number.decode("latin-1").strip(" \0")[:12]
+        whole = Parts()
+        result = self._result
+        uid = news.get("sop_instance_uid", result.sop_instance_uid)
+        whole.put(prologue(result.sop_class_uid, uid, self._file.transfer_syntax))
+        whole.extend(parts)
+        whole.take(pixels, after)
+        return replace(result, parts=whole, source=data, **news)
+
+    def _pixel_header(self) -> bytes:
+        pixels = self._pixels
+        return bytes(memoryview(self._file.data)[pixels.header : pixels.start])
+
+    def _begin(self, data: Buffer) -> int | None:
+        """Return where the data set begins, if its file meta group is like the template's."""
+        if bytes(data[128:132]) != b"DICM" or bytes(data[132:140]) != b"\2\0\0\0UL\4\0":
+            return None
+        start = 144 + int.from_bytes(bytes(data[140:144]), "little")
+        syntax = b"\2\0\x10\0UI" + len(self._syntax).to_bytes(2, "little") + self._syntax
+        if start + 8 > len(data) or syntax not in bytes(data[144 : min(start, 4096)]):
+            return None
+        return start
+
+    @property
+    def _syntax(self) -> bytes:
+        raw = self._file.transfer_syntax.encode()
+        return raw + b"\0" * (len(raw) & 1)
+
+    def _follow(
+        self, data: Buffer, start: int, walk: Walk
+    ) -> tuple[Parts, int, dict[int, bytes]] | None:
+        """Go along both headers; return the parts, where pixel data begins, and what differs."""
+        parts, changed = Parts(), dict[int, bytes]()
+        elements, marks, seen, out = (
+            self._file.dataset.elements, self._top.marks, self._seen, self._out,
+        )  # fmt: skip
+        given = np.frombuffer(data, np.uint8, min(len(data) - start, 2 * _LONGEST_HEADER), start)
+        read = Reader(data)
+        index, mine, theirs = 0, 0, 0
+        last = len(elements) - 1
+        for _ in range(_MOST_DIFFERENCES):
+            alike = _alike(seen[mine:], given[theirs:])
+            first = bisect_right(self._headers, self._start + mine + alike) - 1
+            if mine + alike >= len(seen):
+                first = last
+            if first > index:
+                parts.put(out[marks[index][0] : marks[first][0]])
+                theirs += elements[first].header - self._start - mine
+                mine = elements[first].header - self._start
+                index = first
+            if index == last:
+                parts.put(out[marks[last][0] : marks[last][1]])
+                return parts, start + theirs, changed
+            old = elements[index]
+            try:
+                new = read.element(start + theirs, self._file.dataset, 0)
+            except Exception:
+                return None  # whatever is wrong with it, the whole way says so
+            if not self._replaces(new, old, data):
+                return None
+            before, own, _ = marks[index]
+            parts.put(out[before:own])
+            if old.tag not in self._top.inserted:
+                walk.element(new, self._top.level, parts)
+            changed[old.tag] = bytes(data[new.start : min(new.end, new.start + 512)])
+            mine = old.after - self._start
+            theirs = new.after - start
+            index += 1
+        return None
+
+    def _replaces(self, new: Element, old: Element, data: Buffer) -> bool:
+        """Say whether a changed element changes nothing but itself."""
+        if new.tag != old.tag or new.vr != old.vr or new.after > len(data):
+            return False
+        if new.tag in _DECISIVE or new.tag >> 24 == 0x60 or new.fragments is not None:
+            return False
+        if new.tag >> 16 & 1 and new.tag & 0xFFFF <= 0xFF:
+            return False
+        return self._facts(new, data) == self._facts(old, self._file.data)
+
+    def _facts(self, element: Element, data: Buffer) -> frozenset[gathering.Fact]:
+        options = self.values.options
+        return gathering.facts_of(data, element, self._top.level.charset, options)
+
+
+def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
+    """Return how many bytes are the same at the beginning of both."""
+    length, at = min(len(one), len(other)), 0
+    while at < length:
+        differs = one[at : min(at + _LONG, length)] != other[at : min(at + _LONG, length)]
+        first = int(differs.argmax())
+        if differs[first]:
+            return at + first
+        at += len(differs)
+    return length
