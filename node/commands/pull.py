@@ -110,7 +110,7 @@ def start(
         bool, typer.Option("--dry-run", help="Say how much would come; fetch nothing.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Fetch even more studies than [pull] most_studies.")
+        bool, typer.Option("--yes", help="Fetch even more studies than pull.most_studies says.")
     ] = False,
     no_wait: NoWaitOption = False,
     no_intake: NoIntakeOption = False,
