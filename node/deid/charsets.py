@@ -111,7 +111,7 @@ def readings(raw: bytes, charset: Charset) -> list[tuple[str, str]]:
     if _ASCII.fullmatch(raw):
         return [(raw.decode("ascii"), "")]
     found = {decode(raw, charset): ""}
-    if b"\x1b" in raw:
+    if b"\x1b" in raw or (_codec(charset) == "utf_8" and _fits(raw, "utf_8")):
         return list(found.items())
     for codec in _GUESSES:
         try:
@@ -172,6 +172,14 @@ def _decode(raw: bytes, codec: str) -> str:
         return raw.decode("latin_1" if codec == "ascii" else codec)
     except UnicodeDecodeError:
         return raw.decode("latin_1")
+
+
+def _fits(raw: bytes, codec: str) -> bool:
+    try:
+        raw.decode(codec)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decode_escapes(raw: bytes, charset: Charset) -> str:

@@ -18,18 +18,26 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 
+from node.deid.names import (
+    LETTERS,
+    TITLES,
+    Names,
+    fold,
+    fold_char,
+    is_hangul,
+    is_unspaced,
+    loose,
+)
 from node.deid.notations import find_dates, shifted
 from node.deid.shapes import find_shapes, find_uids
-from node.deid.vocabulary import words
+from node.deid.vocabulary import adjectives, places, words
 
 PLACEHOLDER = "***"
 _SEPARATORS = frozenset(" \t,.^-_=/'’·:;()\\|\u3000、，。")
 _NUMBER_SEPARATORS = frozenset(" -./_:#")
-_LETTERS = re.compile(r"[^\W\d_]+")
-_TITLES = frozenset({
-    "dr", "prof", "professor", "doctor", "mr", "mrs", "ms", "miss", "md", "phd", "sir", "herr",
-    "frau", "dott", "dipl", "ing",
-})  # fmt: skip
+_WITHIN = frozenset("'’`´ʼ-\u00ad\r\n")
+_DIGIT = re.compile(r"\d")
+_JAMO = re.compile("[\u1100-\u11ff]")
 _MAX_GAP = 3
 
 
@@ -84,22 +92,23 @@ class Matcher:
     def __init__(self, known: Known, rules: Rules | None = None) -> None:
         self.known = known
         self.rules = rules or Rules()
-        names = _Names()
+        names = Names()
         for person in sorted(known.persons):
             names.add(person)
-        self._strong = names.strong
-        self._short = names.short
-        self._weak = names.weak
-        self._joined = names.joined
-        self._scripts = names.scripts
-        self._loose = names.loose
-        self._initials = names.initials
         self._numbers = frozenset(n for raw in known.numbers for n in _number_forms(raw))
-        self._phrases, telling = _phrase_terms(known.phrases)
-        self._strong |= telling
-        self.terms = frozenset(
-            self._strong | self._joined | self._scripts | self._numbers | self._phrases
-        )
+        phrases, telling = _phrase_terms(known.phrases)
+        self._strong = frozenset(names.strong | telling)
+        self._cased = frozenset(names.cased)
+        self._weak = frozenset(names.weak)
+        unspaced = frozenset(phrase for phrase in phrases if is_unspaced(phrase))
+        self._whole = frozenset(names.joined) | phrases - unspaced
+        self._initialled = frozenset(names.initialled)
+        self._scripts = frozenset(names.scripts) | unspaced
+        self._loose = frozenset(names.loose)
+        self._initials = frozenset(names.initials)
+        self._by_case = self._cased | self._weak
+        self._has_words = bool(known.persons)
+        self.terms = self._strong | self._whole | self._scripts | self._numbers
         self._cleaned: dict[str, str] = {}
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -116,6 +125,8 @@ class Matcher:
         return found
 
     def _clean(self, text: str) -> str:
+        if not text.isascii() and _JAMO.search(text):
+            text = unicodedata.normalize("NFC", text)  # Korean in a Macintosh's file names
         pieces, position = [], 0
         for one in self.replacements(text):
             pieces += [text[position : one.start], one.text]
@@ -139,7 +150,7 @@ class Matcher:
                 if rules.days is not None and one.day not in self.known.birth_dates:
                     new_date = shifted(one, rules.days)
                 found.add(one.start, one.end, PLACEHOLDER if new_date is None else new_date)
-        for start, end in self._known_spans(text):
+        for start, end in self.known_spans(text):
             found.add(start, end, PLACEHOLDER)
         for start, end in find_shapes(text):
             found.add(start, end, PLACEHOLDER)
@@ -147,73 +158,128 @@ class Matcher:
 
     # ---- what is known -------------------------------------------------------------------------
 
-    def _known_spans(self, text: str) -> list[tuple[int, int]]:
+    def known_spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where something stands that is known to identify; unordered."""
         reduced = Reduced(text)
         plain = reduced.text
         spans: list[tuple[int, int]] = []
-        for term in self._numbers:
-            if term in plain:
-                spans += reduced.find(term, _NUMBER_SEPARATORS, number=True)
-        for terms in (self._joined, self._phrases):
-            for term in terms:
+        if self._numbers and _DIGIT.search(text):
+            for term in self._numbers:
                 if term in plain:
-                    spans += reduced.find(term, _SEPARATORS)
-        for term in self._scripts:
+                    spans += reduced.find(term, _NUMBER_SEPARATORS, number=True)
+        for term in self._whole:
             if term in plain:
-                spans += reduced.find(term, _SEPARATORS, inside=True)
+                spans += reduced.find(term, _SEPARATORS)
+        if not text.isascii():
+            for term in self._scripts:
+                if term in plain:
+                    spans += reduced.find(term, _SEPARATORS, inside=True)
         names: list[tuple[int, int]] = []
         for term in self._strong:
             if term in plain:
-                names += reduced.find(term, frozenset(), inside=len(term) >= 6)
-        words_of = reduced.words() if self._short or self._loose or self._weak else []
-        for word, start, end in words_of:
-            cased = text[start:end]
-            if (word in self._short and not cased.islower()) or (
-                len(word) >= 5 and self._loose and loose(word) in self._loose
+                names += self._strong_spans(reduced, term)
+        for term in self._initialled:
+            if term in plain:
+                names += reduced.find(term, _SEPARATORS, parted=True)
+        if self._has_words and (names or spans or self._may_hold_words(text)):
+            words_of = reduced.words()
+            names += self._word_spans(text, words_of)
+            if names or spans:
+                names = self._extended(text, names, spans, words_of)
+        return spans + names
+
+    def _may_hold_words(self, text: str) -> bool:
+        found = LETTERS.findall(text.lower())
+        if not text.isascii():
+            found = [fold(word) for word in found]
+        return not self._by_case.isdisjoint(found) or any(
+            loose(word) in self._loose for word in found if len(word) > 3
+        )
+
+    def _strong_spans(self, reduced: Reduced, term: str) -> list[tuple[int, int]]:
+        found = reduced.find(term, _WITHIN)
+        if len(term) >= 6:
+            # With an ending, or part of a longer word that is none of medicine.
+            found += [
+                (start, end)
+                for start, end in reduced.find(term, _WITHIN, inside=True)
+                if fold(reduced.original[start:end]) not in words()
+            ]
+        return found
+
+    def _word_spans(self, text: str, words_of: list[tuple[str, int, int]]) -> list[tuple[int, int]]:
+        """Return words that are names by their capitals, their sound or the title before them."""
+        found: list[tuple[int, int]] = []
+        for index, (word, start, end) in enumerate(words_of):
+            if word in self._cased:
+                if not text[start:end].islower():
+                    found.append((start, end))
+            elif word in self._weak:
+                if (
+                    index
+                    and words_of[index - 1][0] in TITLES
+                    and start - words_of[index - 1][2] <= _MAX_GAP
+                    and not text[start:end].islower()
+                ):
+                    found.append((start, end))
+            elif (
+                len(word) >= 4
+                and loose(word) in self._loose
+                and word not in words()
+                and (len(word) > 4 or not text[start:end].islower())
             ):
-                names.append((start, end))
+                found.append((start, end))
         if words_of and len(words_of) <= 2:
             # A text that is nothing but a name, even one that is a word as well.
-            whole = [word for word, _, _ in words_of if word not in _TITLES]
+            whole = [word for word, _, _ in words_of if word not in TITLES]
             if whole and all(word in self._weak for word in whole) and len("".join(whole)) > 2:
-                names += [(start, end) for word, start, end in words_of]
-        if names or spans:
-            names = self._extended(names, spans, words_of)
-        return spans + names
+                found += [(start, end) for _, start, end in words_of]
+        return found
 
     def _extended(
         self,
+        text: str,
         names: list[tuple[int, int]],
         spans: list[tuple[int, int]],
         words_of: list[tuple[str, int, int]],
     ) -> list[tuple[int, int]]:
         """Add weak parts and initials that stand beside a part that was found."""
-        taken = {
+        sure = {
             index
             for index, (_, start, end) in enumerate(words_of)
             if any(a < end and start < b for a, b in names)
         }
-        joined = {
+        taken = sure | {
             index
             for index, (_, start, end) in enumerate(words_of)
             if any(a < end and start < b for a, b in spans)
         }
         result = list(names)
-        waiting = sorted(taken | joined)
+        waiting = sorted(taken)
         while waiting:
             index = waiting.pop()
             for neighbour in (index - 1, index + 1):
-                if not 0 <= neighbour < len(words_of) or neighbour in taken | joined:
+                if not 0 <= neighbour < len(words_of) or neighbour in taken:
                     continue
                 word, start, end = words_of[neighbour]
                 left, right = sorted((index, neighbour))
-                gap = words_of[right][1] - words_of[left][2]
-                if gap <= _MAX_GAP and (
-                    word in self._weak
-                    or word in self._short
-                    or (len(word) == 1 and word in self._initials and index in taken)
+                gap = text[words_of[left][2] : words_of[right][1]]
+                if (
+                    len(gap) <= _MAX_GAP
+                    and not _DIGIT.search(gap)
+                    and (
+                        word in self._weak
+                        or word in self._cased
+                        or (
+                            len(word) == 1
+                            and word in self._initials
+                            and index in sure
+                            and text[start:end] != word
+                        )
+                    )
                 ):
                     taken.add(neighbour)
+                    sure.add(neighbour)
                     waiting.append(neighbour)
                     result.append((start, end))
         return result
@@ -230,38 +296,46 @@ def matcher(
 class Reduced:
     """A text reduced to letters and digits, with the place that each had."""
 
-    __slots__ = ("original", "places", "text")
+    __slots__ = ("_places", "original", "text")
 
     def __init__(self, text: str) -> None:
         self.original = text
-        if text.isascii():
-            self.places = [i for i, c in enumerate(text) if c.isalnum()]
-            self.text = "".join(filter(str.isalnum, text)).lower()
-            return
-        letters: list[str] = []
-        places: list[int] = []
-        for i, char in enumerate(text):
-            for one in fold(char):
-                letters.append(one)
-                places.append(i)
-        self.text = "".join(letters)
-        self.places = places
+        self._places: list[int] | None = None
+        self.text = fold(text)
+
+    @property
+    def places(self) -> list[int]:
+        """Where each of the letters and digits stands; found when first asked for."""
+        if self._places is None:
+            if self.original.isascii():
+                self._places = [i for i, c in enumerate(self.original) if c.isalnum()]
+            else:
+                self._places = [i for i, c in enumerate(self.original) for _ in fold_char(c)]
+        return self._places
 
     def find(
-        self, term: str, separators: frozenset[str], *, number: bool = False, inside: bool = False
+        self,
+        term: str,
+        separators: frozenset[str],
+        *,
+        number: bool = False,
+        inside: bool = False,
+        parted: bool = False,
     ) -> list[tuple[int, int]]:
         """Return where ``term`` stands in the original, with only separators within.
 
         It must be whole: not beside another letter or digit, unless ``inside`` (then the rest of
-        the word is taken with it). A number may stand beside letters.
+        the word is taken with it). A number may stand beside letters. ``parted`` wants a separator.
         """
         spans = []
         position = self.text.find(term)
         while position >= 0:
             last = position + len(term) - 1
             start, end = self.places[position], self.places[last] + 1
-            if self._is_whole(position, last, number, inside) and self._fits(
-                position, last, separators
+            if (
+                self._is_whole(position, last, number, inside)
+                and self._fits(position, last, separators)
+                and not (parted and end - start == len(term))
             ):
                 if inside:
                     start, end = self._widened(start, end)
@@ -271,17 +345,21 @@ class Reduced:
 
     def words(self) -> list[tuple[str, int, int]]:
         """Return the runs of letters, folded, with their bounds in the original."""
+        original = self.original
+        if original.isascii():
+            low = original.lower()
+            return [(low[a:b], a, b) for m in LETTERS.finditer(low) for a, b in (m.span(),)]
         return [
-            ("".join(fold(match.group())), match.start(), match.end())
-            for match in _LETTERS.finditer(self.original)
+            (fold(match.group()), match.start(), match.end())
+            for match in LETTERS.finditer(original)
         ]
 
     def _is_whole(self, first: int, last: int, number: bool, inside: bool) -> bool:
-        text, places = self.text, self.places
-        before = first > 0 and places[first - 1] + 1 >= places[first]
-        after = last + 1 < len(text) and places[last] + 1 >= places[last + 1]
         if inside:
             return True
+        text, places, original = self.text, self.places, self.original
+        before = first > 0 and places[first - 1] + 1 >= places[first]
+        after = last + 1 < len(text) and places[last] + 1 >= places[last + 1]
         if number:
             # A number may follow letters at once (MRN12345), and zeros that pad it.
             head, tail = text[first].isdigit(), text[last].isdigit()
@@ -293,14 +371,14 @@ class Reduced:
             if after:
                 after = text[last + 1].isdigit() == tail
             return not before and not after
-        if before and text[first - 1].isdigit() != text[first].isdigit():
-            before = False
-        if after and text[last + 1].isdigit() != text[last].isdigit():
-            after = False
-        return not before and not after
+        if before and not _is_border(original[places[first - 1]], original[places[first]]):
+            return False
+        return not after or _is_border(original[places[last]], original[places[last + 1]])
 
     def _fits(self, first: int, last: int, separators: frozenset[str]) -> bool:
         places, original = self.places, self.original
+        if places[last] - places[first] == last - first:
+            return True
         previous = places[first]
         for index in range(first + 1, last + 1):
             here = places[index]
@@ -344,186 +422,9 @@ class _Found:
         return [one for one in result if one.text != text[one.start : one.end]]
 
 
-class _Names:
-    """The terms by which persons are found."""
-
-    def __init__(self) -> None:
-        self.strong: set[str] = set()
-        self.short: set[str] = set()
-        self.weak: set[str] = set()
-        self.joined: set[str] = set()
-        self.scripts: set[str] = set()
-        self.loose: set[str] = set()
-        self.initials: set[str] = set()
-
-    def add(self, person: str) -> None:
-        for group in person.split("="):
-            parts = [_tokens(part) for part in _components(group)]
-            parts = [part for part in parts if part]
-            if parts:
-                self._add_group(parts)
-
-    def _add_group(self, parts: list[list[str]]) -> None:
-        family, given = parts[0], [token for part in parts[1:3] for token in part]
-        every = [token for part in parts for token in part]
-        if any(_is_unspaced(token) for token in every):
-            self._add_script(family, given, every)
-        if not all(token.isascii() for token in every):
-            self._add_latin([[latin for t in part for latin in _latin(t)] for part in parts])
-        for token in every:
-            if not _is_unspaced(token):
-                self._add_token(token)
-        self._join(family, given)
-
-    def _add_token(self, token: str, *, syllable: bool = False) -> None:
-        if token in _TITLES:
-            return
-        self.initials.add(token[0])
-        if syllable or len(token) < 3 or token in words():
-            self.weak.add(token)
-        elif len(token) == 3:
-            self.short.add(token)
-        else:
-            self.strong.add(token)
-
-    def _join(self, family: list[str], given: list[str]) -> None:
-        first, last = "".join(given), "".join(family)
-        forms = {last + first, first + last}
-        if given:
-            forms |= {last + given[0], given[0] + last}
-            if family:
-                forms |= {family[-1] + given[0], given[0] + family[-1]}
-                forms |= {given[0][0] + last, last + given[0][0]}
-                forms |= {"".join(t[0] for t in given) + last, last + "".join(t[0] for t in given)}
-        self.joined |= {
-            form
-            for form in forms
-            if len(form) >= 4 and form not in words() and not _is_unspaced(form)
-        }
-
-    def _add_script(self, family: list[str], given: list[str], every: list[str]) -> None:
-        """Add names in scripts that don't divide words: Chinese, Japanese, Korean."""
-        whole = "".join(family) + "".join(given)
-        for form in (whole, "".join(given), *every, *(family if len("".join(family)) > 1 else ())):
-            if len(form) >= 2 and _is_unspaced(form):
-                self.scripts.add(form)
-        if not given and 2 < len(whole) <= 4:
-            self.scripts.add(whole[1:])
-        elif not given and len(whole) > 4:
-            self.scripts.add(whole)
-
-    def _add_latin(self, parts: list[list[str]]) -> None:
-        """Add the names in Latin letters, as whoever transliterates would write them."""
-        tokens = [token for part in parts for token in part]
-        for part in parts:
-            for token in part:
-                self._add_token(token, syllable=len(token) < 5)
-            if len(part) > 1 and len("".join(part)) > 4:
-                self._add_token("".join(part))
-        for token in tokens:
-            if len(token) >= 5:
-                self.loose.add(loose(token))
-        if len(parts) == 1 and len(parts[0]) > 1:
-            parts = [parts[0][:1], parts[0][1:]]
-        family = parts[0] if parts else []
-        given = [token for part in parts[1:3] for token in part]
-        if family:
-            self._join(family, given)
-            if given:
-                self.loose |= {loose("".join(family + given)), loose("".join(given + family))}
-
-
-def _components(group: str) -> list[str]:
-    if "^" in group:
-        return group.split("^")
-    if "," in group:
-        return group.split(",")
-    tokens = group.split()
-    return [tokens[-1], *tokens[:-1]] if 1 < len(tokens) <= 4 else [group]
-
-
-def _tokens(part: str) -> list[str]:
-    return [
-        "".join(fold(token)) for token in _LETTERS.findall(part.replace("'", "").replace("’", ""))
-    ]
-
-
-def _latin(token: str) -> list[str]:
-    """Return the token in Latin letters; of Chinese and Korean, a token for each syllable."""
-    from anyascii import anyascii
-
-    if token.isascii():
-        return [token]
-    plain = anyascii(token)
-    if _is_unspaced(token):
-        return [part.lower() for part in re.findall(r"[A-Z][a-z']*|[a-z]+", plain)]
-    return ["".join(c for c in plain.lower() if c.isalnum())]
-
-
-_LOOSE = (
-    ("shch", "s"), ("sch", "s"), ("tch", "c"), ("zh", "z"), ("kh", "h"), ("ch", "c"), ("sh", "s"),
-    ("ts", "c"), ("tz", "c"), ("cz", "c"), ("sz", "s"), ("ks", "x"), ("ph", "f"), ("th", "t"),
-    ("ou", "o"), ("oo", "o"), ("uu", "u"), ("ee", "i"), ("w", "v"), ("y", "i"), ("j", "i"),
-    ("oe", "o"), ("ue", "u"), ("ae", "a"), ("'", ""),
-)  # fmt: skip
-
-
-@lru_cache(maxsize=65536)
-def loose(word: str) -> str:
-    """Return a key that the usual transliterations of one name share."""
-    for old, new in _LOOSE:
-        word = word.replace(old, new)
-    kept = [c for i, c in enumerate(word) if i == 0 or c != word[i - 1]]
-    return "".join(kept)
-
-
-@lru_cache(maxsize=65536)
-def _fold_char(char: str) -> str:
-    if char.isascii():
-        return char.lower() if char.isalnum() else ""
-    special = _LATIN.get(char.lower())
-    if special:
-        return special
-    if _is_hangul(char):
-        return char
-    plain = unicodedata.normalize("NFKD", char)
-    # The marks of kana change the sound; those of Latin, Greek and Cyrillic are left out.
-    if "\u3040" <= plain[0] <= "\u30ff":
-        return unicodedata.normalize("NFKC", char)
-    return "".join(c for c in plain.casefold() if c.isalnum())
-
-
-_LATIN = {"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe",
-          "ı": "i", "ħ": "h"}  # fmt: skip
-
-
-def fold(text: str) -> Iterable[str]:
-    """Yield the letters and digits of ``text`` as they are compared."""
-    for char in text:
-        yield from _fold_char(char)
-
-
-def _is_unspaced(text: str) -> bool:
-    return any(
-        "\u3040" <= c <= "\u9fff" or _is_hangul(c) or "\uf900" <= c <= "\ufaff" for c in text
-    )
-
-
-def _is_spaced(char: str) -> bool:
-    return not ("\u2e80" <= char <= "\u9fff" or _is_hangul(char))
-
-
-def _is_hangul(char: str) -> bool:
-    return "\uac00" <= char <= "\ud7a3"
-
-
-def _is_mark(char: str) -> bool:
-    return unicodedata.category(char) in ("Mn", "Cf")
-
-
 def _number_forms(raw: str) -> set[str]:
     """Return an identifier's letters and digits, if they are enough to tell it from any number."""
-    plain = "".join(fold(raw))
+    plain = fold(raw)
     if not any(c.isdigit() for c in plain):
         return set()
     forms = set()
@@ -533,8 +434,11 @@ def _number_forms(raw: str) -> set[str]:
     if bare.isdigit() and len(bare) >= 5:
         forms.add(bare)
     digits = "".join(c for c in plain if c.isdigit())
-    if raw.strip().startswith("+") and len(digits) >= 10:
-        forms |= {digits[2:], "0" + digits[2:]}
+    if raw.strip().startswith("+") and len(digits) >= 9:
+        # A telephone number: country codes have one to three digits (ITU-T E.164).
+        for code in (1, 2, 3):
+            if len(digits) - code >= 7:
+                forms |= {digits[code:], "0" + digits[code:]}
     elif not plain.isdigit() and len(digits) >= 6:
         forms.add(digits)
     return forms
@@ -547,14 +451,37 @@ def _phrase_terms(phrases: Iterable[str]) -> tuple[frozenset[str], set[str]]:
     for phrase in phrases:
         parts = [phrase, *re.split(r"[,;^=\r\n|]", phrase)]
         for part in parts:
-            tokens = _tokens(part)
-            plain = "".join(fold(part))
-            tells = len(tokens) > 1 or any(token not in words() for token in tokens)
+            tokens = [fold(word) for word in LETTERS.findall(part)]
+            plain = fold(part)
+            # A department's name may be all clinical words: "Nuclear Medicine".
+            tells = any(token not in words() for token in tokens) or (
+                len(tokens) > 1 and any(token in places() for token in tokens)
+            )
             if len(plain) >= 4 and tells:
                 whole.add(plain)
             telling |= {
                 token
                 for token in tokens
-                if len(token) >= 4 and token not in words() and not _is_unspaced(token)
+                if len(token) >= 4
+                and token not in words()
+                and token not in adjectives()
+                and not is_unspaced(token)
             }
     return frozenset(whole), telling
+
+
+def _is_spaced(char: str) -> bool:
+    return not ("\u2e80" <= char <= "\u9fff" or is_hangul(char))
+
+
+def _is_border(before: str, after: str) -> bool:
+    """Return whether a word ends here: at digits, other scripts, a capital after a small letter."""
+    return (
+        before.isdigit() != after.isdigit()
+        or (before.islower() and after.isupper())
+        or is_unspaced(before) != is_unspaced(after)
+    )
+
+
+def _is_mark(char: str) -> bool:
+    return not char.isascii() and unicodedata.category(char) in ("Mn", "Cf")
