@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contract.errors import DataError, UsageError
+from contract.errors import DataError, NotFound, UsageError
 from foundation.commands import application
 
 if TYPE_CHECKING:
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from node.deid.export.export import Export
 
 app = application("De-identify files, without a catalogue or a federation.")
+
+
+class Language(StrEnum):
+    """Of a page."""
+
+    en = "en"
+    zh = "zh-Hans"
 
 
 class Pixels(StrEnum):
@@ -122,6 +129,52 @@ def run(
         typer.echo(f"{count:>{width}}  {outcome}")
     if strict and result.left_out:
         raise DataError(f"{result.left_out} files were left out; the report says why.")
+
+
+@app.command()
+def preview(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A DICOM file.")],
+    profile: ProfileOption = "research",
+    key_file: KeyOption = "",
+    lists: ListsOption = None,
+    pixels: PixelsOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show what is kept, too.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="OUT.html", help="Write a page with the frame (mode 0600)."),
+    ] = None,
+    lang: Annotated[Language, typer.Option(help="The page's language.")] = Language.en,
+) -> None:
+    """Show what would become of one file, element by element. This shows identifiers.
+
+    Example: wardgate-node deid preview IM0001 --profile longitudinal
+
+    Example: wardgate-node deid preview IM0001 --html preview.html --lang zh-Hans
+    """
+    from node.deid.preview.preview import preview as look
+
+    if not file.is_file():
+        raise NotFound("FILE does not exist or is no file.")
+    deidentifier = _deidentifier(profile, key_file, lists, pixels)
+    found = look(file, deidentifier, shows_frame=page is not None)
+    if page is not None:
+        from foundation.files import write_new
+        from node.deid.preview.page import page as written
+        from node.deid.preview.page import texts
+
+        text = written(
+            found.lines, found.pictures, deidentifier.profile.label, found.reason, texts(lang)
+        )
+        write_new(page, text.encode())
+        typer.echo(f"{page} shows identifiers; delete it after use.")
+    elif not found.reason:
+        from node.deid.preview.table import table
+
+        typer.echo("This shows identifiers. Keep it to yourself.", err=True)
+        for line in table(found.lines, everything=everything):
+            typer.echo(line)
+    if found.reason:
+        raise DataError(f"The file would be left out: {found.reason}.")
 
 
 def _check_paths(paths: Path | None, target: Path, dry_run: bool) -> None:
