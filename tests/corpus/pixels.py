@@ -149,7 +149,9 @@ def _frames(box: Box, array: NDArray[Any]) -> slice:
 
 def _likeness(old: NDArray[Any], new: NDArray[Any]) -> float:
     """Return the correlation of two regions, 0 when one of them shows nothing."""
-    a, b = old.astype(float).ravel(), new.astype(float).ravel()
-    a, b = a - a.mean(), b - b.mean()
+    # Samples one by one: that brightness and colour have unlike means shows nothing.
+    across = tuple(range(old.ndim - 1)) if old.ndim > 2 else None
+    a, b = old.astype(float), new.astype(float)
+    a, b = a - a.mean(axis=across), b - b.mean(axis=across)
     scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return abs(float((a * b).sum()) / scale) if scale > 1e-9 else 0.0

@@ -15,8 +15,10 @@ from node.deid.pixels.reader import Line
 from node.deid.pixels.views import View
 from node.deid.pixels.words import Matcher, Verdict
 
-_NARROW = 1.4
-"""What can't be read and is hardly longer than it is high is taken for a mark, not for text."""
+_NARROW, _NARROW_STANDING = 1.65, 2.2
+"""What can't be read and is hardly longer than it is high is taken for a mark, not for text.
+
+Three syllables of Hangul, the shortest common name, are 1.7 times as long as high."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,17 @@ def look(
         seen_marks = prefilter.widened(mask if seen_marks is None else mask | seen_marks)
         if places:
             searched = True
-            texts += _texts(view.picture, places, areas, matcher, settings)
+            new_marks = None if new is None and view is views[0] else fresh
+            texts += _texts(view.picture, places, new_marks, matcher, settings)
     texts = _resolved(texts)
     removed = _removed(texts)
+    kept = [text.line.box for text in texts if not any(t.line is text.line for t in removed)]
     boxes = [
         tightened([view.picture for view in views], text.line.box, text.line.height)
         for text in removed
     ]
     if boxes:
-        more = _left(views, boxes, matcher, settings)
+        more = _left(views, boxes, kept, matcher, settings)
         removed += more
         boxes += [text.line.box for text in more]
     return Seen(
@@ -89,12 +93,15 @@ def look(
 def _texts(
     picture: Array,
     places: list[Box],
-    areas: Sequence[Box],
+    fresh: Array | None,
     matcher: Matcher,
     settings: PixelSettings,
 ) -> list[Text]:
+    """Find, read and judge; only what has strokes in ``fresh``, if that is given."""
     found = []
     for quad, detection in reader.find(picture, places, settings):
+        if fresh is not None and not _has_marks(fresh, quad):
+            continue
         line = reader.read(picture, quad, detection, settings)
         if min(line.height, line.length) < settings.min_text_pixels // 2:
             continue
@@ -106,28 +113,43 @@ def _texts(
     return found
 
 
+def _has_marks(fresh: Array, quad: Array) -> bool:
+    low, high = np.floor(quad.min(axis=0)).astype(int), np.ceil(quad.max(axis=0)).astype(int)
+    part = fresh[max(int(low[1]), 0) : int(high[1]), max(int(low[0]), 0) : int(high[0])]
+    count = int(np.count_nonzero(part))
+    return count >= 12 and count >= 0.01 * part.size
+
+
 def judged(picture: Array, line: Line, matcher: Matcher, settings: PixelSettings) -> Text | None:
     """Judge a line; None where there is no text after all."""
     verdict = words.judge(line.text, line.confidence, settings.min_confidence, matcher)
     if verdict is Verdict.IDENTIFIES and line.confidence >= 0.5:
         return Text(line, verdict)
-    read = line.confidence >= settings.min_confidence and bool(line.text.strip())
-    if read and _fills(line):
-        return Text(line, verdict)
+    if _fills(line):
+        if words.is_mark(line.text):
+            return None
+        if verdict is Verdict.HARMLESS or line.confidence >= 0.9:
+            return Text(line, verdict)
+        if line.confidence >= settings.min_confidence:
+            written = is_written(picture, line.box, line.height)
+            return Text(line, verdict) if written else None
     # It could not be read, or not all of it.
-    if line.detection < settings.min_detection - 0.15:
+    narrow = _NARROW if line.upright else _NARROW_STANDING
+    if line.detection < settings.min_detection or line.length < narrow * line.height:
         return None
-    if line.length < _NARROW * line.height and not verdict is Verdict.IDENTIFIES:
-        return None
-    if not is_written(picture, line.box):
+    if not is_written(picture, line.box, line.height):
         return None
     return Text(line, Verdict.UNKNOWN, unreadable=True)
 
 
 def _fills(line: Line) -> bool:
-    """Say whether so many characters can be all that stands there; scripts are left out in silence."""
-    characters = sum(1 if ord(c) < 0x2E80 else 2 for c in line.text if not c.isspace())
-    return line.length <= line.height * (1.6 + 1.1 * characters)
+    """Say whether what was read can be all that stands there.
+
+    Of scripts that it does not know the recogniser leaves out letters, or all of them.
+    """
+    letters = [c for c in line.text if not c.isspace()]
+    ems = sum(0.75 if ord(c) < 0x2E80 else 1.1 for c in letters)
+    return bool(letters) and line.length <= line.height * (0.9 + ems)
 
 
 def _resolved(texts: list[Text]) -> list[Text]:
@@ -179,7 +201,11 @@ def _is_below(upper: Text, lower: Text) -> bool:
 
 
 def _left(
-    views: Sequence[View], boxes: list[Box], matcher: Matcher, settings: PixelSettings
+    views: Sequence[View],
+    boxes: list[Box],
+    kept: list[Box],
+    matcher: Matcher,
+    settings: PixelSettings,
 ) -> list[Text]:
     """Look once more where text was: at parts of it that stand out of the boxes."""
     view = views[0].picture
@@ -196,17 +222,25 @@ def _left(
         ]
         if not places:
             continue
-        for text in _texts(picture, places, (), matcher, settings):
-            if text.verdict is Verdict.HARMLESS:
-                continue
+        for text in _texts(picture, places, None, matcher, settings):
             box = text.line.box
-            near = any(b.grown(4, 4, columns, rows).meet(box).area for b in boxes)
-            if text.unreadable and not near:
+            if text.verdict is Verdict.HARMLESS or _area(box, kept) > 0.4 * box.area:
+                continue
+            if text.unreadable and not 0 < _area(box, boxes) < 0.9 * box.area:
                 continue
             found.append(text)
         if len(views) > 1 and not found:
             break
     return _resolved(found)
+
+
+def _area(box: Box, others: list[Box]) -> int:
+    return sum(_overlap(box, other) for other in others)
+
+
+def _overlap(box: Box, other: Box) -> int:
+    shared = box.meet(other)
+    return shared.area if shared.width > 0 and shared.height > 0 else 0
 
 
 def covered(picture: Array, boxes: Sequence[Box]) -> Array:

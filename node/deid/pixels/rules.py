@@ -75,7 +75,14 @@ CAPTURE_TYPES = frozenset(["SCREEN SAVE", "SCREENSAVE", "DOSE_INFO", "DOSE", "CS
 """Values of Image Type that makers give to pictures of screens and to dose reports."""
 _ULTRASOUND = ("US", "IVUS")
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+_COMPUTED = frozenset(
+    [
+        "1.2.840.10008.5.1.4.1.1.66.4",
+        "1.2.840.10008.5.1.4.1.1.66.7",
+        "1.2.840.10008.5.1.4.1.1.481.2",
+    ]
+)
+"""Segmentation, Label Map Segmentation and RT Dose: values that were computed for each place."""
 
 
 def is_capture(image: Image) -> bool:
@@ -85,8 +92,8 @@ def is_capture(image: Image) -> bool:
 
 
 def can_hold_text(image: Image) -> bool:
-    """Say whether text can be in the pixels: not in doses, nor in the tissue tiles of a slide."""
-    if image.sop_class == _DOSE:
+    """Say whether text can be in the pixels: not in labels, doses, or the tissue of a slide."""
+    if image.sop_class in _COMPUTED:
         return False
     return not (image.sop_class == _SLIDE and "VOLUME" in image.image_type)
 

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Protocol
 
 from node.deid.pixels import lexicon
+from node.deid.vocabulary import words
 
 
 class Matcher(Protocol):
@@ -51,7 +52,7 @@ _NUMBERS = re.compile(
     r"""(?<!\d)\d{6,}                                  # record, accession, telephone numbers
     |(?<![\d.,])\d{5}(?![\d.,])
     |\d{2,5}[-/]\d{2,}[-/]\d{2,}
-    |\d{3,}[-/]\d{3,}
+    |\d{4,}[-/]\d{3,}|\d{3,}[-/]\d{4,}
     |\+\s?\d{1,3}[\s().-]*\d(?:[\s().-]*\d){5,}        # telephones
     |\(\s?\d{2,5}\s?\)\s?\d{2,4}[\s-]?\d{2,4}
     |(?<!\d)\d{3,4}[\s.-]\d{3,4}[\s.-]\d{4}(?!\d)
@@ -69,23 +70,32 @@ _NAMES = re.compile(
 )
 _LABELS = re.compile(lexicon.LABELS, re.IGNORECASE | re.VERBOSE)
 _PLACES = re.compile(lexicon.PLACES, re.IGNORECASE | re.VERBOSE)
+_MAKERS = re.compile(lexicon.MAKERS, re.IGNORECASE | re.VERBOSE)
 _PIECE = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)?|[^\w\s]|_")
 _TOKEN = re.compile(r"[^\s,;:/|()\[\]=<>+*~]+")
 _GLUED = re.compile(r"([^\W\d_]{0,3})(\d{1,4}(?:[.,]\d{1,3})?)([^\W\d_%°]{0,3}[%°]?)")
 _CODE = re.compile(r"(?=\D*\d)[^\W\d_]{0,2}\d{0,3}[-.]?[^\W\d_]{0,2}\d{0,2}[^\W\d_]{0,1}")
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]+")
+_PLAIN_NUMBER = 0.65
+"""Confidence that is enough for a short number."""
 _CONFUSED = str.maketrans("oqdilsbzgеоасрхувнткм", "000115829eoacpxybhtkm")
 """Characters that recognisers take for each other; Cyrillic ones look like Latin ones."""
 
 
 def judge(text: str, confidence: float, min_confidence: float, matcher: Matcher) -> Verdict:
     """Judge one line of text that was read with ``confidence`` (0 to 1)."""
-    text = unicodedata.normalize("NFKC", text).strip()
+    text = _MAKERS.sub(" ", unicodedata.normalize("NFKC", text)).strip() or "-"
     if identifies(text, matcher):
         return Verdict.IDENTIFIES
-    if confidence >= min_confidence and is_harmless(text):
+    needed = min(min_confidence, _PLAIN_NUMBER) if _is_plain_number(text) else min_confidence
+    if confidence >= needed and is_harmless(text):
         return Verdict.HARMLESS
     return Verdict.UNKNOWN
+
+
+def _is_plain_number(text: str) -> bool:
+    """Say whether ``text`` is digits: misread or not, they are too few to name anybody."""
+    return text.isascii() and any(map(str.isdigit, text)) and not any(map(str.isalpha, text))
 
 
 def identifies(text: str, matcher: Matcher) -> bool:
@@ -106,9 +116,18 @@ def is_label(text: str) -> bool:
     return bool(found) and len(text) - found[-1].end() <= 1
 
 
+def is_mark(text: str) -> bool:
+    """Say whether ``text`` is one sign: a side, a caliper, a shape that is taken for a letter."""
+    signs = [c for c in unicodedata.normalize("NFKC", text) if not c.isspace()]
+    return len(signs) == 1
+
+
 def is_harmless(text: str) -> bool:
     """Say whether all of NFKC ``text`` is known to identify nobody."""
     tokens = _TOKEN.findall(text)
+    signs = [c for c in text if c.isalnum()]
+    if len(signs) > 4 and len(set(signs)) == 1:
+        return False  # what scripts look like that can't be read: 0 0 0 0 0
     return bool(tokens) and all(_is_harmless_token(token) for token in tokens)
 
 
@@ -134,7 +153,9 @@ def _is_word(token: str) -> bool:
         return _is_han_term(folded)
     if not folded.isascii():
         return False
-    return len(folded) <= 2 or folded in vocabulary() or _has_near_word(folded)
+    if len(folded) <= 3 and folded not in lexicon.NAMES:
+        return True
+    return folded in vocabulary() or _has_near_word(folded)
 
 
 def _has_near_word(word: str) -> bool:
@@ -165,7 +186,7 @@ def vocabulary() -> frozenset[str]:
     for keyword in keywords:
         if not keyword.endswith(("Breed", "Organism", "Virus")):
             found.update(w.lower() for w in re.findall(r"[A-Z]?[a-z]{3,}", keyword))
-    return frozenset((found | lexicon.WORDS) - lexicon.NAMES)
+    return frozenset((found | words() | lexicon.WORDS) - lexicon.NAMES)
 
 
 def _is_han_term(run: str) -> bool:
