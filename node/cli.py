@@ -16,18 +16,22 @@ from node.commands import (
     pull,
     recipe,
     release,
+    report,
+    watch,
 )
 
 app = commands.application("Run a hospital's Wardgate node: keep data here, answer through a gate.")
 app.command("join")(consortium.join)
 app.command("serve")(consortium.serve)
 app.command("ingest")(ingest.ingest)
+app.command("watch")(watch.watch)
 app.add_typer(console.app, name="console")
 app.add_typer(consortium.app, name="consortium")
 app.add_typer(documents.roster, name="roster")
 app.add_typer(documents.project, name="project")
 app.add_typer(pull.app, name="pull")
 app.add_typer(release.app, name="release")
+app.add_typer(report.app, name="report")
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(policy.app, name="policy")
 app.add_typer(ledger.app, name="ledger")

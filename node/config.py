@@ -47,6 +47,12 @@ class WorkSettings(settings.Settings):
 class IntakeSettings(settings.Settings):
     """Who takes files in, and what becomes of some kinds."""
 
+    profile: str = "research"
+    """De-identification profile: a name, or a TOML file."""
+    lists: str = ""
+    """A TOML file of the hospital's own names, institutions and numbers: found in every file."""
+    pseudonym_key: str = ""
+    """The secret of the pseudonyms: a file, or a pkcs11: URI. Empty: pseudonym.key in the home."""
     executor: str = "processes"
     """processes: of this machine. Or a Dask scheduler: tls://host:port, or tcp://127.0.0.1:port."""
     workers: Annotated[int, Field(ge=0, le=1024)] = 0

@@ -1,39 +1,86 @@
-"""``wardgate-node ingest``: take images and tables in, de-identified."""
+"""``wardgate-node ingest``: take images, tables and records in, de-identified."""
 
 from __future__ import annotations
 
 import secrets
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contract.errors import NotFound, UsageError
+from contract.errors import UsageError
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
 from node.home import NodeHome
 
 if TYPE_CHECKING:
     from node.catalog.store import Catalog
+    from node.config import IntakeSettings
+    from node.deid.engine import Deidentifier
     from node.deid.pseudonyms import Pseudonyms
-    from node.intake.run import IntakeReport
-    from node.intake.tables import TableReport
 
-PathsArgument = Annotated[
-    list[Path], typer.Argument(help="Folders and files; every file below a folder is taken in.")
-]
 ProfileOption = Annotated[
-    str, typer.Option("--profile", help="basic, longitudinal, or a profile's TOML file.")
+    str,
+    typer.Option(
+        "--profile",
+        help="basic, longitudinal, research, or a profile's TOML file.",
+        show_default="[intake] profile",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1024,
+        help="Processes at work; 0: as many as there are cores.",
+        show_default="[intake] workers",
+    ),
+]
+ManifestOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV that says whose the slides, photographs and reports are: path, patient, ..."
+    ),
 ]
 
 
 def ingest(
-    paths: PathsArgument,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders and files; every file below a folder is taken in."),
+    ] = None,
+    manifest: ManifestOption = None,
+    landing: Annotated[
+        bool, typer.Option("--landing", help="Take in what waits in the landing instead.")
+    ] = False,
     schema: Annotated[
-        Path | None, typer.Option(help="The schema (TOML) of the CSV file that PATH names.")
+        Path | None,
+        typer.Option(help="The schema (TOML) of the CSV or Parquet file that PATH names."),
+    ] = None,
+    fhir: Annotated[
+        bool, typer.Option("--fhir", help="PATH is a FHIR R4 bulk export (NDJSON).")
+    ] = False,
+    omop: Annotated[
+        bool, typer.Option("--omop", help="PATH is a folder of OMOP CDM tables.")
+    ] = False,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="What a FHIR or OMOP export is called here; another of that name replaces it."
+        ),
+    ] = "",
+    identifier: Annotated[
+        str, typer.Option(help="FHIR: type or system of the identifier that is the hospital's.")
+    ] = "MR",
+    code_system: Annotated[
+        list[str] | None, typer.Option(help="FHIR: a code system of our own to keep too.")
+    ] = None,
+    by_person_id: Annotated[
+        bool,
+        typer.Option("--by-person-id", help="OMOP: person_id is the hospital's number."),
+    ] = False,
+    quality: Annotated[
+        Path | None, typer.Option(help="Write the quality report of a table or export (JSON).")
     ] = None,
     lenient: Annotated[
         bool,
@@ -41,150 +88,202 @@ def ingest(
             "--lenient", help="Take cells out of range or of an unknown level as missing."
         ),
     ] = False,
-    profile: ProfileOption = "basic",
+    profile: ProfileOption = "",
+    workers: WorkersOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would become of each file; write nothing.")
     ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Take DICOM trees in, or a CSV table with its schema. Nothing identified stays readable.
+    """Take files in: DICOM, slides, photographs, reports; or a table, or records.
 
-    The same command again takes in what is new. What can't be made safe goes to quarantine.
+    Nothing identified stays readable. The same command again takes in what is new or changed, and
+    goes on where it was killed. What can't be made safe goes to quarantine, with a reason.
 
     Example: wardgate-node ingest /landing/pacs
 
+    Example: wardgate-node ingest slides photographs --manifest manifest.csv --workers 8
+
     Example: wardgate-node ingest trial.csv --schema trial.toml
+
+    Example: wardgate-node ingest export --fhir --quality quality.json
     """
+    from node.config import load_settings
+
+    given = list(paths or ())
+    _check(given, manifest, landing=landing, forms=[schema is not None, fhir, omop])
     node = node_home(home)
     with catalogue(node, create=not dry_run) as catalog:
-        pseudonyms = _pseudonyms(node, catalog, dry_run)
-        if schema is not None:
-            lines = _table(node, catalog, pseudonyms, paths, schema, lenient, dry_run)
+        settings = load_settings(node).intake
+        pseudonyms = command_pseudonyms(node, catalog, settings, dry_run=dry_run)
+        if schema is not None or fhir or omop:
+            from node.commands import tables
+
+            if schema is not None:
+                lines = tables.take_table(
+                    node,
+                    catalog,
+                    pseudonyms,
+                    given,
+                    schema,
+                    lenient=lenient,
+                    dry_run=dry_run,
+                    quality=quality,
+                )
+            elif fhir:
+                lines = tables.take_fhir(
+                    node,
+                    catalog,
+                    pseudonyms,
+                    given,
+                    source=source or "fhir",
+                    identifier=identifier,
+                    code_systems=code_system or (),
+                    dry_run=dry_run,
+                    quality=quality,
+                )
+            else:
+                lines = tables.take_omop(
+                    node,
+                    catalog,
+                    pseudonyms,
+                    given,
+                    source=source or "omop",
+                    by_person_id=by_person_id,
+                    dry_run=dry_run,
+                    quality=quality,
+                )
         else:
-            lines = _trees(node, catalog, pseudonyms, paths, profile, dry_run)
+            deidentifier = command_deidentifier(settings, pseudonyms, profile)
+            if landing:
+                lines = _landing(node, catalog, deidentifier, settings, workers, dry_run=dry_run)
+            else:
+                lines = _trees(
+                    node, catalog, deidentifier, settings, given, manifest, workers, dry_run=dry_run
+                )
     if dry_run:
         typer.echo("Nothing was written; this would become of the files:")
     for line in lines:
         typer.echo(line)
 
 
-def _pseudonyms(node: NodeHome, catalog: Catalog, dry_run: bool) -> Pseudonyms:
-    from node.deid.pseudonyms import KEY_BYTES, Pseudonyms, load_key
+def command_pseudonyms(
+    node: NodeHome, catalog: Catalog, settings: IntakeSettings, *, dry_run: bool = False
+) -> Pseudonyms:
+    """Return the node's pseudonyms; their key is made only while nothing was taken in yet."""
+    from node.deid.pseudonyms import KEY_BYTES, Pseudonyms
+    from node.intake.secret import node_pseudonyms
 
     # With another key, subjects that were taken in before would get a second pseudonym.
     first = catalog.is_empty()
-    if first and dry_run and not node.pseudonym_key.exists():
+    if first and dry_run and not settings.pseudonym_key and not node.pseudonym_key.exists():
         return Pseudonyms(secrets.token_bytes(KEY_BYTES))
-    return Pseudonyms(load_key(node.pseudonym_key, create=first))
+    return node_pseudonyms(node, settings.pseudonym_key, create=first, ask=_ask)
 
 
-def _table(
-    node: NodeHome,
-    catalog: Catalog,
-    pseudonyms: Pseudonyms,
-    paths: list[Path],
-    schema: Path,
-    lenient: bool,
-    dry_run: bool,
-) -> list[str]:
-    from node.intake.run import only_intake
-    from node.intake.schema import read_schema
-    from node.intake.tables import MAX_CSV_BYTES, ingest_table
+def command_deidentifier(
+    settings: IntakeSettings, pseudonyms: Pseudonyms, profile: str = ""
+) -> Deidentifier:
+    """Return the de-identifier of the settings, or of another profile."""
+    from node.deid.engine import Deidentifier
+    from node.deid.lists import load_lists
+    from node.deid.profile import load_profile
 
-    declared = read_schema(schema)
-    if len(paths) != 1 or paths[0].is_dir():
-        raise UsageError("A schema is that of one CSV file; name this file alone.")
-    if not paths[0].is_file():
-        raise NotFound("The CSV file does not exist.")
-    if paths[0].stat().st_size > MAX_CSV_BYTES:
-        raise UsageError("The CSV file is larger than a table may be.")
-    with only_intake(node):
-        report = ingest_table(
-            paths[0].read_bytes(),
-            declared,
-            pseudonyms,
-            catalog,
-            node,
-            now=datetime.now(UTC),
-            lenient=lenient,
-            dry_run=dry_run,
-        )
-    return _table_lines(report)
+    lists = load_lists(Path(settings.lists).expanduser()) if settings.lists else None
+    return Deidentifier(load_profile(profile or settings.profile), pseudonyms, lists)
 
 
-def _table_lines(report: TableReport) -> list[str]:
-    state = " (taken in before; nothing changed)" if report.unchanged else ""
-    lines = [f"Table {report.table}: {report.rows} rows of {report.subjects} subjects{state}."]
-    if report.dropped:
-        lines.append(f"Dropped, as text or identifiers: {', '.join(report.dropped)}.")
-    for variable, count in report.made_missing.items():
-        lines.append(f"Made missing: {count} of {variable}.")
-    return lines
+def _ask(token: str) -> str:
+    answer: str = typer.prompt(f"PIN of {token}", hide_input=True, err=True)
+    return answer
+
+
+def _check(paths: list[Path], manifest: Path | None, *, landing: bool, forms: list[bool]) -> None:
+    if sum(forms) + landing > 1:
+        raise UsageError("Choose one of --landing, --schema, --fhir and --omop.")
+    if landing and (paths or manifest is not None):
+        raise UsageError("--landing takes no PATH and no --manifest.")
+    if not landing and not paths:
+        raise UsageError("Name a PATH, or --landing.")
+    if any(forms):
+        if manifest is not None:
+            raise UsageError("A table needs no --manifest; its schema says what it is.")
+    elif any(path.suffix.lower() in (".csv", ".parquet") and path.is_file() for path in paths):
+        raise UsageError("A table is taken in with its schema: --schema SCHEMA.toml.")
 
 
 def _trees(
     node: NodeHome,
     catalog: Catalog,
-    pseudonyms: Pseudonyms,
+    deidentifier: Deidentifier,
+    settings: IntakeSettings,
     paths: list[Path],
-    profile: str,
+    manifest: Path | None,
+    workers: int | None,
+    *,
     dry_run: bool,
 ) -> list[str]:
-    if any(path.suffix.lower() == ".csv" and path.is_file() for path in paths):
-        raise UsageError("A CSV file is taken in with its schema: --schema SCHEMA.toml.")
-    from node.deid.engine import Deidentifier
-    from node.deid.profile import load_profile
+    from node.commands.intake_progress import counted, progress
+    from node.intake.crew import open_crew
+    from node.intake.manifest import read_manifest
+    from node.intake.run import check_paths
     from node.intake.run import ingest as run
 
-    deidentifier = Deidentifier(load_profile(profile), pseudonyms)
-    with _progress(paths) as observe:
+    check_paths(paths, node)
+    listed = None if manifest is None else read_manifest(manifest)
+    with (
+        open_crew(settings, deidentifier, workers) as crew,
+        progress(lambda: counted(paths)) as observe,
+    ):
         report = run(
             paths,
             node,
             catalog,
             deidentifier,
-            clock=lambda: datetime.now(UTC),
+            clock=_now,
+            crew=crew,
+            manifest=listed,
+            faces=settings.faces,
+            key=settings.pseudonym_key,
             dry_run=dry_run,
             observe=observe,
         )
     return report.lines()
 
 
-@contextmanager
-def _progress(paths: list[Path]) -> Iterator[Callable[[IntakeReport], None]]:
-    """Show rate and remaining time on a terminal; elsewhere nothing."""
-    if not sys.stderr.isatty():
-        yield lambda report: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+def _landing(
+    node: NodeHome,
+    catalog: Catalog,
+    deidentifier: Deidentifier,
+    settings: IntakeSettings,
+    workers: int | None,
+    *,
+    dry_run: bool,
+) -> list[str]:
+    from node.commands.intake_progress import progress
+    from node.intake.crew import open_crew
+    from node.intake.landing import Landing
+    from node.intake.landing_intake import LandingIntake
 
-    from node.intake.walk import walk
+    landing = Landing(node)
+    with (
+        open_crew(settings, deidentifier, workers) as crew,
+        progress(landing.count) as observe,
+        LandingIntake(
+            node,
+            catalog,
+            deidentifier,
+            landing,
+            _now,
+            crew=crew,
+            key=settings.pseudonym_key,
+            dry_run=dry_run,
+            observe=observe,
+        ) as intake,
+    ):
+        intake.once()
+        return intake.report.lines()
 
-    total = sum(1 for found in walk(paths) if found.kind == "file")
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as bar:
-        task = bar.add_task("Taking in", total=total, rate="")
 
-        def observe(report: IntakeReport) -> None:
-            speed = bar.tasks[0].speed or 0.0
-            quarantined = report.quarantined.total()
-            bar.update(
-                task,
-                completed=report.files,
-                rate=f"{speed:.0f} files/s, {quarantined} quarantined",
-            )
-
-        yield observe
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -20,6 +20,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from contract.errors import ConfigurationError, Unavailable
 from node.config import IntakeSettings
@@ -46,8 +47,8 @@ class Crew(Protocol):
     def has_died(self, error: BaseException) -> bool:
         """Say whether an error of a result means that a worker ended without one."""
 
-    def renew(self) -> None:
-        """Have workers again after some have died."""
+    def renew(self, result: Result) -> None:
+        """Have workers again after one has died that had this to do."""
 
 
 class Alone:
@@ -74,7 +75,7 @@ class Alone:
         """Only for want of memory."""
         return isinstance(error, MemoryError)
 
-    def renew(self) -> None:
+    def renew(self, result: Result) -> None:
         """Nothing died."""
 
 
@@ -96,7 +97,7 @@ class Executed:
         """Say so by the error's class; Dask's is known by its name, as it may not be installed."""
         return isinstance(error, BrokenExecutor | MemoryError) or _is_killed_worker(error)
 
-    def renew(self) -> None:
+    def renew(self, result: Result) -> None:
         """Dask restarts its workers itself; others can't be renewed here."""
 
 
@@ -109,24 +110,29 @@ class Processes:
         self._seconds = file_seconds
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["node.intake.taking"])
+        self._pools: WeakKeyDictionary[Result, ProcessPoolExecutor] = WeakKeyDictionary()
         self._pool = self._new()
 
     def submit(self, setup: Setup, items: Sequence[Item], now: datetime) -> Result:
         """Have files taken in."""
         try:
-            return self._pool.submit(_take, self._seconds, setup, items, now)
+            result = self._pool.submit(_take, self._seconds, setup, items, now)
         except BrokenExecutor:
-            self.renew()
-            return self._pool.submit(_take, self._seconds, setup, items, now)
+            self._pool.shutdown(wait=False)
+            self._pool = self._new()
+            result = self._pool.submit(_take, self._seconds, setup, items, now)
+        self._pools[result] = self._pool
+        return result
 
     def has_died(self, error: BaseException) -> bool:
         """A pool breaks as a whole when one of its processes ends."""
         return isinstance(error, BrokenExecutor | MemoryError)
 
-    def renew(self) -> None:
-        """Start other processes."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = self._new()
+    def renew(self, result: Result) -> None:
+        """Start other processes, unless they were started since."""
+        if self._pools.get(result) is self._pool:
+            self._pool.shutdown(wait=False)
+            self._pool = self._new()
 
     def close(self) -> None:
         """End the processes; what they have begun is finished."""

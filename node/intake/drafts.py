@@ -15,7 +15,10 @@ from pathlib import Path
 
 from contract.errors import DataError, NotFound
 from foundation.files import private_folder, read_bounded, storage_errors, sync_folder
+from node.catalog.rows import AssetRow
+from node.catalog.store import Catalog
 from node.home import NodeHome
+from node.intake.vault import Vault
 
 MAX_BYTES = 16 * 2**20
 SUFFIX = ".json"
@@ -95,3 +98,34 @@ class Drafts:
         if not _ID.fullmatch(path.stem) or draft.identifier != path.stem:
             raise DataError("A draft in the vault was changed; take its report in anew.")
         return draft
+
+
+def release_draft(
+    home: NodeHome, catalog: Catalog, drafts: Drafts, draft: StoredDraft, now: datetime
+) -> str:
+    """Make a draft that a person has read an asset; return its digest. Doing it twice is fine."""
+    data = draft.released()
+    digest = hashlib.sha256(data).hexdigest()
+    Vault(home).put(digest, data, SUFFIX)
+    if digest not in catalog.get_assets([digest]):
+        row = AssetRow(
+            digest=digest,
+            subject=draft.subject,
+            study_uid="",
+            series_uid="",
+            sop_instance_uid="",
+            sop_class_uid="",
+            modality="",
+            body_part="",
+            manufacturer="",
+            rows=0,
+            columns=0,
+            frames=0,
+            size_bytes=len(data),
+            ingested_at=now,
+            kind="report",
+            suffix=SUFFIX,
+        )
+        catalog.record([row], [])
+    drafts.remove(draft)
+    return digest

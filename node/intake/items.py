@@ -32,6 +32,8 @@ class Setup:
     """The profile's settings as JSON."""
     lists: Known
     faces: Faces
+    key: str
+    """Where the pseudonym key is, if it isn't the node's own key file."""
     key_check: str
     """What the pseudonym key makes of a constant; a worker with another key must not work."""
 

@@ -15,7 +15,7 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from itertools import islice
@@ -64,7 +64,9 @@ class Intake:
         *,
         crew: Crew | None = None,
         faces: Faces = "mask",
+        key: str = "",
         dry_run: bool = False,
+        journal: bool = True,
         stop: Callable[[], bool] = lambda: False,
         settled: Callable[[Settled], None] = lambda settled: None,
         observe: Callable[[IntakeReport], None] = lambda report: None,
@@ -76,7 +78,9 @@ class Intake:
         self._clock = clock
         self._crew = crew or Alone(deidentifier)
         self._faces: Faces = faces
+        self._key = key
         self._dry_run = dry_run
+        self._keeps_journal = journal
         self._stop = stop
         self._settled = settled
         self._observe = observe
@@ -91,9 +95,10 @@ class Intake:
             self._journal: Journal | None = None
             if not self._dry_run:
                 staging = stack.enter_context(Vault(self._home).staging()).folder
-                self._journal = Journal(self._home, pseudonyms)
-                stack.callback(self._journal.close)
-                self._journal.check(lambda source: self._catalog.known(source) is not None)
+                if self._keeps_journal:
+                    self._journal = Journal(self._home, pseudonyms)
+                    stack.callback(self._journal.close)
+                    self._journal.check(lambda source: self._catalog.known(source) is not None)
             self._setup = Setup(
                 token=secrets.token_hex(16),
                 home=self._home.root.absolute(),
@@ -101,6 +106,7 @@ class Intake:
                 profile=self._deidentifier.profile.settings.model_dump_json(),
                 lists=self._deidentifier.lists,
                 faces=self._faces,
+                key=self._key,
                 key_check=pseudonyms.source(KEY_CHECK),
             )
             self._own: Taker | None = None
@@ -137,7 +143,41 @@ class Intake:
         manifest = manifest or Manifest({})
         waiting = iter(found)
         while group := list(islice(waiting, ASK)):
-            self.take(self._new(group, manifest))
+            for one in group:
+                if one.kind != "file":
+                    self.report.not_files[one.kind] += 1
+            items = self.items(group, manifest)
+            new = self.not_done(items)
+            self.report.known += len(items) - len(new)
+            self._observe(self.report)
+            self.take(new)
+
+    def items(self, found: Sequence[Found], manifest: Manifest) -> list[Item]:
+        """Return the files among what was found, but the manifest itself."""
+        own = "" if manifest.path is None else str(manifest.path)
+        return [
+            self._item(one.place, one.status, manifest)
+            for one in found
+            if one.status is not None and one.kind == "file" and one.place != own
+        ]
+
+    def not_done(self, items: Sequence[Item]) -> list[Item]:
+        """Return those of the items (at most ``ASK``) that the journal doesn't have."""
+        if self._journal is None or not items:
+            return list(items)
+        known = self._journal.known([item.key for item in items])
+        return [item for item in items if item.key not in known] if known else list(items)
+
+    def _item(self, place: str, status: os.stat_result, manifest: Manifest) -> Item:
+        listed = manifest.get(place)
+        found: Identity = identity(status)
+        key = b""
+        if self._journal is not None:
+            of = b"" if listed is None else listed.digest()
+            if place.lower().endswith(".mrxs"):
+                of += _members_state(Path(place))
+            key = self._journal.key(os.fsencode(place), found, of)
+        return Item(place, None, listed, status.st_size, key, found)
 
     def take(self, items: Iterable[Item]) -> None:
         """Take files in. They are decided, at the latest, by ``finish``."""
@@ -166,36 +206,6 @@ class Intake:
 
     # ---- what is under way ---------------------------------------------------------------------
 
-    def _new(self, group: Sequence[Found], manifest: Manifest) -> Iterator[Item]:
-        files: list[Item] = []
-        for found in group:
-            if found.kind != "file" or found.status is None:
-                self.report.not_files[found.kind] += 1
-            elif manifest.path is not None and found.place == str(manifest.path):
-                self.report.not_files["manifest"] += 1
-            else:
-                files.append(self._item(found.place, found.status, manifest))
-        known: set[bytes] = set()
-        if self._journal is not None and files:
-            known = self._journal.known([item.key for item in files])
-        for item in files:
-            if item.key in known:
-                self.report.known += 1
-            else:
-                yield item
-        self._observe(self.report)
-
-    def _item(self, place: str, status: os.stat_result, manifest: Manifest) -> Item:
-        listed = manifest.get(place)
-        found: Identity = identity(status)
-        key = b""
-        if self._journal is not None:
-            of = b"" if listed is None else listed.digest()
-            if place.lower().endswith(".mrxs"):
-                of += _members_state(Path(place))
-            key = self._journal.key(os.fsencode(place), found, of)
-        return Item(place, None, listed, status.st_size, key, found)
-
     def _begin(self, chunk: list[Item]) -> None:
         while len(self._under_way) >= self._most:
             self._end_first()
@@ -216,7 +226,8 @@ class Intake:
                 raise
             if self._stop():
                 return  # whoever ends us ends the workers too
-            self._crew.renew()
+            self._crew.renew(result)
+            wait([other for _, other in self._under_way])
             taken = [self._once_alone(item) for item in chunk]
         for item, one in zip(chunk, taken, strict=True):
             self._register.add(item, one)
@@ -226,12 +237,13 @@ class Intake:
 
     def _once_alone(self, item: Item) -> Taken:
         """Try a file again whose worker died, with no other file in its worker's hands."""
+        result = self._crew.submit(self._setup, [item], self._clock())
         try:
-            return self._crew.submit(self._setup, [item], self._clock()).result()[0]
+            return result.result()[0]
         except Exception as error:
             if not self._crew.has_died(error):
                 raise
-            self._crew.renew()
+            self._crew.renew(result)
             return self._put_in_quarantine(item, "worker-died")
 
     def _put_in_quarantine(self, item: Item, reason: str) -> Taken:
@@ -250,6 +262,7 @@ def ingest(
     crew: Crew | None = None,
     manifest: Manifest | None = None,
     faces: Faces = "mask",
+    key: str = "",
     dry_run: bool = False,
     observe: Callable[[IntakeReport], None] = lambda report: None,
 ) -> IntakeReport:
@@ -266,6 +279,7 @@ def ingest(
         clock,
         crew=crew,
         faces=faces,
+        key=key,
         dry_run=dry_run,
         observe=observe,
     ) as intake:

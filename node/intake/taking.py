@@ -17,7 +17,6 @@ from contract.errors import ConfigurationError, DataError, StorageError
 from node.deid.elements import Buffer
 from node.deid.engine import Deidentifier
 from node.deid.profile import Profile, ProfileSettings
-from node.deid.pseudonyms import Pseudonyms, load_key
 from node.deid.reading import Unsafe
 from node.deid.slides import members
 from node.home import NodeHome
@@ -26,6 +25,7 @@ from node.intake.journal import identity
 from node.intake.landing import Landing, LandingEntry
 from node.intake.making import Given, Maker
 from node.intake.quarantine import Quarantine
+from node.intake.secret import node_pseudonyms
 from node.intake.walk import open_file
 
 KEY_CHECK = b"key check"
@@ -173,9 +173,9 @@ def take_items(setup: Setup, items: Sequence[Item], now: datetime) -> list[Taken
 
 def _deidentifier(setup: Setup) -> Deidentifier:
     home = NodeHome(setup.home)
-    if not home.pseudonym_key.exists():
+    if not home.root.is_dir():
         raise ConfigurationError("A worker doesn't see the node's folder; mount it at one place.")
-    pseudonyms = Pseudonyms(load_key(home.pseudonym_key, create=False))
+    pseudonyms = node_pseudonyms(home, setup.key, create=False)
     if pseudonyms.source(KEY_CHECK) != setup.key_check:
         raise ConfigurationError("A worker has another pseudonym key than the node.")
     if setup.staging is not None and not setup.staging.is_dir():
