@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from node.catalog.store import Catalog
-from node.deid.pseudonyms import Pseudonyms, load_key
-from node.home import NodeHome
+from node.deid.pseudonyms import Pseudonyms
 from node.intake.landing import Landing
 
 
 def held_here(
-    home: NodeHome, landing: Landing, catalog: Catalog
+    landing: Landing, catalog: Catalog, pseudonyms: Pseudonyms | None
 ) -> Callable[[Iterable[str]], set[str]]:
     """Return the function that says which of some instances (by UID) need not be fetched.
 
-    An asset's UID is the replaced one, or the instance's own under a profile that keeps UIDs.
+    Without ``pseudonyms`` nothing was taken in yet. An asset has the replaced UID, or the
+    instance's own under a profile that keeps UIDs.
     """
-    pseudonyms = (
-        Pseudonyms(load_key(home.pseudonym_key, create=False))
-        if home.pseudonym_key.exists()
-        else None
-    )
 
     def held(uids: Iterable[str]) -> set[str]:
         wanted = set(uids)
