@@ -80,7 +80,8 @@ def plan_release(
     """
     if selection.table is None and selection.assets is None and selection.observations is None:
         raise UsageError("A release needs a table, assets or observations.")
-    row, declared = None, ()
+    row: TableRow | None = None
+    declared: tuple[ReleaseColumn, ...] = ()
     if selection.table is not None:
         row = catalog.get_table(selection.table)
         if row is None:

@@ -104,7 +104,9 @@ def verify_release(home: NodeHome, digest: str) -> ReleaseManifest:
     if hashlib.sha256(data).hexdigest() != digest:
         raise DataError(f"Release {digest[:16]} was changed: its manifest differs.")
     manifest = ReleaseManifest.read(data)
-    expected = {file.path: (file.sha256, file.size_bytes) for file in manifest.files}
+    expected: dict[str, tuple[str, int | None]] = {
+        file.path: (file.sha256, file.size_bytes) for file in manifest.files
+    }
     if ASSET_INDEX in expected and _is(folder / ASSET_INDEX, *expected[ASSET_INDEX]):
         expected |= _assets(folder)
     present = {

@@ -63,6 +63,20 @@ class IntakeRow:
 
 
 @dataclass(frozen=True)
+class MemberRow:
+    """An asset of a group; both are of one subject, or it isn't linked."""
+
+    group: str
+    subject: str
+    role: str
+    """As what: for example ``dermoscopy``."""
+    asset: str
+    time: datetime
+    kind: str = "case"
+    """What the group is: ``case`` or ``lesion``."""
+
+
+@dataclass(frozen=True)
 class ReleaseRow:
     """A frozen release."""
 

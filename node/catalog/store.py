@@ -23,8 +23,8 @@ from node.catalog import schema
 from node.catalog.database import READING, open_database
 from node.catalog.manifest import ReleaseManifest
 from node.catalog.numbering import batches
-from node.catalog.rows import AssetRow, GrantRow, IntakeRow, ReleaseRow, TableRow
-from node.catalog.tallies import add_assets
+from node.catalog.rows import AssetRow, GrantRow, IntakeRow, MemberRow, ReleaseRow, TableRow
+from node.catalog.tallies import add_assets, add_members
 from node.catalog.withdrawals import Held, register
 from node.home import NodeHome
 
@@ -91,18 +91,26 @@ class Catalog:
 
     # ---- assets and intake ---------------------------------------------------------------------
 
-    def record(self, assets: Sequence[AssetRow], outcomes: Sequence[IntakeRow]) -> None:
+    def record(
+        self,
+        assets: Sequence[AssetRow],
+        outcomes: Sequence[IntakeRow],
+        members: Sequence[MemberRow] = (),
+    ) -> None:
         """Register assets and what became of the files that they came from, all or none.
 
-        Subjects, studies and what cohorts are counted from are kept in step.
+        Subjects, studies and what cohorts are counted from are kept in step. ``members`` link
+        assets to their groups.
         """
-        if not assets and not outcomes:
+        if not assets and not outcomes and not members:
             return
         with self.engine.begin() as connection:
             if assets:
                 add_assets(connection, assets)
             if outcomes:
                 connection.execute(insert(schema.intake), [asdict(row) for row in outcomes])
+            if members:
+                add_members(connection, members)
 
     def known(self, source_digest: str) -> IntakeRow | None:
         """Return what became of the file with this keyed digest, or None if it is new."""
@@ -170,6 +178,15 @@ class Catalog:
         with self.reading.connect() as connection:
             found = {tuple(row[:-1]): int(row[-1]) for row in connection.execute(query)}
         return {key: count for key, count in sorted(found.items()) if count}
+
+    def totals(self) -> tuple[int, int]:
+        """Return the number of subjects and of studies with images."""
+        with self.reading.connect() as connection:
+            subjects, studies = (
+                int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+                for table in (schema.subjects, schema.studies)
+            )
+        return subjects, studies
 
     def is_empty(self) -> bool:
         """Say whether nothing was taken in yet."""

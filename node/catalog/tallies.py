@@ -11,8 +11,15 @@ from typing import Any, Literal
 from sqlalchemy import Connection, String, bindparam, insert, select, tuple_, update
 
 from node.catalog import schema
-from node.catalog.numbering import AT_ONCE, batches, numbers, subject_numbers, upsert
-from node.catalog.rows import AssetRow
+from node.catalog.numbering import (
+    AT_ONCE,
+    batches,
+    insert_or_ignore,
+    numbers,
+    subject_numbers,
+    upsert,
+)
+from node.catalog.rows import AssetRow, MemberRow
 
 EPOCH = date(1970, 1, 1).toordinal()
 Holds = Literal["subjects", "studies"]
@@ -44,6 +51,46 @@ def add_assets(connection: Connection, assets: Sequence[AssetRow]) -> None:
         counts[facets[key], day(row["study_date"]), subject, study] += 1
     connection.execute(insert(schema.assets), rows)
     _count(connection, counts)
+
+
+def add_members(connection: Connection, members: Sequence[MemberRow]) -> None:
+    """Link assets to their groups, which come to be by that.
+
+    What isn't of the group's subject, or of one who withdrew, isn't linked.
+    """
+    groups, links = schema.groups, schema.group_links
+    gone = set(connection.execute(select(schema.withdrawals.c.subject)).scalars())
+    owners = _owners(connection, {member.asset for member in members})
+    fit = [m for m in members if owners.get(m.asset) == m.subject and m.subject not in gone]
+    if not fit:
+        return
+    made = {
+        m.group: {"name": m.group, "kind": m.kind, "subject": m.subject, "created_at": m.time}
+        for m in fit
+    }
+    connection.execute(insert_or_ignore(connection, groups), [made[name] for name in sorted(made)])
+    found = select(groups.c.name, groups.c.subject)
+    subjects = {
+        row.name: row.subject
+        for names in batches(sorted(made), AT_ONCE)
+        for row in connection.execute(found.where(groups.c.name.in_(names)))
+    }
+    rows = [
+        {"group": m.group, "role": m.role[:64], "kind": "asset", "target": m.asset}
+        for m in fit
+        if subjects[m.group] == m.subject
+    ]
+    if rows:
+        connection.execute(insert_or_ignore(connection, links), rows)
+
+
+def _owners(connection: Connection, digests: Collection[str]) -> dict[str, str]:
+    table = schema.assets
+    found: dict[str, str] = {}
+    for some in batches(sorted(digests), AT_ONCE):
+        query = select(table.c.digest, table.c.subject).where(table.c.digest.in_(some))
+        found |= {row.digest: row.subject for row in connection.execute(query)}
+    return found
 
 
 def _fitting(row: dict[str, Any]) -> dict[str, Any]:
