@@ -149,8 +149,6 @@ class ReceiveSettings(settings.Settings):
     """With less room on the landing's disk, arrivals are refused."""
     max_waiting: Annotated[int, Field(ge=1)] = 100_000
     """With more instances waiting to be de-identified, arrivals are refused."""
-    profile: str = "basic"
-    """The de-identification profile: a name or a TOML file."""
     landing_hours: Annotated[float, Field(gt=0, le=24 * 7)] = 24.0
     """What could not be de-identified within this time is deleted from the landing."""
     quarantine_days: Annotated[float, Field(gt=0, le=366)] = 30.0

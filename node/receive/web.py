@@ -122,6 +122,8 @@ async def _store(request: Request, web: Web, who: str) -> Response:
         stored = len(storing.outcome.parts) - failed
         log.log(level, "STOW-RS of %r: %d stored, %d refused", who, stored, failed)
     outcome = storing.outcome
+    if not outcome.parts:
+        return _said(400, "the body has no parts")
     content = json.dumps(outcome.body())
     return Response(content, outcome.status, media_type=JSON)
 
@@ -154,7 +156,6 @@ def web_work(order: WebOrder, control: socket.socket, listener: socket.socket) -
         Tokens(order.home.receive_tokens),
     )
     chosen = order.settings.web
-    web_tls(chosen)  # says what is wrong before uvicorn would
     config = uvicorn.Config(
         application(web),
         log_level="warning",
@@ -169,6 +170,9 @@ def web_work(order: WebOrder, control: socket.socket, listener: socket.socket) -
         ssl_certfile=chosen.tls_certificate or None,
         ssl_keyfile=chosen.tls_key or None,
     )
+    config.load()
+    # Our own choice of versions and ciphers, not uvicorn's.
+    config.ssl = web_tls(chosen)
     server = _Server(config)
     threading.Thread(target=_stop_with, args=(control, server), daemon=True).start()
     asyncio.run(server.serve([listener]))
