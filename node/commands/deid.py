@@ -12,10 +12,15 @@ import typer
 
 from contract.errors import DataError, NotFound, UsageError
 from foundation.commands import application
+from node.commands.options import DEFAULT_HOME, HomeOption, existing_home
 
 if TYPE_CHECKING:
     from node.deid.engine import Deidentifier
     from node.deid.export.export import Export
+    from node.deid.pseudonyms import Pseudonyms
+
+MOST_SHOWN = 50
+"""Leaks that a terminal gets to see."""
 
 app = application("De-identify files, without a catalogue or a federation.")
 
@@ -177,6 +182,86 @@ def preview(
         raise DataError(f"The file would be left out: {found.reason}.")
 
 
+@app.command()
+def audit(
+    vault: Annotated[
+        Path | None,
+        typer.Option(help="A folder that `deid run` wrote, instead of the node's vault."),
+    ] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(help="Originals whose identifiers are looked for; may be repeated."),
+    ] = None,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Identifiers to look for: TOML as for --lists, or CSV with the columns name, "
+            "number, institution, address, birth_date; may be repeated."
+        ),
+    ] = None,
+    profile: ProfileOption = "research",
+    key_file: KeyOption = "",
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Read text in pixels, too (slow).")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes; 0: by the cores.")] = 0,
+    report: Annotated[
+        Path | None, typer.Option(help="Write where leaks are (JSON, mode 0600).")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Search what was written for what identifies patients. Ends with 9 unless there is nothing.
+
+    Without --vault, the node's vault, releases and catalogue are searched, for what is known from
+    its landing folder and quarantine besides --source and --known. No value is shown, only where
+    one is and of which kind.
+
+    Example: wardgate-node deid audit --source /data/pacs
+
+    Example: wardgate-node deid audit --vault /data/clean --source /data/pacs --key-file node.key
+    """
+    from node.commands.progress import Progress
+    from node.deid.audit.audit import add_node, add_tree
+    from node.deid.audit.audit import audit as search
+    from node.deid.audit.identifiers import Identifiers, load_known
+    from node.deid.profile import load_profile
+
+    options = load_profile(profile).settings.options
+    found = Identifiers()
+    pseudonyms: Pseudonyms | None = None
+    if vault is None:
+        node = existing_home(home)
+        pseudonyms = _pseudonyms(key_file or str(node.pseudonym_key))
+        places = [place for place in (node.vault, node.releases, node.database) if place.exists()]
+        add_node(found, node, options, pseudonyms)
+    else:
+        pseudonyms = _pseudonyms(key_file) if key_file else None
+        places = [vault]
+    for path in source or ():
+        add_tree(found, path, options, pseudonyms)
+    for path in known or ():
+        found.common |= load_known(path)
+    if found.empty:
+        raise UsageError("There is nothing to look for; name originals by --source or --known.")
+    progress = Progress()
+    try:
+        result = search(places, found, pixels=pixels, workers=workers, observe=progress)
+    finally:
+        progress.end()
+    if report is not None:
+        from foundation.files import write_durably
+
+        write_durably(report, json.dumps(result.report(), indent=1).encode())
+    for row in result.leaks[:MOST_SHOWN]:
+        typer.echo(f"{row['category']:14} {row['file']} {row['place']}")
+    if len(result.leaks) > MOST_SHOWN:
+        typer.echo(f"and {len(result.leaks) - MOST_SHOWN} more; --report writes all")
+    typer.echo(f"{result.searched} files searched, {len(result.leaks)} leaks.")
+    if result.leaks or result.unsearched:
+        unread = f", {result.unsearched} files could not be searched" if result.unsearched else ""
+        raise DataError(f"{len(result.leaks)} identifiers were found{unread}.")
+
+
 def _check_paths(paths: Path | None, target: Path, dry_run: bool) -> None:
     if paths is None:
         return
@@ -212,13 +297,14 @@ def _deidentifier(
     if pixels is not None:
         options = chosen.settings.options.model_copy(update={"pixels": pixels.value})
         chosen = Profile(chosen.settings.model_copy(update={"options": options}))
-    if key:
-        from node.deid.tokens import open_pseudonyms
-
-        pseudonyms = open_pseudonyms(key, ask_pin)
-    else:
-        pseudonyms = Pseudonyms(secrets.token_bytes(KEY_BYTES))
+    pseudonyms = _pseudonyms(key) if key else Pseudonyms(secrets.token_bytes(KEY_BYTES))
     return Deidentifier(chosen, pseudonyms, load_lists(lists) if lists else Lists())
+
+
+def _pseudonyms(key: str) -> Pseudonyms:
+    from node.deid.tokens import open_pseudonyms
+
+    return open_pseudonyms(key, ask_pin)
 
 
 def ask_pin(token: str) -> str:
