@@ -87,6 +87,14 @@ def age(birth: date, day: date) -> int:
     return day.year - birth.year - ((day.month, day.day) < (birth.month, birth.day))
 
 
+def first_day(last: date) -> date:
+    """Return the first day that doesn't tell an age of 90: the day after 90 years before."""
+    try:
+        return last.replace(year=last.year - 90) + timedelta(days=1)
+    except ValueError:
+        return date(last.year - 90, 3, 1)
+
+
 def traits(
     person: Person,
     *,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING
 
 from contract.errors import DataError
 from node.catalog.manifest import SUBJECT
 from node.deid.pseudonyms import Pseudonyms
 from node.intake.cells import Batch
+from node.intake.clinical import first_day
 from node.intake.quality import QualityReport
 from node.intake.schema import ColumnSchema, TableSchema
 from node.intake.units import ucum, without_great_age
@@ -48,6 +50,8 @@ class Conversion:
     pseudonyms: Pseudonyms
     lenient: bool = False
     """Whether what is out of range, of an unknown level or lacking is made missing and counted."""
+    today: date | None = None
+    """From which ages are counted; None keeps dates however old."""
     quality: QualityReport = field(init=False)
     made_missing: dict[str, int] = field(default_factory=dict)
     _errors: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
@@ -88,6 +92,7 @@ class Conversion:
         for column in schema.kept:
             values = self._values(batch, column)
             if column.type == "date":
+                values = self._without_telling_dates(values, f"{schema.table}.{column.variable}")
                 values = values - pl.Series(days * 86_400_000_000).cast(pl.Duration("us"))
             columns.append(values.alias(column.variable))
         return pl.DataFrame(columns)
@@ -133,6 +138,14 @@ class Conversion:
             return values
         self.quality.add("age-above-89", where, int(great.sum()))
         return values.set(great, int(greatest) if column.type == "integer" else greatest)
+
+    def _without_telling_dates(self, values: pl.Series, where: str) -> pl.Series:
+        """Leave out dates of 90 years ago or more: whose they are is older than 89."""
+        if self.today is None:
+            return values
+        telling = (values < first_day(self.today)).fill_null(False)
+        self.quality.add("date-tells-age", where, int(telling.sum()))
+        return values.set(telling, None)
 
     def _wrong(
         self, batch: Batch, column: str, wrong: pl.Series, what: str, rule: str, where: str = ""

@@ -84,7 +84,7 @@ def ingest_table(
         for column in schema.columns
         if column not in schema.kept and column.name != schema.subject
     )
-    conversion = Conversion(schema, pseudonyms, lenient)
+    conversion = Conversion(schema, pseudonyms, lenient, now.date())
     name = f"table {schema.table}"
     if known is not None and known.source_digest == source and _file(home, known.digest).is_file():
         quality = conversion.quality

@@ -33,7 +33,7 @@ _AGES = frozenset(
     | {f"{SNOMED}|{code}" for code in ("397669002", "424144002", "445518008")}
 )
 """Codes whose number is an age in years when it has no unit."""
-_NOT_DONE = frozenset({"entered-in-error", "cancelled"})
+_NOT_DONE = ("entered-in-error", "cancelled")
 _DICOM_UID = "urn:dicom:uid"
 _UID = re.compile(r"(?:urn:oid:)?((?=.{1,64}$)[0-2](?:\.(?:0|[1-9]\d*))+)")
 

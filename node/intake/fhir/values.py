@@ -12,7 +12,7 @@ from node.intake.quality import QualityReport
 from node.intake.terminologies import Terminologies
 from node.intake.units import UCUM, ucum, without_great_age
 
-_COMPARATORS = frozenset({"<", "<=", ">=", ">"})
+_COMPARATORS = ("<", "<=", ">=", ">")
 Value = tuple[float | None, str | None, str]
 """A number, a code ``system|code`` and a unit."""
 

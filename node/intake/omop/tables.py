@@ -10,7 +10,15 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from node.deid.pseudonyms import Pseudonyms
-from node.intake.clinical import COMPARATOR, EARLIEST, MAX_NUMBER, OBSERVATIONS, Person, traits
+from node.intake.clinical import (
+    COMPARATOR,
+    EARLIEST,
+    MAX_NUMBER,
+    OBSERVATIONS,
+    Person,
+    first_day,
+    traits,
+)
 from node.intake.quality import QualityReport
 from node.intake.terminologies import OMOP
 from node.intake.units import ucum, without_great_age
@@ -143,7 +151,7 @@ def people(known: dict[str, Person]) -> pl.DataFrame:
     import polars as pl
 
     rows = [
-        (key, person.pseudonym, person.days, _first_day(person.last), person.last)
+        (key, person.pseudonym, person.days, first_day(person.last), person.last)
         for key, person in known.items()
     ]
     schema: dict[str, Any] = {
@@ -154,14 +162,6 @@ def people(known: dict[str, Person]) -> pl.DataFrame:
         "last": pl.Date,
     }
     return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _first_day(last: date) -> date:
-    """Return the first day that doesn't tell an age of 90: the day after 90 years before."""
-    try:
-        return last.replace(year=last.year - 90) + timedelta(days=1)
-    except ValueError:
-        return date(last.year - 90, 3, 1)
 
 
 def conditions(frame: pl.DataFrame, persons: pl.DataFrame, quality: QualityReport) -> pl.DataFrame:
