@@ -108,7 +108,7 @@ class Catalog:
             if assets:
                 add_assets(connection, assets)
             if outcomes:
-                connection.execute(insert(schema.intake), [asdict(row) for row in outcomes])
+                connection.execute(insert(schema.intake), [vars(row) for row in outcomes])
             if members:
                 add_members(connection, members)
 

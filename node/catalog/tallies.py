@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from datetime import date
 from typing import Any, Literal
 
@@ -37,7 +36,7 @@ def day(value: date | None) -> int:
 
 def add_assets(connection: Connection, assets: Sequence[AssetRow]) -> None:
     """Register assets, and count them."""
-    rows = [_fitting(asdict(asset)) for asset in assets]
+    rows = [_fitting(dict(vars(asset))) for asset in assets]
     first = min(asset.ingested_at for asset in assets)
     subjects = subject_numbers(connection, (row["subject"] for row in rows), {"first_seen": first})
     studies = _studies(connection, rows, subjects)
