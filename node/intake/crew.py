@@ -40,6 +40,8 @@ class Crew(Protocol):
 
     width: int
     """How many work at once; 0: the caller itself does."""
+    is_local: bool
+    """Whether all of them work on this machine."""
 
     def submit(self, setup: Setup, items: Sequence[Item], now: datetime) -> Result:
         """Have files taken in, by one worker."""
@@ -55,6 +57,7 @@ class Alone:
     """The caller's own process."""
 
     width = 0
+    is_local = True
 
     def __init__(self, deidentifier: Deidentifier) -> None:
         self._deidentifier = deidentifier
@@ -82,6 +85,8 @@ class Alone:
 class Executed:
     """Any executor. Its workers must be able to import this package."""
 
+    is_local = False
+
     def __init__(self, executor: Executor, width: int) -> None:
         self.width = width
         self._executor = executor
@@ -103,6 +108,8 @@ class Executed:
 
 class Processes:
     """Processes of this machine. They end when their parent does, whatever ended it."""
+
+    is_local = True
 
     def __init__(self, deidentifier: Deidentifier, width: int, file_seconds: int) -> None:
         self.width = width

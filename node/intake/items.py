@@ -28,6 +28,8 @@ class Setup:
     home: Path
     staging: Path | None
     """None for a dry run, in which nothing is written."""
+    sync: bool
+    """Whether each file is synced where it is written: by workers on other machines."""
     profile: str
     """The profile's settings as JSON."""
     lists: Known

@@ -56,6 +56,7 @@ class Maker:
 
     def __init__(self, setup: Setup, deidentifier: Deidentifier) -> None:
         self._staging = setup.staging
+        self._sync = setup.sync
         self._faces = setup.faces
         self._lists = setup.lists
         self._deidentifier = deidentifier
@@ -220,7 +221,7 @@ class Maker:
         if self._staging is None:
             return None
         staged = staged_path(self._staging)
-        write_file(staged, write)
+        write_file(staged, write, sync=self._sync)
         return staged
 
     def _accepted(self, given: Given, row: AssetRow, staged: Path | None) -> Taken:
@@ -266,7 +267,7 @@ def _name_members(target: Path) -> int:
         lines.append(f"{_digest(path)} {size} {path.name}\n")
     listing = "".join(lines).encode()
     target.unlink()
-    write_file(target, lambda descriptor: _write(descriptor, listing))
+    write_file(target, lambda descriptor: _write(descriptor, listing), sync=True)
     return total + len(listing)
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from contract.errors import StorageError
 from foundation.files import SECRET_MODE
 from node.catalog import schema
-from node.catalog.rows import AssetRow, IntakeRow
+from node.catalog.rows import AssetRow, IntakeRow, MemberRow
 from node.catalog.store import Catalog
 from node.home import NodeHome
 from node.intake.drafts import Drafts
@@ -32,6 +32,7 @@ from node.intake.vault import Vault, remove_staged
 
 TRIED_AGAIN = frozenset({"no-subject", "worker-died", "internal-error"})
 """Reasons for quarantine that another try may change, for example with another manifest."""
+_OF_LESIONS = frozenset({"clinical", "dermoscopy", "confocal"})
 
 Quarantining = Callable[[Item, str], Taken]
 
@@ -156,7 +157,7 @@ class Register:
                 with self._catalog.engine.begin() as connection:
                     table = schema.intake
                     connection.execute(delete(table).where(table.c.source_digest.in_(batch.again)))
-            self._catalog.record(batch.assets, list(batch.outcomes.values()))
+            self._catalog.record(batch.assets, list(batch.outcomes.values()), batch.members)
         except DBAPIError:
             raise StorageError(
                 "The catalogue can't be written (is its disk full?); run `ingest` again."
@@ -212,6 +213,7 @@ class _Batch:
     ) -> None:
         self.there = there
         self.assets: list[AssetRow] = []
+        self.members: list[MemberRow] = []
         self.outcomes: dict[str, IntakeRow] = {}
         self.again: set[str] = set()
         """Sources that have a row which is replaced."""
@@ -243,7 +245,11 @@ class _Batch:
         elif outcome == "draft" and taken.staged is not None:
             assert self._drafts is not None
             self._drafts.keep(taken.staged, taken.draft)
-        digest = asset.digest if asset is not None and outcome != "quarantined" else None
+        digest = None
+        if asset is not None and outcome != "quarantined":
+            digest = asset.digest
+            if taken.group:
+                self._link(taken, asset)
         self.outcomes[taken.source] = IntakeRow(taken.source, outcome, reason, digest, self._now)
         self.there.sources[taken.source] = outcome, reason
         self._counted.append((outcome, reason, taken.bytes_read))
@@ -265,6 +271,12 @@ class _Batch:
                 report.dropped[reason] += 1
             else:
                 report.quarantined[reason] += 1
+
+    def _link(self, taken: Taken, asset: AssetRow) -> None:
+        kind = "lesion" if taken.role in _OF_LESIONS else "case"
+        self.members.append(
+            MemberRow(taken.group, asset.subject, taken.role, asset.digest, self._now, kind)
+        )
 
     def _accept(self, taken: Taken, asset: AssetRow) -> tuple[str, str]:
         there = self.there.instances.get(asset.sop_instance_uid)

@@ -103,6 +103,7 @@ class Intake:
                 token=secrets.token_hex(16),
                 home=self._home.root.absolute(),
                 staging=staging,
+                sync=not self._crew.is_local,
                 profile=self._deidentifier.profile.settings.model_dump_json(),
                 lists=self._deidentifier.lists,
                 faces=self._faces,

@@ -6,6 +6,7 @@ assets when the catalogue's writer has decided to keep it. So no decision has to
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import secrets
@@ -16,10 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from foundation.files import SECRET_MODE, private_folder, storage_errors, sync_folder, write_durably
+from foundation.files import SECRET_MODE, private_folder, storage_errors
 from node.home import NodeHome
 
 _LOCK = "lock"
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Vault:
@@ -32,19 +34,17 @@ class Vault:
         self._root = private_folder(home.vault)
         self._folder = private_folder(home.vault / "assets")
         self._made: set[str] = set()
-        self._touched: set[Path] = set()
 
     def path(self, digest: str, suffix: str = ".dcm") -> Path:
         """Where the asset with this SHA-256 lies."""
         return self._folder / digest[:2] / f"{digest}{suffix}"
 
     def put(self, digest: str, data: bytes, suffix: str = ".dcm") -> None:
-        """Keep an asset, durably; one that is there already was written whole."""
-        if self.path(digest, suffix).exists():
-            return
+        """Keep an asset, durably."""
         with Staging(self) as staging:
             staged = staging.new()
-            write_durably(staged, data)
+            staged.touch(SECRET_MODE)
+            staged.write_bytes(data)
             self.keep(staged, digest, suffix)
             self.sync()
 
@@ -59,22 +59,17 @@ class Vault:
             if digest[:2] not in self._made:
                 private_folder(target.parent)
                 self._made.add(digest[:2])
-                self._touched.add(self._folder)
             beside = staged.with_suffix("")
             if suffix and beside.is_dir():
                 members = target.with_suffix("")
                 if not members.exists():
                     beside.replace(members)
-                sync_folder(members)
             staged.replace(target)
-            self._touched.add(target.parent)
 
     def sync(self) -> None:
-        """Make the names that were given durable."""
+        """Make durable what was kept, bytes and names."""
         with storage_errors(self._folder):
-            for folder in self._touched:
-                sync_folder(folder)
-        self._touched.clear()
+            sync_filesystem(self._folder)
 
 
 class Staging:
@@ -118,16 +113,31 @@ def staged_path(folder: Path, suffix: str = "") -> Path:
     return folder / f"{secrets.token_hex(12)}{suffix}"
 
 
-def write_file(path: Path, write: Callable[[int], None]) -> None:
-    """Have a new file written by its descriptor and sync it; an error leaves none.
+def sync_filesystem(folder: Path) -> None:
+    """Make durable all that was written to the file system of ``folder`` (Linux, syncfs(2)).
 
-    ``StorageError`` without room.
+    One wait for hundreds of files and folders, where each by itself would wait for the disk.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _LIBC.syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, write: Callable[[int], None], *, sync: bool) -> None:
+    """Have a new file written by its descriptor; an error leaves none.
+
+    Unless it is synced, ``Vault.sync`` on this machine does that. ``StorageError`` without room.
     """
     with storage_errors(path.parent):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE)
         try:
             write(descriptor)
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
