@@ -126,7 +126,7 @@ class _Message:
     """A message while its fragments come."""
 
     context_id: int
-    command: bytearray = field(default_factory=bytearray)
+    encoded: bytearray = field(default_factory=bytearray)
     decoded: command.Command | None = None
     sink: Sink | None = None
 
@@ -222,11 +222,11 @@ class Association:
         if value.context_id != message.context_id or value.is_command != (message.decoded is None):
             raise Broken("fragments of two messages at once")
         if value.is_command:
-            if len(message.command) + len(value.data) > command.MAX_COMMAND_BYTES:
+            if len(message.encoded) + len(value.data) > command.MAX_COMMAND_BYTES:
                 raise Broken("a command set that is too long")
-            message.command += value.data
+            message.encoded += value.data
             if value.is_last:
-                message.decoded = command.decode(message.command)
+                message.decoded = command.decode(message.encoded)
                 if message.decoded.get("CommandDataSetType") == command.NO_DATA_SET:
                     self._finish(message)
                 else:

@@ -69,23 +69,19 @@ class Multipart:
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Yield what ``chunk`` completes; ``Malformed`` when it can't be read."""
-        if self._state is _State.EPILOGUE:
+        if self.is_whole:
             return
         self._held += chunk
         progress = True
         while progress:
-            if self._state is _State.HEADERS:
-                events, progress = self._headers()
-            elif self._state is _State.EPILOGUE:
-                return
-            else:
-                events, progress = self._body()
+            headers = self._state is _State.HEADERS
+            events, progress = self._headers() if headers else self._body()
             yield from events
 
     def _headers(self) -> tuple[list[Event], bool]:
         # An empty header block is CRLF alone.
         end = 0 if self._held.startswith(b"\r\n") else self._held.find(b"\r\n\r\n")
-        if end < 0 or (end == 0 and len(self._held) < 2):
+        if end < 0:
             if len(self._held) > MAX_HEADER_BYTES:
                 raise Malformed
             return [], False
@@ -93,7 +89,6 @@ class Multipart:
             raise Malformed
         headers = _parse_headers(bytes(self._held[:end]))
         del self._held[: end + (2 if end == 0 else 4)]
-        # The CRLF before the delimiter of an empty part is the headers' own.
         self._state = _State.BODY
         return [PartBegins(headers)], True
 

@@ -160,8 +160,10 @@ def decode(body: memoryview) -> Request:
         raise Broken("a cut association request")
     (version,) = struct.unpack_from(">H", body)
     called, calling = (_title(bytes(body[at : at + 16])) for at in (4, 20))
-    application, contexts = "", []
-    largest, roles = 0, {}
+    application = ""
+    contexts: list[Context] = []
+    largest = 0
+    roles: dict[str, tuple[int, int]] = {}
     for kind, content in _items(body[68:]):
         if kind == 0x10:
             application = _uid(content)
@@ -238,7 +240,8 @@ def _context(content: memoryview) -> Context:
 
 
 def _user_information(content: memoryview) -> tuple[int, dict[str, tuple[int, int]]]:
-    largest, roles = 0, {}
+    largest = 0
+    roles: dict[str, tuple[int, int]] = {}
     for kind, inner in _items(content):
         if kind == 0x51:
             if len(inner) != 4:

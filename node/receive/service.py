@@ -13,7 +13,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
@@ -78,13 +78,14 @@ class Service:
         settings: ReceiveSettings,
         *,
         dicom: socket.socket | None,
-        others: list[Callable[[socket.socket], SpawnProcess]],
+        others: Sequence[Callable[[socket.socket], SpawnProcess]],
         verbose: bool,
     ) -> None:
         self._dicom = dicom
         self._settings = settings
         count = settings.processes if dicom is not None else 0
-        self._finished = SPAWN.Array("l", max(count, 1))
+        # Without a lock: each slot has one writer, and a killed one must not keep a lock.
+        self._finished = SPAWN.RawArray("l", max(count, 1))
         self._handed = [0] * count
         self._receivers = [
             Child(self._receiver(Order(home, settings, slot, verbose))) for slot in range(count)
@@ -138,10 +139,7 @@ class Service:
 
     def _hand(self, connection: socket.socket) -> None:
         """Hand a connection over; a closed one tells its sender to come again."""
-        with self._finished.get_lock():
-            loads = [
-                handed - done for handed, done in zip(self._handed, self._finished, strict=False)
-            ]
+        loads = [handed - self._finished[slot] for slot, handed in enumerate(self._handed)]
         limit = self._settings.max_associations
         if sum(loads) >= 2 * limit:
             return
@@ -157,7 +155,6 @@ class Service:
     def _renew(self) -> None:
         for slot, child in enumerate(self._receivers):
             if child.renew():
-                with self._finished.get_lock():
-                    self._finished[slot] = self._handed[slot] = 0
+                self._finished[slot] = self._handed[slot] = 0
         for child in self._others:
             child.renew()

@@ -8,10 +8,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.sharedctypes import SynchronizedArray
 
 from contract.documents import printable
 from contract.errors import WardgateError
@@ -55,8 +54,11 @@ def configure_logging(*, verbose: bool) -> None:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
-def work(order: Order, control: socket.socket, finished: SynchronizedArray[int]) -> None:
-    """Serve what comes over ``control`` until it is closed, then what is under way, for a while."""
+def work(order: Order, control: socket.socket, finished: MutableSequence[int]) -> None:
+    """Serve what comes over ``control`` until it is closed, then what is under way, for a while.
+
+    ``finished`` counts, in this worker's slot, the connections that have ended.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     configure_logging(verbose=order.verbose)
@@ -71,6 +73,7 @@ def work(order: Order, control: socket.socket, finished: SynchronizedArray[int])
         idle_seconds=settings.idle_seconds,
         report=reporter(settings, landing),
     )
+    counting = threading.Lock()
     threads: list[threading.Thread] = []
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
@@ -83,7 +86,7 @@ def work(order: Order, control: socket.socket, finished: SynchronizedArray[int])
             try:
                 _serve(connection, tls, services, welcome=welcome)
             finally:
-                with finished.get_lock():
+                with counting:
                     finished[order.slot] += 1
 
         thread = threading.Thread(target=serve, daemon=True)
