@@ -110,7 +110,7 @@ def _session(
     import pkcs11
 
     if place.pin_source:
-        pin = read_bounded(Path(place.pin_source), _MOST_PIN_BYTES).decode().rstrip("\r\n")
+        pin = _pin(Path(place.pin_source))
     elif ask is not None:
         pin = ask(place.token)
     else:
@@ -127,6 +127,13 @@ def _session(
         raise StorageError(f"The token {place.token!r} is locked after wrong PINs.") from None
     except (pkcs11.exceptions.PKCS11Error, RuntimeError) as error:
         raise StorageError(f"The token can't be used: {type(error).__name__}.") from None
+
+
+def _pin(path: Path) -> str:
+    text = read_bounded(path, _MOST_PIN_BYTES).decode().rstrip("\r\n")
+    if path.stat().st_mode & 0o077:
+        raise StorageError(f"{path} can be read by others; set its mode to 0600.")
+    return text
 
 
 def _find(pkcs11: Any, session: Any, place: TokenKey) -> Any | None:
