@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
+from hashlib import blake2b
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, MediaStorageDirectoryStorage
@@ -143,8 +144,9 @@ class Deidentifier:
         self.pixel_settings = pixel_settings or PixelSettings(mode=mode)
         self._rules = Rules(profile)
         self._contexts: OrderedDict[object, Values] = OrderedDict()
-        self._template: Template | None = None
-        self._template_known = Known()
+        self.template: Template | None = None
+        """The file before, by which the next of its series is done."""
+        self._known_before = Known()
 
     def __reduce__(self) -> tuple[object, ...]:
         return Deidentifier, (self.profile, self.pseudonyms, self.lists, self.pixel_settings)
@@ -177,8 +179,8 @@ class Deidentifier:
         return self._rules
 
     def _like_the_last(self, data: Buffer, known: Known) -> Deidentified | None:
-        template = self._template
-        if template is None or known != self._template_known:
+        template = self.template
+        if template is None or known != self._known_before:
             return None
         walk = Walk(data, self._rules, template.values, {}, Counter())
         return template.apply(data, walk, _prologue)
@@ -198,6 +200,11 @@ class Deidentifier:
         }
         actions: Counter[str] = Counter()
         inserted = self._declared(header, values, pixels)
+        instance = self._instance(header, values, data)
+        if not header.text(_SOP_INSTANCE):
+            inserted[_SOP_INSTANCE] = encode_element(
+                _SOP_INSTANCE, "UI", instance.encode(), file.dataset
+            )
         documents = _Documents(header, values, self.profile)
         special |= documents.cleaned
         special |= self._overlay_data(header, values, dropped)
@@ -207,17 +214,22 @@ class Deidentifier:
             inserted[_DOCUMENT_LENGTH] = _length(documents, file.dataset)
         walk = Walk(file.data, self._rules, values, special, actions, dropped)
         top = walk.top(file.dataset, inserted)
-        result = self._finish(header, data, values, pixels, top.parts, actions)
-        alone = all(id(element) not in special for element in file.dataset.elements[:-1])
+        result = self._finish(header, data, instance, values, pixels, top.parts, actions)
+        alone = all(
+            element.tag == PIXEL_DATA
+            for element in header.elements.values()
+            if id(element) in special
+        )
         if self.pixel_settings.mode == "off" and alone and not dropped:
-            self._template = Template.of(file, top, values, result)
-            self._template_known = known
+            self.template = Template.of(file, top, values, result)
+            self._known_before = known
         return result
 
     def _finish(
         self,
         header: Header,
         data: Buffer,
+        instance: str,
         values: Values,
         pixels: Outcome,
         body: Parts,
@@ -225,13 +237,11 @@ class Deidentifier:
     ) -> Deidentified:
         file = header.file
         syntax = pixels.transfer_syntax
-        uids = {
-            tag: values.uid(header.raw(tag)).decode().strip()[:64]
-            for tag in (_SOP_INSTANCE, _STUDY, _SERIES)
-        }
-        instance = uids[_SOP_INSTANCE] or _uid_of(values, file.meta.get(0x00020003, b""))
+        study, series = (
+            values.uid(header.raw(tag)).decode().strip()[:64] for tag in (_STUDY, _SERIES)
+        )
         sop_class = header.text(_SOP_CLASS) or _text(file.meta.get(0x00020002, b""))
-        if not instance or not sop_class:
+        if not sop_class:
             raise Unsafe("missing-uid")
         parts = Parts()
         parts.put(_prologue(sop_class[:64], instance, syntax))
@@ -249,8 +259,8 @@ class Deidentifier:
             source=source,
             spliced=file.data is data,
             subject=values.subject,
-            study_uid=uids[_STUDY],
-            series_uid=uids[_SERIES],
+            study_uid=study,
+            series_uid=series,
             sop_instance_uid=instance,
             sop_class_uid=sop_class[:64],
             modality=_word(header.text(0x00080060), 16),
@@ -270,6 +280,13 @@ class Deidentifier:
             pixels=dict(pixels.account),
             boxes=pixels.boxes,
         )
+
+    def _instance(self, header: Header, values: Values, data: Buffer) -> str:
+        for raw in (header.raw(_SOP_INSTANCE), header.file.meta.get(0x00020003, b"")):
+            if raw.strip(b" \0"):
+                return values.uid(raw).decode().strip()[:64]
+        # Known by its content alone.
+        return self.pseudonyms.uid(blake2b(memoryview(data)).hexdigest())
 
     def _clean(self, header: Header, values: Values, tag: int, vr: str) -> str:
         raw = header.raw(tag)
@@ -454,9 +471,16 @@ def read(data: Buffer) -> File:
         raise Unsafe("dicomdir")
     if not file.declared and not _is_uid(classes[1]):
         raise Unsafe("not-dicom")
-    if file.truncated:
+    if file.truncated or _ends_within_a_header(file):
         raise Unsafe("truncated")
     return file
+
+
+def _ends_within_a_header(file: File) -> bool:
+    """Say whether the few bytes after the last element are the beginning of another."""
+    if not 0 < file.rest < 8 or file.dataset.elements[-1].tag >= PIXEL_DATA:
+        return False
+    return any(bytes(file.data[len(file.data) - file.rest :]))
 
 
 def _class(file: File) -> str:
@@ -523,10 +547,6 @@ def _deflated(plain: bytes) -> bytes:
     deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     written = deflate.compress(plain) + deflate.flush()
     return written + b"\0" * (len(written) & 1)
-
-
-def _uid_of(values: Values, raw: bytes) -> str:
-    return values.uid(raw).decode().strip()[:64] if raw.strip(b" \0") else ""
 
 
 def _stain(header: Header, values: Values) -> str:

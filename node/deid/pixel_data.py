@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from node.deid.codestreams import Offsets, clean_fragments, trim_native
 from node.deid.elements import (
     EXPLICIT,
+    IMPLICIT,
     ITEM,
     PIXEL_DATA,
     SEQUENCE_END,
@@ -247,7 +248,7 @@ def _encapsulated(
     cleaned = _read(header, matcher, settings, None, shown, after.extended or after.basic)
     _note(cleaned, outcome)
     if cleaned is not None and cleaned.native is not None:
-        _become_native(cleaned, outcome)
+        _become_native(cleaned, header.level.implicit, outcome)
         return
     if cleaned is not None and cleaned.fragments is not None:
         source = [bytes(item) for frame in cleaned.fragments for item in frame]
@@ -260,7 +261,8 @@ def _encapsulated(
                 outcome.elements[tag] = _whole(header.elements[tag])
         return
     parts = Parts()
-    parts.put(encode_header(PIXEL_DATA, element.vr, UNDEFINED, implicit=False, little=True))
+    implicit = header.level.implicit
+    parts.put(encode_header(PIXEL_DATA, element.vr, UNDEFINED, implicit=implicit, little=True))
     table = struct.pack(f"<{len(after.basic)}L", *after.basic)
     parts.put(_item(len(table)) + table)
     for part in source:
@@ -276,7 +278,9 @@ def _encapsulated(
         if table_of:
             value = struct.pack(f"<{len(table_of)}Q", *table_of)
             new_parts = Parts()
-            new_parts.put(encode_header(tag, "OV", len(value), implicit=False, little=True) + value)
+            new_parts.put(
+                encode_header(tag, "OV", len(value), implicit=implicit, little=True) + value
+            )
             outcome.elements[tag] = new_parts
 
 
@@ -297,7 +301,7 @@ def _tables(cleaned: Cleaned, old: Offsets) -> Offsets:
     )
 
 
-def _become_native(cleaned: Cleaned, outcome: Outcome) -> None:
+def _become_native(cleaned: Cleaned, implicit: bool, outcome: Outcome) -> None:
     assert cleaned.native is not None
     parts = Parts()
     vr = "OW" if cleaned.bits_allocated > 8 else "OB"
@@ -305,12 +309,12 @@ def _become_native(cleaned: Cleaned, outcome: Outcome) -> None:
     length = cleaned.native_length + padding
     if length >= UNDEFINED:
         raise Unsafe("too-large-pixels")
-    parts.put(encode_header(PIXEL_DATA, vr, length, implicit=False, little=True))
+    parts.put(encode_header(PIXEL_DATA, vr, length, implicit=implicit, little=True))
     for piece in cleaned.native():
         parts.put(piece)
     parts.put(b"\0" * padding)
     outcome.elements[PIXEL_DATA] = parts
-    outcome.transfer_syntax = EXPLICIT
+    outcome.transfer_syntax = IMPLICIT if implicit else EXPLICIT
 
 
 def _offsets(header: Header, element: Element) -> Offsets:

@@ -47,13 +47,16 @@ class Template:
     def __init__(
         self, file: File, top: Top, values: Values, result: Deidentified, start: int, end: int
     ) -> None:
-        """``start`` and ``end`` bound the data set without its pixel data, its last element."""
-        elements = file.dataset.elements
+        """``start`` and ``end`` bound the elements before the pixel data."""
+        count = _count(file)
+        elements = file.dataset.elements[:count]
         self.values = values
+        self._elements = elements
         self._pixels = elements[-1]
+        self._tail = _tail(file.data, self._pixels.after)
         self._headers = [element.header for element in elements]
         self._start = start
-        self._out = top.parts.join(file.data, top.marks[-1][1])
+        self._out = top.parts.join(file.data, top.marks[count - 1][1])
         self._seen = np.frombuffer(file.data, np.uint8, end - start, start).copy()
         # Of the file itself only the header is held.
         self._file = replace(file, data=bytes(memoryview(file.data)[: self._pixels.start]))
@@ -62,20 +65,22 @@ class Template:
 
     @classmethod
     def of(cls, file: File, top: Top, values: Values, result: Deidentified) -> Template | None:
-        """Return a template of a file whose last element is native pixel data that stayed."""
-        elements = file.dataset.elements
-        if not result.spliced or not elements or elements[-1].tag != PIXEL_DATA:
+        """Return a template of a file with native pixel data that stayed, and nothing after it."""
+        count = _count(file)
+        elements = file.dataset.elements[:count]
+        if not result.spliced or not count or elements[-1].fragments is not None:
             return None
         start, end = elements[0].header, elements[-1].header
-        last = top.parts.all[-1]
+        last, mark = top.parts.all[-1], top.marks[count - 1]
         whole = (
             isinstance(last, tuple)
             and last[1] == elements[-1].after
             and last[0] <= end
-            and top.marks[-1][1] == top.marks[-1][0]
-            and len(elements) == len({element.tag for element in elements})
+            and mark[1] == mark[0]
+            and mark[2] == top.parts.length
+            and count == len({element.tag for element in elements})
         )
-        if not whole or elements[-1].fragments is not None or end - start > _LONGEST_HEADER:
+        if not whole or end - start > _LONGEST_HEADER:
             return None
         return cls(file, top, values, result, start, end)
 
@@ -92,7 +97,7 @@ class Template:
         parts, pixels, changed = found
         after = pixels + self._pixels.after - self._pixels.header
         header = bytes(memoryview(data)[pixels : pixels + self._pixels.start - self._pixels.header])
-        if after > len(data) or header != self._pixel_header():
+        if after > len(data) or header != self._pixel_header() or _tail(data, after) != self._tail:
             return None
         instance = changed.pop(_SOP_INSTANCE, None)
         number = changed.pop(_INSTANCE_NUMBER, None)
@@ -135,9 +140,7 @@ class Template:
     ) -> tuple[Parts, int, dict[int, bytes]] | None:
         """Go along both headers; return the parts, where pixel data begins, and what differs."""
         parts, changed = Parts(), dict[int, bytes]()
-        elements, marks, seen, out = (
-            self._file.dataset.elements, self._top.marks, self._seen, self._out,
-        )  # fmt: skip
+        elements, marks, seen, out = self._elements, self._top.marks, self._seen, self._out
         given = np.frombuffer(data, np.uint8, min(len(data) - start, 2 * _LONGEST_HEADER), start)
         read = Reader(data)
         index, mine, theirs = 0, 0, 0
@@ -185,6 +188,17 @@ class Template:
     def _facts(self, element: Element, data: Buffer) -> frozenset[gathering.Fact]:
         options = self.values.options
         return gathering.facts_of(data, element, self._top.level.charset, options)
+
+
+def _count(file: File) -> int:
+    """Return how many elements there are up to the pixel data, 0 without it."""
+    elements = file.dataset.elements
+    return next((n for n in range(len(elements), 0, -1) if elements[n - 1].tag == PIXEL_DATA), 0)
+
+
+def _tail(data: Buffer, after: int) -> tuple[int, bytes]:
+    """Return how much follows the pixel data, and what it begins with."""
+    return len(data) - after, bytes(memoryview(data)[after : after + 4])
 
 
 def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:

@@ -49,7 +49,7 @@ def test_the_table_has_the_rows_of_the_edition() -> None:
         (0x00081110, Action.REMOVE),  # Referenced Study Sequence, X/Z, decided
         (0x00401001, Action.REMOVE),  # Requested Procedure ID
         (0x00080070, Action.KEEP),  # Manufacturer is not in the table
-        (0x50000010, Action.REMOVE),  # curves
+        (0x50000010, Action.REMOVE),  # curves, whatever the profile
         (0x60023000, Action.REMOVE),  # overlay data
         (0x60020010, Action.REMOVE),  # and what describes it
         (0x00091001, Action.REMOVE),  # private
@@ -84,8 +84,8 @@ def test_every_sequence_that_needs_a_dummy_has_one() -> None:
 
 def test_modified_dates_move_dates_and_keep_times() -> None:
     profile = load_profile("longitudinal")
-    assert profile.action(0x00080020, "DA") is Action.SHIFT  # Study Date
-    assert profile.action(0x0008002A, "DT") is Action.SHIFT  # Acquisition DateTime
+    assert profile.action(0x00080020, "DA") is Action.CLEAN  # Study Date
+    assert profile.action(0x0008002A, "DT") is Action.CLEAN  # Acquisition DateTime
     assert profile.action(0x00080030, "TM") is Action.KEEP  # Study Time
     assert profile.action(0x00100030, "DA") is Action.ZERO  # Patient's Birth Date has no option
     assert [code for code, _ in profile.methods] == ["113100", "113107"]
@@ -94,7 +94,7 @@ def test_modified_dates_move_dates_and_keep_times() -> None:
 def test_options_keep_what_they_say() -> None:
     characteristics = Profile(ProfileSettings(options=Options(patient_characteristics=True)))
     assert characteristics.action(0x00100040, "CS") is Action.KEEP
-    assert characteristics.action(0x00102110, "LO") is Action.REMOVE  # Allergies need cleaning
+    assert characteristics.action(0x00102110, "LO") is Action.CLEAN  # Allergies
     device = Profile(ProfileSettings(options=Options(device_identity=True)))
     assert device.action(0x00181000, "LO") is Action.KEEP
     institution = Profile(ProfileSettings(options=Options(institution_identity=True)))
