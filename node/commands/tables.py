@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from node.intake.records import Source
     from node.intake.tables import TableReport
 
+_SOURCE = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MAX_TABLE_BYTES = 64 * 2**30
 """Of one CSV or Parquet file."""
 
@@ -178,6 +180,8 @@ def _take(
     from node.intake.records import take_in
     from node.intake.run import only_intake
 
+    if not _SOURCE.fullmatch(name):
+        raise UsageError("A source's name is of lower-case letters, digits, '.', '_' and '-'.")
     _check_export(quality)
     with nullcontext() if dry_run else only_intake(node):
         report = take_in(
