@@ -23,6 +23,9 @@ from node.work.statistics import ColumnCache
 
 log = logging.getLogger("wardgate.node")
 
+DISALLOWED_SECONDS = 1.0
+"""How often running jobs are checked against what was taken back."""
+
 
 def now() -> datetime:
     """Return the time in UTC."""
@@ -82,16 +85,32 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
             )
             for row in rows
         }
+        stopping = asyncio.create_task(
+            _stop_disallowed(desk, settings.link.longest_backoff_seconds)
+        )
         print(f"serving {', '.join(row.name for row in rows)}", flush=True)
         try:
             await _until_over(links)
         finally:
-            for link in links:
-                link.cancel()
-            await asyncio.gather(*links, return_exceptions=True)
+            for task in (stopping, *links):
+                task.cancel()
+            await asyncio.gather(stopping, *links, return_exceptions=True)
             await asyncio.to_thread(desk.stop)
             pool.shutdown(wait=False, cancel_futures=True)
             training.shutdown(wait=False, cancel_futures=True)
+
+
+async def _stop_disallowed(desk: WorkDesk, pause_seconds: float) -> None:
+    """End work whose release, project or recipe was taken back, also while no link is up."""
+    while True:
+        seconds = DISALLOWED_SECONDS
+        try:
+            await asyncio.to_thread(desk.stop_disallowed)
+        except Exception as error:
+            # Its text might hold a patient's data, so only its type is logged.
+            log.error("jobs can't be checked: %s", type(error).__name__)
+            seconds = pause_seconds
+        await asyncio.sleep(seconds)
 
 
 async def _until_over(links: set[asyncio.Task[None]]) -> None:

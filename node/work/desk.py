@@ -46,6 +46,7 @@ Fetch = Callable[[str, wire.BlobReference, BlobFolder], None]
 class TrainingSession:
     """One training job at this node: what was admitted, and its warm worker."""
 
+    member: Membership
     admission: Admission
     worker: Worker
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -92,6 +93,7 @@ class WorkDesk:
             return before
         try:
             parts = work_out(self.home, admission.release, admission.project, work, self.cache)
+            self.gate.check_still_allowed(member, admission)
             seconds = time.perf_counter() - started
             return self.gate.answer_statistics(member, admission, parts, seconds)
         except Refused as refusal:
@@ -147,7 +149,7 @@ class WorkDesk:
                 ),
                 log=folder / "worker.log",
             )
-            self.sessions[admission.digest] = TrainingSession(admission, worker)
+            self.sessions[admission.digest] = TrainingSession(member, admission, worker)
 
     def task(self, member: Membership, task: wire.Task, fetch: Fetch) -> Sealed:
         """Run one task of an admitted training job; an answer made before is sent again."""
@@ -181,11 +183,12 @@ class WorkDesk:
 
         folder = self.home.jobs / task.job
         outbox = BlobFolder(folder / "out")
-        before = self._made_before(task, outbox)
-        if before is not None:
-            return before
         started = time.perf_counter()
         try:
+            self.gate.check_still_allowed(member, session.admission)
+            before = self._made_before(task, outbox)
+            if before is not None:
+                return before
             message = wire.RecordDict.FromString(task.payload)
             tensors = self._tensors(task, message, folder, fetch)
             kept = self._state(folder, task.job)
@@ -213,11 +216,35 @@ class WorkDesk:
                 time.perf_counter() - started,
             )
         except WorkerFailed as error:
-            return self.gate.failure(member, task.job, task.task, error.code, error.location)
+            objection = self._objection(session)  # which may be why it was ended
+            code = error.code if objection is None else objection.code
+            location = error.location if objection is None else ""
+            return self.gate.failure(member, task.job, task.task, code, location)
         except Refused as refusal:
             return self.gate.failure(member, task.job, task.task, refusal.code, "")
         except (DocumentError, DecodeError):
             return self.gate.failure(member, task.job, task.task, "malformed", "")
+
+    def stop_disallowed(self) -> None:
+        """End the workers of jobs that rest on what was taken back since.
+
+        A withdrawn consent revokes releases; work on them ends here, also in the midst of a task.
+        """
+        for digest, session in list(self.sessions.items()):
+            objection = self._objection(session)
+            if objection is not None:
+                log.warning("job %s: stopped: %s", digest[:12], objection)
+                with self._lock:
+                    self.sessions.pop(digest, None)
+                session.worker.close()
+
+    def _objection(self, session: TrainingSession) -> Refused | None:
+        """Return what forbids an admitted job by now, or None."""
+        try:
+            self.gate.check_still_allowed(session.member, session.admission)
+        except Refused as refusal:
+            return refusal
+        return None
 
     def _state(self, folder: Path, job: str) -> bytes:
         """Return the app's state after the last task that was answered.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from node.catalog.store import Catalog
 from node.deid.pseudonyms import Pseudonyms
@@ -63,3 +69,63 @@ def trial(catalog: Catalog, home: NodeHome, schema: TableSchema) -> bytes:
     """The table, taken in; its CSV."""
     ingest_table(CSV, schema, Pseudonyms(b"k" * 32), catalog, home, now=NOW)
     return CSV
+
+
+POSTGRES = shutil.which("initdb"), shutil.which("pg_ctl")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of an empty PostgreSQL, made for these tests and listening on a socket only."""
+    initdb, pg_ctl = POSTGRES
+    if initdb is None or pg_ctl is None:
+        pytest.skip("PostgreSQL (initdb, pg_ctl) isn't here")
+    # PostgreSQL refuses to run as root.
+    account: dict[str, str] = {"user": "nobody"} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="wg", dir="/tmp") as name:
+        folder = Path(name)
+        if account:
+            shutil.chown(folder, account["user"])
+
+        def run(*arguments: str) -> None:
+            subprocess.run(
+                arguments,
+                check=True,
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                **account,  # type: ignore[call-overload]
+            )
+
+        data = str(folder / "data")
+        run(initdb, "-D", data, "-U", "wardgate", "-A", "trust", "--no-sync")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        run(pg_ctl, "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
+        try:
+            yield f"postgresql+psycopg://wardgate@/postgres?host={folder}"
+        finally:
+            run(pg_ctl, "-D", data, "-m", "immediate", "-w", "stop")
+
+
+NUMBERS = count()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/either.db"
+    base: str = request.getfixturevalue("postgres")
+    name = f"catalogue{next(NUMBERS)}"
+    admin = create_engine(base, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    return base.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def either(url: str, home: NodeHome) -> Iterator[Catalog]:
+    """An empty catalogue in a database of either kind."""
+    with Catalog.open(home, url) as opened:
+        yield opened

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -219,42 +215,6 @@ def test_two_processes_that_open_a_new_home_make_one_catalogue(tmp_path: Path) -
     assert [process.wait(30) for process in running] == [0, 0, 0]
     with Catalog.open(NodeHome(root)) as catalog:
         assert catalog.is_empty()
-
-
-POSTGRES = shutil.which("initdb"), shutil.which("pg_ctl")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """The URL of an empty PostgreSQL, made for these tests and listening on a socket only."""
-    initdb, pg_ctl = POSTGRES
-    if initdb is None or pg_ctl is None:
-        pytest.skip("PostgreSQL (initdb, pg_ctl) isn't here")
-    # PostgreSQL refuses to run as root.
-    account: dict[str, str] = {"user": "nobody"} if os.geteuid() == 0 else {}
-    with tempfile.TemporaryDirectory(prefix="wg", dir="/tmp") as name:
-        folder = Path(name)
-        if account:
-            shutil.chown(folder, account["user"])
-
-        def run(*arguments: str) -> None:
-            subprocess.run(
-                arguments,
-                check=True,
-                cwd=folder,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                **account,  # type: ignore[call-overload]
-            )
-
-        data = str(folder / "data")
-        run(initdb, "-D", data, "-U", "wardgate", "-A", "trust", "--no-sync")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        run(pg_ctl, "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
-        try:
-            yield f"postgresql+psycopg://wardgate@/postgres?host={folder}"
-        finally:
-            run(pg_ctl, "-D", data, "-m", "immediate", "-w", "stop")
 
 
 def test_postgresql_holds_the_same_catalogue(postgres: str, home: NodeHome, now: datetime) -> None:

@@ -22,7 +22,11 @@ def test_a_reply_made_for_one_consortium_is_not_sent_again_to_another(hospital: 
     hospital.gate.answer_task(hospital.member, admission, "1", output, encoded.message, b"", 0.1)
     desk = WorkDesk(hospital.home, hospital.gate, NodeSettings(), ColumnCache(0))
     # The worker is never reached: the answer was made before.
-    desk.sessions[admission.digest] = TrainingSession(admission, cast("object", None))  # type: ignore[arg-type]
+    desk.sessions[admission.digest] = TrainingSession(
+        hospital.member,
+        admission,
+        cast("object", None),  # type: ignore[arg-type]
+    )
     other = Membership("stroke", SITE, "", hospital.member.key, hospital.member.trusted)
     task = wire.Task(job=admission.digest, task="1")
     sealed = desk.task(other, task, lambda *_: None)
