@@ -79,6 +79,8 @@ _GUESSES = ("utf_8", "gb18030", "shift_jis", "euc_kr", "iso8859_5", "cp1251", "l
 _ASCII = re.compile(rb"[\x00-\x1a\x1c-\x7f]*")
 _PAIRS = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xfe]{2})*")
 _BYTEWISE = frozenset(set(_SINGLE.values()) - {"shift_jis", "utf_8", "gb18030", "gbk"})
+_DELIMITER = re.compile(r"[\\^=\r\n\f\t]")
+_DELIMITED = re.compile(rb"(?=[\\^=\r\n\f\t])")
 _RUN = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
 
 
@@ -157,7 +159,7 @@ def encode(text: str, charset: Charset, codec: str = "") -> bytes:
     if codec:
         return text.encode(codec, "replace")
     if len(charset) > 1 or any(name.startswith("ISO 2022") for name in charset):
-        return b"".join(_encode_run(run, charset) for run in _RUN.findall(text))
+        return _encode_escapes(text, charset)
     main = _codec(charset)
     return text.encode("latin_1" if main == "ascii" else main, "replace")
 
@@ -190,8 +192,13 @@ def _decode_escapes(raw: bytes, charset: Charset) -> str:
         piece = raw[position:end]
         if prefix:
             parts.append(_decode_double(piece, codec, prefix))
-        else:
+        elif (main := _codec(charset)) in (codec, "ascii"):
             parts.append(_decode(piece, codec))
+        else:
+            # A delimiter ends a designation (PS3.5 section 6.1.2.5.3).
+            first, *rest = _DELIMITED.split(piece, maxsplit=1)
+            parts.append(_decode(first, codec))
+            parts += [_decode(part, main) for part in rest]
         if escape is not None:
             found = _ESCAPES.get(escape.group())
             codec, prefix = found or (_codec(charset), "")
@@ -211,25 +218,46 @@ def _decode_double(piece: bytes, codec: str, prefix: str) -> str:
     return "".join(decoded)
 
 
-def _encode_run(run: str, charset: Charset) -> bytes:
-    if run.isascii():
-        return run.encode("ascii")
+def _encode_escapes(text: str, charset: Charset) -> bytes:
+    """Encode with code extensions: what the first set has in it, all else after an escape."""
     main = _codec(charset)
-    if main != "ascii":
-        try:
-            return run.encode(main)
-        except UnicodeEncodeError:
-            pass
+    encoded: list[bytes] = []
+    is_main = True
+    for run in _RUN.findall(text):
+        if run.isascii():
+            encoded.append(run.encode("ascii"))
+            is_main = is_main or _DELIMITER.search(run) is not None
+            continue
+        plain = _encode_in(run, main) if main != "ascii" else None
+        if plain is not None:
+            encoded.append(plain if is_main else _WRITTEN.get(charset[0], b"") + plain)
+            is_main = True
+            continue
+        for piece in [run] if _extended(run, charset) else run:
+            extended = _extended(piece, charset)
+            encoded.append(b"?" if extended is None else extended)
+        is_main = False
+    return b"".join(encoded)
+
+
+def _extended(run: str, charset: Charset) -> bytes | None:
+    """Return a run in one of the further sets, with its escapes; None if none has all of it."""
     for name in charset:
         escape = _WRITTEN.get(name)
         if escape is None:
             continue
         codec, prefix = _ESCAPES[escape]
-        try:
-            encoded = run.encode(codec)
-        except UnicodeEncodeError:
+        encoded = _encode_in(run, codec)
+        if encoded is None or (prefix and not encoded.startswith(escape)):
             continue
         if prefix:
             return encoded if encoded.endswith(b"\x1b(B") else encoded + b"\x1b(B"
         return escape + encoded
-    return b"?" * len(run)
+    return None
+
+
+def _encode_in(run: str, codec: str) -> bytes | None:
+    try:
+        return run.encode(codec)
+    except UnicodeEncodeError:
+        return None
