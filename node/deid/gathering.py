@@ -108,8 +108,6 @@ def known(found: frozenset[Fact]) -> Known:
             elif kind == "number":
                 if sum(c.isdigit() for c in text) >= _FEWEST_DIGITS:
                     numbers.add(text)
-                if "@" in text:
-                    phrases.add(text)
             else:
                 phrases.add(text)
     few = frozenset(sorted(dates)[:_MOST_DATES])

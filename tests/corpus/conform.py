@@ -45,5 +45,5 @@ def _without_values(line: str) -> str:
     line = re.sub(r"'[^']*'", "''", line)
     line = re.sub(r"= .*$", "=", line)
     line = re.sub(r"value .* for", "value for", line)
-    line = re.sub(r"\d+(\.\d+){3,}", "UID", line)
+    line = re.sub(r"\d+(\.\d+){2,}", "UID", line)
     return re.sub(r"\s+", " ", re.sub(r"(?<![\w,(])\d+(?![\w,)])", "#", line)).strip()
