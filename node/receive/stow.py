@@ -109,9 +109,6 @@ class Storing:
             return
         self._size += len(data)
         if self._writer is not None:
-            if self._size > self._room.max_instance_bytes:
-                self._fail(OUT_OF_RESOURCES)
-                return
             self._keep(data)
         elif not self._part.sop_instance:
             self._head += data
@@ -138,6 +135,9 @@ class Storing:
 
     def _keep(self, data: bytes) -> None:
         assert self._writer is not None
+        if self._size > self._room.max_instance_bytes:
+            self._fail(OUT_OF_RESOURCES)
+            return
         try:
             self._writer.write(data)
         except StorageError:
