@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from contract.errors import (
     CertificateError,
@@ -86,11 +87,24 @@ class DicomwebClient:
 
     def studies(self, question: Question) -> Iterator[FoundStudy]:
         """Yield the studies that fit, each once."""
+        keys = question.study_keys()
+        seen = False
+        # Some servers don't decode what an address had to escape; a wildcard stands for it, and
+        # each answer is checked.
+        bare = {keyword: _bare(value) for keyword, value in keys.items()}
+        for asked in (keys,) if keys == bare else (keys, bare):
+            for study in self._studies(asked, question):
+                seen = True
+                yield study
+            if seen:
+                return
+
+    def _studies(self, keys: Mapping[str, str], question: Question) -> Iterator[FoundStudy]:
         returned = [
             *("ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"),
-            *question.study_keys(),
+            *keys,
         ]
-        for uid, found in self._all("studies", question.study_keys(), returned, "StudyInstanceUID"):
+        for uid, found in self._all("studies", keys, returned, "StudyInstanceUID"):
             if question.admits_study(found):
                 yield FoundStudy(
                     uid,
@@ -138,18 +152,14 @@ class DicomwebClient:
         """Yield every match once, page by page; servers may make pages shorter than asked."""
         keywords = list(dict.fromkeys([by, *returned, *keys]))
         fields = [TAGS[keyword] for keyword in keywords]
+        parameters: dict[str, str | list[str]] = {**keys, "includefield": fields}
+        if "ModalitiesInStudy" not in keys:
+            # Orthanc would take the limit first, and of those the studies of this modality.
+            parameters["limit"] = str(self._settings.page)
         seen: set[str] = set()
         offset = 0
         for _ in range(MOST_PAGES):
-            page = self._page(
-                path,
-                {
-                    **keys,
-                    "includefield": fields,
-                    "limit": str(self._settings.page),
-                    "offset": str(offset),
-                },
-            )
+            page = self._page(path, parameters | ({"offset": str(offset)} if offset else {}))
             new = 0
             for item in page:
                 found = {keyword: _values(item, TAGS[keyword]) for keyword in keywords}
@@ -171,7 +181,7 @@ class DicomwebClient:
             for chunk in response.iter_raw(_CHUNK):
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise Unavailable("The archive's answer is too long; make its pages shorter.")
+                    raise Unavailable("The archive's answer is too long; narrow the query.")
         try:
             page = json.loads(bytes(body) or b"[]")
         except (ValueError, RecursionError):
@@ -219,8 +229,7 @@ class DicomwebClient:
         try:
             with self._client.stream(
                 "GET",
-                f"{self._settings.url}/{path}",
-                params=dict(parameters),
+                f"{self._settings.url}/{path}{_query(parameters)}",
                 headers={"Accept": accept},
             ) as response:
                 _check(response, retrieving=accept.startswith("multipart"))
@@ -319,9 +328,22 @@ def _values(item: Mapping[str, Any], tag: str) -> list[str]:
     return [str(value).strip(" \0") for value in values if isinstance(value, str | int)]
 
 
+def _query(parameters: Mapping[str, str | list[str]]) -> str:
+    if not parameters:
+        return ""
+    # An asterisk needs no escape (RFC 3986 section 3.4), and not all servers undo one.
+    return "?" + urlencode(parameters, doseq=True, safe="*?", quote_via=quote)
+
+
+def _bare(value: str) -> str:
+    """Return a pattern for ``value`` that needs no escape in an address."""
+    # Not ?, which some servers take as one byte.
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-._~*?") else "*" for c in value)
+
+
 def _place(uid: str) -> str:
     if not is_uid(uid):
-        raise DataError("A UID of the archive's is none.")
+        raise DataError("A UID of the archive is none.")
     return uid
 
 

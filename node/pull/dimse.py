@@ -240,6 +240,9 @@ class _Store:
             return OUT_OF_RESOURCES
         if not self.receiver.expects(uid):
             return NOT_AUTHORISED
+        if request.DataSet.getbuffer().nbytes > self.receiver.largest_bytes:
+            self.receiver.too_large(uid)
+            return OUT_OF_RESOURCES
         try:
             with self.receiver.arrival(uid) as arrival, request.DataSet.getbuffer() as data:
                 arrival.write(PREAMBLE)

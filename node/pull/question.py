@@ -40,7 +40,7 @@ class Question(BaseModel):
     first_date: date | None = None
     last_date: date | None = None
     study_description: Pattern = ""
-    """May hold ``*`` and ``?``; case doesn't count."""
+    """May hold ``*`` and ``?``; whether case counts is the archive's matter."""
     body_part: Code = ""
 
     @model_validator(mode="after")
