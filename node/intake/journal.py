@@ -58,13 +58,13 @@ class Journal:
                 self._database.execute("DELETE FROM done")
                 self._database.execute("DELETE FROM last")
 
-    def key(self, place: bytes, file: Identity, of: bytes = b"") -> bytes:
-        """Return the key of a file; ``of`` is what else decides what becomes of it."""
-        state = blake2b(_TIMES.pack(*file), key=self._key, digest_size=KEY_BYTES)
-        state.update(place)
+    def key(self, place: str, file: os.stat_result, of: bytes = b"") -> bytes:
+        """Return the key of a file; ``of`` is what else decides about it."""
+        path = place.encode("utf-8", "surrogateescape")
         if of:
-            state.update(b"\0" + of)
-        return state.digest()
+            path += b"\0" + of
+        state = _TIMES.pack(file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
+        return blake2b(state + path, key=self._key, digest_size=KEY_BYTES).digest()
 
     def known(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of the keys (at most ``ASK``) that are done."""

@@ -27,10 +27,11 @@ from contract.errors import Unavailable, UsageError, WardgateError
 from foundation.files import private_folder
 from node.catalog.store import Catalog
 from node.deid.engine import Deidentifier
+from node.deid.slides import members
 from node.home import NodeHome
 from node.intake.crew import Alone, Crew, Result
 from node.intake.items import Faces, Item, Setup, Taken
-from node.intake.journal import ASK, Identity, Journal, identity
+from node.intake.journal import ASK, Journal, identity
 from node.intake.manifest import Manifest
 from node.intake.register import IntakeReport, Register, Settled
 from node.intake.taking import KEY_CHECK, Taker
@@ -48,6 +49,7 @@ CHUNK_BYTES = 32 * 2**20
 _FEWEST_AHEAD = 32
 _AHEAD = 16
 """Chunks under way for each worker: a slow one doesn't make the others wait."""
+_MIRAX = (".mrxs", ".MRXS", ".Mrxs")
 
 Clock = Callable[[], datetime]
 
@@ -144,41 +146,30 @@ class Intake:
         manifest = manifest or Manifest({})
         waiting = iter(found)
         while group := list(islice(waiting, ASK)):
-            for one in group:
-                if one.kind != "file":
-                    self.report.not_files[one.kind] += 1
-            items = self.items(group, manifest)
-            new = self.not_done(items)
-            self.report.known += len(items) - len(new)
+            files = [one for one in group if one.kind == "file"]
+            if len(files) < len(group):
+                self.report.not_files.update(one.kind for one in group if one.kind != "file")
+            new = self.not_done(files, manifest)
+            self.report.known += len(files) - len(new)
             self._observe(self.report)
             self.take(new)
 
-    def items(self, found: Sequence[Found], manifest: Manifest) -> list[Item]:
-        """Return the files among what was found, but the manifest itself."""
+    def not_done(self, files: Sequence[Found], manifest: Manifest) -> list[Item]:
+        """Return what is to be done of at most ``ASK`` files: what the journal doesn't have."""
         own = "" if manifest.path is None else str(manifest.path)
-        return [
-            self._item(one.place, one.status, manifest)
-            for one in found
-            if one.status is not None and one.kind == "file" and one.place != own
-        ]
-
-    def not_done(self, items: Sequence[Item]) -> list[Item]:
-        """Return those of the items (at most ``ASK``) that the journal doesn't have."""
-        if self._journal is None or not items:
-            return list(items)
-        known = self._journal.known([item.key for item in items])
-        return [item for item in items if item.key not in known] if known else list(items)
-
-    def _item(self, place: str, status: os.stat_result, manifest: Manifest) -> Item:
-        listed = manifest.get(place)
-        found: Identity = identity(status)
-        key = b""
-        if self._journal is not None:
-            of = b"" if listed is None else listed.digest()
-            if place.lower().endswith(".mrxs"):
-                of += _members_state(Path(place))
-            key = self._journal.key(os.fsencode(place), found, of)
-        return Item(place, None, listed, status.st_size, key, found)
+        journal = self._journal
+        if journal is None:
+            return [_item(one, manifest, b"") for one in files if one.place != own]
+        key = journal.key
+        keyed: dict[bytes, Found] = {}
+        for one in files:
+            assert one.status is not None
+            place = one.place
+            of = _of(place, manifest) if manifest or place.endswith(_MIRAX) else b""
+            keyed[key(place, one.status, of)] = one
+        for done in journal.known(list(keyed)) if keyed else ():
+            del keyed[done]
+        return [_item(one, manifest, k) for k, one in keyed.items() if one.place != own]
 
     def take(self, items: Iterable[Item]) -> None:
         """Take files in. They are decided, at the latest, by ``finish``."""
@@ -314,10 +305,17 @@ def only_intake(home: NodeHome) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _members_state(path: Path) -> bytes:
-    """Return what changes when one of a MIRAX slide's further files does."""
-    from node.deid.slides import members
+def _item(found: Found, manifest: Manifest, key: bytes) -> Item:
+    assert found.status is not None
+    size = found.status.st_size
+    return Item(found.place, None, manifest.get(found.place), size, key, identity(found.status))
 
-    with contextlib.suppress(OSError):
-        return repr([(one.name, identity(one.stat())) for one in members(path)]).encode()
-    return b""
+
+def _of(place: str, manifest: Manifest) -> bytes:
+    """Return what decides about a file besides itself: its line, a slide's further files."""
+    listed = manifest.get(place)
+    of = b"" if listed is None else listed.digest()
+    if place.endswith(_MIRAX):
+        with contextlib.suppress(OSError):
+            of += repr([(one.name, identity(one.stat())) for one in members(Path(place))]).encode()
+    return of

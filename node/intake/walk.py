@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,7 @@ from node.deid.slides.recognition import SLIDEDAT, belongs_to_slide
 
 MAX_FILE_BYTES = 4 * 2**30
 _CHUNK = 1024 * 1024
+_NAME = attrgetter("name")
 
 Kind = Literal["file", "link", "special", "unreadable-folder", "part-of-a-slide"]
 
@@ -43,9 +45,9 @@ def walk(paths: Sequence[Path]) -> Iterator[Found]:
             raise NotFound(f"Path {number} of {len(paths)} does not exist.")
     position = 0
     for given in paths:
-        for place, kind, status in _below(str(given.resolve())):
-            position += 1
-            yield Found(position, place, kind, status)
+        for found in _below(str(given.resolve()), position):
+            position = found.position
+            yield found
 
 
 def read_file(path: Path) -> bytes | None:
@@ -79,45 +81,43 @@ def open_file(path: str | Path) -> int:
     return descriptor
 
 
-def _below(path: str) -> Iterator[tuple[str, Kind, os.stat_result | None]]:
+def _below(path: str, position: int) -> Iterator[Found]:
     try:
         top = Path(path).stat()
     except OSError:
-        yield path, "special", None
+        yield Found(position + 1, path, "special")
         return
     if not stat.S_ISDIR(top.st_mode):
-        yield (path, "file", top) if stat.S_ISREG(top.st_mode) else (path, "special", None)
+        regular = stat.S_ISREG(top.st_mode)
+        yield Found(position + 1, path, *(("file", top) if regular else ("special", None)))
         return
     waiting = [path]
     while waiting:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as entries:
-                inside = sorted(entries, key=_name)
+                inside = sorted(entries, key=_NAME)
         except OSError:
-            yield folder, "unreadable-folder", None
+            position += 1
+            yield Found(position, folder, "unreadable-folder")
             continue
+        regular_kind: Kind = "file"
+        if any(entry.name == SLIDEDAT for entry in inside) and belongs_to_slide(
+            Path(folder, SLIDEDAT)
+        ):
+            regular_kind = "part-of-a-slide"
         folders = []
-        in_slide: bool | None = None
         for entry in inside:
-            if entry.is_symlink():
-                yield entry.path, "link", None
-            elif entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
-            elif not entry.is_file(follow_symlinks=False):
-                yield entry.path, "special", None
-            else:
-                if in_slide is None:
-                    in_slide = any(e.name == SLIDEDAT for e in inside) and belongs_to_slide(
-                        Path(folder, SLIDEDAT)
-                    )
+            if entry.is_file(follow_symlinks=False):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except OSError:
                     continue  # gone since
-                yield entry.path, "part-of-a-slide" if in_slide else "file", status
+                position += 1
+                yield Found(position, entry.path, regular_kind, status)
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            else:
+                position += 1
+                yield Found(position, entry.path, "link" if entry.is_symlink() else "special")
         waiting.extend(reversed(folders))
-
-
-def _name(entry: os.DirEntry[str]) -> bytes:
-    return os.fsencode(entry.name)

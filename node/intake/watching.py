@@ -116,7 +116,7 @@ class Watch:
         manifest = self._manifest()
         found = (one for one in walk([self._folder]) if one.kind == "file")
         while group := list(islice(found, ASK)):
-            for item in self._intake.not_done(self._intake.items(group, manifest)):
+            for item in self._intake.not_done(group, manifest):
                 if before.get(item.place) == _state(item):
                     self._done[item.place] = before[item.place]
                 else:
