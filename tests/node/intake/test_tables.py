@@ -163,6 +163,81 @@ def test_any_cells_are_taken_or_refused_without_being_quoted(
         assert frame.height <= len(rows)
 
 
+fields = st.sampled_from(
+    [b"p1", b"1.5", b"2020-01-02", b'"', b",", b"\n", b"\r\n", b"\x00", b"\xff"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(fields | st.binary(max_size=4), max_size=24).map(b"".join))
+def test_any_bytes_are_a_table_or_a_data_error(data: bytes) -> None:
+    columns = [{"name": "n", "type": "number"}, {"name": "d", "type": "date"}]
+    declared = parse_schema({"table": "t", "subject": "p", "columns": columns}, "test")
+    for content in (data, b"p,n,d\n" + data, b"\xef\xbb\xbfp,n,d\r\np1,1," + data):
+        for lenient in (False, True):
+            try:
+                frame, _ = convert(content, declared, KEY, lenient=lenient)
+            except DataError as error:
+                assert "\n" not in str(error)
+            else:
+                assert frame.columns == ["subject", "n", "d"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'p,n,d\na,1,"' + b"x" * 1_000_001 + b'"\n', "row 2: not readable as CSV"),
+        (b'p,n,d\na,1,"' + b"x,\n" * 6_000_000, "row 2: not readable as CSV"),
+        (b"p,n,d\na,1," + b"x" * 17_000_000, "row 2: not readable as CSV"),
+    ],
+)
+def test_a_cell_or_record_without_an_end_is_refused(data: bytes, message: str) -> None:
+    columns = [{"name": "n", "type": "number"}, {"name": "d", "type": "text"}]
+    declared = parse_schema({"table": "t", "subject": "p", "columns": columns}, "test")
+    assert refused(data, declared).startswith(message)
+
+
+def test_dates_of_90_years_ago_or_more_are_left_out_and_counted(
+    catalog: Catalog, home: NodeHome, now: datetime
+) -> None:
+    data = HEAD + b"p1,63,A,no,1936-03-01,1,,\np2,63,A,no,1936-03-02,1,,\n"
+    report = ingest_table(data, schema(), KEY, catalog, home, now=now)
+    assert [(f.rule, f.where, f.count) for f in report.quality.findings()] == [
+        ("date-tells-age", "trial.visit", 1)
+    ]
+
+
+def test_ages_above_89_are_one_group(catalog: Catalog, home: NodeHome, now: datetime) -> None:
+    columns = [
+        {"name": "y", "type": "integer", "unit": "years"},
+        {"name": "m", "type": "number", "unit": "months"},
+        {"name": "kg", "type": "number", "unit": "kg"},
+    ]
+    declared = parse_schema({"table": "t", "subject": "p", "columns": columns}, "test")
+    frame, _ = convert(b"p,y,m,kg\na,97,1164,97\nb,89,1068,89\n", declared, KEY)
+    assert frame.sort("kg").select("y", "m", "kg").rows() == [(89, 1068, 89), (90, 1080, 97)]
+
+
+def test_a_large_table_is_sorted_in_parts_and_keeps_the_order_of_a_subjects_rows(
+    catalog: Catalog, home: NodeHome, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from node.intake import cells, sorting
+
+    monkeypatch.setattr(sorting, "PART_BYTES", 2000)
+    monkeypatch.setattr(cells, "BATCH_CHARACTERS", 500)
+    columns = [{"name": "n", "type": "integer"}]
+    declared = parse_schema({"table": "t", "subject": "p", "columns": columns}, "test")
+    data = b"p,n\n" + b"".join(b"p%d,%d\n" % (n % 37, n) for n in range(2000))
+    ingest_table(data, declared, KEY, catalog, home, now=now)
+    row = catalog.get_table("t")
+    assert row is not None
+    assert (row.rows, row.subjects) == (2000, 37)
+    frame = pl.read_parquet(home.vault / "tables" / f"{row.digest}.parquet")
+    whole, _ = convert(data, declared, KEY)
+    assert frame.equals(whole)
+    assert len(list((home.vault / "tables").iterdir())) == 1
+
+
 @pytest.mark.parametrize("format_", ["YYYYMMDD", "DD.MM.YYYY", "DD/MM/YYYY", "MM/DD/YYYY"])
 def test_dates_may_be_written_otherwise(format_: str) -> None:
     columns = [{"name": "d", "type": "date", "format": format_}]
