@@ -26,7 +26,7 @@ from node.deid.elements import (
     encode_header,
 )
 from node.deid.identifiers import Matcher
-from node.deid.parts import Parts
+from node.deid.parts import Part, Parts
 from node.deid.pixels.image import Box, Cleaned, Image, Palette, PixelSettings, Region
 from node.deid.reading import Unsafe
 
@@ -216,34 +216,11 @@ def _check_length(header: Header, length: int) -> None:
 def _encapsulated(
     header: Header, element: Element, matcher: Matcher, settings: PixelSettings, outcome: Outcome
 ) -> None:
-    assert element.fragments is not None
-    data, syntax = header.file.data, header.file.transfer_syntax
-    bounds = element.fragments[1:]
-    frames = max(header.number(0x00280008, 1), 1)
-    pixels = header.number(0x00280010) * header.number(0x00280011)
+    view = memoryview(header.file.data)
     offsets = _offsets(header, element)
-    view = memoryview(data)
-    source: list[tuple[int, int] | bytes]
-    if sum(end - start for start, end in bounds) <= _MOST_AT_ONCE or len(bounds) != frames:
-        given = [bytes(view[start:end]) for start, end in bounds]
-        if sum(map(len, given)) > 4 * _MOST_AT_ONCE:
-            raise Unsafe("too-large-pixels")
-        new, after = clean_fragments(given, offsets, syntax, frames=frames, pixels=pixels)
-        if len(new) == len(given):
-            source = [b if n is g else n for n, g, b in zip(new, given, bounds, strict=True)]
-        else:
-            source = list(new)
-    else:
-        source, after = [], offsets
-        for start, end in bounds:
-            given = [bytes(view[start:end])]
-            new, _ = clean_fragments(given, Offsets(), syntax, frames=1, pixels=pixels)
-            source.append((start, end) if new[0] is given[0] else new[0])
-        if any(type(part) is bytes for part in source):
-            after = Offsets()
+    source, after = _streams(header, element, offsets)
     shown = tuple(
-        view[part[0] : part[1]] if type(part) is tuple else memoryview(part)  # type: ignore[arg-type]
-        for part in source
+        memoryview(part) if isinstance(part, bytes) else view[part[0] : part[1]] for part in source
     )
     cleaned = _read(header, matcher, settings, None, shown, after.extended or after.basic)
     _note(cleaned, outcome)
@@ -251,37 +228,63 @@ def _encapsulated(
         _become_native(cleaned, header.level.implicit, outcome)
         return
     if cleaned is not None and cleaned.fragments is not None:
-        source = [bytes(item) for frame in cleaned.fragments for item in frame]
-        source = [item + b"\0" * (len(item) & 1) for item in source]  # type: ignore[operator]
+        items = [bytes(item) for frame in cleaned.fragments for item in frame]
+        source = [item + b"\0" * (len(item) & 1) for item in items]
         after = _tables(cleaned, after)
-    elif after == offsets and all(type(part) is tuple for part in source):
+    elif after == offsets and not any(isinstance(part, bytes) for part in source):
         outcome.elements[PIXEL_DATA] = _whole(element)
         for tag in (EXTENDED, EXTENDED_LENGTHS):
             if tag in header.elements and after.extended:
                 outcome.elements[tag] = _whole(header.elements[tag])
         return
-    parts = Parts()
-    implicit = header.level.implicit
+    _write_streams(header, element, source, after, outcome)
+
+
+def _streams(header: Header, element: Element, offsets: Offsets) -> tuple[list[Part], Offsets]:
+    """Return the cleaned fragments, as stretches of the file where they stayed, and offsets."""
+    assert element.fragments is not None
+    bounds = element.fragments[1:]
+    view, syntax = memoryview(header.file.data), header.file.transfer_syntax
+    frames = max(header.number(0x00280008, 1), 1)
+    pixels = header.number(0x00280010) * header.number(0x00280011)
+    size = sum(end - start for start, end in bounds)
+    if size > _MOST_AT_ONCE and len(bounds) == frames:
+        source: list[Part] = []
+        for start, end in bounds:
+            given = [bytes(view[start:end])]
+            new, _ = clean_fragments(given, Offsets(), syntax, frames=1, pixels=pixels)
+            source.append((start, end) if new[0] is given[0] else new[0])
+        return source, Offsets() if any(isinstance(part, bytes) for part in source) else offsets
+    if size > 4 * _MOST_AT_ONCE:
+        raise Unsafe("too-large-pixels")
+    given = [bytes(view[start:end]) for start, end in bounds]
+    new, after = clean_fragments(given, offsets, syntax, frames=frames, pixels=pixels)
+    if len(new) != len(given):
+        return list(new), after
+    return [b if n is g else n for n, g, b in zip(new, given, bounds, strict=True)], after
+
+
+def _write_streams(
+    header: Header, element: Element, source: list[Part], after: Offsets, outcome: Outcome
+) -> None:
+    parts, implicit = Parts(), header.level.implicit
     parts.put(encode_header(PIXEL_DATA, element.vr, UNDEFINED, implicit=implicit, little=True))
     table = struct.pack(f"<{len(after.basic)}L", *after.basic)
     parts.put(_item(len(table)) + table)
     for part in source:
-        if type(part) is tuple:
+        if isinstance(part, bytes):
+            parts.put(_item(len(part)))
+            parts.put(part)
+        else:
             parts.put(_item(part[1] - part[0]))
             parts.take(*part)
-        else:
-            parts.put(_item(len(part)))
-            parts.put(part)  # type: ignore[arg-type]
     parts.put(encode_header(SEQUENCE_END, "", 0, implicit=True, little=True))
     outcome.elements[PIXEL_DATA] = parts
     for tag, table_of in ((EXTENDED, after.extended), (EXTENDED_LENGTHS, after.lengths)):
         if table_of:
             value = struct.pack(f"<{len(table_of)}Q", *table_of)
-            new_parts = Parts()
-            new_parts.put(
-                encode_header(tag, "OV", len(value), implicit=implicit, little=True) + value
-            )
-            outcome.elements[tag] = new_parts
+            outcome.elements[tag] = made = Parts()
+            made.put(encode_header(tag, "OV", len(value), implicit=implicit, little=True) + value)
 
 
 def _tables(cleaned: Cleaned, old: Offsets) -> Offsets:

@@ -165,6 +165,14 @@ class Profile:
         """Whether the private attributes of Table E.3.10-1 stay."""
         return self.settings.options.private == "safe"
 
+    def keeps_identity(self, tag: int) -> bool:
+        """Whether the attribute names a device or an institution, and stays for that."""
+        row = e1_1().row(tag)
+        identities = ("retain_device_identity", "retain_institution_identity")
+        return row is not None and any(
+            option in self.options and row.options.get(option) == "K" for option in identities
+        )
+
     def with_pixels(self, mode: Literal["off", "rules", "ocr"]) -> Profile:
         """Return this profile with another way to clean pixels."""
         options = self.settings.options.model_copy(update={"pixels": mode})

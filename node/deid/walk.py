@@ -97,49 +97,45 @@ class Rules:
 
     def of_private(self, tag: int, vr: str, creator: str) -> tuple[int, str]:
         """Return the same for an element of a private block."""
-        if not is_safe(creator, tag):
-            if self._options.unknown_private == "refused" and not is_known(creator):
-                raise Unsafe("unknown-private-creator")
+        safe = is_safe(creator, tag)
+        if not safe and self._options.unknown_private == "refused" and not is_known(creator):
+            raise Unsafe("unknown-private-creator")
+        if not safe or not self.profile.keeps_safe_private:
             return REMOVE, vr
-        if not self.profile.keeps_safe_private:
-            return REMOVE, vr
-        if vr == "PN":
-            return ZERO, vr
+        vr = vr or "UN"
         if vr in ("DA", "DT"):
             return (KEEP if self._options.dates == "kept" else DATE), vr
-        if vr == "UI":
-            return UID, vr
-        if vr == "SQ":
-            return ITEMS, vr
-        return (VALUE, vr or "UN") if (vr or "UN") in _SEARCHED else (KEEP, vr)
+        return {"PN": ZERO, "UI": UID, "SQ": ITEMS}.get(vr, _searched(vr)), vr
 
     def _decide(self, tag: int, vr: str) -> tuple[int, str]:
         kind = _kind(tag, vr)
         action = self.profile.action(tag, vr)
         if action is Action.REMOVE:
-            return REMOVE, kind
-        if tag in PIXELS or tag == DOCUMENT or (tag >> 24 == 0x60 and tag & 0xFFFF == 0x3000):
-            return SPECIAL, kind
-        if action in (Action.ZERO, Action.DUMMY) and tag in (PATIENT_ID, PATIENT_NAME):
-            return SUBJECT, kind
+            what = REMOVE
+        elif tag in PIXELS or tag == DOCUMENT or (tag >> 24 == 0x60 and tag & 0xFFFF == 0x3000):
+            what = SPECIAL
+        elif action in (Action.ZERO, Action.DUMMY) and tag in (PATIENT_ID, PATIENT_NAME):
+            what = SUBJECT
+        elif kind == "SQ":
+            what = self._of_sequence(tag, action)
+        elif action is Action.UID or (action is Action.DUMMY and kind == "UI"):
+            what = UID if kind == "UI" else DUMMY
+        elif action in (Action.ZERO, Action.DUMMY):
+            what = ZERO if action is Action.ZERO else DUMMY
+        elif kind in ("DA", "DT"):
+            what = DATE if action is Action.CLEAN and self._options.dates != "kept" else KEEP
+        else:
+            what = KEEP if self.profile.keeps_identity(tag) else _searched(kind)
+        return what, kind
+
+    def _of_sequence(self, tag: int, action: Action) -> int:
         if tag == _OBSERVERS and self._options.dates != "removed":
             # Each of its attributes has a row of its own; a dummy's date would break intervals.
-            return ITEMS, kind
-        if kind == "SQ":
-            if action in (Action.KEEP, Action.CLEAN, Action.UID):
-                is_content = tag in _CONTENT and self._options.clean_structured_content
-                return (CONTENT if is_content else ITEMS), kind
-            return (DUMMY if action is Action.DUMMY else ZERO), kind
-        if action is Action.UID or (action is Action.DUMMY and kind == "UI"):
-            return (UID if kind == "UI" else DUMMY), kind
-        if action is Action.ZERO:
-            return ZERO, kind
-        if action is Action.DUMMY:
-            return DUMMY, kind
-        if kind in ("DA", "DT") and self._options.dates != "kept":
-            # What isn't moved by the table's word is a date all the same.
-            return (DATE if action is Action.CLEAN else KEEP), kind
-        return (VALUE if kind in _SEARCHED else KEEP), kind
+            return ITEMS
+        if action in (Action.ZERO, Action.DUMMY):
+            return DUMMY if action is Action.DUMMY else ZERO
+        is_content = tag in _CONTENT and self._options.clean_structured_content
+        return CONTENT if is_content else ITEMS
 
 
 @dataclass(slots=True)
@@ -248,41 +244,43 @@ class Walk:
 
     def _change(self, element: Element, what: int, vr: str, level: Level, parts: Parts) -> bool:
         tag, scope = element.tag, level.scope
+        if what == VALUE and element.items is not None:
+            what = ITEMS  # a sequence, whatever its attribute is
         if what in (ITEMS, CONTENT):
-            if element.items is None:
-                if element.end > element.start:
-                    return True  # an inside that can't be seen goes
-                parts.take(element.header, element.after)
-                return False
-            return self._sequence(element, level, parts, what == CONTENT)
+            return self._of_items(element, level, parts, what == CONTENT)
         if what == SPECIAL:
             replacement = self._special.get(id(element))
             if replacement is not None:
                 parts.extend(replacement)
             return True
-        if what == VALUE:
-            if element.items is not None:
-                return self._sequence(element, level, parts, False)
-            if element.fragments is not None:
-                return True
-            raw = self._raw(element)
-            new = self._values.clean(raw, vr, level.charset)
-            if new is None:
-                parts.take(element.header, element.after)
-                return False
-        elif what == UID:
-            new = self._values.uid(self._raw(element))
-        elif what == DATE:
-            new = self._values.date(self._raw(element), vr)
-        elif what == SUBJECT:
-            new = self._values.subject.encode()
-        elif what == DUMMY:
+        if what == DUMMY:
             parts.put(dummies.encoded(tag, vr, scope.implicit, scope.little))
             return True
-        else:
-            new = b""
+        new = self._new_value(element, what, vr, level)
+        if new is None:
+            parts.take(element.header, element.after)
+            return False
         parts.put(encode(tag, element.vr if element.vr != "SQ" else vr, new, scope))
         return True
+
+    def _new_value(self, element: Element, what: int, vr: str, level: Level) -> bytes | None:
+        """Return an element's new value, None where the old one stays."""
+        if what == ZERO or (what == VALUE and element.fragments is not None):
+            return b""
+        if what == SUBJECT:
+            return self._values.subject.encode()
+        raw = self._raw(element)
+        if what == VALUE:
+            return self._values.clean(raw, vr, level.charset)
+        return self._values.uid(raw) if what == UID else self._values.date(raw, vr)
+
+    def _of_items(self, element: Element, level: Level, parts: Parts, content: bool) -> bool:
+        if element.items is not None:
+            return self._sequence(element, level, parts, content)
+        if element.end > element.start:
+            return True  # an inside that can't be seen goes
+        parts.take(element.header, element.after)
+        return False
 
     def _sequence(self, element: Element, level: Level, parts: Parts, content: bool) -> bool:
         assert element.items is not None
@@ -378,6 +376,10 @@ def encode(tag: int, vr: str, value: bytes, scope: Elements) -> bytes:
 
 def _item_header(tag: int, length: int, little: bool) -> bytes:
     return encode_header(tag, "", length, implicit=True, little=little)
+
+
+def _searched(vr: str) -> int:
+    return VALUE if vr in _SEARCHED else KEEP
 
 
 @lru_cache(maxsize=65536)
