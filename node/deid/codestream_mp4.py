@@ -19,6 +19,7 @@ _KEPT = frozenset(
 )
 _FRAGMENTED = frozenset({b"moof", b"mvex", b"stz2"})
 _KEPT_IN_ENTRY = frozenset({b"avcC", b"hvcC", b"colr", b"pasp", b"btrt", b"fiel"})
+_KEPT_IN_SOUND = frozenset({b"esds", b"dac3", b"dec3", b"dOps", b"damr"})
 _MAX_SAMPLES = 1 << 24
 
 
@@ -116,9 +117,16 @@ def _walk(blanks: Blanks, start: int, stop: int, walk: _Walk, depth: int = 0) ->
 
 def _walk_entry(blanks: Blanks, start: int, stop: int, track: _Track, samples: Samples) -> None:
     """Clean a sample's description: a video's has the encoder's name and boxes (12.1.3)."""
-    if track.handler != b"vide":
-        return
     data = blanks.data
+    if track.handler == b"soun" and data[start + 8 : start + 10] == b"\0\0":
+        for kind, begin, head, end in _boxes(data, min(start + 28, stop), stop):
+            if kind not in _KEPT_IN_SOUND:
+                blanks.set(begin + 4, b"free")
+                blanks.fill(head, end)
+        return
+    if track.handler != b"vide":
+        blanks.fill(start + 8, stop)
+        return
     blanks.fill(start + 42, min(start + 74, stop))
     for kind, begin, head, end in _boxes(data, min(start + 78, stop), stop):
         if kind not in _KEPT_IN_ENTRY:
