@@ -49,14 +49,10 @@ def receive(
             raise UsageError(f"Give --home after '{context.invoked_subcommand}'.")
         return
     from node.config import create_home, load_settings
-    from node.intake.account import enter
-    from node.receive.behind import BehindOrder, follow
+    from node.intake.account import account, enter
     from node.receive.commitment import addresses
     from node.receive.listening import calling_tls, dicom_tls, listen, web_tls
     from node.receive.negotiation import Callers
-    from node.receive.service import SPAWN, Service
-    from node.receive.web import WebOrder, web_work
-    from node.receive.worker import configure_logging
 
     place = node_home(home)
     settings = load_settings(place)
@@ -66,6 +62,7 @@ def receive(
     # Whatever is wrong is said here, once, and not by a process that is started again and again.
     Callers.of(chosen.ae_title, chosen.calling)
     addresses(chosen.report_to)
+    account(settings.account)
     dicom = listen(chosen.host, chosen.port) if chosen.dicom else None
     web = listen(chosen.web.host, chosen.web.port) if chosen.web.enabled else None
     # A port below 1024 is root's to open; what follows is not.
@@ -77,6 +74,12 @@ def receive(
         calling_tls(chosen)
     if web is not None:
         web_tls(chosen.web)
+
+    from node.receive.behind import BehindOrder, follow
+    from node.receive.service import SPAWN, Service
+    from node.receive.web import WebOrder, web_work
+    from node.receive.worker import configure_logging
+
     _prepare(BehindOrder(place, settings, verbose))
     configure_logging(verbose=verbose)
 
