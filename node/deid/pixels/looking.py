@@ -12,6 +12,7 @@ from node.deid.pixels.frames import Array
 from node.deid.pixels.image import Box, PixelSettings
 from node.deid.pixels.ink import is_written, tightened
 from node.deid.pixels.reader import Line
+from node.deid.pixels.stacks import stacks
 from node.deid.pixels.views import View
 from node.deid.pixels.words import Matcher, Verdict
 
@@ -72,10 +73,12 @@ def look(
             new_marks = None if new is None and view is views[0] else fresh
             texts += _texts(view.picture, places, new_marks, matcher, settings)
     texts = _resolved(texts)
-    removed = _removed(texts)
+    removed = _removed(texts, matcher)
     kept = [text.line.box for text in texts if not any(t.line is text.line for t in removed)]
     boxes = [
-        tightened([view.picture for view in views], text.line.box, text.line.height)
+        tightened(
+            [view.picture for view in views], text.line.box, text.line.height, text.line.upright
+        )
         for text in removed
     ]
     if boxes:
@@ -98,11 +101,13 @@ def _texts(
     settings: PixelSettings,
 ) -> list[Text]:
     """Find, read and judge; only what has strokes in ``fresh``, if that is given."""
+    lines = [
+        reader.read(picture, quad, detection, settings)
+        for quad, detection in reader.find(picture, places, settings)
+        if fresh is None or _has_marks(fresh, quad)
+    ]
     found = []
-    for quad, detection in reader.find(picture, places, settings):
-        if fresh is not None and not _has_marks(fresh, quad):
-            continue
-        line = reader.read(picture, quad, detection, settings)
+    for line in [*lines, *stacks(picture, lines, settings)]:
         if min(line.height, line.length) < settings.min_text_pixels // 2:
             continue
         if max(line.height, line.length) < settings.min_text_pixels:
@@ -126,7 +131,7 @@ def judged(picture: Array, line: Line, matcher: Matcher, settings: PixelSettings
     if verdict is Verdict.IDENTIFIES and line.confidence >= 0.5:
         return Text(line, verdict)
     if _fills(line):
-        if words.is_mark(line.text):
+        if words.is_mark(line.text) and line.length < _NARROW * line.height:
             return None
         if verdict is Verdict.HARMLESS or line.confidence >= 0.9:
             return Text(line, verdict)
@@ -135,7 +140,8 @@ def judged(picture: Array, line: Line, matcher: Matcher, settings: PixelSettings
             return Text(line, verdict) if written else None
     # It could not be read, or not all of it.
     narrow = _NARROW if line.upright else _NARROW_STANDING
-    if line.detection < settings.min_detection or line.length < narrow * line.height:
+    doubt = 0.0 if line.upright else 0.1  # scales at the rim
+    if line.detection < settings.min_detection + doubt or line.length < narrow * line.height:
         return None
     if not is_written(picture, line.box, line.height):
         return None
@@ -147,9 +153,9 @@ def _fills(line: Line) -> bool:
 
     Of scripts that it does not know the recogniser leaves out letters, or all of them.
     """
-    letters = [c for c in line.text if not c.isspace()]
-    ems = sum(0.75 if ord(c) < 0x2E80 else 1.1 for c in letters)
-    return bool(letters) and line.length <= line.height * (0.9 + ems)
+    text = line.text.strip()
+    ems = sum(0.75 if ord(c) < 0x2E80 else 1.1 for c in text)
+    return bool(text) and line.length <= line.height * (0.9 + ems)
 
 
 def _resolved(texts: list[Text]) -> list[Text]:
@@ -168,7 +174,8 @@ def _resolved(texts: list[Text]) -> list[Text]:
     return kept
 
 
-def _removed(texts: list[Text]) -> list[Text]:
+def _removed(texts: list[Text], matcher: Matcher) -> list[Text]:
+    texts = _rejoined(texts, matcher)
     removed = [text for text in texts if text.verdict is not Verdict.HARMLESS]
     others = [text for text in texts if text.verdict is Verdict.HARMLESS]
     for text in list(removed):
@@ -185,6 +192,23 @@ def _removed(texts: list[Text]) -> list[Text]:
                 others.remove(other)
                 removed.append(replace(other, verdict=Verdict.IDENTIFIES))
     return removed
+
+
+def _rejoined(texts: list[Text], matcher: Matcher) -> list[Text]:
+    """Judge neighbours on a line together too: a detector may have cut it."""
+    result = list(texts)
+    for i, left in enumerate(texts):
+        for j, right in enumerate(texts):
+            if i == j or not (left.line.upright and right.line.upright):
+                continue
+            if Verdict.HARMLESS not in (left.verdict, right.verdict):
+                continue
+            if _is_right_of(left, right, 0.7):
+                both = f"{left.line.text} {right.line.text}", left.line.text + right.line.text
+                if any(words.names(text, matcher) for text in both):
+                    for k in (i, j):
+                        result[k] = replace(result[k], verdict=Verdict.IDENTIFIES)
+    return result
 
 
 def _is_right_of(left: Text, right: Text, heights: float) -> bool:
@@ -228,6 +252,8 @@ def _left(
                 continue
             if text.unreadable and not 0 < _area(box, boxes) < 0.9 * box.area:
                 continue
+            if text.line.height > 1.5 * max(min(b.height, b.width) for b in boxes):
+                continue  # the boxes themselves
             found.append(text)
         if len(views) > 1 and not found:
             break

@@ -14,6 +14,10 @@ _STEP = 16_000
 """About so many pixels are enough to choose a window by."""
 _COLOURED = 48
 """Levels between the channels of a pixel from which on it is no shade of grey."""
+_EDGE = 0.02
+_FEW = 0.1
+"""Share of the pixels that a background has, or a picture on it."""
+_CLOSE = 0.4
 
 Window = tuple[float, float]
 
@@ -67,13 +71,16 @@ class Viewer:
         step = max(1, int((frame.size / _STEP) ** 0.5))
         some = frame[::step, ::step]
         inner_low, inner_high = (float(v) for v in np.percentile(some, (1, 99.5)))
+        close = _close(some, low, high)
         if frame.dtype == np.uint8 and high - low > 100 and inner_high - inner_low > 60:
-            return [View("plain", np.ascontiguousarray(frame))]
+            plain = View("plain", np.ascontiguousarray(frame))
+            return [plain, *(View(w, _scaled(frame, *w)) for w in map(self._known, close))]
         windows = []
         if inner_high - inner_low > 0.01 * (high - low):
             windows.append((inner_low, inner_high))
         if not windows or high - low > 1.5 * (inner_high - inner_low):
             windows.append((low, high))
+        windows += [w for w in close if w[1] - w[0] < _CLOSE * (windows[0][1] - windows[0][0])]
         known = [self._known(window) for window in windows]
         return [View(window, _scaled(frame, *window)) for window in dict.fromkeys(known)]
 
@@ -86,6 +93,26 @@ class Viewer:
         self._windows.append(window)
         del self._windows[:-8]
         return window
+
+
+def _close(some: Array, low: float, high: float) -> list[Window]:
+    """Return windows for tissue all of whose tones are close to the brightest or the darkest.
+
+    White letters on it hardly show in a window that spans the background as well.
+    """
+    found = []
+    edge = _EDGE * (high - low)
+    rest = some[some > low + edge]
+    if _FEW * some.size < rest.size < (1 - _FEW) * some.size:
+        first = float(np.percentile(rest, 10))
+        if high - first < _CLOSE * (high - low):
+            found.append((first, high))
+    rest = some[some < high - edge]
+    if _FEW * some.size < rest.size < (1 - _FEW) * some.size:
+        last = float(np.percentile(rest, 90))
+        if last - low < _CLOSE * (high - low):
+            found.append((low, last))
+    return found
 
 
 def _of_colour(frame: Array) -> list[View]:

@@ -57,11 +57,12 @@ _NUMBERS = re.compile(
     |\(\s?\d{2,5}\s?\)\s?\d{2,4}[\s-]?\d{2,4}
     |(?<!\d)\d{3,4}[\s.-]\d{3,4}[\s.-]\d{4}(?!\d)
     |\d+(?:\.\d+){4,}                                  # UIDs
-    |(?<!\w)(?=\w*[^\W\d])(?=(?:\w*\d){4})[\w]{6,}
     |(?<!\w)[^\W\d]{1,5}[-_#]\d{4,}
+    |(?<!\w)[^\W\d]{1,3}\d{3,}[-/]\d
     |[\w.+-]+@\w[\w-]*\.\w+""",
     re.VERBOSE,
 )
+_MIXED = re.compile(r"(?<!\w)(?=\w*[^\W\d])(?=(?:\w*\d){4})\w{6,}")
 _NAMES = re.compile(
     r"""[^\W\d_]{1,}\s?\^\s?[^\W\d_]*|\^\s?[^\W\d_]{2,}
     |(?<!\w)(?:dr|prof|mr|mrs|ms|miss|herr|frau|sra|mme|pt|doc)\.?\s+[^\W\d_]{2,}
@@ -71,7 +72,7 @@ _NAMES = re.compile(
 _LABELS = re.compile(lexicon.LABELS, re.IGNORECASE | re.VERBOSE)
 _PLACES = re.compile(lexicon.PLACES, re.IGNORECASE | re.VERBOSE)
 _MAKERS = re.compile(lexicon.MAKERS, re.IGNORECASE | re.VERBOSE)
-_PIECE = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)?|[^\w\s]|_")
+_PIECES = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)?")
 _TOKEN = re.compile(r"[^\s,;:/|()\[\]=<>+*~]+")
 _GLUED = re.compile(r"([^\W\d_]{0,3})(\d{1,4}(?:[.,]\d{1,3})?)([^\W\d_%°]{0,3}[%°]?)")
 _CODE = re.compile(r"(?=\D*\d)[^\W\d_]{0,2}\d{0,3}[-.]?[^\W\d_]{0,2}\d{0,2}[^\W\d_]{0,1}")
@@ -103,9 +104,20 @@ def identifies(text: str, matcher: Matcher) -> bool:
     shapes = (_DATES, _NUMBERS, _NAMES, _LABELS, _PLACES)
     return (
         any(shape.search(text) for shape in shapes)
+        or any(not _is_setting(match.group()) for match in _MIXED.finditer(text))
         or bool(matcher.spans(text))
         or is_near_term(text, matcher.terms)
         or any(_is_han_name(run) for run in _HAN.findall(text))
+    )
+
+
+def names(text: str, matcher: Matcher) -> bool:
+    """Say whether what is known of the patient, or a date, stands in ``text``; no other shapes."""
+    text = unicodedata.normalize("NFKC", text).strip()
+    return (
+        bool(_DATES.search(text))
+        or bool(matcher.spans(text))
+        or is_near_term(text, matcher.terms)
     )
 
 
@@ -136,13 +148,41 @@ def _is_harmless_token(token: str) -> bool:
     if not token or token.casefold() in lexicon.SHORT or _is_word(token):
         return True
     if glued := _GLUED.fullmatch(token):
-        before, _, after = (part.casefold() for part in glued.groups())
+        before, number, after = (part.casefold() for part in glued.groups())
         short = len(before) <= 2 or before in lexicon.SHORT or _is_word(before)
+        if len(number) == 4 and number.isdigit() and before and not _takes_thousands(before):
+            return False
         return short and (len(after) <= 2 or after in lexicon.SHORT or _is_word(after))
-    if _CODE.fullmatch(token):
+    if _CODE.fullmatch(token) or _is_settings(token):
         return True
     pieces = [p for p in re.split(r"[-.'’_&%°]|(?<=[a-z])(?=[A-Z])", token) if p]
     return len(pieces) > 1 and all(_is_harmless_token(piece) for piece in pieces)
+
+
+def _takes_thousands(setting: str) -> bool:
+    """Say whether a number of four digits may stand right behind it: TR2000, W2500, b1000."""
+    return setting in lexicon.SHORT and (len(setting) > 1 or setting in "wlbthd")
+
+
+def _is_settings(token: str) -> bool:
+    """Say whether a token is settings run together, their blanks lost: W400L40, Depth16cm."""
+    pieces = _PIECES.findall(token)
+    letters = [piece for piece in pieces if not piece[0].isdigit()]
+    numbers = [piece for piece in pieces if piece[0].isdigit()]
+    return (
+        "".join(pieces) == token.replace("%", "")
+        and all(len(number.split(".")[0]) <= 3 for number in numbers)
+        and all(_is_known(piece.casefold()) for piece in letters)
+        and bool(letters)
+    )
+
+
+def _is_setting(token: str) -> bool:
+    return _is_settings(token) or _is_harmless_token(token)
+
+
+def _is_known(word: str) -> bool:
+    return word in lexicon.SHORT or word in vocabulary()
 
 
 def _is_word(token: str) -> bool:
@@ -218,18 +258,15 @@ def is_near_term(text: str, terms: frozenset[str]) -> bool:
     """Say whether a term occurs in ``text`` as a recogniser might have read it.
 
     One edit is allowed from 5 characters on, two from 9, three from 13. Terms of less than four
-    Latin letters or digits, and single Han characters, must be words of their own.
+    Latin letters or digits, and single Han characters, are left to the matcher: too much is alike.
     """
     if not terms:
         return False
     whole = folded(text)
-    words = {folded(word) for word in _PIECE.findall(unicodedata.normalize("NFKC", text))}
-    words |= {folded(word) for word in text.split()}
     for term in _folded_terms(terms):
-        if (len(term) < 4 and term.isascii()) or len(term) < 2:
-            if term in words:
-                return True
-        elif term in whole or (len(term) >= 5 and _occurs(term, whole, (len(term) - 1) // 4)):
+        if len(term) < (4 if term.isascii() else 2):
+            continue
+        if term in whole or (len(term) >= 5 and _occurs(term, whole, (len(term) - 1) // 4)):
             return True
     return False
 
