@@ -18,6 +18,8 @@ from node.intake.units import ucum, without_great_age
 if TYPE_CHECKING:
     import polars as pl
 
+MAX_REMEMBERED = 200_000
+"""Subjects whose pseudonyms aren't made again in the next batch."""
 _TRUE = ("true", "yes", "1", "t", "y")
 _FALSE = ("false", "no", "0", "f", "n")
 DATE_FORMATS = {
@@ -56,6 +58,7 @@ class Conversion:
     made_missing: dict[str, int] = field(default_factory=dict)
     _errors: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     """Line of the first and number of all, by column and what is wrong."""
+    _subjects: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.quality = QualityReport(f"table {self.schema.table}")
@@ -84,10 +87,11 @@ class Conversion:
         subject = batch.frame[schema.subject].str.strip_chars()
         missing = subject.is_null() | subject.is_in(list(schema.missing))
         self._wrong(batch, schema.subject, missing, "the subject is missing", "no-key")
-        pseudonym_of = {v: self.pseudonyms.subject(v) for v in subject.unique() if v is not None}
+        known = self._known(subject.drop_nulls().unique().to_list())
+        pseudonym_of = {value: pseudonym for value, (pseudonym, _) in known.items()}
+        days_of = {value: days for value, (_, days) in known.items()}
         people = subject.replace_strict(pseudonym_of, default=None, return_dtype=pl.String)
-        days_of = {p: self.pseudonyms.days(p) for p in pseudonym_of.values()}
-        days = people.replace_strict(days_of, default=None, return_dtype=pl.Int64)
+        days = subject.replace_strict(days_of, default=None, return_dtype=pl.Int64)
         columns = [people.alias(SUBJECT)]
         for column in schema.kept:
             values = self._values(batch, column)
@@ -96,6 +100,16 @@ class Conversion:
                 values = values - pl.Series(days * 86_400_000_000).cast(pl.Duration("us"))
             columns.append(values.alias(column.variable))
         return pl.DataFrame(columns)
+
+    def _known(self, subjects: list[str]) -> dict[str, tuple[str, int]]:
+        """Return pseudonym and days of some subjects; those of the last batches are remembered."""
+        if len(self._subjects) > MAX_REMEMBERED:
+            self._subjects.clear()
+        for subject in subjects:
+            if subject not in self._subjects:
+                pseudonym = self.pseudonyms.subject(subject)
+                self._subjects[subject] = pseudonym, self.pseudonyms.days(pseudonym)
+        return {subject: self._subjects[subject] for subject in subjects}
 
     def _values(self, batch: Batch, column: ColumnSchema) -> pl.Series:
         cells = batch.frame[column.name].str.strip_chars()

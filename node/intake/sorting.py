@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BUCKETS = "0123456789abcdef"
 """First digits of pseudonyms, by which a large table is sorted in parts."""
-PART_BYTES = 64 * 2**20
+PART_BYTES = 32 * 2**20
 """Rows held before they are written aside."""
 
 
