@@ -282,9 +282,9 @@ def _follow(association: Any, responses: Iterator[tuple[Any, Any]], store: _Stor
         _release(association)
     if store.error is not None:
         raise store.error
-    if cancelled or code == CANCELLED:
+    if cancelled:
         raise Interrupted("The retrieval was broken off.")
-    if code is None:
+    if code is None or code == CANCELLED:
         raise Unavailable("The archive broke off the retrieval; try again later.")
     if code == 0xA801:
         raise ArchiveRefused("The archive doesn't know our title as a destination of C-MOVE.")

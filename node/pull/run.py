@@ -205,7 +205,7 @@ class Run:
         failures = 0
         while True:
             self._wait_for_hours()
-            reason = ""
+            reason, refused_before = "", len(study.refused)
             try:
                 self._pass(archive, study)
                 if not study.missing:
@@ -225,6 +225,10 @@ class Run:
                 if isinstance(unavailable, OutsideHours):
                     raise
                 reason = str(unavailable)
+            if len(study.refused) > refused_before:
+                # An instance that is too large breaks its association off, and isn't asked for
+                # again: no failure of the archive's.
+                continue
             failures += 1
             if failures >= self._pace.attempts:
                 self._give_up(archive, study, reason)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from node.cli import main
 from node.config import create_home
 from node.home import NodeHome
 from tests.node.orthanc import (
@@ -77,31 +80,39 @@ def archive_table(filled: Filled, kind: str, **more: str) -> str:
 
 @dataclass
 class Node:
-    """A node on disk, and its command as a real process."""
+    """A node on disk, and its command."""
 
     home: NodeHome
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     def settings(self, text: str) -> None:
         """Write ``node.toml``."""
         self.home.settings.write_text(text)
 
-    def start(self, *words: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        """Start ``wardgate-node`` with these words."""
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start ``wardgate-node`` with these words, as a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "tests.node.pull.command", *words],
-            stdin=stdin,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "WARDGATE_NODE_HOME": str(self.home.root), **self.environment},
+            env={**os.environ, "WARDGATE_NODE_HOME": str(self.home.root)},
         )
 
-    def run(self, *words: str, given: str | None = None) -> tuple[int, str]:
-        """Run it to its end; return its exit code and all that it said."""
-        process = self.start(*words, stdin=subprocess.PIPE)
-        output, errors = process.communicate(given or "", timeout=120)
-        return process.returncode, output + errors
+    def run(self, *words: str, given: str = "") -> tuple[int, str]:
+        """Run the command in this process; return its exit code and all that it said."""
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+            patch.setenv("WARDGATE_NODE_HOME", str(self.home.root))
+            patch.setattr(sys, "argv", ["wardgate-node", *words])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+            stack.enter_context(redirect_stdout(said))
+            stack.enter_context(redirect_stderr(said))
+            try:
+                main()
+            except SystemExit as ended:
+                return int(ended.code or 0), said.getvalue()
+        raise AssertionError("a command always ends")
 
     def traces(self) -> dict[str, bytes]:
         """Return every file of the home but the vault's, by its path."""
@@ -139,6 +150,3 @@ def nothing_identified(texts: Mapping[str, bytes]) -> None:
         for form in (secret.encode(), secret.encode("utf-16-le"), secret.encode().hex().encode()):
             for place, data in texts.items():
                 assert form not in data, f"{secret} in {place}"
-
-
-Told = Callable[[str], None]
