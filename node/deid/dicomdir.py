@@ -28,7 +28,8 @@ from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from contract.errors import StorageError
 from foundation.files import storage_errors
 from node.deid import dummies
-from node.deid.engine import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION, Deidentifier
+from node.deid.engine import Deidentifier
+from node.deid.part10 import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 
 NAME = "DICOMDIR"
 MAX_BYTES = 256 * 2**20
@@ -166,21 +167,25 @@ def _by_order(items: Sequence[Dataset]) -> Iterator[tuple[Dataset, ...]]:
 
 def _add(root: _Record, leaf: _Old, target: Path, file: str) -> None:
     instance = dcmread(target / file, stop_before_pixels=True)
+    meta = instance.file_meta
+    facts = {
+        "ReferencedFileID": file.split("/"),
+        "ReferencedSOPClassUIDInFile": meta.MediaStorageSOPClassUID,
+        "ReferencedSOPInstanceUIDInFile": meta.MediaStorageSOPInstanceUID,
+        "ReferencedTransferSyntaxUIDInFile": meta.TransferSyntaxUID,
+    }
+    chain = [(str(old.get("DirectoryRecordType", "")).strip(), old) for old in leaf.chain]
+    if any(kind in ("", "PRIVATE") for kind, _ in chain):
+        return
     here = root
-    for old in leaf.chain:
-        kind = str(old.get("DirectoryRecordType", "")).strip()
-        if not kind or kind == "PRIVATE":
-            return
+    for kind, old in chain:
         key = (kind, _identity(kind, instance, file))
         there = here.below.get(key)
         if there is None:
             there = here.below[key] = _Record(kind, _keys(old, instance))
         here = there
-    meta = instance.file_meta
-    here.keys.ReferencedFileID = file.split("/")
-    here.keys.ReferencedSOPClassUIDInFile = instance.SOPClassUID
-    here.keys.ReferencedSOPInstanceUIDInFile = instance.SOPInstanceUID
-    here.keys.ReferencedTransferSyntaxUIDInFile = meta.TransferSyntaxUID
+    for keyword, value in facts.items():
+        setattr(here.keys, keyword, value)
 
 
 def _identity(kind: str, instance: Dataset, file: str) -> str:

@@ -173,8 +173,8 @@ def _settle(result: Export, target: Path) -> None:
                 row["outcome"] = DUPLICATE
                 break
             if _instance(place) == uid:
-                _replace(row, owners[row["file"]], part, place)
-                owners[row["file"]] = min(row, owners[row["file"]], key=lambda r: r["position"])
+                file = row["file"]
+                owners[file] = _keep_first(row, owners[file], part, place)
                 break
             attempt += 1
             folder = row["file"].rpartition("/")[0]
@@ -187,8 +187,8 @@ def _settle(result: Export, target: Path) -> None:
                 owners[row["file"]] = row
 
 
-def _replace(row: Row, owner: Row, part: Path, place: Path) -> None:
-    """Keep the first of two instances with one UID and different content."""
+def _keep_first(row: Row, owner: Row, part: Path, place: Path) -> Row:
+    """Keep the first of two instances with one UID and different content; return its row."""
     first = row["position"] < owner["position"]
     if first:
         part.replace(place)
@@ -197,6 +197,7 @@ def _replace(row: Row, owner: Row, part: Path, place: Path) -> None:
     kept, left = (row, owner) if first else (owner, row)
     kept["outcome"], left["outcome"] = WRITTEN, "duplicate-instance"
     left.pop("file")
+    return kept
 
 
 def _instance(path: Path) -> str:

@@ -14,6 +14,7 @@ import struct
 from node.deid.elements import EXPLICIT, IMPLICIT, LONG, UNDEFINED, VRS, known_vr
 
 _META_END = 2
+_ITEMS, _SEQUENCE_END, _ICON, _PIXELS = 0xFFFE, 0xE0DD, 0x0088, 0x7FE0
 _LONG = frozenset(vr.encode() for vr in LONG)
 _VRS = frozenset(vr.encode() for vr in VRS)
 _UNTELLING = (
@@ -32,8 +33,8 @@ _LENGTH = struct.Struct("<L").unpack_from
 def identity(head: bytes) -> bytes | None:
     """Return a digest that files share only if they say the same about their patient.
 
-    ``head`` is a file's beginning, up to its pixels at least. None for a file that isn't as plain:
-    it has to be read.
+    ``head`` is a file's beginning, up to its pixels at least. None for a file that isn't as plain,
+    or that has neither a patient's identifier nor a study's: it has to be read.
     """
     if head[128:132] != b"DICM":
         return None
@@ -66,13 +67,34 @@ def _meta(head: bytes, position: int) -> tuple[int, bytes]:
         position += 8 + short
 
 
+class _Place:
+    """Whether the reader is within a sequence; items and their ends are stepped over."""
+
+    __slots__ = ("depth", "has_icon", "until")
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.until = 0
+        self.has_icon = False
+
+    def enter(self, group: int, start: int, length: int) -> None:
+        self.has_icon |= group == _ICON
+        if length == UNDEFINED:
+            self.depth += 1
+        else:
+            self.until = max(self.until, start + length)
+
+    def is_top(self, position: int) -> bool:
+        return not self.depth and position >= self.until
+
+
 def _explicit(head: bytes, position: int) -> list[bytes] | None:
     pieces: list[bytes] = []
-    end, has_icon = len(head), False
+    end, place, is_told = len(head), _Place(), False
     while position + 8 <= end:
         group, element, vr, length = _HEAD(head, position)
-        if group == 0xFFFE:
-            # Items and their ends are stepped over, so that what is in them is seen.
+        if group == _ITEMS:
+            place.depth -= element == _SEQUENCE_END and place.depth > 0
             position += 8
             continue
         if vr not in _VRS:
@@ -82,36 +104,40 @@ def _explicit(head: bytes, position: int) -> list[bytes] | None:
             length = _LENGTH(head, start)[0]
             start += 4
             if vr == b"SQ":
-                has_icon |= group == 0x0088
+                place.enter(group, start, length)
                 position = start
                 continue
             if length == UNDEFINED:
-                return pieces if group == 0x7FE0 and not has_icon else None
+                return pieces if group == _PIXELS and is_told and not place.has_icon else None
         if vr not in _UNTELLING_BYTES:
             if vr == b"DT":
                 pieces.append(head[position : start + min(length, 8)])
             elif not group & 1 or vr in (b"PN", b"DA"):
                 pieces.append(head[position : start + length])
+                if group == 0x0010 and element == 0x0020 and length and place.is_top(position):
+                    is_told = True
         elif group == 0x0020 and element == 0x000D:
             pieces.append(head[position : start + length])
+            is_told |= bool(length) and place.is_top(position)
         position = start + length
         if position > end:
-            return pieces if group == 0x7FE0 and not has_icon else None
-    return pieces
+            return pieces if group == _PIXELS and is_told and not place.has_icon else None
+    return pieces if is_told else None
 
 
 def _implicit(head: bytes, position: int) -> list[bytes] | None:
     pieces: list[bytes] = []
-    end, has_icon = len(head), False
+    end, place, is_told = len(head), _Place(), False
     while position + 8 <= end:
         group, element, length = _TAG_LENGTH(head, position)
-        if group == 0xFFFE:
+        if group == _ITEMS:
+            place.depth -= element == _SEQUENCE_END and place.depth > 0
             position += 8
             continue
         start = position + 8
         vr = known_vr(group << 16 | element)
         if vr == "SQ":
-            has_icon |= group == 0x0088
+            place.enter(group, start, length)
             position = start
             continue
         if length == UNDEFINED:
@@ -121,9 +147,12 @@ def _implicit(head: bytes, position: int) -> list[bytes] | None:
                 pieces.append(head[position : start + min(length, 8)])
             elif not group & 1:
                 pieces.append(head[position : start + length])
+                if group == 0x0010 and element == 0x0020 and length and place.is_top(position):
+                    is_told = True
         elif group == 0x0020 and element == 0x000D:
             pieces.append(head[position : start + length])
+            is_told |= bool(length) and place.is_top(position)
         position = start + length
         if position > end:
-            return pieces if group == 0x7FE0 and not has_icon else None
-    return pieces
+            return pieces if group == _PIXELS and is_told and not place.has_icon else None
+    return pieces if is_told else None

@@ -88,7 +88,8 @@ class Work:
 
     def _dicom(self, position: int, source: Source, output: Output | None) -> Row:
         known = self.patients.known_of(position)
-        result = self.deidentifier.deidentify(memoryview(source.data), known)
+        data = source.data if isinstance(source.data, bytes) else memoryview(source.data)
+        result = self.deidentifier.deidentify(data, known)
         folder = instance_folder(result.subject, result.study_uid, result.series_uid)
         uid = result.sop_instance_uid
         relative = f"{folder}/{instance_name(uid, 0)}"

@@ -1,0 +1,60 @@
+"""Work in forked processes: every item has one row, and errors come through."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from contract.errors import StorageError
+from node.deid.export.forks import Row, work_through
+
+
+def died(item: int) -> Row:
+    return {"item": item, "died": True}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 333])
+def test_each_item_is_done_once(workers: int, count: int) -> None:
+    rows = work_through(
+        range(10, 10 + count), lambda item, worker: {"item": item}, workers=workers, died=died
+    )
+    assert sorted(row["item"] for row in rows) == list(range(10, 10 + count))
+
+
+def test_items_that_kill_are_reported_and_the_others_done() -> None:
+    fatal = {0, 1, 50, 98, 99}
+
+    def work(item: int, worker: str) -> Row:
+        if item in fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"item": item, "died": False}
+
+    rows = list(work_through(range(100), work, workers=2, died=died))
+    assert sorted(row["item"] for row in rows) == list(range(100))
+    assert {row["item"] for row in rows if row["died"]} == fatal
+
+
+def test_an_error_of_ours_ends_all_with_its_message() -> None:
+    def work(item: int, worker: str) -> Row:
+        if item == 30:
+            raise StorageError("The disk is full.")
+        return {"item": item}
+
+    with pytest.raises(StorageError, match="disk is full"):
+        list(work_through(range(100), work, workers=2, died=died))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # no process of ours is left
+
+
+def test_leaving_early_ends_the_processes() -> None:
+    rows = work_through(
+        range(1000), lambda item, worker: {"pid": os.getpid()}, workers=2, died=died
+    )
+    pids = {next(rows)["pid"] for _ in range(50)}
+    rows.close()  # type: ignore[attr-defined]
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
