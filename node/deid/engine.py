@@ -11,49 +11,42 @@ The file is not decoded: what stays is spliced from the source (``elements``, ``
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
 from hashlib import blake2b
 
-from pydicom.dataset import Dataset
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
-from node.deid import dummies, gathering
+from node.deid import gathering
 from node.deid.charsets import decode
 from node.deid.dates import shift_date
 from node.deid.elements import (
     DEFLATED_SYNTAXES,
     PIXEL_DATA,
     Buffer,
-    Element,
-    Elements,
     File,
     parse,
 )
+from node.deid.embedded import Documents, clean_overlay
 from node.deid.identifiers import Known, matcher
+from node.deid.part10 import declaration, prologue
 from node.deid.parts import Parts
 from node.deid.pixel_data import Header, Outcome, clean_pixel_data, without_overlay_bits
-from node.deid.pixels.image import Box, PixelSettings
+from node.deid.pixels.image import PixelSettings
 from node.deid.profile import Profile
 from node.deid.pseudonyms import Pseudonyms
 from node.deid.reading import Unsafe
+from node.deid.result import Deidentified
 from node.deid.series import Template
 from node.deid.values import Values
-from node.deid.walk import DOCUMENT, PATIENT_ID, Rules, Walk
+from node.deid.walk import PATIENT_ID, Rules, Walk
 from node.deid.walk import encode as encode_element
 
-IMPLEMENTATION_UID = "2.25.312040188316105632467325913823094672431"
-IMPLEMENTATION_VERSION = "WARDGATE_1"
 _ICON = 0x00880200
 _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _BURNED_IN, _FEATURES, _LONGITUDINAL = 0x00280301, 0x00280302, 0x00280303
 _REMOVED, _METHOD, _METHOD_CODES = 0x00120062, 0x00120063, 0x00120064
-_MIME, _DOCUMENT_LENGTH = 0x00420012, 0x00420015
 _HEADS = ("HEAD", "BRAIN", "SKULL", "FACE", "NECK", "ORBIT", "SINUS", "EAR", "JAW", "EYE", "")
 _SHOW_FACES = {
     "CT": _HEADS,
@@ -64,64 +57,6 @@ _SHOW_FACES = {
 }
 _MOST_CONTEXTS = 64
 _MOST_DEFLATED = 1 << 30
-
-
-@dataclass(frozen=True)
-class Deidentified:
-    """A de-identified file, and what the catalogue keeps of it."""
-
-    parts: Parts = field(repr=False)
-    source: Buffer = field(repr=False)
-    """What ``parts`` are stretches of."""
-    spliced: bool
-    """Whether ``source`` is the buffer that was given, so that stretches count in the file."""
-    subject: str
-    study_uid: str
-    series_uid: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    modality: str
-    body_part: str
-    laterality: str
-    manufacturer: str
-    device_model: str
-    study_date: date | None
-    """Moved as the profile moves dates; None where it removes them."""
-    instance_number: str
-    image_type: tuple[str, ...]
-    stain: str
-    magnification: float
-    rows: int
-    columns: int
-    frames: int
-    actions: Mapping[str, int]
-    """Elements by what was done to them: D, Z, X, K, U or C."""
-    pixels: Mapping[str, int]
-    """What was done to pixels: frames, frames searched and changed, boxes blacked out."""
-    boxes: Mapping[int, tuple[Box, ...]] = field(repr=False)
-    """Frame, from 0: what was blacked out."""
-
-    @property
-    def data(self) -> bytes:
-        """The whole file."""
-        return self.parts.join(self.source)
-
-    @property
-    def pieces(self) -> Iterator[Buffer]:
-        """The file's bytes, piece by piece."""
-        return self.parts.pieces(self.source)
-
-    @property
-    def size_bytes(self) -> int:
-        """How long the file is."""
-        return self.parts.length
-
-    def write(self, target: int, descriptor: int | None = None) -> None:
-        """Write the file to the descriptor ``target``.
-
-        ``descriptor`` is the open file that the source was mapped from, if it was.
-        """
-        self.parts.write(target, self.source, descriptor if self.spliced else None)
 
 
 class Deidentifier:
@@ -183,7 +118,7 @@ class Deidentifier:
         if template is None or known != self._known_before:
             return None
         walk = Walk(data, self._rules, template.values, {}, Counter())
-        return template.apply(data, walk, _prologue)
+        return template.apply(data, walk)
 
     # ---- one file ------------------------------------------------------------------------------
 
@@ -205,13 +140,12 @@ class Deidentifier:
             inserted[_SOP_INSTANCE] = encode_element(
                 _SOP_INSTANCE, "UI", instance.encode(), file.dataset
             )
-        documents = _Documents(header, values, self.profile)
+        documents = Documents(header, values, self.profile)
         special |= documents.cleaned
         special |= self._overlay_data(header, values, dropped)
         if _ICON in header.elements:
             special |= self._icons(header, values)
-        if documents.length_changed:
-            inserted[_DOCUMENT_LENGTH] = _length(documents, file.dataset)
+        inserted |= documents.length_element
         walk = Walk(file.data, self._rules, values, special, actions, dropped)
         top = walk.top(file.dataset, inserted)
         result = self._finish(header, data, instance, values, pixels, top.parts, actions)
@@ -244,7 +178,7 @@ class Deidentifier:
         if not sop_class:
             raise Unsafe("missing-uid")
         parts = Parts()
-        parts.put(_prologue(sop_class[:64], instance, syntax))
+        parts.put(prologue(sop_class[:64], instance, syntax))
         source: Buffer = file.data
         if syntax in DEFLATED_SYNTAXES:
             if body.length > _MOST_DEFLATED:
@@ -252,8 +186,8 @@ class Deidentifier:
             parts.put(_deflated(body.join(file.data)))
         else:
             parts.extend(body)
-        moved = shift_date(header.text(0x00080020), values.days or 0)
-        kept = self.profile.dates != "removed" and moved
+        moved = shift_date(header.text(0x00080020), values.days or 0) or ""
+        kept = self.profile.dates != "removed"
         return Deidentified(
             parts=parts,
             source=source,
@@ -362,7 +296,7 @@ class Deidentifier:
         found: dict[int, Parts] = {}
         for tag, element in header.elements.items():
             if tag >> 24 == 0x60 and tag & 0xFFFF == 0x3000 and tag >> 16 not in dropped:
-                found[id(element)] = _clean_overlay(header, element, values, self.pixel_settings)
+                found[id(element)] = clean_overlay(header, element, values, self.pixel_settings)
         return found
 
     def _icons(self, header: Header, values: Values) -> dict[int, Parts]:
@@ -387,7 +321,7 @@ class Deidentifier:
         """Say what was done (PS3.3 C.7.1.1 and C.12.1.1, PS3.15 section E.1.1)."""
         scope = header.level
         said = dict(
-            _declaration(self.profile.label, self.profile.methods, scope.implicit, scope.little)
+            declaration(self.profile.label, self.profile.methods, scope.implicit, scope.little)
         )
         word = {"modified": b"MODIFIED", "kept": b"UNMODIFIED", "removed": b"REMOVED"}
         said[_LONGITUDINAL] = encode_element(_LONGITUDINAL, "CS", word[self.profile.dates], scope)
@@ -398,69 +332,6 @@ class Deidentifier:
         for tag, (vr, value) in pixels.attributes.items():
             said[tag] = encode_element(tag, vr, value, scope)
         return said
-
-
-class _Documents:
-    """Cleans an encapsulated document (PS3.3 section A.45)."""
-
-    def __init__(self, header: Header, values: Values, profile: Profile) -> None:
-        self._header = header
-        self._new: bytes | None = None
-        self.length = 0
-        element = header.elements.get(DOCUMENT)
-        if element is None:
-            return
-        from node.deid.documents.documents import clean_document
-
-        raw = header.raw(DOCUMENT)
-        given = header.number(_DOCUMENT_LENGTH, len(raw))
-        if 0 < given <= len(raw):
-            raw = raw[:given]
-        document = clean_document(
-            raw,
-            header.text(_MIME),
-            values.matcher,
-            characteristics=profile.settings.options.patient_characteristics,
-        )
-        self._new = document.data
-        self.length = len(document.data)
-
-    @property
-    def length_changed(self) -> bool:
-        """Whether the attribute that tells the document's length has to be written."""
-        return self._new is not None and _DOCUMENT_LENGTH in self._header.elements
-
-    @property
-    def cleaned(self) -> dict[int, Parts]:
-        """The element with the cleaned document, by the identity of the one it replaces."""
-        if self._new is None:
-            return {}
-        parts = Parts()
-        parts.put(encode_element(DOCUMENT, "OB", self._new, self._header.level))
-        return {id(self._header.elements[DOCUMENT]): parts}
-
-
-def _clean_overlay(
-    header: Header, element: Element, values: Values, settings: PixelSettings
-) -> Parts:
-    """Return an overlay's data with its text erased and its graphics kept (PS3.3 C.9.2)."""
-    from node.deid.pixels.bitmaps import clean_bitmap
-
-    group, level = element.tag >> 16, header.level
-    raw = header.raw(element.tag)
-    rows, columns = (header.number(group << 16 | n) for n in (0x0010, 0x0011))
-    frames = max(header.number(group << 16 | 0x0015, 1), 1)
-    size = -(-rows * columns * frames // 8)
-    if len(raw) < size:
-        raise Unsafe("truncated")
-    words = element.vr == "OW" and not level.little
-    bits = _swapped(raw) if words else raw
-    new = clean_bitmap(bits[:size], rows, columns, frames, values.matcher, settings)
-    new += b"\0" * (len(new) & 1)
-    parts = Parts()
-    vr = element.vr if element.vr in ("OB", "OW") else "OW"
-    parts.put(encode_element(element.tag, vr, _swapped(new) if words else new, level))
-    return parts
 
 
 def read(data: Buffer) -> File:
@@ -490,57 +361,6 @@ def _class(file: File) -> str:
         if element.tag > _SOP_CLASS:
             break
     return ""
-
-
-@lru_cache(maxsize=64)
-def _declaration(
-    label: str, methods: tuple[tuple[str, str], ...], implicit: bool, little: bool
-) -> tuple[tuple[int, bytes], ...]:
-    dataset = Dataset()
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = f"Wardgate: PS3.15 2026d, {label}"[:64]
-    codes = []
-    for value, meaning in methods:
-        code = Dataset()
-        code.CodeValue, code.CodeMeaning = value, meaning
-        code.CodingSchemeDesignator = "DCM"
-        codes.append(code)
-    dataset.DeidentificationMethodCodeSequence = codes
-    encoded = []
-    for element in dataset:
-        one = Dataset()
-        one[element.tag] = element
-        encoded.append((int(element.tag), dummies.encode(one, implicit, little)))
-    return tuple(encoded)
-
-
-def _prologue(sop_class: str, instance: str, syntax: str) -> bytes:
-    """Return preamble, prefix and file meta group (PS3.10 section 7.1)."""
-    before, after = _prologue_around(sop_class, syntax)
-    middle = _meta(0x0003, "UI", instance.encode())
-    length = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(before) + len(middle) + len(after))
-    return b"\0" * 128 + b"DICM" + length + before + middle + after
-
-
-@lru_cache(maxsize=256)
-def _prologue_around(sop_class: str, syntax: str) -> tuple[bytes, bytes]:
-    before = struct.pack("<HH2s2xL", 2, 1, b"OB", 2) + b"\0\1"
-    before += _meta(0x0002, "UI", sop_class.encode("ascii", "replace"))
-    after = _meta(0x0010, "UI", syntax.encode("ascii", "replace"))
-    after += _meta(0x0012, "UI", IMPLEMENTATION_UID.encode())
-    after += _meta(0x0013, "SH", IMPLEMENTATION_VERSION.encode())
-    return before, after
-
-
-def _meta(number: int, vr: str, value: bytes) -> bytes:
-    if len(value) & 1:
-        value += b"\0" if vr == "UI" else b" "
-    return struct.pack("<HH2sH", 2, number, vr.encode(), len(value)) + value
-
-
-def _length(documents: _Documents, scope: Elements) -> bytes:
-    order = "<" if scope.little else ">"
-    return encode_element(_DOCUMENT_LENGTH, "UL", struct.pack(order + "L", documents.length), scope)
 
 
 def _deflated(plain: bytes) -> bytes:
@@ -577,12 +397,6 @@ def _magnification(header: Header) -> float:
                 except ValueError:
                     return 0.0
     return 0.0
-
-
-def _swapped(raw: bytes) -> bytes:
-    swapped = bytearray(raw)
-    swapped[0::2], swapped[1::2] = raw[1::2], raw[0::2]
-    return bytes(swapped)
 
 
 def _date(text: str) -> date | None:

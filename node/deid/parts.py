@@ -46,16 +46,16 @@ class Parts:
     def extend(self, other: Parts) -> None:
         """Go on with what ``other`` has collected."""
         for part in other.all:
-            if type(part) is tuple:
-                self.take(*part)
+            if isinstance(part, bytes):
+                self.put(part)
             else:
-                self.put(part)  # type: ignore[arg-type]
+                self.take(*part)
 
     def pieces(self, source: Buffer) -> Iterator[Buffer]:
         """Yield the bytes, stretches of the source as views of it."""
         view = memoryview(source)
         for part in self.all:
-            yield view[part[0] : part[1]] if type(part) is tuple else part
+            yield part if isinstance(part, bytes) else view[part[0] : part[1]]
 
     def join(self, source: Buffer, length: int | None = None) -> bytes:
         """Return all bytes as one, or the first ``length`` of them."""
@@ -77,7 +77,7 @@ class Parts:
         batch: list[Buffer] = []
         view = memoryview(source)
         for part in self.all:
-            if type(part) is not tuple:
+            if isinstance(part, bytes):
                 batch.append(part)
             elif descriptor is not None and part[1] - part[0] >= _LARGE:
                 _write(target, batch)

@@ -414,8 +414,8 @@ def _palette(header: Header) -> Palette | None:
     if len(raw) < 6:
         return None
     entries, first, bits = struct.unpack(f"{order}3H", raw[:6])
-    tables = [header.raw(tag) for tag in (0x00281201, 0x00281202, 0x00281203)]
-    return Palette(entries, first, bits, *tables, little_endian=header.level.little)
+    red, green, blue = (header.raw(tag) for tag in (0x00281201, 0x00281202, 0x00281203))
+    return Palette(entries, first, bits, red, green, blue, header.level.little)
 
 
 def _note(cleaned: Cleaned | None, outcome: Outcome) -> None:

@@ -9,9 +9,8 @@ what its pixels are) is none of the series, and goes the whole way.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,9 @@ from numpy.typing import NDArray
 from node.deid import gathering
 from node.deid.elements import PIXEL_DATA, Buffer, Element, File, Reader
 from node.deid.parts import Parts
+from node.deid.result import Deidentified
 from node.deid.values import Values
 from node.deid.walk import Top, Walk
-
-if TYPE_CHECKING:
-    from node.deid.engine import Deidentified
 
 _SOP_INSTANCE, _INSTANCE_NUMBER = 0x00080018, 0x00200013
 _DECISIVE = frozenset(
@@ -84,9 +81,7 @@ class Template:
             return None
         return cls(file, top, values, result, start, end)
 
-    def apply(
-        self, data: Buffer, walk: Walk, prologue: Callable[[str, str, str], bytes]
-    ) -> Deidentified | None:
+    def apply(self, data: Buffer, walk: Walk) -> Deidentified | None:
         """Return the de-identified file, or None if it is none of the series."""
         start = self._begin(data)
         if start is None:
