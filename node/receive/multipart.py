@@ -13,8 +13,8 @@ from enum import Enum, auto
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_PREAMBLE_BYTES = 64 * 1024
-MAX_BOUNDARY = 70
-"""RFC 2046 section 5.1.1."""
+MAX_BOUNDARY = 200
+"""RFC 2046 section 5.1.1 allows 70; Orthanc's have 73."""
 
 
 class Malformed(Exception):

@@ -56,6 +56,7 @@ def application(web: Web) -> FastAPI:
             return _said(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
         refusal = _refusal(request, web)
         if refusal is not None:
+            log.warning("STOW-RS of %r: refused with %d", who, refusal.status_code)
             return refusal
         if slots.locked():
             return _said(503, "too many requests at once", {"retry-after": RETRY_SECONDS})
