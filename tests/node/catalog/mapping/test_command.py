@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from contract.documents import PROJECT_TYPE
 from contract.errors import ConfigurationError, DataError, NotFound, UsageError
+from node.catalog.asked import Asked, ConsortiumRow
 from node.catalog.releases import create_release
 from node.catalog.selection import Selection
 from node.catalog.sources import CatalogClinicalStore
@@ -25,6 +28,7 @@ from node.intake.fhir.export import FhirSource, export_files
 from node.intake.records import take_in
 from node.intake.schema import parse_schema
 from node.intake.tables import ingest_table
+from tests.contract.world import World
 from tests.node.intake.fhir.making import condition, observation, patient, quantity, write_export
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -263,3 +267,22 @@ def test_a_dictionary_is_printed_as_toml(home: NodeHome) -> None:
     (home.root.parent / "again.toml").write_text(printed.stdout)
     again = str(home.root.parent / "again.toml")
     assert CliRunner().invoke(app, ["dictionary", again]).stdout == printed.stdout
+
+
+def test_a_projects_own_dictionary_is_mapped_to(home: NodeHome) -> None:
+    variables = tomllib.loads(DICTIONARY)["variables"]
+    project = World().project(name="bp", table="bp", variables=variables)
+    envelope = project.seal(PROJECT_TYPE)
+    with Catalog.open(home) as catalog:
+        asked = Asked(catalog.engine)
+        asked.put_consortium(ConsortiumRow("preterm", "kentucky", "x:1", "key", None), NOW)
+        asked.put_project("preterm", "bp", 1, envelope.to_bytes())
+    mapping = str(home.root.parent / "m.toml")
+    result = CliRunner().invoke(app, ["check", "bp", mapping, "--home", str(home.root)])
+    assert result.exit_code == 0, result.exception
+    printed = CliRunner().invoke(app, ["dictionary", "bp", "--home", str(home.root)])
+    assert tomllib.loads(printed.stdout)["title"] == project.title
+    unknown = CliRunner().invoke(
+        app, ["dictionary", "bp", "--consortium", "other", "--home", str(home.root)]
+    )
+    assert isinstance(unknown.exception, NotFound)
