@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from node.deid import gathering
 from node.deid.elements import PIXEL_DATA, Buffer, Element, File, Reader
+from node.deid.part10 import prologue
 from node.deid.parts import Parts
 from node.deid.result import Deidentified
 from node.deid.values import Values
