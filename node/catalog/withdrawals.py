@@ -192,9 +192,12 @@ def leave_out(
     new: list[tuple[int, str]] = []
     omitted = {subject for some in remembered.values() for subject in some}
     for wanted in sorted({blocks[subject] for subject in concerned} - set(remembered)):
-        free = staying - omitted
-        chosen = [subject for subject in elsewhere.get(wanted, ()) if subject in free][:count]
-        rest = sorted(free - set(chosen))
+        if all(subject in omitted for subject in concerned if blocks[subject] == wanted):
+            continue  # who withdrew here was left out before, as somebody else's cover
+        # The same others as elsewhere, also those who withdrew since: so releases stay nested.
+        known = [s for s in elsewhere.get(wanted, ()) if s in candidates and s not in omitted]
+        chosen = known[:count]
+        rest = sorted(staying - omitted - set(chosen))
         missing = count - len(chosen)
         if len(rest) <= missing:
             raise DataError(

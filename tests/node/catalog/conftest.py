@@ -129,3 +129,14 @@ def either(url: str, home: NodeHome) -> Iterator[Catalog]:
     """An empty catalogue in a database of either kind."""
     with Catalog.open(home, url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def empty_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty catalogue's file, migrated once for all examples."""
+    home = NodeHome(tmp_path_factory.mktemp("template")).create()
+    with Catalog.open(home) as catalog, catalog.engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.exec_driver_sql("BEGIN")
+    return home.database
