@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from node.intake.measures import conversion, measure
@@ -164,3 +164,108 @@ def test_a_number_converted_and_back_is_what_it_was(
     assert back is not None
     returned = (value * there.factor + there.offset) * back.factor + back.offset
     assert returned == pytest.approx(value, rel=1e-12, abs=1e-9)
+
+
+# ---- any expression that makes sense -------------------------------------------------------------
+
+NUMBERS = st.sampled_from([{"from": "w.mm"}, {"from": "w.cm"}, 2, 0, -1.5])
+DATES = st.sampled_from([{"from": "w.d"}, {"from": "w.e"}])
+LEVELS = st.sampled_from([{"from": "w.g"}, "x"])
+TRUTHS = st.sampled_from([{"from": "w.b"}, True])
+
+
+def _pair(name: str) -> Any:
+    return lambda both: {name: list(both)}
+
+
+def typed_expressions(depth: int) -> dict[str, st.SearchStrategy[Any]]:
+    """Expressions of each kind, nested so deep."""
+    if depth == 0:
+        return {"number": NUMBERS, "date": DATES, "category": LEVELS, "boolean": TRUTHS}
+    inner = typed_expressions(depth - 1)
+    number, moment, level, truth = (inner[k] for k in ("number", "date", "category", "boolean"))
+    signs = st.sampled_from(["<", "<=", "=", "!=", ">=", ">"])
+    arithmetic = st.sampled_from(
+        ["add", "subtract", "multiply", "divide", "minimum_of", "maximum_of"]
+    )
+    return {
+        "number": NUMBERS
+        | st.builds(lambda o, a, b: {o: [a, b]}, arithmetic, number, number)
+        | st.builds(lambda a, n: {"power": [a, n]}, number, st.integers(-2, 3))
+        | st.tuples(moment, moment).map(_pair("days"))
+        | st.tuples(moment, moment).map(_pair("completed_years"))
+        | moment.map(lambda d: {"year": d})
+        | st.tuples(number, number).map(_pair("coalesce"))
+        | number.map(lambda n: {"convert": n, "unit": "m"}),
+        "date": DATES | st.tuples(moment, moment).map(_pair("coalesce")),
+        "boolean": TRUTHS
+        | st.builds(lambda a, s, b: {"compare": [a, s, b]}, number, signs, number)
+        | st.builds(lambda a, s, b: {"compare": [a, s, b]}, moment, signs, moment)
+        | st.builds(lambda a, b: {"compare": [a, "=", b]}, level, level)
+        | st.lists(truth, min_size=1, max_size=2).map(lambda some: {"all_of": some})
+        | st.lists(truth, min_size=1, max_size=2).map(lambda some: {"any_of": some})
+        | truth.map(lambda t: {"not": t}),
+        "category": LEVELS
+        | number.map(lambda n: {"bins": n, "edges": [0, 10], "levels": ["x", "y", "z"]})
+        | st.builds(lambda v: {"recode": v, "levels": {"x": "y", "true": "x"}}, level | truth)
+        | st.builds(
+            lambda v: {"recode": v, "levels": {"x": "z"}, "otherwise": "x", "absent": "y"}, level
+        )
+        | st.tuples(level, level).map(_pair("coalesce")),
+    }
+
+
+TYPED = typed_expressions(2)
+days = st.none() | st.dates(date(1990, 1, 1), date(2020, 1, 1))
+wide_rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "mm": st.none() | st.floats(-1e3, 1e3),
+            "cm": st.none() | st.integers(-50, 50),
+            "d": days,
+            "e": days,
+            "g": st.none() | st.sampled_from("xy"),
+            "b": st.none() | st.booleans(),
+        }
+    ),
+    min_size=1,
+    max_size=5,
+)
+WIDE = {
+    "table": "w",
+    "columns": [
+        {"name": "mm", "type": "number", "unit": "mm"},
+        {"name": "cm", "type": "integer", "unit": "cm"},
+        {"name": "d", "type": "date"},
+        {"name": "e", "type": "date"},
+        {"name": "g", "type": "category", "levels": ["x", "y"]},
+        {"name": "b", "type": "boolean"},
+    ],
+}
+
+
+@settings(max_examples=120, deadline=None)
+@given(wide_rows, TYPED["number"], TYPED["category"], TYPED["boolean"])
+def test_a_subjects_values_are_its_own_whoever_else_is_there(
+    rows: list[dict[str, Any]], number: Any, level: Any, truth: Any
+) -> None:
+    variables = [
+        {"name": "n", "kind": "number", "minimum": -1e6, "maximum": 1e6},
+        {"name": "c", "kind": "category", "levels": ["x", "z"]},
+        {"name": "t", "kind": "category", "levels": ["true", "false"]},
+    ]
+    expressions = {"n": number, "c": level, "t": truth}
+
+    def table(some: list[dict[str, Any]]) -> pl.DataFrame:
+        with tempfile.TemporaryDirectory() as folder:
+            sources = MemorySources(Path(folder))
+            sources.add(WIDE, some)
+            mapped = map_variables(sources, variables, expressions, subjects=["w"])
+        for result in mapped.results.values():
+            event(f"{result.name}: {result.problem or 'derived'}")
+            assert result.present <= (0 if result.problem else mapped.subjects)
+            assert result.problem in (None, "unit-mismatch")
+        return mapped.frame
+
+    named = [{"subject": f"{n:032x}", **row} for n, row in enumerate(rows)]
+    assert pl.concat([table([row]) for row in named]).equals(table(named))
