@@ -2,8 +2,8 @@
 
 A PDF hides text in more places than can be listed (metadata, attachments, annotations, forms,
 scripts, optional content, earlier revisions, images), so that none of its objects is kept. Images
-are left out and counted. A page without text, above all a scanned one, becomes a blank page; so
-does a document that is locked or too broken to be read.
+are left out and counted. A page without text, above all a scanned one, becomes a blank page. What
+is locked or too broken to be read is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from node.deid.documents.pdf_reader import OUTPUT_BYTES
 from node.deid.documents.pdf_writer import Line, Page, write_pdf
 from node.deid.reading import Unsafe
 
-_A4 = (595.0, 842.0)
 _MARGIN = 40.0
 _SIZES = (3.0, 36.0)
 _PAGE_POINTS = (72.0, 14_400.0)
@@ -33,8 +32,8 @@ _READER = Path(__file__).with_name("pdf_reader.py")
 def clean_pdf(data: bytes, matcher: Cleaner) -> Document:
     """Return a new PDF with the cleaned text, page by page, each line where it was.
 
-    ``Unsafe("unreadable-document")`` for what isn't a PDF, ``Unsafe("too-large")`` for one that
-    can't be read within the bounds of ``pdf_reader``.
+    ``Unsafe("unreadable-document")`` for what isn't a PDF, wants a password or has no page,
+    ``Unsafe("too-large")`` for one that can't be read within the bounds of ``pdf_reader``.
     """
     if b"%PDF-" not in data[:_HEADER_WITHIN]:
         raise Unsafe("unreadable-document")
@@ -43,8 +42,7 @@ def clean_pdf(data: bytes, matcher: Cleaner) -> Document:
     if error == "too-large":
         raise Unsafe("too-large")
     if error is not None or not read["pages"]:
-        kind = "locked-documents-removed" if error == "locked" else "broken-documents-removed"
-        return Document(write_pdf([Page(*_A4, ())]), {"pages": 1, kind: 1})
+        raise Unsafe("unreadable-document")
     account: Counter[str] = Counter(pages=len(read["pages"]))
     account["attachments-removed"] = max(0, int(read["attachments"]))
     try:

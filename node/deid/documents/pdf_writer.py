@@ -9,7 +9,7 @@ extracted is what was written.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SIMPLE_SIGNS = 200
@@ -58,7 +58,7 @@ _RIGHT_TO_LEFT = re.compile(
 
 def write_pdf(pages: Sequence[Page]) -> bytes:
     """Return the file: no information, identifier, time or producer is in it."""
-    fonts = _Fonts(sign for page in pages for line in page.lines for sign in line.text)
+    fonts = _Fonts([line.text for page in pages for line in page.lines])
     objects: list[bytes] = [b"<< /Type /Catalog /Pages 2 0 R >>", b""]
     first_font = 3 + 2 * len(pages)
     resources, font_objects = fonts.objects(first_font)
@@ -98,11 +98,12 @@ def _stream(content: bytes) -> bytes:
 class _Fonts:
     """Which font and code each sign has."""
 
-    def __init__(self, signs: Iterable[str]) -> None:
-        used = sorted(set(signs))
+    def __init__(self, texts: Sequence[str]) -> None:
+        used = sorted(set("".join(texts)))
         self._codes: dict[str, tuple[int, bytes]] = {}
+        self._other_codes: dict[str, tuple[int, bytes]] = {}
         self._wide: dict[_Collection, list[str]] = {}
-        others: list[str] = []
+        others: set[str] = set()
         has_kana = any("\u3040" <= sign <= "\u30ff" for sign in used)
         for sign in used:
             latin = _latin(sign)
@@ -112,37 +113,64 @@ class _Fonts:
             elif collection:
                 self._wide.setdefault(collection, []).append(sign)
             elif sign > "\x7f" and not "\ud800" <= sign <= "\udfff":
-                others.append(sign)
+                others.add(sign)
+        # A word is in one font.
+        for text in texts if others else ():
+            for word in text.split():
+                if not others.isdisjoint(word):
+                    others.update(sign for sign in word if sign in self._codes and sign > " ")
+        signs = sorted(others)
         self._simple = [
-            others[at : at + _SIMPLE_SIGNS] for at in range(0, len(others), _SIMPLE_SIGNS)
+            signs[at : at + _SIMPLE_SIGNS] for at in range(0, len(signs), _SIMPLE_SIGNS)
         ]
         number = 1
         for group in self._simple:
             number += 1
             for code, sign in enumerate(group, 33):
-                self._codes[sign] = (number, bytes((code,)))
+                self._other_codes[sign] = (number, bytes((code,)))
         for group in self._wide.values():
             number += 1
             for sign in group:
                 self._codes[sign] = (number, sign.encode("utf-16-be"))
 
+    def _word(self, word: str) -> list[tuple[int, bytes]]:
+        is_other = any(sign in self._other_codes and sign not in self._codes for sign in word)
+        first, second = self._codes, self._other_codes
+        if is_other:
+            first, second = second, first
+        return [first.get(sign) or second.get(sign, (1, b" ")) for sign in word]
+
     def show(self, line: Line) -> bytes:
         """Return the operators that show a line, a string for each run of one font (9.4)."""
         runs: list[tuple[int, bytearray]] = []
+        spaces = 0
         # A page shows signs where they are seen: those from right to left are turned round.
-        for sign in _RIGHT_TO_LEFT.sub(lambda run: run.group()[::-1], line.text):
-            number, code = self._codes.get(sign, (1, b" "))
-            if sign == " " and runs and runs[-1][0] <= 1 + len(self._simple):
-                number, code = runs[-1][0], b" "
-            if not runs or runs[-1][0] != number:
-                runs.append((number, bytearray()))
-            runs[-1][1].extend(code)
+        text = _RIGHT_TO_LEFT.sub(lambda run: run.group()[::-1], line.text)
+        for word in re.split("( +)", text):
+            if word.startswith(" "):
+                spaces = len(word)
+                continue
+            for number, code in self._word(word):
+                if spaces:
+                    is_wide = number > 1 + len(self._simple)
+                    self._append(runs, 1 if is_wide else number, b" " * spaces)
+                    spaces = 0
+                self._append(runs, number, code)
+        for number, signs in runs:
+            if len(signs) == 1 and 1 < number <= 1 + len(self._simple):
+                signs.extend(b" ")  # or readers that lack the glyph see a text without width
         size = f"{line.size:.2f}"
         shown = b" ".join(
             b"/F%d %b Tf %b Tj" % (number, size.encode(), _string(bytes(code), number == 1))
             for number, code in runs
         )
         return b"BT 1 0 0 1 %.2f %.2f Tm %b ET" % (line.x, line.y, shown)
+
+    @staticmethod
+    def _append(runs: list[tuple[int, bytearray]], number: int, code: bytes) -> None:
+        if not runs or runs[-1][0] != number:
+            runs.append((number, bytearray()))
+        runs[-1][1].extend(code)
 
     def objects(self, first: int) -> tuple[str, list[bytes]]:
         """Return the entries of a font dictionary, and the objects that begin at ``first``."""

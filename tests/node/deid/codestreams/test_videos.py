@@ -111,7 +111,7 @@ def test_a_video_over_fragments_keeps_their_lengths(videos: dict[str, bytes]) ->
     assert table == Offsets((0,)) and _NAME not in b"".join(cleaned)
 
 
-# ---- AVC and HEVC ---------------------------------------------------------------------------------
+# ---- AVC and HEVC --------------------------------------------------------------------------------
 
 
 def _sei(kind: int, payload: bytes, *, hevc: bool = False) -> bytes:
@@ -259,8 +259,8 @@ def test_a_damaged_stream_is_cleaned_or_refused(
     videos: dict[str, bytes], data: st.DataObject
 ) -> None:
     suffix = data.draw(st.sampled_from(sorted(videos)))
-    _cleans_or_refuses(_mutated(_with_user_data(videos["m2v"]) if suffix == "m2v" else videos[suffix],
-                                data.draw))  # fmt: skip
+    seed = _with_user_data(videos["m2v"]) if suffix == "m2v" else videos[suffix]
+    _cleans_or_refuses(_mutated(seed, data.draw))
 
 
 @given(st.sampled_from([b"", b"\0\0\1\xba", b"\x47", b"\0\0\0\x18ftyp", b"\0\0\1"]),
