@@ -15,14 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from node.deid.pixels import encoding, painting, rules
 from node.deid.pixels.frames import (
-    Array,
     Frames,
     check_sizes,
     frame_bytes,
@@ -115,9 +113,7 @@ def _searched(
         if release is not None and image.native is not None:
             release(*_span(image, number))
     ruled = sum(any(a.meet(b).area for a in areas) for each in boxes.values() for b in each)
-    account = Account(
-        "ocr", image.frames, searched, len(boxes), found, removed, unreadable, ruled
-    )
+    account = Account("ocr", image.frames, searched, len(boxes), found, removed, unreadable, ruled)
     return boxes, account
 
 
@@ -135,9 +131,7 @@ def _cleaned(frames: Frames, boxes: Mapping[int, tuple[Box, ...]], account: Acco
     return _encoded(frames, boxes, account) or _as_native(frames, boxes, account)
 
 
-def _patches(
-    frames: Frames, boxes: Mapping[int, tuple[Box, ...]]
-) -> Iterator[tuple[int, bytes]]:
+def _patches(frames: Frames, boxes: Mapping[int, tuple[Box, ...]]) -> Iterator[tuple[int, bytes]]:
     return painting.patches(
         frames.image, boxes, lambda number: painting.black(frames.image, frames.held(number))
     )
@@ -172,9 +166,7 @@ def _encoded(
     )
 
 
-def _as_native(
-    frames: Frames, boxes: Mapping[int, tuple[Box, ...]], account: Account
-) -> Cleaned:
+def _as_native(frames: Frames, boxes: Mapping[int, tuple[Box, ...]], account: Account) -> Cleaned:
     """Let all frames be what they decode to; without loss there is no other way to keep them."""
     image = frames.image
     first, properties = frames.decoded(min(boxes), raw=True)
@@ -251,7 +243,7 @@ def _digest(frames: Frames, number: int) -> bytes:
         for item in frames.streams[number]:
             digest.update(item)
     elif image.bits_allocated == 1:
-        digest.update(np.ascontiguousarray(frames.held(number)))
+        digest.update(frames.held(number).tobytes())
     else:
         offset, size = _span(image, number)
         digest.update(image.native[offset : offset + size])

@@ -1,8 +1,8 @@
 """Changed frames compressed anew without loss, in the syntax that they had.
 
 A frame that was compressed with loss becomes what it decoded to, kept without loss: JPEG 2000 and
-JPEG-LS allow that under their lossy syntaxes too (PS3.5 A.4.3 and A.4.4). Nothing is taken on trust:
-each result is decoded again and compared.
+JPEG-LS allow that under their lossy syntaxes too (PS3.5 A.4.3 and A.4.4). Nothing is taken on
+trust: each result is decoded again and compared.
 """
 
 from __future__ import annotations

@@ -158,9 +158,7 @@ def decode(image: Image, stream: tuple[Bytes, ...], raw: bool) -> tuple[Array, d
     return array, dict(properties)
 
 
-def _decode_12_bits(
-    image: Image, stream: tuple[Bytes, ...]
-) -> tuple[Array, dict[str, Any]] | None:
+def _decode_12_bits(image: Image, stream: tuple[Bytes, ...]) -> tuple[Array, dict[str, Any]] | None:
     """Decode what none of pydicom's decoders does: JPEG Extended with 12 bits (T.81, process 4)."""
     if image.transfer_syntax != "1.2.840.10008.1.2.4.51" or precision(stream[0]) != 12:
         return None

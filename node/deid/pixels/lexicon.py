@@ -47,23 +47,110 @@ MAKERS = r"""
 """Makers of devices, whose names have words of hospitals' names."""
 
 SHORT = frozenset(
-    ["mm", "cm", "m", "um", "nm", "hz", "khz", "mhz", "ghz", "db", "kv", "kvp", "ma", "mas", "mah", "ms", "s", "sec", "min", "h", "fps", "hu", "mgy", "gy", "cgy", "dgy", "mgycm", "cm2", "cm3", "mm2", "mm3", "ml", "dl", "l", "cc", "g", "kg", "lb", "in", "ft", "bpm", "bpi", "mmhg", "mm/hg", "deg", "rad", "px", "pix", "dpi", "w", "mw", "cd", "x", "f", "fr", "mi", "ti", "tis", "tib", "tic", "tls", "gn", "gain", "dr", "pwr", "ao", "ap", "pa", "rl", "lr", "lat", "ll", "rll", "lll", "rul", "lul", "rml", "lt", "rt", "l", "r", "a", "p", "h", "sag", "cor", "tra", "trans", "ax", "obl", "axi", "acq", "ser", "se", "im", "img", "no", "fov", "mtx", "nex", "nsa", "tr", "te", "ti", "et", "etl", "flip", "fa", "thk", "sl", "spc", "gap", "loc", "pos", "wl", "ww", "wc", "ws", "lvl", "win", "win", "zoom", "mag", "filt", "dfov", "sfov", "std", "bone", "soft", "lung", "brain", "ctdi", "dlp", "ctdivol", "prf", "cg", "wf", "sv", "svd", "pw", "cw", "cf", "cpa", "cdi", "pd", "bmode", "mmode", "2d", "3d", "4d", "thi", "fh", "hr", "rr", "bp", "ecg", "ekg", "spo2", "edv", "psv", "ri", "ef", "lv", "rv", "la", "ra", "ivc", "svc", "aorta", "ivs", "lvot", "rvot", "rvsp", "tapse", "vti", "pht", "dop", "dopp", "col", "map", "persist", "per", "comp", "dyn", "rng", "freq", "hgen", "res", "pen", "low", "med", "high", "off", "on", "auto", "nml", "opt", "gen", "abd", "ob", "gyn", "msk", "vasc", "card", "thy", "brst", "gs", "crl", "bpd", "hc", "ac", "fl", "efw", "afi", "ga", "edd", "lmp", "sd", "avg", "dia", "vol", "area", "dist", "len", "wid", "dep", "depth", "foc", "res", "pct", "st", "slice", "seq", "cine", "loop", "live", "frz", "frm", "frame", "pre", "post", "con", "noncon", "scout", "topo", "loca", "lo", "loc", "sup", "inf", "ant", "med", "dist", "prox", "cc", "mlo", "lcc", "rcc", "lmlo", "rmlo", "ml", "lm", "xccl", "sid", "sod", "sdd", "ei", "di", "exi", "s-value", "upright", "supine", "prone", "erect", "portable", "decub", "swan", "hfs", "ffs", "hfp", "ffp", "iso", "kern", "rpi", "lpi", "rai", "lai", "fp", "tgc", "cd", "dvi", "ppi", "ips", "bw", "bwid", "rec", "sec", "avi", "jpg", "dcm", "pla", "psax", "plax", "a2c", "a3c", "a4c", "a5c", "ssn", "subc", "scv", "ed", "es", "mva", "mvp", "mr", "ar", "tr", "as", "ms", "ai", "pi", "mv", "av", "tv", "pv", "dt", "e", "a", "e/a", "e'", "a'", "s'", "c", "hd", "thr", "harm", "sra", "crs", "xres", "tvi", "q-scan", "nr", "nd", "fx", "rot", "tilt", "ang", "angle", "swi", "flair", "dwi", "adc", "t1", "t2", "t1w", "t2w", "pdw", "stir", "fse", "tse", "gre", "fgre", "mpr", "mip", "vr", "ct", "mr", "us", "cr", "dx", "mg", "xa", "nm", "pt", "rf", "ot", "sc", "pet", "spect", "suv", "cpm", "kcnt", "cts", "kcts", "max", "min", "mean", "roi", "std", "dev", "z", "q", "k", "n", "b", "d", "e", "g", "i", "j", "o", "t", "u", "v", "y", "%", "°", "x-ray"]
+    """
+    mm cm m um nm hz khz mhz ghz db kv kvp ma mas mah ms s sec min h fps hu mgy gy cgy dgy
+    mgycm cm2 cm3 mm2 mm3 ml dl l cc g kg lb in ft bpm bpi mmhg mm/hg deg rad px pix dpi w mw
+    cd x f fr mi ti tis tib tic tls gn gain dr pwr ao ap pa rl lr lat ll rll lll rul lul rml lt
+    rt r a p sag cor tra trans ax obl axi acq ser se im img no fov mtx nex nsa tr te et etl
+    flip fa thk sl spc gap loc pos wl ww wc ws lvl win zoom mag filt dfov sfov std bone soft
+    lung brain ctdi dlp ctdivol prf cg wf sv svd pw cw cf cpa cdi pd bmode mmode 2d 3d 4d thi
+    fh hr rr bp ecg ekg spo2 edv psv ri ef lv rv la ra ivc svc aorta ivs lvot rvot rvsp tapse
+    vti pht dop dopp col map persist per comp dyn rng freq hgen res pen low med high off on
+    auto nml opt gen abd ob gyn msk vasc card thy brst gs crl bpd hc ac fl efw afi ga edd lmp
+    sd avg dia vol area dist len wid dep depth foc pct st slice seq cine loop live frz frm
+    frame pre post con noncon scout topo loca lo sup inf ant prox mlo lcc rcc lmlo rmlo lm xccl
+    sid sod sdd ei di exi s-value upright supine prone erect portable decub swan hfs ffs hfp
+    ffp iso kern rpi lpi rai lai fp tgc dvi ppi ips bw bwid rec avi jpg dcm pla psax plax a2c
+    a3c a4c a5c ssn subc scv ed es mva mvp mr ar as ai pi mv av tv pv dt e e/a e' a' s' c hd
+    thr harm sra crs xres tvi q-scan nr nd fx rot tilt ang angle swi flair dwi adc t1 t2 t1w
+    t2w pdw stir fse tse gre fgre mpr mip vr ct us cr dx mg xa pt rf ot sc pet spect suv cpm
+    kcnt cts kcts max mean roi dev z q k n b d i j o t u v y % ° x-ray
+    """.split()  # noqa: SIM905
 )
 """Units, and what consoles shorten; lower case."""
 
 WORDS = frozenset(
-    ["left", "right", "anterior", "posterior", "lateral", "medial", "superior", "inferior", "proximal", "distal", "upper", "lower", "head", "feet", "foot", "hand", "wrist", "elbow", "shoulder", "knee", "ankle", "hip", "pelvis", "abdomen", "chest", "thorax", "neck", "skull", "spine", "cervical", "thoracic", "lumbar", "sacral", "femur", "tibia", "fibula", "humerus", "radius", "ulna", "patella", "finger", "toe", "liver", "kidney", "renal", "spleen", "pancreas", "gallbladder", "bladder", "uterus", "ovary", "testis", "prostate", "thyroid", "breast", "heart", "cardiac", "echo", "adult", "pediatric", "fetal", "fetus", "aorta", "carotid", "vein", "artery", "jugular", "portal", "hepatic", "long", "short", "axis", "transverse", "sagittal", "coronal", "axial", "oblique", "longitudinal", "midline", "view", "views", "supine", "prone", "erect", "upright", "portable", "standing", "sitting", "decubitus", "inspiration", "expiration", "flexion", "extension", "neutral", "weight", "bearing", "stress", "rest", "contrast", "without", "with", "and", "for", "the", "per", "out", "not", "of", "gain", "depth", "focus", "frequency", "power", "frame", "rate", "dynamic", "range", "persistence", "map", "filter", "zoom", "scale", "doppler", "color", "colour", "pulsed", "continuous", "wave", "harmonic", "tissue", "general", "detail", "resolution", "penetration", "preset", "probe", "transducer", "linear", "convex", "curved", "phased", "sector", "array", "active", "live", "freeze", "cine", "loop", "image", "images", "series", "slice", "thickness", "spacing", "location", "window", "level", "center", "width", "exposure", "index", "time", "dose", "field", "tube", "current", "voltage", "target", "screen", "film", "mode", "manual", "automatic", "start", "stop", "end", "total", "velocity", "gradient", "pressure", "mean", "peak", "systolic", "diastolic", "volume", "area", "distance", "circumference", "diameter", "length", "height", "weight", "ratio", "angle", "average", "report", "page", "summary", "measurement", "measurements", "calc", "result", "results", "trace", "table", "series", "exam", "study", "protocol", "standard", "routine", "localizer", "scout", "reference", "cursor", "caliper", "marker", "copyright", "rev", "smpte", "asc", "desc", "diam", "hpen", "cist", "adv", "avg", "pause", "record", "print", "store", "next", "previous", "review", "compare", "invert", "rotate", "reset", "annotation", "text", "body", "pattern", "lesion", "mass", "cyst", "nodule", "tumor", "fracture", "normal", "abnormal", "benign", "malignant", "biopsy", "needle", "sample", "gate", "steer", "baseline", "sweep", "speed", "slow", "fast", "medium", "high", "low", "max", "min", "off", "auto", "optimal", "smooth", "edge", "enhance", "sharp", "fundamental", "elastography", "compression", "quality", "signal", "noise", "percent", "red", "green", "blue", "grey", "gray", "white", "black", "hot", "iron", "rainbow", "spectrum", "test", "pattern", "phantom", "calibration", "uniformity", "grid", "line", "pair", "lateral", "acquisition", "reconstruction", "kernel", "matrix", "pitch", "collimation", "rotation", "delay", "phase", "arterial", "venous", "delayed", "precontrast", "postcontrast", "bolus", "tracking", "monitoring", "dual", "energy", "effective", "lossy", "lossless", "compressed", "jpeg", "philips", "siemens", "toshiba", "canon", "samsung", "mindray", "hitachi", "aloka", "esaote", "fujifilm", "fuji", "agfa", "kodak", "carestream", "hologic", "shimadzu", "healthineers", "logiq", "vivid", "voluson", "epiq", "affiniti", "acuson", "sequoia", "antares", "aplio", "xario", "somatom", "magnetom", "optima", "signa", "achieva", "ingenia", "brilliance", "aquilion", "discovery", "revolution", "lightspeed", "definition", "sonosite", "zonare", "supersonic", "ultrasonix", "medison", "diagnostic", "use", "only", "verify", "correct", "plate", "size", "lumbar", "tech", "spot", "fluoro", "digital", "subtraction", "angiography", "injection", "frames", "scan", "scans", "scanner", "pulse", "sequence", "echo", "spin", "turbo", "gradient", "fat", "sat", "suppressed", "weighted", "diffusion", "perfusion", "flow", "velocity", "encoding", "venogram", "arteriogram", "apical", "parasternal", "subcostal", "suprasternal", "chamber", "valve", "mitral", "aortic", "tricuspid", "pulmonary", "atrial", "ventricular", "septum", "septal", "wall", "ejection", "fraction", "output", "stroke", "apex", "base", "biplane", "simpson", "strain", "crown", "rump", "biparietal", "gestational", "placenta", "amniotic", "fluid", "cord", "umbilical", "trimester", "femoral", "popliteal", "brachial", "subclavian", "vertebral", "basilar", "celiac", "mesenteric", "iliac", "saphenous", "duct", "common", "bile", "pole", "cortex", "medulla", "lobe", "segment", "transabdominal", "transvaginal", "endovaginal", "transrectal", "lens", "iris", "retina", "macula", "optic", "disc", "nerve", "eye", "fundus", "dermoscopy", "skin", "ruler", "cassette", "offset", "units", "unit", "minute", "second", "hour", "day", "week", "month", "year"]
+    """
+    left right anterior posterior lateral medial superior inferior proximal distal upper lower
+    head feet foot hand wrist elbow shoulder knee ankle hip pelvis abdomen chest thorax neck
+    skull spine cervical thoracic lumbar sacral femur tibia fibula humerus radius ulna patella
+    finger toe liver kidney renal spleen pancreas gallbladder bladder uterus ovary testis
+    prostate thyroid breast heart cardiac echo adult pediatric fetal fetus aorta carotid vein
+    artery jugular portal hepatic long short axis transverse sagittal coronal axial oblique
+    longitudinal midline view views supine prone erect upright portable standing sitting
+    decubitus inspiration expiration flexion extension neutral weight bearing stress rest
+    contrast without with and for the per out not of gain depth focus frequency power frame
+    rate dynamic range persistence map filter zoom scale doppler color colour pulsed continuous
+    wave harmonic tissue general detail resolution penetration preset probe transducer linear
+    convex curved phased sector array active live freeze cine loop image images series slice
+    thickness spacing location window level center width exposure index time dose field tube
+    current voltage target screen film mode manual automatic start stop end total velocity
+    gradient pressure mean peak systolic diastolic volume area distance circumference diameter
+    length height ratio angle average report page summary measurement measurements calc result
+    results trace table exam study protocol standard routine localizer scout reference cursor
+    caliper marker copyright rev smpte asc desc diam hpen cist adv avg pause record print store
+    next previous review compare invert rotate reset annotation text body pattern lesion mass
+    cyst nodule tumor fracture normal abnormal benign malignant biopsy needle sample gate steer
+    baseline sweep speed slow fast medium high low max min off auto optimal smooth edge enhance
+    sharp fundamental elastography compression quality signal noise percent red green blue grey
+    gray white black hot iron rainbow spectrum test phantom calibration uniformity grid line
+    pair acquisition reconstruction kernel matrix pitch collimation rotation delay phase
+    arterial venous delayed precontrast postcontrast bolus tracking monitoring dual energy
+    effective lossy lossless compressed jpeg philips siemens toshiba canon samsung mindray
+    hitachi aloka esaote fujifilm fuji agfa kodak carestream hologic shimadzu healthineers
+    logiq vivid voluson epiq affiniti acuson sequoia antares aplio xario somatom magnetom
+    optima signa achieva ingenia brilliance aquilion discovery revolution lightspeed definition
+    sonosite zonare supersonic ultrasonix medison diagnostic use only verify correct plate size
+    tech spot fluoro digital subtraction angiography injection frames scan scans scanner pulse
+    sequence spin turbo fat sat suppressed weighted diffusion perfusion flow encoding venogram
+    arteriogram apical parasternal subcostal suprasternal chamber valve mitral aortic tricuspid
+    pulmonary atrial ventricular septum septal wall ejection fraction output stroke apex base
+    biplane simpson strain crown rump biparietal gestational placenta amniotic fluid cord
+    umbilical trimester femoral popliteal brachial subclavian vertebral basilar celiac
+    mesenteric iliac saphenous duct common bile pole cortex medulla lobe segment transabdominal
+    transvaginal endovaginal transrectal lens iris retina macula optic disc nerve eye fundus
+    dermoscopy skin ruler cassette offset units unit minute second hour day week month year
+    """.split()  # noqa: SIM905
 )
 """Whole words, lower case, that DICOM's own names lack or that are too common to leave to them."""
 
 NAMES = frozenset(
-    ["russell", "charles", "king", "german", "shepherd", "jack", "rose", "grant", "marie", "james", "john", "robert", "michael", "william", "david", "richard", "thomas", "mary", "anna", "maria", "jose", "juan", "carlos", "peter", "paul", "mark", "george", "kim", "lee", "li", "wang", "zhang", "chen", "liu", "yang", "huang", "zhao", "wu", "zhou", "park", "choi", "jung", "tanaka", "sato", "suzuki", "yamada", "ivan", "smith", "jones", "brown", "taylor", "wilson", "johnson", "miller", "davis", "martin", "garcia", "lopez", "perez", "martinez", "hernandez", "gonzalez", "rodriguez", "muller", "mueller", "schmidt", "schneider", "fischer", "weber", "meyer", "wagner", "becker", "novak", "nowak", "dubois", "bernard", "moreau", "laurent", "simon", "clark", "lewis", "walker", "hall", "allen", "young", "scott", "adams", "baker", "nelson", "carter", "mitchell", "roberts", "turner", "phillips", "campbell", "parker", "evans", "edwards", "collins", "stewart", "morris", "rogers", "reed", "cook", "morgan", "bell", "murphy", "bailey", "cooper", "ward", "cox", "howard", "brooks", "bennett", "gray", "hughes", "graham", "hamilton", "albert", "alexander", "andrew", "anthony", "arthur", "benjamin", "daniel", "edward", "eric", "frank", "henry", "joseph", "kevin", "louis", "lucas", "nicholas", "oscar", "patrick", "philip", "samuel", "stephen", "victor", "walter", "elizabeth", "helen", "jane", "julia", "karen", "laura", "linda", "lisa", "nancy", "patricia", "sandra", "sarah", "susan", "victoria", "emma", "grace", "hope", "joy", "angel", "jordan", "chase", "drew", "lane", "dean", "dale", "glen", "cliff", "rex", "max", "ruby", "pearl", "ivy", "lily", "daisy", "hazel", "barrett", "crohn", "hodgkin", "wilms", "ewing", "paget", "baker", "graves", "addison", "cushing", "parkinson", "alzheimer", "doe", "ann", "ali", "amy", "ben", "bob", "cho", "dan", "don", "eva", "fox", "guo", "han", "ian", "ida", "jim", "joe", "jon", "kay", "ken", "kim", "law", "leo", "lim", "lin", "luo", "max", "may", "mia", "ned", "ngo", "pam", "pan", "ray", "ron", "roy", "sam", "shi", "sim", "son", "sue", "sun", "tan", "ted", "tim", "tom", "tai", "uma", "von", "wei", "won", "woo", "xie", "yan", "yin", "yoo", "yun", "zhu", "zoe", "name", "hospital", "patient", "physician", "operator", "institution", "address", "telephone"]
+    """
+    russell charles king german shepherd jack rose grant marie james john robert michael
+    william david richard thomas mary anna maria jose juan carlos peter paul mark george kim
+    lee li wang zhang chen liu yang huang zhao wu zhou park choi jung tanaka sato suzuki yamada
+    ivan smith jones brown taylor wilson johnson miller davis martin garcia lopez perez
+    martinez hernandez gonzalez rodriguez muller mueller schmidt schneider fischer weber meyer
+    wagner becker novak nowak dubois bernard moreau laurent simon clark lewis walker hall allen
+    young scott adams baker nelson carter mitchell roberts turner phillips campbell parker
+    evans edwards collins stewart morris rogers reed cook morgan bell murphy bailey cooper ward
+    cox howard brooks bennett gray hughes graham hamilton albert alexander andrew anthony
+    arthur benjamin daniel edward eric frank henry joseph kevin louis lucas nicholas oscar
+    patrick philip samuel stephen victor walter elizabeth helen jane julia karen laura linda
+    lisa nancy patricia sandra sarah susan victoria emma grace hope joy angel jordan chase drew
+    lane dean dale glen cliff rex max ruby pearl ivy lily daisy hazel barrett crohn hodgkin
+    wilms ewing paget graves addison cushing parkinson alzheimer doe ann ali amy ben bob cho
+    dan don eva fox guo han ian ida jim joe jon kay ken law leo lim lin luo may mia ned ngo pam
+    pan ray ron roy sam shi sim son sue sun tan ted tim tom tai uma von wei won woo xie yan yin
+    yoo yun zhu zoe name hospital patient physician operator institution address telephone
+    """.split()  # noqa: SIM905
 )
 """Words that would be in the vocabulary but are persons' names, or announce one."""
 
 HAN_TERMS = tuple(
     sorted(
-        ["左", "右", "上", "下", "前", "后", "後", "内", "外", "侧", "側", "位", "肾", "腎", "肝", "胆", "胰", "脾", "肺", "心", "脑", "腦", "胸", "腹", "盆", "骨", "膝", "踝", "腕", "肘", "肩", "颈", "頸", "腰", "椎", "甲状腺", "甲状", "乳腺", "乳房", "子宫", "子宮", "卵巢", "胎儿", "胎児", "胎心", "胎盘", "羊水", "膀胱", "前列腺", "血管", "动脉", "動脈", "静脉", "静脈", "门静脉", "颈动脉", "腹部", "胸部", "头部", "頭部", "心脏", "心臓", "肝脏", "肝臓", "肾脏", "腎臓", "胆囊", "胆嚢", "脾脏", "胰腺", "横切", "纵切", "切面", "矢状", "冠状", "轴位", "横断", "长轴", "短轴", "縦", "横", "深度", "增益", "频率", "動態", "动态", "范围", "聚焦", "帧频", "图像", "画像", "层厚", "窗宽", "窗位", "序列", "扫描", "平扫", "增强", "造影", "正位", "侧位", "立位", "卧位", "仰卧", "俯卧", "测量", "距离", "面积", "体积", "周长", "速度", "压力", "角度", "时间", "血流", "彩色", "多普勒", "频谱", "高", "低", "中", "开", "关", "探头", "线阵", "凸阵", "谐波", "灰阶", "基波", "分辨率", "机械指数", "热指数", "像素", "单位", "厘米", "毫米", "秒", "次", "分", "帧", "第", "张", "页", "共", "期", "动脉期", "静脉期", "延迟期", "結果", "结果", "最大", "最小", "平均", "标准", "常规", "模式", "右肾", "左肾"],
+        """
+        左 右 上 下 前 后 後 内 外 侧 側 位 肾 腎 肝 胆 胰 脾 肺 心 脑 腦 胸
+        腹 盆 骨 膝 踝 腕 肘 肩 颈 頸 腰 椎 甲状腺 甲状 乳腺 乳房 子宫 子宮 卵巢
+        胎儿 胎児 胎心 胎盘 羊水 膀胱 前列腺 血管 动脉 動脈 静脉 静脈 门静脉 颈动脉
+        腹部 胸部 头部 頭部 心脏 心臓 肝脏 肝臓 肾脏 腎臓 胆囊 胆嚢 脾脏 胰腺 横切
+        纵切 切面 矢状 冠状 轴位 横断 长轴 短轴 縦 横 深度 增益 频率 動態 动态 范围
+        聚焦 帧频 图像 画像 层厚 窗宽 窗位 序列 扫描 平扫 增强 造影 正位 侧位 立位
+        卧位 仰卧 俯卧 测量 距离 面积 体积 周长 速度 压力 角度 时间 血流 彩色 多普勒
+        频谱 高 低 中 开 关 探头 线阵 凸阵 谐波 灰阶 基波 分辨率 机械指数 热指数
+        像素 单位 厘米 毫米 秒 次 分 帧 第 张 页 共 期 动脉期 静脉期 延迟期 結果
+        结果 最大 最小 平均 标准 常规 模式 右肾 左肾
+        """.split(),  # noqa: SIM905
         key=len,
         reverse=True,
     )

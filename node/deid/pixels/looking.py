@@ -20,6 +20,8 @@ _NARROW, _NARROW_STANDING = 1.65, 2.2
 """What can't be read and is hardly longer than it is high is taken for a mark, not for text.
 
 Three syllables of Hangul, the shortest common name, are 1.7 times as long as high."""
+_GUESSED, _CERTAIN = 0.35, 0.9
+"""Confidence from which a name may count, and from which nobody need ask if it is text at all."""
 
 
 @dataclass(frozen=True)
@@ -128,17 +130,21 @@ def _has_marks(fresh: Array, quad: Array) -> bool:
 def judged(picture: Array, line: Line, matcher: Matcher, settings: PixelSettings) -> Text | None:
     """Judge a line; None where there is no text after all."""
     verdict = words.judge(line.text, line.confidence, settings.min_confidence, matcher)
-    if verdict is Verdict.IDENTIFIES and line.confidence >= 0.5:
+    if verdict is Verdict.IDENTIFIES and line.confidence >= _GUESSED:
         return Text(line, verdict)
-    if _fills(line):
-        if words.is_mark(line.text) and line.length < _NARROW * line.height:
-            return None
-        if verdict is Verdict.HARMLESS or line.confidence >= 0.9:
-            return Text(line, verdict)
-        if line.confidence >= settings.min_confidence:
-            written = is_written(picture, line.box, line.height)
-            return Text(line, verdict) if written else None
-    # It could not be read, or not all of it.
+    if not _fills(line):
+        return _unreadable(picture, line, settings)
+    if words.is_mark(line.text) and line.length < _NARROW * line.height:
+        return None
+    if verdict is Verdict.HARMLESS or line.confidence >= _CERTAIN:
+        return Text(line, verdict)
+    if line.confidence < settings.min_confidence:
+        return _unreadable(picture, line, settings)
+    return Text(line, verdict) if is_written(picture, line.box, line.height) else None
+
+
+def _unreadable(picture: Array, line: Line, settings: PixelSettings) -> Text | None:
+    """Say that it could not be read, or not all of it, if it is text."""
     narrow = _NARROW if line.upright else _NARROW_STANDING
     doubt = 0.0 if line.upright else 0.1  # scales at the rim
     if line.detection < settings.min_detection + doubt or line.length < narrow * line.height:
@@ -201,13 +207,12 @@ def _rejoined(texts: list[Text], matcher: Matcher) -> list[Text]:
         for j, right in enumerate(texts):
             if i == j or not (left.line.upright and right.line.upright):
                 continue
-            if Verdict.HARMLESS not in (left.verdict, right.verdict):
+            if Verdict.IDENTIFIES in (left.verdict, right.verdict):
                 continue
-            if _is_right_of(left, right, 0.7):
-                both = f"{left.line.text} {right.line.text}", left.line.text + right.line.text
-                if any(words.names(text, matcher) for text in both):
-                    for k in (i, j):
-                        result[k] = replace(result[k], verdict=Verdict.IDENTIFIES)
+            beside = _is_right_of(left, right, 0.7)
+            if beside and words.is_cut(left.line.text, right.line.text, matcher):
+                for k in (i, j):
+                    result[k] = replace(result[k], verdict=Verdict.IDENTIFIES)
     return result
 
 
@@ -232,8 +237,7 @@ def _left(
     settings: PixelSettings,
 ) -> list[Text]:
     """Look once more where text was: at parts of it that stand out of the boxes."""
-    view = views[0].picture
-    rows, columns = view.shape
+    rows, columns = views[0].picture.shape
     found: list[Text] = []
     for view in views:
         picture = covered(view.picture, boxes)
@@ -241,9 +245,7 @@ def _left(
             [box.grown(2 * box.height, box.height, columns, rows) for box in boxes]
         )
         mask = prefilter.marks(picture)
-        places = [
-            place for place in places if mask[place.y0 : place.y1, place.x0 : place.x1].any()
-        ]
+        places = [place for place in places if mask[place.y0 : place.y1, place.x0 : place.x1].any()]
         if not places:
             continue
         for text in _texts(picture, places, None, matcher, settings):
@@ -261,12 +263,7 @@ def _left(
 
 
 def _area(box: Box, others: list[Box]) -> int:
-    return sum(_overlap(box, other) for other in others)
-
-
-def _overlap(box: Box, other: Box) -> int:
-    shared = box.meet(other)
-    return shared.area if shared.width > 0 and shared.height > 0 else 0
+    return sum(box.meet(other).area for other in others)
 
 
 def covered(picture: Array, boxes: Sequence[Box]) -> Array:
@@ -277,9 +274,9 @@ def covered(picture: Array, boxes: Sequence[Box]) -> Array:
         around = box.grown(3, 3, columns, rows)
         frame = picture[around.y0 : around.y1, around.x0 : around.x1]
         inner = np.ones(frame.shape, bool)
-        inner[
-            box.y0 - around.y0 : box.y1 - around.y0, box.x0 - around.x0 : box.x1 - around.x0
-        ] = False
+        inner[box.y0 - around.y0 : box.y1 - around.y0, box.x0 - around.x0 : box.x1 - around.x0] = (
+            False
+        )
         rim = frame[inner]
         copy[box.y0 : box.y1, box.x0 : box.x1] = int(np.median(rim)) if rim.size else 0
     return copy

@@ -1,8 +1,8 @@
 """Boxes of pixels made black, in arrays and in native pixel data, where nothing else may change.
 
 Black is the lowest value that the frame shows, so that no window has to be chosen anew: 0 of
-colours, the least brightness of YBR, the darkest entry of a palette, the least value of a grey frame,
-and the greatest where that is dark (MONOCHROME1; PS3.3 C.7.6.3.1.2).
+colours, the least brightness of YBR, the darkest entry of a palette, the least value of a grey
+frame, and the greatest where that is dark (MONOCHROME1; PS3.3 C.7.6.3.1.2).
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ def patches(
         yield start, waiting
 
 
-def _shared(image: Image, start: int, first: bytes, offset: int, second: bytes) -> tuple[int, bytes]:
+def _shared(
+    image: Image, start: int, first: bytes, offset: int, second: bytes
+) -> tuple[int, bytes]:
     """Join two patches of which the first ends in the byte where the second begins."""
     assert image.native is not None and offset == start + len(first) - 1
     # No bit is changed by both.
@@ -122,7 +124,8 @@ def _filled(image: Image, at: int, length: int, pattern: Sequence[float]) -> byt
     stored = ((1 << image.bits_stored) - 1) << low
     new = np.array([(int(v) << low) & stored for v in pattern], np.uint64).astype(old.dtype)
     kept = old & old.dtype.type(((1 << image.bits_allocated) - 1) & ~stored)
-    return (kept | np.tile(new, len(old) // len(pattern))).astype(old.dtype).tobytes()
+    both: bytes = (kept | np.tile(new, len(old) // len(pattern))).astype(old.dtype).tobytes()
+    return both
 
 
 def _bits(

@@ -71,7 +71,8 @@ def strokes(picture: Array) -> Array:
     bright = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, kernel)
     dark = cv2.morphologyEx(picture, cv2.MORPH_BLACKHAT, kernel)
     edge = cv2.morphologyEx(picture, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    return (cv2.max(bright, dark) >= _CONTRAST) & (edge >= 2 * _CONTRAST)
+    standing = np.asarray(cv2.max(bright, dark)) >= _CONTRAST
+    return np.asarray(standing & (np.asarray(edge) >= 2 * _CONTRAST))
 
 
 def _dense(mask: Array, side: int) -> Array:
@@ -84,7 +85,8 @@ def _dense(mask: Array, side: int) -> Array:
 def joined(boxes: list[Box]) -> list[Box]:
     """Join boxes that touch until none do."""
     found: list[Box] = []
-    for box in boxes:
+    for one in boxes:
+        box = one
         while True:
             touched = [other for other in found if other.meet(box).area]
             if not touched:

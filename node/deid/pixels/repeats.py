@@ -1,9 +1,9 @@
 """What the frames of a loop have in common, so that equal text is read once.
 
-A frame need only be searched where it shows what no frame before it did: strokes brighter or darker
-there than all that were seen. Moving tissue reaches such extremes in single pixels, letters in whole
-strokes, which is what the prefilter asks for. Text that was found is looked for at its place in each
-later frame, by its contrast, and removed wherever it still stands.
+A frame need only be searched where it shows what no frame before it did: strokes brighter or
+darker there than all that were seen. Moving tissue reaches such extremes in single pixels, letters
+in whole strokes, which is what the prefilter asks for. Text that was found is looked for at its
+place in each later frame, by its contrast, and removed wherever it still stands.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ PS3.15 section E.3.1 (Clean Pixel Data) leaves open how identifying text is foun
 known beforehand. An ultrasound machine says where its image is (Sequence of Ultrasound Regions,
 PS3.3 C.8.5.5); it writes names only outside. And some makers' banners always have the same place.
 
-In mode "rules" these areas are blacked out whole. In mode "ocr" they are searched whatever a cheaper
-look says, and text in them must be read without doubt to stay: a scale or a mechanical index outside
-of the regions need not be lost.
+In mode "rules" these areas are blacked out whole, as are whole pictures of screens that say they
+hold such text. In mode "ocr" the areas are searched whatever a cheaper look says; a scale or a
+mechanical index that is read there without doubt need not be lost.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ CAPTURES = frozenset(
     ]
 )
 """Secondary Capture classes (PS3.4 B.5): pictures of screens, films and paper."""
-CAPTURE_TYPES = frozenset(["SCREEN SAVE", "SCREENSAVE", "DOSE_INFO", "DOSE", "CSA REPORT", "REPORT"])
+CAPTURE_TYPES = frozenset(
+    ["SCREEN SAVE", "SCREENSAVE", "DOSE_INFO", "DOSE", "CSA REPORT", "REPORT"]
+)
 """Values of Image Type that makers give to pictures of screens and to dose reports."""
 _ULTRASOUND = ("US", "IVUS")
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"

@@ -40,14 +40,14 @@ _DATES = re.compile(
     r"""(?<!\d)(?:19|20)\d\d\s?[-./\s]\s?(?:0?[1-9]|1[0-2])\s?[-./\s]\s?(?:0?[1-9]|[12]\d|3[01])(?!\d)
     |(?<![\d.])\d{1,2}\s?[-/]\s?\d{1,2}\s?[-/]\s?(?:\d{4}|\d\d)(?!\d)
     |(?<![\d.])\d{1,2}\.\s?\d{1,2}\.\s?(?:19|20)?\d\d(?![\d.])
-    |(?<![a-z\d])\d{1,2}[-./\s]*(?:%(months)s)[a-z]*[-./,\s]*(?:'?\d\d|\d{4})(?!\d)
-    |(?<![a-z])(?:%(months)s)[a-z]*[-./,\s]*\d{1,2}(?:st|nd|rd|th)?[-./,\s]+(?:\d{4}|'?\d\d)(?!\d)
-    |(?<![a-z])(?:%(months)s)[a-z]*[-./,\s]*(?:19|20)\d\d(?!\d)
+    |(?<![a-z\d])\d{1,2}[-./\s]*(?:MONTHS)[a-z]*[-./,\s]*(?:'?\d\d|\d{4})(?!\d)
+    |(?<![a-z])(?:MONTHS)[a-z]*[-./,\s]*\d{1,2}(?:st|nd|rd|th)?[-./,\s]+(?:\d{4}|'?\d\d)(?!\d)
+    |(?<![a-z])(?:MONTHS)[a-z]*[-./,\s]*(?:19|20)\d\d(?!\d)
     |\d{1,4}\s?[年년]|\d{1,2}\s?[月월]\s?\d|\d\s?[日일](?!\w)|(?:令和|平成|昭和|大正)
-    |(?<![a-z\d])[rhs]\d{1,2}\.\d{1,2}\.\d{1,2}(?!\d)"""
-    % {"months": lexicon.MONTHS},
+    |(?<![a-z\d])[rhs]\d{1,2}\.\d{1,2}\.\d{1,2}(?!\d)""".replace("MONTHS", lexicon.MONTHS),
     re.IGNORECASE | re.VERBOSE,
 )
+_WHOLE_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}")
 _NUMBERS = re.compile(
     r"""(?<!\d)\d{6,}                                  # record, accession, telephone numbers
     |(?<![\d.,])\d{5}(?![\d.,])
@@ -111,14 +111,10 @@ def identifies(text: str, matcher: Matcher) -> bool:
     )
 
 
-def names(text: str, matcher: Matcher) -> bool:
-    """Say whether what is known of the patient, or a date, stands in ``text``; no other shapes."""
-    text = unicodedata.normalize("NFKC", text).strip()
-    return (
-        bool(_DATES.search(text))
-        or bool(matcher.spans(text))
-        or is_near_term(text, matcher.terms)
-    )
+def is_cut(left: str, right: str, matcher: Matcher) -> bool:
+    """Say whether two pieces of a line make up a known term, or a date in digits."""
+    whole = unicodedata.normalize("NFKC", left.strip() + right.strip())
+    return bool(_WHOLE_DATE.fullmatch(whole)) or is_near_term(whole, matcher.terms)
 
 
 def is_label(text: str) -> bool:
