@@ -31,6 +31,7 @@ from node.catalog.selection import (
     subjects_of,
 )
 from node.catalog.tallies import EPOCH, Holds
+from node.intake.clinical import REFUSED
 
 DAY_SECONDS = 86400
 
@@ -317,6 +318,8 @@ def _consent(condition: ConsentFilter) -> list[ColumnElement[bool]]:
     wanted: list[ColumnElement[bool]] = [table.c.source.in_(_current_sources())]
     if condition.basis is not None:
         wanted.append(table.c.basis.in_(condition.basis))
+    else:
+        wanted.append(table.c.basis != REFUSED)
     if condition.purpose is not None:
         of = select(purposes.c.consent).where(purposes.c.purpose.in_(condition.purpose))
         wanted.append(table.c.number.in_(of))

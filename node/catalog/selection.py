@@ -119,7 +119,7 @@ class ObservationFilter(Filter):
 
 
 class ConsentFilter(Filter):
-    """The subject has a consent in force today."""
+    """The subject has a consent in force today. A refusal is one by its basis ``refused`` alone."""
 
     purpose: Values | None = None
     """For one of these purposes."""

@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundation.files import SECRET_MODE, private_folder, storage_errors, sync_folder
+from foundation.files import file_mode, private_folder, storage_errors, sync_folder
 from node.catalog.manifest import SUBJECT
 
 if TYPE_CHECKING:
@@ -113,11 +113,11 @@ class SortedTable:
         return path
 
     def _new(self) -> Path:
-        """Return the path of a new empty file, for its owner alone; a kill leaves it hidden."""
+        """Return the path of a new empty file; a kill leaves it hidden."""
         assert self._folder is not None
         private_folder(self._folder)
         path = self._folder / f".table-{secrets.token_hex(8)}.parquet"
         with storage_errors(self._folder):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE))
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file_mode(path.parent)))
         self._made.append(path)
         return path

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node.catalog.sources import CatalogClinicalStore
+from node.catalog.store import Catalog
 from node.deid.pseudonyms import Pseudonyms
-from tests.node.intake.fhir.making import Take, coded, consent, patient, purpose
+from node.home import NodeHome
+from node.intake.fhir.export import FhirSource, export_files
+from node.intake.records import take_in
+from tests.node.intake.fhir.making import Take, coded, consent, patient, purpose, write_export
 
 
 @pytest.fixture
@@ -107,3 +113,26 @@ def test_a_refusal_that_ended_before_the_consent_began_leaves_it(take: Take) -> 
     ]
     unreadable = {"type": "deny", "period": {"end": "long ago"}}
     assert [row[0] for row in kept(take, permit, consent(provision=unreadable))] == ["refused"]
+
+
+def test_a_refusal_is_no_consent_to_a_selection_unless_it_is_asked_for(
+    tmp_path: Path, home: NodeHome, catalog: Catalog, pseudonyms: Pseudonyms, now: datetime
+) -> None:
+    from node.catalog.cohorts import Cohorts
+    from node.catalog.selection import ConsentFilter, Selection, SubjectFilter
+
+    permit = consent(provision={"type": "permit", "purpose": purpose("HRESCH")})
+    refusal = consent("2", provision={"type": "deny"})
+    folder = write_export(tmp_path / "e", patient(), patient("2"), patient("3"), permit, refusal)
+    store = CatalogClinicalStore(catalog)
+    take_in(FhirSource(export_files(folder), pseudonyms), "s", home, store, pseudonyms, now=now)
+
+    def count(wanted: SubjectFilter) -> int:
+        with catalog.snapshot() as connection:
+            return Cohorts(connection, now.date()).count(Selection(subjects=wanted)).subjects
+
+    refused = SubjectFilter(consent=ConsentFilter(basis=("refused",)))
+    assert count(SubjectFilter(consent=ConsentFilter())) == 1
+    assert count(SubjectFilter(consent=ConsentFilter(purpose=("HRESCH",)))) == 1
+    assert count(refused) == 1
+    assert count(SubjectFilter(not_=refused)) == 2
