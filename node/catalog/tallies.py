@@ -63,10 +63,10 @@ def add_members(connection: Connection, members: Sequence[MemberRow]) -> None:
     fit = [m for m in members if owners.get(m.asset) == m.subject and m.subject not in gone]
     if not fit:
         return
-    made = {
-        m.group: {"name": m.group, "kind": m.kind, "subject": m.subject, "created_at": m.time}
-        for m in fit
-    }
+    made: dict[str, dict[str, object]] = {}
+    for m in fit:
+        first = {"name": m.group, "kind": m.kind, "subject": m.subject, "created_at": m.time}
+        made.setdefault(m.group, first)
     connection.execute(insert_or_ignore(connection, groups), [made[name] for name in sorted(made)])
     found = select(groups.c.name, groups.c.subject)
     subjects = {

@@ -15,7 +15,7 @@ from contract.documents import Variable
 from contract.errors import DataError, NotFound, UsageError
 from node.catalog.columns import check_dictionary, load_columns, load_subjects
 from node.catalog.freezing import plan_release
-from node.catalog.manifest import ReleaseManifest
+from node.catalog.manifest import ReleaseFile, ReleaseManifest
 from node.catalog.releases import create_release, missing_counts, verify_release
 from node.catalog.rows import AssetRow, ReleaseRow
 from node.catalog.selection import AssetFilter, Selection
@@ -26,6 +26,7 @@ from node.home import NodeHome
 from node.intake.schema import TableSchema
 from node.intake.tables import ingest_table
 from node.intake.vault import Vault
+from tests.node.catalog.making import asset
 
 KEY = Pseudonyms(b"k" * 32)
 TRIAL = Selection(table="trial")
@@ -286,3 +287,74 @@ def test_a_home_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> None
     result = CliRunner().invoke(app, ["list", "--home", str(tmp_path / "none")])
     assert isinstance(result.exception, NotFound)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_mirax_slide_is_released_with_its_further_files(
+    catalog: Catalog, home: NodeHome, now: datetime
+) -> None:
+    import hashlib
+
+    parts = {"Data0000.dat": b"tiles", "Slidedat.ini": b"[GENERAL]"}
+    listing = "".join(
+        f"{hashlib.sha256(data).hexdigest()} {len(data)} {name}\n" for name, data in parts.items()
+    ).encode()
+    row = asset(
+        1,
+        "s",
+        digest=hashlib.sha256(listing).hexdigest(),
+        kind="slide",
+        suffix=".mrxs",
+        size_bytes=len(listing) + sum(map(len, parts.values())),
+    )
+    vault = Vault(home)
+    with vault.staging() as staging:
+        staged = staging.new(".mrxs")
+        staged.write_bytes(listing)
+        staged.with_suffix("").mkdir()
+        for name, data in parts.items():
+            (staged.with_suffix("") / name).write_bytes(data)
+        vault.keep(staged, row.digest, ".mrxs")
+    catalog.record([row], [])
+    made = create_release(catalog, home, "slides", Selection(assets=AssetFilter()), now=now)
+    folder = home.release(made.digest) / "assets"
+    assert {path.name for path in folder.rglob("*")} == {
+        f"{row.digest}.mrxs", row.digest, "Data0000.dat", "Slidedat.ini",
+    }  # fmt: skip
+    assert verify_release(home, made.digest) == made.manifest
+    tiles = folder / row.digest / "Data0000.dat"
+    tiles.unlink()
+    tiles.write_bytes(b"tilez")
+    with pytest.raises(DataError, match="1 files differ"):
+        verify_release(home, made.digest)
+
+
+def test_a_release_of_format_1_can_still_be_verified(
+    home: NodeHome, catalog: Catalog, assets: list[AssetRow], now: datetime
+) -> None:
+    import hashlib
+
+    made = create_release(catalog, home, "new", Selection(assets=AssetFilter()), now=now)
+    folder = home.release(made.digest)
+    index = pl.read_parquet(folder / "assets.parquet").drop("suffix", "kind", "study_date")
+    index.write_parquet(folder / "assets.parquet")
+    data = (folder / "assets.parquet").read_bytes()
+    files = [
+        ReleaseFile(
+            path="assets.parquet", sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data)
+        )
+    ]
+    files += [
+        ReleaseFile(path=f"assets/{a.digest}.dcm", sha256=a.digest, size_bytes=a.size_bytes)
+        for a in assets
+    ]
+    old = ReleaseManifest(
+        format=1, name="old", table=None, rows=0, subjects=2, assets={"CT": 2, "MR": 1},
+        files=tuple(files),
+    )  # fmt: skip
+    assert b"asset_bytes" not in old.to_bytes()
+    (folder / "manifest.json").write_bytes(old.to_bytes())
+    folder.rename(home.release(old.digest))
+    assert verify_release(home, old.digest) == old
+    (home.release(old.digest) / "assets" / f"{assets[0].digest}.dcm").unlink()
+    with pytest.raises(DataError, match="1 are missing"):
+        verify_release(home, old.digest)
