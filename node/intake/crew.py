@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from datetime import datetime
 from ipaddress import ip_address
@@ -29,10 +29,13 @@ from node.intake.items import Item, Setup, Taken
 from node.intake.taking import Taker, give, take_items
 
 Result = Future[list[Taken]]
+Take = Callable[[Setup, Sequence[Item], datetime], list[Taken]]
+"""What a worker does; it is found by its name."""
 
 PROCESSES = "processes"
 _CONNECT_SECONDS = 20
 _WORKER_SECONDS = 60
+_LEAST_CLUSTER = 16
 
 
 class Crew(Protocol):
@@ -87,14 +90,15 @@ class Executed:
 
     is_local = False
 
-    def __init__(self, executor: Executor, width: int) -> None:
+    def __init__(self, executor: Executor, width: int, take: Take = take_items) -> None:
         self.width = width
+        self._take = take
         self._executor = executor
 
     def submit(self, setup: Setup, items: Sequence[Item], now: datetime) -> Result:
         """Have files taken in; ``Unavailable`` when the executor takes nothing any more."""
         try:
-            return self._executor.submit(take_items, setup, items, now)
+            return self._executor.submit(self._take, setup, items, now)
         except RuntimeError:
             raise Unavailable("The executor of intake has ended; run the command again.") from None
 
@@ -111,8 +115,15 @@ class Processes:
 
     is_local = True
 
-    def __init__(self, deidentifier: Deidentifier, width: int, file_seconds: int) -> None:
+    def __init__(
+        self,
+        deidentifier: Deidentifier,
+        width: int,
+        file_seconds: int = 3600,
+        take: Take = take_items,
+    ) -> None:
         self.width = width
+        self._take = take
         self._deidentifier = deidentifier
         self._seconds = file_seconds
         self._context = multiprocessing.get_context("forkserver")
@@ -123,11 +134,11 @@ class Processes:
     def submit(self, setup: Setup, items: Sequence[Item], now: datetime) -> Result:
         """Have files taken in."""
         try:
-            result = self._pool.submit(_take, self._seconds, setup, items, now)
+            result = self._pool.submit(_timed, self._take, self._seconds, setup, items, now)
         except BrokenExecutor:
             self._pool.shutdown(wait=False)
             self._pool = self._new()
-            result = self._pool.submit(_take, self._seconds, setup, items, now)
+            result = self._pool.submit(_timed, self._take, self._seconds, setup, items, now)
         self._pools[result] = self._pool
         return result
 
@@ -176,13 +187,15 @@ def open_crew(
 # ---- processes -----------------------------------------------------------------------------------
 
 
-def _take(seconds: int, setup: Setup, items: Sequence[Item], now: datetime) -> list[Taken]:
+def _timed(
+    take: Take, seconds: int, setup: Setup, items: Sequence[Item], now: datetime
+) -> list[Taken]:
     taken = []
     for item in items:
         # A decoder that never ends is ended, and its file is treated as one that killed a worker.
         signal.alarm(seconds)
         try:
-            taken += take_items(setup, [item], now)
+            taken += take(setup, [item], now)
         finally:
             signal.alarm(0)
     return taken
@@ -227,8 +240,9 @@ def _cluster(settings: IntakeSettings) -> Iterator[Crew]:
             client.wait_for_workers(1, timeout=_WORKER_SECONDS)
         except TimeoutError:
             raise Unavailable("The Dask cluster of [intake] has no worker.") from None
-        width = sum(client.nthreads().values())
-        yield Executed(client.get_executor(), max(width, 1))
+        # Others may join: more is kept ready than those that are there have hands for.
+        width = max(sum(client.nthreads().values()), _LEAST_CLUSTER)
+        yield Executed(client.get_executor(), width)
     except CancelledError:
         raise Unavailable("The Dask scheduler went away; run the command again.") from None
     finally:

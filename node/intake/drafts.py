@@ -12,13 +12,16 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from contract.errors import DataError, NotFound
 from foundation.files import private_folder, read_bounded, storage_errors, sync_folder
 from node.catalog.rows import AssetRow
-from node.catalog.store import Catalog
 from node.home import NodeHome
 from node.intake.vault import Vault
+
+if TYPE_CHECKING:
+    from node.catalog.store import Catalog
 
 MAX_BYTES = 16 * 2**20
 SUFFIX = ".json"

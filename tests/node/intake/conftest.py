@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -70,11 +71,17 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def take(home: NodeHome, catalog: Catalog, pseudonyms: Pseudonyms) -> Callable[..., IntakeReport]:
-    """Take folders in, with the basic profile."""
-    deidentifier = Deidentifier(load_profile("basic"), pseudonyms)
+def deidentifier(pseudonyms: Pseudonyms) -> Deidentifier:
+    return Deidentifier(load_profile("basic"), pseudonyms)
 
-    def run(*paths: Path, dry_run: bool = False) -> IntakeReport:
-        return ingest(paths, home, catalog, deidentifier, clock=lambda: NOW, dry_run=dry_run)
+
+@pytest.fixture
+def take(
+    home: NodeHome, catalog: Catalog, deidentifier: Deidentifier
+) -> Callable[..., IntakeReport]:
+    """Take folders in, with the basic profile."""
+
+    def run(*paths: Path, **options: Any) -> IntakeReport:
+        return ingest(paths, home, catalog, deidentifier, clock=lambda: NOW, **options)
 
     return run
