@@ -17,6 +17,7 @@ from typing import Any
 
 from node.deid.documents.document import Cleaner, Document
 from node.deid.documents.markup import Places, local_name, xml_text
+from node.deid.documents.plain import unpadded
 from node.deid.reading import Unsafe
 
 Inner = Callable[[bytes, str], bytes]
@@ -82,7 +83,7 @@ def clean_xml(
         collect_ids=False,
     )
     try:
-        root = etree.fromstring(data.rstrip(b"\0"), parser)
+        root = etree.fromstring(unpadded(data), parser)
     except (etree.XMLSyntaxError, ValueError, LookupError):
         raise Unsafe("unreadable-document") from None
     if root.getroottree().docinfo.internalDTD is not None:

@@ -120,7 +120,8 @@ class _Rtf:
         self._hidden = False
         self._width = 1  # how many signs stand in for one that is given by its number
         self._skip = 0
-        self._groups: list[tuple[bool, int]] = []
+        self._invisible = False
+        self._groups: list[tuple[bool, int, bool]] = []
 
     def words(self, text: str) -> str:
         for match in _RTF.finditer(text):
@@ -134,9 +135,10 @@ class _Rtf:
                 self._skip = max(0, self._skip - len(plain))
                 self._add(kept)
             elif brace == "{":
-                self._groups.append((self._hidden, self._width))
+                self._groups.append((self._hidden, self._width, self._invisible))
             elif brace == "}":
-                self._hidden, self._width = self._groups.pop() if self._groups else (False, 1)
+                before = self._groups.pop() if self._groups else (False, 1, False)
+                self._hidden, self._width, self._invisible = before
             elif sign is not None:
                 self._hidden = self._hidden or sign == "*"
                 self._add({"~": " ", "-": "", "_": "-"}.get(sign, sign))
@@ -154,6 +156,8 @@ class _Rtf:
         elif word == "u" and number is not None:
             self._skip = self._width
             self._add(chr(int(number) % 65536))
+        elif word in ("v", "deleted"):
+            self._invisible = number != "0"
         elif word in _RTF_HIDDEN:
             self._hidden = True
         else:
@@ -162,7 +166,7 @@ class _Rtf:
     def _byte(self, value: int) -> None:
         if self._skip:
             self._skip -= 1
-        elif not self._hidden:
+        elif not (self._hidden or self._invisible):
             self._bytes.append(value)
 
     def _flush(self) -> None:
@@ -171,7 +175,7 @@ class _Rtf:
             self._bytes.clear()
 
     def _add(self, text: str) -> None:
-        if not self._hidden:
+        if not (self._hidden or self._invisible):
             self._out.append(text)
 
 
@@ -199,11 +203,11 @@ def _escaped(character: str) -> str:
 
 def _decoded(data: bytes, matcher: Cleaner, encodings: Sequence[str]) -> str:
     """Return the text in the first character set that fits, or in which most identifies."""
-    data = data.rstrip(b"\0") if data[:2] not in _BOMS else data
+    data = unpadded(data)
     for mark, encoding in _BOMS.items():
         if data.startswith(mark):
             try:
-                return data.decode(encoding).rstrip("\0")
+                return data.decode(encoding)
             except UnicodeDecodeError:
                 raise Unsafe("unreadable-document") from None
     if data.isascii() and b"\x1b" not in data:
@@ -220,6 +224,16 @@ def _decoded(data: bytes, matcher: Cleaner, encodings: Sequence[str]) -> str:
         if count > most:
             best, most = text, count
     return best
+
+
+def unpadded(data: bytes) -> bytes:
+    """Return a text's bytes without the zeros that make its length even (PS3.5 section 6.2)."""
+    if data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        return data.rstrip(b"\0")
+    end = len(data) - len(data) % 2
+    while data[end - 2 : end] == b"\0\0":
+        end -= 2
+    return data[:end]
 
 
 def _encoded(text: str) -> bytes:
