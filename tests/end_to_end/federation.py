@@ -152,7 +152,7 @@ def write_schema(folder: Path) -> Path:
 
 def take_in(home: Path, table: Path, schema: Path) -> None:
     """Take a table in."""
-    ingest([table], schema, lenient=False, profile="basic", dry_run=False, home=home)
+    ingest([table], schema=schema, home=home)
 
 
 def make_node(home: Path, site: str, shift: int = 0, *, few: bool = False) -> NodeHome:
@@ -161,7 +161,7 @@ def make_node(home: Path, site: str, shift: int = 0, *, few: bool = False) -> No
     place.policy.write_text(POLICY)
     table = write_csv(home.parent / f"{site}.csv", records(site, shift, few=few))
     take_in(home, table, write_schema(home.parent))
-    node_release.create("trial", "trial", None, None, False, False, home)
+    node_release.create("trial", table="trial", home=home)
     return place
 
 
