@@ -42,7 +42,7 @@ def read_line(line: bytes, problem: Problem) -> dict[str, Any] | None:
         problem("too-deep")
         return None
     try:
-        value = json.loads(line, parse_constant=_refuse)
+        value = _DECODER.decode(line.decode())
     except (ValueError, RecursionError):
         problem("bad-json")
         return None
@@ -65,3 +65,6 @@ def _depth(line: bytes) -> int:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(constant)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)

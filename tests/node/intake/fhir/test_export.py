@@ -38,7 +38,7 @@ from tests.node.intake.fhir.making import (
 )
 from tests.node.intake.keeping import MemoryStore
 
-SYNTHEA = Path("/work/shared/data/fhir-bulk-10")
+SYNTHEA = Path(__file__).parents[4].parent / "shared" / "data" / "fhir-bulk-10"
 
 
 def test_the_same_export_again_changes_nothing_and_another_replaces_it(take: Take) -> None:

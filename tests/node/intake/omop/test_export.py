@@ -25,7 +25,8 @@ from node.intake.records import SourceReport, take_in
 from node.intake.terminologies import OMOP
 from tests.node.intake.keeping import MemoryStore
 
-SYNTHEA = Path("/work/shared/data/omop_synthea27nj_5.4.zip")
+SHARED = Path(__file__).parents[4].parent / "shared" / "data"
+SYNTHEA = SHARED / "omop_synthea27nj_5.4.zip"
 Row = Mapping[str, Any]
 Take = Callable[..., tuple[SourceReport, MemoryStore]]
 
