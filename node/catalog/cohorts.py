@@ -31,6 +31,7 @@ from node.catalog.selection import (
     subjects_of,
 )
 from node.catalog.tallies import EPOCH, Holds
+from node.deid.pseudonyms import MOST_DAYS
 from node.intake.clinical import REFUSED
 
 DAY_SECONDS = 86400
@@ -309,8 +310,8 @@ def _in_seconds(column: Any, days: Days) -> list[ColumnElement[bool]]:
     return found
 
 
-# A subject's dates are moved 1 to 365 days into the past, and so is its today: most periods can be
-# judged without knowing by how many.
+# A subject's dates are moved by up to MOST_DAYS into the past, and so is its today: most periods
+# can be judged without knowing by how many.
 
 
 def _consent(condition: ConsentFilter) -> list[ColumnElement[bool]]:
@@ -329,7 +330,7 @@ def _consent(condition: ConsentFilter) -> list[ColumnElement[bool]]:
 def _surely_in_force(today: date) -> list[ColumnElement[bool]]:
     table = schema.consents
     return [
-        or_(table.c.starts.is_(None), table.c.starts <= today - timedelta(days=365)),
+        or_(table.c.starts.is_(None), table.c.starts <= today - timedelta(days=MOST_DAYS)),
         or_(table.c.ends.is_(None), table.c.ends >= today - timedelta(days=1)),
     ]
 
@@ -338,9 +339,9 @@ def _maybe_in_force(today: date) -> list[ColumnElement[bool]]:
     table = schema.consents
     return [
         or_(table.c.starts.is_(None), table.c.starts <= today - timedelta(days=1)),
-        or_(table.c.ends.is_(None), table.c.ends >= today - timedelta(days=365)),
+        or_(table.c.ends.is_(None), table.c.ends >= today - timedelta(days=MOST_DAYS)),
         or_(
-            table.c.starts > today - timedelta(days=365),
+            table.c.starts > today - timedelta(days=MOST_DAYS),
             table.c.ends < today - timedelta(days=1),
         ),
     ]

@@ -59,7 +59,7 @@ class Options(Settings):
     uids: Literal["replaced", "kept"] = "replaced"
     """replaced: by a keyed function, the same everywhere. kept: as they are (section E.3.9)."""
     dates: Literal["removed", "modified", "kept"] = "removed"
-    """removed: no date stays. modified: dates move by a secret number of days (1 to 365) that is
+    """removed: no date stays. modified: dates move by a secret number of days (366 to 1095) that is
     the same for all of a subject's dates; times of day stay. kept: as they are (section E.3.6)."""
     patient_characteristics: bool = False
     """Keep sex, age, size, weight, ethnic group and smoking status (section E.3.7)."""

@@ -22,6 +22,7 @@ from foundation.files import read_bounded, sync_folder, write_durably
 KEY_BYTES = 32
 _PURPOSE = b"wardgate pseudonyms 1: "
 _PURPOSES = (b"subject", b"uid", b"date offset", b"source")
+FEWEST_DAYS, MOST_DAYS = 366, 1095
 STANDARD_ROOT = "1.2.840.10008"
 """DICOM's own UIDs (SOP classes, transfer syntaxes, well-known instances): PS3.6 Annex A."""
 
@@ -81,9 +82,12 @@ class Pseudonyms:
         return f"2.25.{value}"
 
     def days(self, pseudonym: str) -> int:
-        """Return by how many days (1 to 365) the dates of this subject move into the past."""
+        """Return by how many days the dates of this subject move into the past.
+
+        From ``FEWEST_DAYS``, so that no year stays, to ``MOST_DAYS``.
+        """
         digest = hmac.digest(self._days, pseudonym.encode(), "sha256")
-        return int.from_bytes(digest[:8], "big") % 365 + 1
+        return int.from_bytes(digest[:8], "big") % (MOST_DAYS - FEWEST_DAYS + 1) + FEWEST_DAYS
 
     def source(self, *parts: bytes) -> str:
         """Return the keyed digest by which something that was taken in is known again.

@@ -53,8 +53,8 @@ def test_uids_of_the_standard_are_kept() -> None:
 
 
 @given(st.text(max_size=32))
-def test_dates_move_by_one_to_365_days(pseudonym: str) -> None:
-    assert 1 <= ONE.days(pseudonym) <= 365
+def test_dates_move_by_one_to_three_years(pseudonym: str) -> None:
+    assert 366 <= ONE.days(pseudonym) <= 1095
 
 
 @given(st.lists(st.binary(max_size=20), max_size=4))
