@@ -62,6 +62,9 @@ def console(
     from foundation.web.server import Tls, serve
     from node.config import load_settings
     from node.console.app import console as build
+    from node.intake.account import refuse
+
+    refuse(load_settings(place).account)
 
     chosen = {"host": host, "port": port}
     settings = load_settings(place).console.model_copy(

@@ -129,9 +129,11 @@ def serve(
 
     Example: wardgate-node serve --home /var/lib/wardgate-node
     """
+    from node.intake.account import refuse
     from node.link.server import serve as serve_forever
 
     place = node_home(home)
+    refuse(load_settings(place).account)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contract.errors import UsageError
-from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, intake_home
 from node.home import NodeHome
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def ingest(
 
     given = list(paths or ())
     _check(given, manifest, landing=landing, forms=[schema is not None, fhir, omop])
-    node = node_home(home)
+    node = intake_home(home)
     with catalogue(node, create=not dry_run) as catalog:
         settings = load_settings(node).intake
         pseudonyms = command_pseudonyms(node, catalog, settings, dry_run=dry_run)

@@ -43,18 +43,42 @@ def existing_home(path: Path) -> NodeHome:
     return home
 
 
+def intake_home(path: Path) -> NodeHome:
+    """Return the home at ``path`` for a command that takes data in or looks at what came in.
+
+    Where the settings give intake a user of its own, we are that user from here on.
+    """
+    from node.config import load_settings
+    from node.intake.account import enter
+
+    home = node_home(path)
+    enter(home, load_settings(home).account)
+    return home
+
+
 def record(home: NodeHome, kind: str, **body: object) -> None:
     """Write a steward's decision on the ledger, before it is acted on."""
+    from node.config import load_settings
     from node.gate.ledger import Ledger
+    from node.intake.account import become_node
 
+    # The ledger is the node's own user's, also when root decides.
+    become_node(home, load_settings(home).account)
     Ledger(home.ledger).append(kind, body, datetime.now(UTC))
 
 
 def keyed(home: NodeHome) -> Pseudonyms:
-    """Return the node's keyed functions; ``NotFound`` when nothing was taken in yet."""
-    from node.deid.tokens import open_pseudonyms
+    """Return the node's keyed functions; ``NotFound`` when nothing was taken in yet.
 
-    return open_pseudonyms(str(home.pseudonym_key))
+    Where intake has a user of its own, only root reads the key here, and is root no more.
+    """
+    from node.config import load_settings
+    from node.deid.tokens import open_pseudonyms
+    from node.intake.account import become_node
+
+    pseudonyms = open_pseudonyms(str(home.pseudonym_key))
+    become_node(home, load_settings(home).account)
+    return pseudonyms
 
 
 @contextmanager

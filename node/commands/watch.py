@@ -22,7 +22,7 @@ from node.commands.ingest import (
     command_deidentifier,
     command_pseudonyms,
 )
-from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, intake_home
 
 if TYPE_CHECKING:
     from node.intake.manifest import Manifest
@@ -67,7 +67,7 @@ def watch(
 
     if not folder.is_dir():
         raise NotFound(f"{folder} is not a folder.")
-    node = node_home(home)
+    node = intake_home(home)
     check_paths([folder], node)
     stop = _stopping()
     with catalogue(node, create=True) as catalog:

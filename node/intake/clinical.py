@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from foundation.files import SECRET_MODE, private_folder, storage_errors
+from foundation.files import file_mode, private_folder, storage_errors
 from node.intake.quality import Finding
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Staging:
         self._parts.append((kind, path))
         with storage_errors(self.folder):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with os.fdopen(os.open(path, flags, SECRET_MODE), "wb") as file:
+            with os.fdopen(os.open(path, flags, file_mode(self.folder)), "wb") as file:
                 frame.write_parquet(file, compression="lz4", statistics=False)
 
     def add_rows(self, kind: Kind, rows: list[tuple[Any, ...]]) -> None:

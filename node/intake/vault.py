@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from foundation.files import SECRET_MODE, private_folder, storage_errors
+from foundation.files import SECRET_MODE, file_mode, private_folder, storage_errors
 from node.home import NodeHome
 
 _LOCK = "lock"
@@ -43,7 +43,7 @@ class Vault:
         """Keep an asset, durably."""
         with Staging(self) as staging:
             staged = staging.new()
-            staged.touch(SECRET_MODE)
+            staged.touch(file_mode(staged.parent))
             staged.write_bytes(data)
             self.keep(staged, digest, suffix)
             self.sync()
@@ -133,7 +133,7 @@ def write_file(path: Path, write: Callable[[int], None], *, sync: bool) -> None:
     Unless it is synced, ``Vault.sync`` on this machine does that. ``StorageError`` without room.
     """
     with storage_errors(path.parent):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file_mode(path.parent))
         try:
             write(descriptor)
             if sync:
