@@ -120,6 +120,7 @@ class Maker:
             given,
             listed,
             subject,
+            find,
             digest=hashlib.sha256(made.data).hexdigest(),
             modality=MODALITIES[listed.kind] or "XC",
             rows=made.height,
@@ -150,6 +151,7 @@ class Maker:
             given,
             listed,
             subject,
+            find,
             digest=digest,
             modality=MODALITIES[listed.kind] or "SM",
             manufacturer=(facts.vendor or "")[:64],
@@ -158,7 +160,7 @@ class Maker:
             size_bytes=size,
             kind="slide",
             suffix=_SUFFIXES[form],
-            stain=term(listed.stain, listed.known()) or (facts.stain or "")[:64],
+            stain=term(listed.stain, find) or (facts.stain or "")[:64],
             magnification=facts.objective or 0.0,
             device_model=(facts.model or "")[:64],
         )
@@ -183,20 +185,21 @@ class Maker:
         known = listed.known() | self._lists
         return subject, matcher(known, days, dates == "kept", self._pseudonyms.uid)
 
-    def _row(self, given: Given, listed: Listed, subject: str, **values: Any) -> AssetRow:
-        known = listed.known() | self._lists
+    def _row(
+        self, given: Given, listed: Listed, subject: str, find: Matcher, **values: Any
+    ) -> AssetRow:
         common: dict[str, Any] = {
             "subject": subject,
             "study_uid": "",
             "series_uid": "",
             "sop_instance_uid": "",
             "sop_class_uid": "",
-            "body_part": term(listed.body_site, known),
+            "body_part": term(listed.body_site, find),
             "manufacturer": "",
             "frames": 1,
             "ingested_at": given.now,
             "laterality": listed.laterality,
-            "stain": term(listed.stain, known),
+            "stain": term(listed.stain, find),
         }
         return AssetRow(**{**common, **values})
 

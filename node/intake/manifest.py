@@ -21,7 +21,7 @@ from pathlib import Path
 
 from contract.errors import DataError
 from foundation.files import read_bounded
-from node.deid.identifiers import Known
+from node.deid.identifiers import Known, Matcher
 
 MAX_BYTES = 256 * 2**20
 NEEDED = ("path", "patient")
@@ -195,9 +195,7 @@ def _listed(number: int, row: Mapping[str, str]) -> Listed:
     )
 
 
-def term(value: str, known: Known, limit: int = 64) -> str:
+def term(value: str, find: Matcher, limit: int = 64) -> str:
     """Return a manifest's word for the catalogue: printable ASCII, "" if it identifies."""
-    from node.deid.identifiers import matcher
-
     word = "".join(c for c in value if c.isascii() and c.isprintable())[:limit].strip()
-    return "" if matcher(known).spans(word) else word
+    return "" if find.spans(word) else word

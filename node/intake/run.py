@@ -146,7 +146,7 @@ class Intake:
         manifest = manifest or Manifest({})
         waiting = iter(found)
         while group := list(islice(waiting, ASK)):
-            files = [one for one in group if one.kind == "file"]
+            files = files_of(group, manifest)
             if len(files) < len(group):
                 self.report.not_files.update(one.kind for one in group if one.kind != "file")
             new = self.not_done(files, manifest)
@@ -156,10 +156,9 @@ class Intake:
 
     def not_done(self, files: Sequence[Found], manifest: Manifest) -> list[Item]:
         """Return what is to be done of at most ``ASK`` files: what the journal doesn't have."""
-        own = "" if manifest.path is None else str(manifest.path)
         journal = self._journal
         if journal is None:
-            return [_item(one, manifest, b"") for one in files if one.place != own]
+            return [_item(one, manifest, b"") for one in files]
         key = journal.key
         keyed: dict[bytes, Found] = {}
         for one in files:
@@ -169,7 +168,7 @@ class Intake:
             keyed[key(place, one.status, of)] = one
         for done in journal.known(list(keyed)) if keyed else ():
             del keyed[done]
-        return [_item(one, manifest, k) for k, one in keyed.items() if one.place != own]
+        return [_item(one, manifest, k) for k, one in keyed.items()]
 
     def take(self, items: Iterable[Item]) -> None:
         """Take files in. They are decided, at the latest, by ``finish``."""
@@ -303,6 +302,12 @@ def only_intake(home: NodeHome) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def files_of(found: Sequence[Found], manifest: Manifest) -> list[Found]:
+    """Return what is a file, but for the manifest itself."""
+    own = "" if manifest.path is None else str(manifest.path)
+    return [one for one in found if one.kind == "file" and one.place != own]
 
 
 def _item(found: Found, manifest: Manifest, key: bytes) -> Item:

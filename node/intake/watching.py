@@ -19,7 +19,7 @@ from node.intake.items import Item
 from node.intake.journal import ASK, Identity, identity
 from node.intake.manifest import Manifest
 from node.intake.register import IntakeReport, Settled
-from node.intake.run import Intake
+from node.intake.run import Intake, files_of
 from node.intake.walk import walk
 
 Then = Literal["keep", "delete"]
@@ -114,9 +114,9 @@ class Watch:
     def _new(self, before: Mapping[str, _State]) -> Iterator[Item]:
         """Yield what is there and not done."""
         manifest = self._manifest()
-        found = (one for one in walk([self._folder]) if one.kind == "file")
+        found = walk([self._folder])
         while group := list(islice(found, ASK)):
-            for item in self._intake.not_done(group, manifest):
+            for item in self._intake.not_done(files_of(group, manifest), manifest):
                 if before.get(item.place) == _state(item):
                     self._done[item.place] = before[item.place]
                 else:

@@ -1,0 +1,90 @@
+"""Intake of the landing: an entry is gone when its outcome is durable, and not before."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from node.catalog.store import Catalog
+from node.deid.engine import Deidentifier
+from node.home import NodeHome
+from node.intake.crew import Processes
+from node.intake.landing import Landing
+from node.intake.landing_intake import LandingIntake, take_landing
+from node.intake.quarantine import Quarantine
+
+Image = Callable[..., bytes]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def land(landing: Landing, data: bytes) -> str:
+    with landing.writer("cstore") as writer:
+        writer.write(data)
+        return writer.commit().name
+
+
+def test_what_waits_is_taken_in_and_done(
+    home: NodeHome, catalog: Catalog, deidentifier: Deidentifier, make_image: Image
+) -> None:
+    landing = Landing(home)
+    land(landing, make_image(1))
+    land(landing, make_image(1))
+    land(landing, make_image(1, SliceThickness="9"))
+    land(landing, make_image(2)[:-5])
+    damaged = land(landing, make_image(3))
+    with (home.landing / damaged).open("r+b") as file:
+        file.seek(100)
+        file.write(b"damaged")
+    with LandingIntake(home, catalog, deidentifier, landing, now) as intake:
+        assert intake.once() == 5
+        assert intake.once() == 0
+        report = intake.report
+    assert (report.accepted, report.known) == (1, 1)
+    assert report.quarantined == {
+        "duplicate-instance": 1,
+        "truncated": 1,
+        "unreadable-file": 1,
+    }
+    assert [entry.name for entry in landing.entries()] == [damaged]
+    kept = [b"".join(Quarantine(home).open(one.source_digest)) for one in Quarantine(home).held()]
+    assert sorted(kept) == sorted([make_image(1, SliceThickness="9"), make_image(2)[:-5]])
+
+
+def test_a_dry_run_leaves_the_landing_as_it_is(
+    home: NodeHome, catalog: Catalog, deidentifier: Deidentifier, make_image: Image
+) -> None:
+    landing = Landing(home)
+    land(landing, make_image(1))
+    with LandingIntake(home, catalog, deidentifier, landing, now, dry_run=True) as intake:
+        intake.once()
+        assert intake.report.accepted == 1
+    assert landing.count() == 1
+    assert catalog.is_empty()
+
+
+def test_the_loop_takes_in_what_arrives_and_ends_when_it_is_told_to(
+    home: NodeHome, catalog: Catalog, deidentifier: Deidentifier, make_image: Image
+) -> None:
+    landing, stop = Landing(home), threading.Event()
+    crew = Processes(deidentifier, 1)
+    loop = threading.Thread(
+        target=take_landing, args=(home, catalog, deidentifier, landing, crew, now, stop)
+    )
+    loop.start()
+    try:
+        for number in range(12):
+            land(landing, make_image(number))
+        deadline = time.monotonic() + 60
+        while landing.count() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        loop.join()
+        crew.close()
+    assert landing.count() == 0
+    assert len(catalog.list_assets()) == 12
