@@ -13,7 +13,7 @@ from node.intake.cells import Batch
 from node.intake.clinical import first_day
 from node.intake.quality import QualityReport
 from node.intake.schema import ColumnSchema, TableSchema
-from node.intake.units import ucum, without_great_age
+from node.intake.units import GREATEST_AGE, greatest_age, is_birth_year
 
 if TYPE_CHECKING:
     import polars as pl
@@ -145,13 +145,19 @@ class Conversion:
         return self._without_great_ages(values, column, where)
 
     def _without_great_ages(self, values: pl.Series, column: ColumnSchema, where: str) -> pl.Series:
-        unit = ucum(column.unit) if column.type in ("integer", "number") else None
-        greatest = without_great_age(float("inf"), unit) if unit else float("inf")
-        great = (values > greatest).fill_null(False) if greatest < float("inf") else None
-        if great is None or not great.any():
+        """Make ages above 89 one group, and leave out years of birth that tell one."""
+        if column.type not in ("integer", "number"):
             return values
-        self.quality.add("age-above-89", where, int(great.sum()))
-        return values.set(great, int(greatest) if column.type == "integer" else greatest)
+        greatest = greatest_age(column.unit, column.name, column.variable)
+        great = (values > greatest).fill_null(False)
+        if great.any():
+            self.quality.add("age-above-89", where, int(great.sum()))
+            values = values.set(great, int(greatest) if column.type == "integer" else greatest)
+        if self.today is not None and is_birth_year(column.name, column.variable):
+            early = (values <= self.today.year - GREATEST_AGE).fill_null(False)
+            self.quality.add("age-above-89", where, int(early.sum()))
+            values = values.set(early, None)
+        return values
 
     def _without_telling_dates(self, values: pl.Series, where: str) -> pl.Series:
         """Leave out dates of 90 years ago or more: whose they are is older than 89."""

@@ -67,6 +67,12 @@ _DAYS_IN = {
     "d": 1.0,
 }
 GREATEST_AGE = 90
+_AGE = re.compile(
+    r"(?:^|[\W_])(?:age|alter|âge|edad|idade|età|leeftijd|ålder)(?:$|[\W_])|年龄|年齢", re.I
+)
+_BIRTH_YEAR = re.compile(
+    r"birth[\W_]*year|year[\W_]*of[\W_]*birth|(?:^|[\W_])yob(?:$|[\W_])|geburtsjahr|出生年", re.I
+)
 _ATOM = re.compile(r"(?P<body>(?:[^\s\d./(){}\[\]+-]|\[[^\]\s]{1,16}\])+)(?P<power>[+-]?\d{1,2})?")
 _TENS = re.compile(r"10[*^](?:[+-]?\d{1,2})?")
 _NOTE = re.compile(r"\{[^{}]{0,40}\}")
@@ -110,6 +116,20 @@ def without_great_age(value: float, unit: str) -> float:
     if days is None:
         return value
     return min(value, round(GREATEST_AGE * 365.25 / days, 4))
+
+
+def greatest_age(unit: str, *names: str) -> float:
+    """Return 90 years in a unit of time, infinity in any other.
+
+    A number without a unit is in years when one of its names says that it is an age.
+    """
+    written = ucum(unit) if unit else "a" if any(map(_AGE.search, names)) else ""
+    return without_great_age(float("inf"), written or "")
+
+
+def is_birth_year(*names: str) -> bool:
+    """Say whether one of a number's names says that it is a year of birth."""
+    return any(map(_BIRTH_YEAR.search, names))
 
 
 def _term(term: str) -> str | None:

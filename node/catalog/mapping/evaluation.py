@@ -26,7 +26,7 @@ from node.catalog.mapping.file import Mapping
 from node.catalog.mapping.kinds import Rule, Typed, Unmappable
 from node.catalog.mapping.reduction import Reduction
 from node.intake.measures import measure
-from node.intake.units import ucum, without_great_age
+from node.intake.units import greatest_age
 
 if TYPE_CHECKING:
     import polars as pl
@@ -291,7 +291,7 @@ def _numbers(variable: Variable, values: pl.Series, result: VariableResult) -> p
         outside = ((values < variable.minimum) | (values > variable.maximum)).fill_null(False)
     result.out_of_range = int(outside.sum())
     values = values.set(outside, None)
-    greatest = without_great_age(float("inf"), ucum(variable.unit) or "")
+    greatest = greatest_age(variable.unit, variable.name)
     if greatest < float("inf"):
         values = values.set((values > greatest).fill_null(False), greatest)
     return values.cast(pl.Int64) if variable.whole else values

@@ -218,6 +218,24 @@ def test_ages_above_89_are_one_group(catalog: Catalog, home: NodeHome, now: date
     assert frame.sort("kg").select("y", "m", "kg").rows() == [(89, 1068, 89), (90, 1080, 97)]
 
 
+def test_ages_without_a_unit_and_years_of_birth_are_known_by_their_name(
+    catalog: Catalog, home: NodeHome, now: datetime
+) -> None:
+    columns = [
+        {"name": "Age at entry", "type": "number", "rename": "entry"},
+        {"name": "stage", "type": "integer"},
+        {"name": "Geburtsjahr", "type": "integer"},
+    ]
+    declared = parse_schema({"table": "t", "subject": "p", "columns": columns}, "test")
+    data = b"p,Age at entry,stage,Geburtsjahr\na,97,97,1936\nb,89,1,1937\n"
+    report = ingest_table(data, declared, KEY, catalog, home, now=now)
+    row = catalog.get_table("t")
+    assert row is not None
+    frame = pl.read_parquet(home.vault / "tables" / f"{row.digest}.parquet").sort("stage")
+    assert frame.select("entry", "stage", "Geburtsjahr").rows() == [(89, 1, 1937), (90, 97, None)]
+    assert report.quality.count("age-above-89") == 2
+
+
 def test_a_large_table_is_sorted_in_parts_and_keeps_the_order_of_a_subjects_rows(
     catalog: Catalog, home: NodeHome, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
