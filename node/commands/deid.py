@@ -277,8 +277,9 @@ def _write_report(
 ) -> None:
     from foundation.files import write_durably
 
-    report = result.report(deidentifier)
-    write_durably(target / "report.json", json.dumps(report, indent=1).encode())
+    path = target / "report.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(result.report(deidentifier), indent=1))
     if paths is not None:
         named = {row["position"]: result.tree.path(row["position"]) for row in result.rows}
         text = json.dumps(named, indent=1)

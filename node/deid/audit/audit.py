@@ -112,7 +112,7 @@ class _One:
 
     def __call__(self, position: int, worker: str) -> Row:
         path = self.tree.path(position)
-        name = os.path.relpath(path, self.tree.root)
+        name = self.tree.name(position)
         if position in self.tree.others:
             return {"unsearched": 1}
         try:

@@ -102,7 +102,6 @@ def export(
     if journal is not None:
         _settle(result, target)
         _directories(result, patients, deidentifier, target)
-        os.sync()
         journal.remove()
     _order(result)
     return result

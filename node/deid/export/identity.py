@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
+from itertools import pairwise
 
 from node.deid.elements import EXPLICIT, IMPLICIT, LONG, UNDEFINED, VRS, known_vr
 
@@ -23,6 +25,7 @@ _UNTELLING = (
     - {*("SQ", "UC", "UN", "UR", "UT")}
 )
 _UNTELLING_BYTES = frozenset(vr.encode() for vr in _UNTELLING)
+_MOST_TEMPLATES = 256
 _COMPRESSED = b"1.2.840.10008.1.2.4."
 _RLE = b"1.2.840.10008.1.2.5"
 _HEAD = struct.Struct("<HH2sH").unpack_from
@@ -30,20 +33,81 @@ _TAG_LENGTH = struct.Struct("<HHL").unpack_from
 _LENGTH = struct.Struct("<L").unpack_from
 
 
-def identity(head: bytes) -> bytes | None:
+class Identities:
+    """Finds identities; heads that differ only where the last of their size did take no reading.
+
+    A head is compared with one that was read before, save the values that tell nothing and that
+    were seen to differ. What is equal has the same elements, and so the same identity.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, _Template] = {}
+
+    def of(self, head: bytes, size: int) -> bytes | None:
+        """Return ``identity(head)``; ``size`` is the whole file's, by which layouts are told."""
+        last = self._last.get(size)
+        if last is not None and last.fits(head):
+            return last.identity
+        untelling: list[tuple[int, int]] = []
+        found = identity(head, untelling)
+        if found is None:
+            return None
+        if last is None or not last.learn(head, untelling):
+            if len(self._last) >= _MOST_TEMPLATES:
+                self._last.clear()
+            self._last[size] = _Template(head, untelling, found)
+        return found
+
+
+class _Template:
+    """A head that was read, and the stretches in which others must be equal to it."""
+
+    def __init__(self, head: bytes, untelling: list[tuple[int, int]], found: bytes) -> None:
+        self.identity = found
+        self._end = untelling.pop()[1]
+        self._untelling = untelling
+        self._head = head
+        self._stretches = [(0, self._end)]
+
+    def fits(self, head: bytes) -> bool:
+        mine = self._head
+        return all(head[a:b] == mine[a:b] for a, b in self._stretches)
+
+    def learn(self, head: bytes, untelling: list[tuple[int, int]]) -> bool:
+        """Leave out values in which ``head``, of the same layout, differs; say whether it fits."""
+        end = untelling.pop()[1]
+        if end != self._end or untelling != self._untelling:
+            return False
+        stretches, position = [], 0
+        taken = set(self._left_out())
+        for start, stop in untelling:
+            if (start, stop) in taken or head[start:stop] != self._head[start:stop]:
+                stretches.append((position, start))
+                position = stop
+        self._stretches = [*stretches, (position, self._end)]
+        return self.fits(head)
+
+    def _left_out(self) -> Iterator[tuple[int, int]]:
+        for (_, start), (stop, _) in pairwise(self._stretches):
+            yield start, stop
+
+
+def identity(head: bytes, untelling: list[tuple[int, int]] | None = None) -> bytes | None:
     """Return a digest that files share only if they say the same about their patient.
 
     ``head`` is a file's beginning, up to its pixels at least. None for a file that isn't as plain,
-    or that has neither a patient's identifier nor a study's: it has to be read.
+    or that has neither a patient's identifier nor a study's: it has to be read. ``untelling``
+    gets the bounds of the values that were left out, and at last those of all that was looked at.
     """
+    skipped: list[tuple[int, int]] = [] if untelling is None else untelling
     if head[128:132] != b"DICM":
         return None
     try:
-        position, syntax = _meta(head, 132)
+        position, syntax = _meta(head, 132, skipped)
         if syntax == EXPLICIT.encode() or syntax.startswith((_COMPRESSED, _RLE)):
-            pieces = _explicit(head, position)
+            pieces = _explicit(head, position, skipped)
         elif syntax == IMPLICIT.encode():
-            pieces = _implicit(head, position)
+            pieces = _implicit(head, position, skipped)
         else:
             return None
     except struct.error:
@@ -53,7 +117,7 @@ def identity(head: bytes) -> bytes | None:
     return hashlib.blake2b(b"\0".join(pieces), digest_size=16).digest()
 
 
-def _meta(head: bytes, position: int) -> tuple[int, bytes]:
+def _meta(head: bytes, position: int, skipped: list[tuple[int, int]]) -> tuple[int, bytes]:
     syntax = b""
     while True:
         group, element, vr, short = _HEAD(head, position)
@@ -62,7 +126,9 @@ def _meta(head: bytes, position: int) -> tuple[int, bytes]:
         if vr in _LONG:
             position += 12 + _LENGTH(head, position + 8)[0]
             continue
-        if element == 0x0010:
+        if element == 0x0003:
+            skipped.append((position + 8, position + 8 + short))
+        elif element == 0x0010:
             syntax = head[position + 8 : position + 8 + short].rstrip(b" \0")
         position += 8 + short
 
@@ -88,9 +154,9 @@ class _Place:
         return not self.depth and position >= self.until
 
 
-def _explicit(head: bytes, position: int) -> list[bytes] | None:
+def _explicit(head: bytes, position: int, skipped: list[tuple[int, int]]) -> list[bytes] | None:
     pieces: list[bytes] = []
-    end, place, is_told = len(head), _Place(), False
+    end, place, is_told, group, start = len(head), _Place(), False, 0, position
     while position + 8 <= end:
         group, element, vr, length = _HEAD(head, position)
         if group == _ITEMS:
@@ -108,26 +174,35 @@ def _explicit(head: bytes, position: int) -> list[bytes] | None:
                 position = start
                 continue
             if length == UNDEFINED:
-                return pieces if group == _PIXELS and is_told and not place.has_icon else None
+                skipped.append((start, end))
+                position = end + 1
+                break
         if vr not in _UNTELLING_BYTES:
             if vr == b"DT":
                 pieces.append(head[position : start + min(length, 8)])
+                skipped.append((start + min(length, 8), start + length))
             elif not group & 1 or vr in (b"PN", b"DA"):
                 pieces.append(head[position : start + length])
                 if group == 0x0010 and element == 0x0020 and length and place.is_top(position):
                     is_told = True
+            else:
+                skipped.append((start, start + length))
         elif group == 0x0020 and element == 0x000D:
             pieces.append(head[position : start + length])
             is_told |= bool(length) and place.is_top(position)
+        elif group != _PIXELS or place.is_top(position):
+            skipped.append((start, start + length))
         position = start + length
         if position > end:
-            return pieces if group == _PIXELS and is_told and not place.has_icon else None
-    return pieces if is_told else None
+            break
+    if not is_told:
+        return None
+    return _looked_at(pieces, skipped, group, start, end, position <= end, place)
 
 
-def _implicit(head: bytes, position: int) -> list[bytes] | None:
+def _implicit(head: bytes, position: int, skipped: list[tuple[int, int]]) -> list[bytes] | None:
     pieces: list[bytes] = []
-    end, place, is_told = len(head), _Place(), False
+    end, place, is_told, group, start = len(head), _Place(), False, 0, position
     while position + 8 <= end:
         group, element, length = _TAG_LENGTH(head, position)
         if group == _ITEMS:
@@ -145,14 +220,40 @@ def _implicit(head: bytes, position: int) -> list[bytes] | None:
         if vr not in _UNTELLING:
             if vr == "DT":
                 pieces.append(head[position : start + min(length, 8)])
+                skipped.append((start + min(length, 8), start + length))
             elif not group & 1:
                 pieces.append(head[position : start + length])
                 if group == 0x0010 and element == 0x0020 and length and place.is_top(position):
                     is_told = True
+            else:
+                skipped.append((start, start + length))
         elif group == 0x0020 and element == 0x000D:
             pieces.append(head[position : start + length])
             is_told |= bool(length) and place.is_top(position)
+        elif group != _PIXELS or place.is_top(position):
+            skipped.append((start, start + length))
         position = start + length
         if position > end:
-            return pieces if group == _PIXELS and is_told and not place.has_icon else None
-    return pieces if is_told else None
+            break
+    if not is_told:
+        return None
+    return _looked_at(pieces, skipped, group, start, end, position <= end, place)
+
+
+def _looked_at(
+    pieces: list[bytes],
+    skipped: list[tuple[int, int]],
+    group: int,
+    start: int,
+    end: int,
+    is_whole: bool,
+    place: _Place,
+) -> list[bytes] | None:
+    """Note how far the head was looked at: to its end, or to pixels that go beyond it."""
+    if not is_whole:
+        if group != _PIXELS or place.has_icon:
+            return None
+        skipped.pop()
+        end = start
+    skipped.append((0, end))
+    return pieces

@@ -96,11 +96,10 @@ class Journal:
         return json.dumps(row | {"source": self._source(row["position"])}) + "\n"
 
     def _source(self, position: int) -> str:
-        path = self._tree.path(position)
         try:
-            status = Path(path).lstat()
+            status = os.lstat(self._tree.path(position))
             facts = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
             facts = ""
-        relative = os.path.relpath(path, self._tree.root)
-        return self._pseudonyms.source(b"row", os.fsencode(relative), facts.encode())
+        name = os.fsencode(self._tree.name(position))
+        return self._pseudonyms.source(b"row", name, facts.encode())

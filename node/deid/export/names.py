@@ -7,18 +7,26 @@ pseudonym before: subject, study, series, instance.
 
 from __future__ import annotations
 
-import base64
 import hashlib
+from functools import lru_cache
 
-COMPONENT_BYTES = 5
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
 
 
 def component(*parts: str) -> str:
     """Return the eight characters (A-Z, 2-7) that stand for ``parts``."""
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).digest()
-    return base64.b32encode(digest[:COMPONENT_BYTES]).decode()
+    number = int.from_bytes(digest[:5], "big")
+    return (
+        _PAIRS[number >> 30]
+        + _PAIRS[number >> 20 & 1023]
+        + _PAIRS[number >> 10 & 1023]
+        + _PAIRS[number & 1023]
+    )
 
 
+@lru_cache(maxsize=1024)
 def instance_folder(subject: str, study_uid: str, series_uid: str) -> str:
     """Return the folder of a series: three components."""
     return "/".join(

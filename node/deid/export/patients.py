@@ -13,9 +13,9 @@ from datetime import date
 
 from node.deid.elements import parse
 from node.deid.export.forks import Row, work_through
-from node.deid.export.identity import identity
+from node.deid.export.identity import Identities
 from node.deid.export.kinds import Kind, kind_of
-from node.deid.export.source import HEAD_BYTES, Unreadable, head, opened
+from node.deid.export.source import LONG_HEAD_BYTES, Unreadable, head, opened
 from node.deid.export.tree import Tree
 from node.deid.gathering import gather
 from node.deid.identifiers import Known
@@ -89,6 +89,7 @@ class _Look:
     def __init__(self, tree: Tree, options: Options) -> None:
         self._tree = tree
         self._options = options
+        self._identities = Identities()
         self._seen: dict[bytes, str] = {}
 
     def __call__(self, position: int, worker: str) -> Row:
@@ -97,10 +98,10 @@ class _Look:
             return row
         path = self._tree.path(position)
         try:
-            start, _ = head(path)
+            start, size = head(path)
             row["kind"] = kind = kind_of(start, path)
             if kind in ("dicom", "other"):
-                self._gather(row, path, start, kind)
+                self._gather(row, path, start, kind, size)
         except (Unreadable, Unsafe):
             pass
         except Exception:
@@ -108,12 +109,15 @@ class _Look:
             row.pop("patient", None)
         return row
 
-    def _gather(self, row: Row, path: str, start: bytes, kind: Kind) -> None:
-        same = identity(start) if kind == "dicom" else None
+    def _gather(self, row: Row, path: str, start: bytes, kind: Kind, size: int) -> None:
+        same = self._identities.of(start, size) if kind == "dicom" else None
+        if same is None and kind == "dicom" and len(start) < size:
+            start, size = head(path, LONG_HEAD_BYTES)
+            same = self._identities.of(start, size)
         if same is not None and same in self._seen:
             row["patient"] = self._seen[same]
             return
-        if len(start) < HEAD_BYTES:
+        if len(start) == size:
             patient, known = gather(parse(start), self._options)
         else:
             with opened(path) as source:

@@ -14,7 +14,8 @@ from node.deid.reading import Unsafe
 MAPPED_FROM_BYTES = 16 * 2**20
 """A file of this size or more is mapped instead of read."""
 MAX_FILE_BYTES = 64 * 2**30
-HEAD_BYTES = 64 * 1024
+HEAD_BYTES = 16 * 1024
+LONG_HEAD_BYTES = 512 * 1024
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 

@@ -25,6 +25,11 @@ class Tree:
         """Return where the file with this position is."""
         return self.paths[position - 1]
 
+    def name(self, position: int) -> str:
+        """Return the file's path below the root; a single file's own name."""
+        path = self.paths[position - 1]
+        return path[len(self.root) :].lstrip("/") or path.rpartition("/")[2]
+
     def __len__(self) -> int:
         return len(self.paths)
 

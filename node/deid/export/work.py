@@ -177,7 +177,7 @@ class Work:
         patient's; else the folder stands for a patient, and at the top each file for one.
         """
         pseudonyms = self.deidentifier.pseudonyms
-        relative = os.path.relpath(self.tree.path(position), self.tree.root)
+        relative = self.tree.name(position)
         folder = self.tree.path(position).rpartition("/")[0]
         number = self.patients.of_folder.get(folder, NOBODY)
         known = _named(relative)
@@ -195,8 +195,8 @@ class Work:
         return subject, Matcher(known | self.deidentifier.lists, Rules())
 
     def _digest(self, position: int) -> str:
-        relative = os.path.relpath(self.tree.path(position), self.tree.root)
-        return self.deidentifier.pseudonyms.source(b"path", os.fsencode(relative))
+        name = os.fsencode(self.tree.name(position))
+        return self.deidentifier.pseudonyms.source(b"path", name)
 
 
 def _named(relative: str) -> Known:

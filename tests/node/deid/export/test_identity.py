@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.deid import gathering
 from node.deid.elements import known_vr, parse
-from node.deid.export.identity import _UNTELLING, identity
+from node.deid.export.identity import _UNTELLING, Identities, identity
 from node.deid.profile import Options
 from node.deid.reading import Unsafe
 from tests.node.deid.export.conftest import Image, image
@@ -56,6 +56,31 @@ def test_files_that_agree_are_gathered_alike(keyword: str, value: str, syntax: s
     assert first is not None
     told = [gathering.gather(parse(head), Options()) for head in heads]
     assert first != second or told[0] == told[1]
+
+
+SLICES = [image(n, SliceLocation=f"{n}.50", AcquisitionTime=f"10{n:02}12") for n in range(10, 14)]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(SLICES),
+            st.lists(st.tuples(st.integers(0, 6000), st.integers(0, 255)), max_size=2),
+        ),
+        max_size=8,
+    )
+)
+def test_what_is_remembered_of_other_heads_changes_no_identity(
+    heads: list[tuple[bytes, list[tuple[int, int]]]],
+) -> None:
+    identities = Identities()
+    for data, changes in [*((one, []) for one in SLICES), *heads]:
+        changed = bytearray(data)
+        for place, byte in changes:
+            changed[place] = byte
+        head = bytes(changed)[:HEAD]
+        assert identities.of(head, len(head)) == identity(head)
 
 
 def test_among_public_files_agreement_means_the_same_patient(public_files: list[Path]) -> None:

@@ -91,9 +91,7 @@ def test_the_table_has_80_columns_and_no_control_characters(lines: list[Line]) -
         columns = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
         assert columns <= WIDTH
         assert text.isprintable()
-    assert any(
-        text.endswith("PatientName            Thornbury^Barnaby    > ") for text in shown
-    ) or ("Thornbury^Barnaby" in "\n".join(shown))
+    assert any("PatientName" in text and "Thornbury^Barnaby" in text for text in shown)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
