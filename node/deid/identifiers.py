@@ -30,7 +30,7 @@ from node.deid.names import (
 )
 from node.deid.notations import find_dates, shifted
 from node.deid.shapes import find_shapes, find_uids
-from node.deid.vocabulary import adjectives, places, words
+from node.deid.vocabulary import adjectives, makers, places, standard_words, words
 
 PLACEHOLDER = "***"
 _SEPARATORS = frozenset(" \t,.^-_=/'’·:;()\\|\u3000、，。")
@@ -230,9 +230,15 @@ class Matcher:
             ):
                 found.append((start, end))
         if words_of and len(words_of) <= 2:
-            # A text that is nothing but a name, even one that is a word as well.
+            # A text that is nothing but a name, even one that is a word as well; not so a single
+            # one of the standard's: HAND is a body part.
             whole = [word for word, _, _ in words_of if word not in TITLES]
-            if whole and all(word in self._weak for word in whole) and len("".join(whole)) > 2:
+            if (
+                whole
+                and all(word in self._weak for word in whole)
+                and len("".join(whole)) > 2
+                and not (len(whole) == 1 and whole[0] in standard_words())
+            ):
                 found += [(start, end) for _, start, end in words_of]
         return found
 
@@ -453,9 +459,10 @@ def _phrase_terms(phrases: Iterable[str]) -> tuple[frozenset[str], set[str]]:
         for part in parts:
             tokens = [fold(word) for word in LETTERS.findall(part)]
             plain = fold(part)
-            # A department's name may be all clinical words: "Nuclear Medicine".
+            # A department's name may be all clinical words, or the maker of its devices:
+            # "Nuclear Medicine", "Philips Medical Systems".
             tells = any(token not in words() for token in tokens) or (
-                len(tokens) > 1 and any(token in places() for token in tokens)
+                len(tokens) > 1 and not places().isdisjoint(tokens) and makers().isdisjoint(tokens)
             )
             if len(plain) >= 4 and tells:
                 whole.add(plain)

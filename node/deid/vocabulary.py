@@ -30,15 +30,18 @@ dose dx echo emergency enhanced female fluoro foot frontal gadolinium hand head 
 iv kidney knee lateral liver localizer lumbar lung mammogram max min mip mr mra mri neck neuro
 nodule nuclear obl oblique outpatient pa pain pelvis perfusion pet portable protocol radiology recon
 report sag sagittal scout screening sequence sex shoulder sinus skull spin spine stenosis surgery
-thoracic thorax tra trans transverse trauma tumor tumour ultrasound unit us vascular wrist xray dr
-mrs miss prof doctor physician nurse technologist operator department hospital clinic medical center
+thoracic thorax tra trans transverse trauma tumor tumour ultrasound unit vascular wrist xray dr mrs
+miss prof doctor physician nurse technologist operator department hospital clinic medical center
 centre university institute general community regional county city national international health
 healthcare care memorial saint san north south east west street road avenue lane drive suite floor
-building room ward tel phone fax email address zip code name birth dob mrn id number no acc
-accession ref referring referred reviewed requested reported signed read dictated comparison
-findings impression conclusion technique indication indications clinical information ray hall field
-fields park page read reading cross bank lake dicom test phantom anonymous anonymized removed
-unknown none
+building room ward tel phone fax email address zip code name birth dob mrn id number acc accession
+ref referring referred reviewed requested reported signed read dictated comparison findings
+impression conclusion technique indication indications clinical information ray hall field fields
+park page reading cross bank lake dicom test phantom anonymous anonymized removed unknown none text
+enter value lut voi modality ris pacs admin administrator user service default console workstation
+system systems server station client version build release demo sample example dummy standard
+presentation inc gmbh ltd corp corporation company co kg ag srl spa technologies technology
+solutions
 """
 
 
@@ -111,6 +114,19 @@ universitatsklinikum strasse platz gasse allee weg hopital clinique rue avenue p
 centro instituto universidad calle plaza avenida ospedale clinica azienda via piazza szpital klinika
 oddział ulica nemocnice больница клиника отделение поликлиника улица город область ziekenhuis straat
 """
+_MAKERS = """
+achieva acquson acuson acuvix adac affiniti agfa aloka aperio aplio aquilion artis axiom biograph
+biosense brilliance bruker butterfly canon carestream cemax clarity codonics cytiva dcmqi dcmtk
+definition delft dimensions discovery elekta elscint epiq esaote fona fuji fujifilm gdcm ge gendex
+gyroscan hamamatsu healthineers hitachi hologic horos howtek huron icad imatron infinitt infinix
+ingenia ingenuity innova instrumentarium intera iqon kodak konica kretz leica lightspeed lodox logiq
+lorad lumisys magnetom mammomat marconi medis medison medtronic merge mevislab mindray minolta
+mirada nikon offis olympus optima optos orthanc osirix philips picker planmeca pydicom ransys
+revolution roche samsung sectra selenia senographe sensation shimadzu siemens signa sirona somatom
+sonosite supersonic swissray symbia syngo terarecon titan tomtec topcon toshiba trex vantage varian
+ventana vidar vivid zeiss ziehm zonare
+"""
+"""Makers of devices and programs, and what they call them."""
 _BREEDS = frozenset({7480, 7481, 7486})
 """Context groups of animals' breeds, whose names are places and persons."""
 
@@ -128,8 +144,14 @@ def places() -> frozenset[str]:
 
 
 @cache
-def words() -> frozenset[str]:
-    """Return the words, in lower case folded as ``names.fold`` does (some 9,000)."""
+def makers() -> frozenset[str]:
+    """Return the makers of devices, and the devices' names."""
+    return frozenset(_MAKERS.split())
+
+
+@cache
+def standard_words() -> frozenset[str]:
+    """Return the words of the standard alone, in lower case."""
     from pydicom import _dicom_dict, _uid_dict
     from pydicom.sr import _concepts_dict
 
@@ -143,8 +165,14 @@ def words() -> frozenset[str]:
     for known in _uid_dict.UID_dictionary.values():
         found.update(part.lower() for part in _WORD.findall(known[0]))
     found.difference_update(_EPONYMS.split(), _ADJECTIVES.split())
-    found.update(_PLAIN.split(), map(_folded, _OTHER_LANGUAGES.split()))
     return frozenset(word for word in found if len(word) > 1)
+
+
+@cache
+def words() -> frozenset[str]:
+    """Return all words, folded as ``names.fold`` does (some 8,000)."""
+    own = {*_PLAIN.split(), *map(_folded, _OTHER_LANGUAGES.split())}
+    return standard_words() | makers() | {word for word in own if len(word) > 1}
 
 
 def _folded(word: str) -> str:

@@ -48,7 +48,7 @@ _SYNTAXES = (
 )
 
 
-def _real_files() -> list[Path]:
+def real_files() -> list[Path]:
     """Return every file of the packages; those without a suffix too."""
     roots = [Path(pydicom.__file__).parent / "data"]
     for name in ("data_store", "deid_data"):
@@ -58,7 +58,7 @@ def _real_files() -> list[Path]:
     return [path for path in found if path.suffix.lower() in ("", ".dcm") and path.stat().st_size]
 
 
-_FILES = _real_files()
+_FILES = real_files()
 
 
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
