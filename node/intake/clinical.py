@@ -100,20 +100,24 @@ def traits(
     *,
     sex: str = "",
     birth: date | None = None,
+    earliest_birth: date | None = None,
     deceased: bool = False,
     died: date | None = None,
     race: str | None = None,
 ) -> list[tuple[Any, ...]]:
     """Return a subject's rows of observations. ``birth`` and ``died`` are the true days.
 
+    ``earliest_birth`` decides on the age of whom only year or month of birth are known.
+
     The birth year is that of the moved day, so that ages at moved times are right; above 89 there
     is none, but that this is so.
     """
     who = person.pseudonym
     rows: list[tuple[Any, ...]] = [(who, SEX, None, SEXES.get(sex, SEXES["unknown"]), "", None)]
-    if birth is not None and person.refuses(birth) == "date-tells-age":
+    rule = "" if birth is None else person.refuses(earliest_birth or birth)
+    if rule == "date-tells-age":
         rows.append((who, ABOVE_89, 1.0, None, "", None))
-    elif birth is not None and not person.refuses(birth):
+    elif birth is not None and not rule:
         moved = birth - timedelta(days=person.days)
         rows.append((who, BIRTH_YEAR, float(moved.year), None, "", None))
     if deceased or died is not None:

@@ -21,6 +21,8 @@ class PartialDate:
     time: datetime
     """As the clock at the hospital showed it; of a year or month, its middle."""
     is_whole: bool
+    earliest: date
+    """The day, or the first day of the year or month."""
 
     @property
     def day(self) -> date:
@@ -40,12 +42,11 @@ def parse(value: object) -> PartialDate | None:
         return None
     try:
         if month is None:
-            return PartialDate(datetime(year, 7, 2), False)
+            return PartialDate(datetime(year, 7, 2), False, date(year, 1, 1))
         if day is None:
-            return PartialDate(datetime(year, month, 15), False)
-        return PartialDate(
-            datetime(year, month, day, hour or 0, minute or 0, min(second or 0, 59)), True
-        )
+            return PartialDate(datetime(year, month, 15), False, date(year, month, 1))
+        time = datetime(year, month, day, hour or 0, minute or 0, min(second or 0, 59))
+        return PartialDate(time, True, time.date())
     except ValueError:
         return None
 

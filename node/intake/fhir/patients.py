@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from node.deid.pseudonyms import Pseudonyms
-from node.intake.clinical import Person, age, traits
+from node.intake.clinical import Person, traits
 from node.intake.fhir.dates import parse
 from node.intake.fhir.values import coding, entries, part
 from node.intake.quality import QualityReport
@@ -129,9 +129,8 @@ class Patients:
         if birth is None:
             rule = "date-unreadable" if resource.get("birthDate") else "missing-required"
             self.quality.add(rule, "Patient.birthDate")
-        elif age(birth.day, person.last) > 89:
-            self.quality.add("age-above-89", "Patient.birthDate")
-        elif rule := person.refuses(birth.day):
+        elif rule := person.refuses(birth.earliest):
+            rule = "age-above-89" if rule == "date-tells-age" else rule
             self.quality.add(rule, "Patient.birthDate")
         if resource.get("gender") not in ("male", "female", "other", "unknown"):
             self.quality.add("missing-required", "Patient.gender")
@@ -139,6 +138,7 @@ class Patients:
             person,
             sex=str(resource.get("gender")),
             birth=birth.day if birth else None,
+            earliest_birth=birth.earliest if birth else None,
             deceased=resource.get("deceasedBoolean") is True,
             died=died,
             race=self._race(resource),

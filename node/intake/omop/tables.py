@@ -120,8 +120,8 @@ def persons(
             quality.add("subject-twice", "person")
             continue
         seen.add(pseudonym)
-        birth = _birth(person)
-        rule = "missing-required" if birth is None else subject.refuses(birth)
+        birth, earliest = _birth(person)
+        rule = "missing-required" if earliest is None else subject.refuses(earliest)
         if rule:
             rule = "age-above-89" if rule == "date-tells-age" else rule
             quality.add(rule, "person.year_of_birth")
@@ -130,20 +130,23 @@ def persons(
             quality.add("missing-required", "person.gender_concept_id")
         race = person["race_concept_id"]
         known_race = f"{OMOP}|{race}" if race and race.isdecimal() and race != "0" else None
-        rows += traits(subject, sex=sex, birth=birth, race=known_race)
+        rows += traits(subject, sex=sex, birth=birth, earliest_birth=earliest, race=known_race)
     return rows
 
 
-def _birth(person: dict[str, str | None]) -> date | None:
-    """Return the day of birth, or the middle of its year if month and day are not both known."""
+def _birth(person: dict[str, str | None]) -> tuple[date | None, date | None]:
+    """Return the day of birth, or the middle of its year, and the earliest day that it may be."""
     year, month, day = (
         int(text) if text and text.isdecimal() and len(text) < 5 else None
         for text in (person["year_of_birth"], person["month_of_birth"], person["day_of_birth"])
     )
     try:
-        return date(year or 0, *((month, day) if month and day else (7, 2)))
+        if month and day:
+            birth = date(year or 0, month, day)
+            return birth, birth
+        return date(year or 0, 7, 2), date(year or 0, month or 1, 1)
     except ValueError:
-        return None
+        return None, None
 
 
 def people(known: dict[str, Person]) -> pl.DataFrame:

@@ -76,6 +76,13 @@ def test_above_89_there_is_no_birth_year_and_no_date_that_tells_it(take: Take, w
     assert store.found() == {"age-above-89": 1, "date-tells-age": 1, "no-time": 1}
 
 
+def test_of_a_year_of_birth_the_earliest_day_decides_on_the_age(take: Take, who: str) -> None:
+    for written, above in (("1936", True), ("1936-03", True), ("1937", False), ("1936-04", False)):
+        _, store = take(patient(birthDate=written))
+        codes = {row[1] for row in store.kept("observations")}
+        assert (ABOVE_89 in codes, BIRTH_YEAR in codes) == (above, not above), written
+
+
 def test_who_died_before_90_keeps_birth_year_and_dates(take: Take) -> None:
     died = patient(birthDate="1927-05-21", deceasedDateTime="1989-05-09")
     _, store = take(died, condition(onsetDateTime="1930-01-01"))

@@ -168,6 +168,14 @@ def test_above_89_there_is_no_birth_year_and_no_date_that_tells_it(take: Take, w
     assert store.found() == {"age-above-89": 1, "date-tells-age": 1, "no-time": 1}
 
 
+def test_of_a_year_of_birth_the_earliest_day_decides_on_the_age(take: Take) -> None:
+    for year, above in ((1936, True), (1937, False)):
+        unknown = {"year_of_birth": year, "month_of_birth": "", "day_of_birth": ""}
+        _, store = take(person=[PERSON | unknown])
+        codes = {row[1] for row in store.kept("observations")}
+        assert (ABOVE_89 in codes, BIRTH_YEAR in codes) == (above, not above)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
