@@ -56,6 +56,7 @@ def run(words: list[str], **more: object) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=180,
         cwd="/",
+        umask=0o077,  # as in the units
         **more,  # type: ignore[call-overload]
     )
 
