@@ -7,7 +7,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -19,7 +20,6 @@ from node.catalog.store import Catalog
 from node.commands.options import catalogue
 from node.config import NodeSettings
 from node.deid.engine import Deidentifier
-from node.deid.identifiers import Known
 from node.deid.lists import load_lists
 from node.deid.profile import load_profile
 from node.deid.pseudonyms import Pseudonyms
@@ -27,6 +27,7 @@ from node.home import NodeHome
 from node.intake.crew import open_crew
 from node.intake.landing import Landing
 from node.intake.landing_intake import LandingIntake
+from node.intake.register import IntakeReport
 from node.intake.secret import node_pseudonyms
 from node.pull.archive import Archive
 from node.pull.held import held_here
@@ -57,7 +58,7 @@ def work(
     incomplete.
     """
     landing = Landing(node)
-    line = _Line(job)
+    line = Line(job)
     with ExitStack() as stack:
         catalog = stack.enter_context(catalogue(node))
         stack.enter_context(_terminable())
@@ -75,14 +76,14 @@ def work(
         line.clear()
         found = jobs.counts(job.id).studies.total()
         typer.echo(f"Pull {job.id}: {found} studies found.")
-        intake = None
+        behind = None
         if pseudonyms is not None and not no_intake:
-            intake = stack.enter_context(_intake(node, settings, job, landing, catalog, pseudonyms))
-        behind = _Behind(intake)
+            behind = stack.enter_context(_behind(node, settings, job, landing, catalog, pseudonyms))
 
         def meanwhile() -> None:
             line.progress(run.progress)
-            behind()
+            if behind is not None:
+                behind.now_and_then()
 
         ended: WardgateError | None = None
         try:
@@ -96,14 +97,18 @@ def work(
             typer.echo(f"Broken off; `pull resume {job.id}` goes on.", err=True)
             raise
         line.clear()
-        behind.now()
+        if behind is not None:
+            behind.now()
     counts = jobs.counts(job.id)
     for text in lines_of(jobs.get(job.id), counts):
         typer.echo(text)
-    if intake is not None:
+    if behind is not None:
         typer.echo("Taken in:")
-        for text in intake.report.lines():
+        for text in behind.report.lines():
             typer.echo(text)
+    waiting = landing.count()
+    if waiting:
+        typer.echo(f"{waiting} instances wait in the landing.")
     if ended is not None:
         raise ended
     if counts.studies[StudyState.INCOMPLETE]:
@@ -129,44 +134,62 @@ def _pace(settings: NodeSettings, *, no_wait: bool) -> Pace:
 
 
 @contextmanager
-def _intake(
+def _behind(
     node: NodeHome,
     settings: NodeSettings,
     job: JobRow,
     landing: Landing,
     catalog: Catalog,
     pseudonyms: Pseudonyms,
-) -> Iterator[LandingIntake]:
+) -> Iterator[_Behind]:
     """Open what takes the landing in."""
     taking = settings.intake
-    lists = load_lists(Path(taking.lists)) if taking.lists else Known()
+    lists = load_lists(Path(taking.lists)) if taking.lists else None
     profile = load_profile(job.profile or taking.profile)
-    deidentifier = Deidentifier(profile, pseudonyms, lists=lists)
-    with (
-        open_crew(taking, deidentifier) as crew,
-        LandingIntake(
-            node, catalog, deidentifier, landing, lambda: datetime.now(UTC), crew=crew
-        ) as intake,
-    ):
-        yield intake
+    deidentifier = Deidentifier(profile, pseudonyms, lists)
+    with open_crew(taking, deidentifier) as crew:
+        yield _Behind(
+            lambda: LandingIntake(
+                node,
+                catalog,
+                deidentifier,
+                landing,
+                lambda: datetime.now(UTC),
+                crew=crew,
+                key=taking.pseudonym_key,
+            )
+        )
 
 
 class _Behind:
-    """Takes the landing in every half minute."""
+    """Takes the landing in every half minute, by an intake of its own each time.
 
-    def __init__(self, intake: LandingIntake | None) -> None:
+    While another command does that (the receiver, for one), what arrived waits for it.
+    """
+
+    def __init__(self, intake: Callable[[], LandingIntake]) -> None:
+        self.report = IntakeReport()
         self._intake = intake
         self._at = time.monotonic()
 
-    def __call__(self) -> None:
+    def now_and_then(self) -> None:
+        """Do it if it is time."""
         if time.monotonic() - self._at >= INTAKE_EVERY_SECONDS:
             self.now()
 
     def now(self) -> None:
         """Do it now."""
-        if self._intake is not None:
-            self._intake.once()
+        with suppress(Unavailable), self._intake() as intake:
+            try:
+                intake.once()
+            finally:
+                self._count(intake.report)
         self._at = time.monotonic()
+
+    def _count(self, report: IntakeReport) -> None:
+        for field in fields(report):
+            total = getattr(self.report, field.name)
+            setattr(self.report, field.name, total + getattr(report, field.name))
 
 
 @contextmanager
@@ -183,18 +206,18 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class _Line:
+class Line:
     """One line of progress on standard error, for a person who watches."""
 
-    def __init__(self, job: JobRow) -> None:
+    def __init__(self, job: JobRow, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._shown = sys.stderr.isatty()
         self._job = job
-        self._since = time.monotonic()
-        self._last = 0.0
+        self._monotonic = monotonic
+        self._since = self._last = monotonic()
 
-    def say(self, text: str) -> None:
-        """Show ``text``."""
-        now = time.monotonic()
+    def say(self, text: str, *, now: float | None = None) -> None:
+        """Show ``text``, if the last is old enough to have been read."""
+        now = self._monotonic() if now is None else now
         if self._shown and now - self._last >= LINE_EVERY_SECONDS:
             self._last = now
             sys.stderr.write(f"\r\x1b[K{self._job.archive}: {text}")
@@ -202,19 +225,21 @@ class _Line:
 
     def progress(self, progress: Progress) -> None:
         """Show what arrived, how fast, and how long the rest will take."""
+        now = self._monotonic()
         if progress.waiting_until is not None:
             local = progress.waiting_until.astimezone()
-            self.say(f"waiting for the allowed hours, {local:%Y-%m-%d %H:%M}")
+            self.say(f"waiting for the allowed hours, {local:%Y-%m-%d %H:%M}", now=now)
             return
-        elapsed = max(time.monotonic() - self._since, 1e-6)
-        rate = progress.instances / elapsed
+        elapsed = max(now - self._since, 1e-6)
         left = ""
         if progress.studies_done:
             remaining = progress.studies - progress.studies_done
             left = f", {remaining * elapsed / progress.studies_done:.0f} s left"
+        rates = f"{progress.instances / elapsed:.0f}/s, {progress.bytes / elapsed / 1e6:.1f} MB/s"
         self.say(
-            f"{progress.studies_done}/{progress.studies} studies, {progress.instances} instances, "
-            f"{rate:.0f}/s, {progress.bytes / elapsed / 1e6:.1f} MB/s{left}"
+            f"{progress.studies_done}/{progress.studies} studies, "
+            f"{progress.instances} instances, {rates}{left}",
+            now=now,
         )
 
     def clear(self) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from threading import Event
 
+from contract.errors import Unavailable
+from foundation.files import SECRET_MODE
 from node.catalog.store import Catalog
 from node.deid.engine import Deidentifier
 from node.home import NodeHome
@@ -15,11 +20,14 @@ from node.intake.landing import Landing
 from node.intake.register import IntakeReport, Settled
 from node.intake.run import Intake
 
+LOCK = "intake.lock"
 _PAUSE_SECONDS = 0.5
 
 
 class LandingIntake:
     """Takes the landing's entries in, pass by pass. An entry is done when its outcome is durable.
+
+    One at a time enters: ``Unavailable`` for another.
 
     An entry that can't be read (damaged, or sealed under another key) is left where it is, counted
     once, and goes with the landing's purge.
@@ -62,11 +70,28 @@ class LandingIntake:
         return self._intake.report
 
     def __enter__(self) -> LandingIntake:
-        self._intake.__enter__()
+        with ExitStack() as stack:
+            if not self._dry_run:
+                stack.enter_context(self._alone())
+            stack.enter_context(self._intake)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._intake.__exit__(*error)  # type: ignore[arg-type]
+        self._stack.__exit__(*error)  # type: ignore[arg-type]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one: what another takes out of the landing must not look unreadable here."""
+        descriptor = os.open(self._landing.folder / LOCK, os.O_RDWR | os.O_CREAT, SECRET_MODE)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Unavailable("Another command takes the landing in; wait for it.") from None
+            yield
+        finally:
+            os.close(descriptor)
 
     def once(self) -> int:
         """Take in what waits now and return how many entries that were."""

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import pytest
+
+from contract.errors import Unavailable
 from node.catalog.store import Catalog
 from node.deid.engine import Deidentifier
 from node.home import NodeHome
@@ -53,6 +56,22 @@ def test_what_waits_is_taken_in_and_done(
     assert [entry.name for entry in landing.entries()] == [damaged]
     kept = [b"".join(Quarantine(home).open(one.source_digest)) for one in Quarantine(home).held()]
     assert sorted(kept) == sorted([make_image(1, SliceThickness="9"), make_image(2)[:-5]])
+
+
+def test_one_at_a_time_takes_the_landing_in(
+    home: NodeHome, catalog: Catalog, deidentifier: Deidentifier, make_image: Image
+) -> None:
+    landing = Landing(home)
+    land(landing, make_image(1))
+    with LandingIntake(home, catalog, deidentifier, landing, now) as first:
+        with (
+            pytest.raises(Unavailable),
+            LandingIntake(home, catalog, deidentifier, landing, now),
+        ):
+            pass
+        assert first.once() == 1
+    with LandingIntake(home, catalog, deidentifier, landing, now) as second:
+        assert second.once() == 0
 
 
 def test_a_dry_run_leaves_the_landing_as_it_is(

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import os
 import re
 import signal
+import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from node.catalog.store import Catalog
+from node.commands.pulling import Line
 from node.intake.landing import Landing
+from node.intake.landing_intake import LOCK
+from node.pull.jobs import Jobs
+from node.pull.question import Question
+from node.pull.run import Progress
 from tests.node.orthanc import free_port, needs_orthanc, start_orthanc, stop_orthanc
 from tests.node.pull.conftest import (
     ACCESSIONS,
@@ -23,7 +32,7 @@ from tests.node.pull.conftest import (
 )
 from tests.node.pull.making import Study
 
-pytestmark = needs_orthanc
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 def said(output: str, *lines: str) -> None:
@@ -40,6 +49,7 @@ def job_of(output: str) -> str:
     return found[1]
 
 
+@needs_orthanc
 @pytest.mark.parametrize("kind", ["get", "web"])
 def test_a_list_comes_in_de_identified_and_leaves_no_trace(
     node: Node, filled: Filled, accessions: Path, kind: str
@@ -68,6 +78,45 @@ def test_a_list_comes_in_de_identified_and_leaves_no_trace(
     assert output.count("4/4 studies") == 2
 
 
+@needs_orthanc
+def test_while_another_takes_the_landing_in_what_arrives_waits_for_it(
+    node: Node, filled: Filled, accessions: Path
+) -> None:
+    node.settings(archive_table(filled, "web"))
+    start = ("pull", "start", "pacs", "--accessions", str(accessions))
+    with (Landing(node.home).folder / LOCK).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        code, output = node.run(*start)
+    assert code == 0, output
+    said(output, "4 studies complete", f"{len(INSTANCES)} instances wait in the landing.")
+    # The next pull has nothing to fetch, and takes them in.
+    code, output = node.run(*start)
+    assert code == 0, output
+    said(output, f"{len(INSTANCES)} instances that were here already")
+    said(output, f"{len(INSTANCES)} accepted")
+    assert Landing(node.home).count() == 0
+
+
+def test_progress_says_what_came_how_fast_and_how_long_it_takes(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Jobs(node.home) as jobs:
+        job = jobs.create("pacs", "", Question(), [], NOW, most_studies=1)
+    line = Line(job, monotonic=iter([100.0, 110.0, 120.0]).__next__)
+    line.progress(Progress(studies=4, studies_done=1, instances=50, bytes=25_000_000))
+    line.progress(Progress(studies=4, waiting_until=NOW))
+    shown = terminal.getvalue()
+    assert "pacs: 1/4 studies, 50 instances, 5/s, 2.5 MB/s, 30 s left" in shown
+    assert "waiting for the allowed hours" in shown
+
+
+@needs_orthanc
 def test_a_dry_run_counts_and_writes_nothing(node: Node, filled: Filled, accessions: Path) -> None:
     node.settings(archive_table(filled, "get"))
     before = set(node.traces())
@@ -83,6 +132,7 @@ def test_a_dry_run_counts_and_writes_nothing(node: Node, filled: Filled, accessi
     assert set(node.traces()) == before
 
 
+@needs_orthanc
 def test_a_query_needs_no_list(node: Node, filled: Filled) -> None:
     node.settings(archive_table(filled, "move"))
     words = ("--modality", "mr", "--from", "2026-01-01", "--to", "2026-01-31", "--no-intake")
@@ -92,6 +142,7 @@ def test_a_query_needs_no_list(node: Node, filled: Filled) -> None:
     assert Landing(node.home).count() == 6
 
 
+@needs_orthanc
 def test_numbers_without_a_match_can_be_written_out(
     node: Node, filled: Filled, accessions: Path, tmp_path: Path
 ) -> None:
@@ -110,6 +161,7 @@ def test_numbers_without_a_match_can_be_written_out(
     assert (code, output.count("\n")) == (14, 1)
 
 
+@needs_orthanc
 def test_what_goes_wrong_is_one_line_and_a_code(
     node: Node, filled: Filled, accessions: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +200,7 @@ def test_what_goes_wrong_is_one_line_and_a_code(
     assert node.run("pull", "archive", "list")[0] == 3
 
 
+@needs_orthanc
 def test_an_archive_shows_a_sign_of_life(node: Node, filled: Filled) -> None:
     node.settings(archive_table(filled, "get"))
     assert node.run("pull", "archive", "test", "pacs") == (
@@ -161,6 +214,7 @@ def test_an_archive_shows_a_sign_of_life(node: Node, filled: Filled) -> None:
     )
 
 
+@needs_orthanc
 def test_outside_the_hours_it_ends_if_told_not_to_wait(
     node: Node, filled: Filled, accessions: Path
 ) -> None:
@@ -179,6 +233,7 @@ def test_outside_the_hours_it_ends_if_told_not_to_wait(
     said(output, f"{len(INSTANCES)} instances arrived")
 
 
+@needs_orthanc
 @pytest.mark.parametrize("kind", ["get", "move", "web"])
 def test_killed_in_the_middle_it_goes_on_and_asks_for_nothing_twice(
     node: Node, tmp_path: Path, kind: str
@@ -223,6 +278,7 @@ def test_killed_in_the_middle_it_goes_on_and_asks_for_nothing_twice(
         stop_orthanc(orthanc)
 
 
+@needs_orthanc
 def test_terminated_it_ends_in_order_and_says_how_to_go_on(node: Node, filled: Filled) -> None:
     node.settings("[pull]\ninstances_per_second = 1\n" + archive_table(filled, "get"))
     process = node.start("pull", "start", "pacs", "--modality", "CT", "--no-intake")
