@@ -8,10 +8,12 @@ from pathlib import Path
 
 _OPENED = """
 set -e
+umask 022
 mkdir -p "$1/$2"
 mount --bind "$3/$2" "$1/$2"
 mount --rbind "$1" "$3"
 shift 3
+umask 077
 exec "$@"
 """
 
