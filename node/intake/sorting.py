@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +17,26 @@ if TYPE_CHECKING:
     import polars as pl
 
 BUCKETS = "0123456789abcdef"
-"""First digits of pseudonyms, by which a large table is sorted in parts."""
+"""Digits of pseudonyms, by which a large table is sorted in parts."""
 PART_BYTES = 32 * 2**20
 """Rows held before they are written aside."""
+SORTED_BYTES = 4 * PART_BYTES
+"""Rows sorted at once. What is more is parted by the next digit, but for one subject's rows."""
+_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows written aside, and how much memory they take."""
+
+    path: Path
+    size_bytes: int
 
 
 class SortedTable:
     """A table on its way into the vault, sorted by subject.
 
-    Pseudonyms are uniform, so their first digit parts a table into sixteen that are sorted one by
+    Pseudonyms are uniform, so their first digits part a table into pieces that are sorted one by
     one. Rows of a subject keep the file's order.
     """
 
@@ -32,7 +45,7 @@ class SortedTable:
         self._folder = folder
         self._held: list[pl.DataFrame] = []
         self._held_bytes = 0
-        self._parts: dict[str, list[Path]] = {}
+        self._parts: dict[str, list[_Part]] = {}
         self._made: list[Path] = []
         self._seen: list[Any] = []
         """Of each batch, the distinct subjects as numbers of 64 bits."""
@@ -71,7 +84,11 @@ class SortedTable:
                 whole.write_parquet(target, compression="zstd")
             else:
                 self._spill()
-                whole_parts = [self._sorted(self._parts.pop(b)) for b in sorted(self._parts)]
+                whole_parts = [
+                    path
+                    for b in sorted(self._parts)
+                    for path in self._sorted(self._parts.pop(b), 1)
+                ]
                 pl.scan_parquet(whole_parts, glob=False).sink_parquet(target, compression="zstd")
             with target.open("rb+") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -88,29 +105,40 @@ class SortedTable:
     def _spill(self) -> None:
         import polars as pl
 
+        if self._held:
+            held = pl.concat(self._held)
+            self._held, self._held_bytes = [], 0
+            self._split(held, 0, self._parts)
+
+    def _split(self, rows: pl.DataFrame, digit: int, into: dict[str, list[_Part]]) -> None:
         assert self._folder is not None
-        if not self._held:
-            return
-        held = pl.concat(self._held)
-        self._held, self._held_bytes = [], 0
-        first = held[SUBJECT].str.slice(0, 1)
+        digits = rows[SUBJECT].str.slice(digit, 1)
         for bucket in BUCKETS:
-            rows = held.filter(first == bucket)
-            if rows.height:
+            some = rows.filter(digits == bucket)
+            if some.height:
                 path = self._new()
                 with storage_errors(self._folder):
-                    rows.write_parquet(path, compression="lz4", statistics=False)
-                self._parts.setdefault(bucket, []).append(path)
+                    some.write_parquet(path, compression="lz4", statistics=False)
+                into.setdefault(bucket, []).append(_Part(path, int(some.estimated_size())))
 
-    def _sorted(self, parts: list[Path]) -> Path:
+    def _sorted(self, parts: list[_Part], digit: int) -> Iterator[Path]:
+        """Yield files that hold the parts' rows, sorted; the parts agree in so many digits."""
         import polars as pl
 
-        rows = pl.concat([pl.read_parquet(path) for path in parts])
-        for path in parts:
-            path.unlink()
+        if sum(part.size_bytes for part in parts) > SORTED_BYTES and digit < _DIGITS:
+            finer: dict[str, list[_Part]] = {}
+            for part in parts:
+                self._split(pl.read_parquet(part.path), digit, finer)
+                part.path.unlink()
+            for bucket in sorted(finer):
+                yield from self._sorted(finer[bucket], digit + 1)
+            return
+        rows = pl.concat([pl.read_parquet(part.path) for part in parts])
+        for part in parts:
+            part.path.unlink()
         path = self._new()
         rows.sort(SUBJECT, maintain_order=True).write_parquet(path, statistics=False)
-        return path
+        yield path
 
     def _new(self) -> Path:
         """Return the path of a new empty file; a kill leaves it hidden."""
