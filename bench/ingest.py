@@ -18,6 +18,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from bench.support.catalogue import ask_alone, fill
 from bench.support.federation import report
+from bench.support.receiving import receiving
 
 Figure = Callable[[Path, int], tuple[dict[str, float], list[str]]]
 
@@ -43,7 +44,7 @@ def catalogue(root: Path, count: int) -> tuple[dict[str, float], list[str]]:
     return {"count_ms": round(worst, 1), "resident_mb": round(resident, 1), **figures}, notes
 
 
-FIGURES: dict[str, Figure] = {"catalogue": catalogue}
+FIGURES: dict[str, Figure] = {"catalogue": catalogue, "receiving": receiving}
 
 
 def main() -> None:

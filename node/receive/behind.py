@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -30,6 +31,8 @@ IDLE_SECONDS = 0.5
 BUSY_SECONDS = 5.0
 """Pause while another intake holds the vault."""
 PURGE_SECONDS = 600.0
+NICE = 10
+"""What arrives goes before what has arrived."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def follow(order: BehindOrder, control: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     configure_logging(verbose=order.verbose)
+    os.nice(NICE)
     landing, quarantine = Landing(order.home), Quarantine(order.home)
     stop = threading.Event()
     threading.Thread(target=_stop_with, args=(control, stop), daemon=True).start()
