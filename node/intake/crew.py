@@ -18,7 +18,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -26,8 +26,10 @@ from contract.errors import ConfigurationError, Unavailable
 from node.config import IntakeSettings
 from node.deid.engine import Deidentifier
 from node.intake.items import Item, Setup, Taken
-from node.intake.taking import Taker, give, take_items
+from node.intake.looking import Looked
+from node.intake.taking import Taker, give, look_at, take_items
 
+R = TypeVar("R")
 Result = Future[list[Taken]]
 Take = Callable[[Setup, Sequence[Item], datetime], list[Taken]]
 """What a worker does; it is found by its name."""
@@ -49,10 +51,13 @@ class Crew(Protocol):
     def submit(self, setup: Setup, items: Sequence[Item], now: datetime) -> Result:
         """Have files taken in, by one worker."""
 
+    def look(self, setup: Setup, items: Sequence[Item]) -> Future[Looked]:
+        """Have files looked at, by one worker."""
+
     def has_died(self, error: BaseException) -> bool:
         """Say whether an error of a result means that a worker ended without one."""
 
-    def renew(self, result: Result) -> None:
+    def renew(self, result: Future[Any]) -> None:
         """Have workers again after one has died that had this to do."""
 
 
@@ -65,23 +70,27 @@ class Alone:
     def __init__(self, deidentifier: Deidentifier) -> None:
         self._deidentifier = deidentifier
         self._taker: Taker | None = None
+        self._token = ""
 
     def submit(self, setup: Setup, items: Sequence[Item], now: datetime) -> Result:
         """Take files in at once."""
-        if self._taker is None:
-            self._taker = Taker(setup, self._deidentifier)
-        result: Result = Future()
-        try:
-            result.set_result([self._taker.take(item, now) for item in items])
-        except Exception as error:
-            result.set_exception(error)
-        return result
+        taker = self._ready(setup)
+        return _done(lambda: [taker.take(item, now) for item in items])
+
+    def look(self, setup: Setup, items: Sequence[Item]) -> Future[Looked]:
+        """Look at files at once."""
+        return _done(lambda: self._ready(setup).look(items))
+
+    def _ready(self, setup: Setup) -> Taker:
+        if self._taker is None or self._token != setup.token:
+            self._taker, self._token = Taker(setup, self._deidentifier), setup.token
+        return self._taker
 
     def has_died(self, error: BaseException) -> bool:
         """Only for want of memory."""
         return isinstance(error, MemoryError)
 
-    def renew(self, result: Result) -> None:
+    def renew(self, result: Future[Any]) -> None:
         """Nothing died."""
 
 
@@ -97,8 +106,15 @@ class Executed:
 
     def submit(self, setup: Setup, items: Sequence[Item], now: datetime) -> Result:
         """Have files taken in; ``Unavailable`` when the executor takes nothing any more."""
+        return self._submit(self._take, setup, items, now)
+
+    def look(self, setup: Setup, items: Sequence[Item]) -> Future[Looked]:
+        """Have files looked at; ``Unavailable`` as ``submit``."""
+        return self._submit(look_at, setup, items)
+
+    def _submit(self, work: Callable[..., R], *given: object) -> Future[R]:
         try:
-            return self._executor.submit(self._take, setup, items, now)
+            return self._executor.submit(work, *given)
         except RuntimeError:
             raise Unavailable("The executor of intake has ended; run the command again.") from None
 
@@ -106,7 +122,7 @@ class Executed:
         """Say so by the error's class; Dask's is known by its name, as it may not be installed."""
         return isinstance(error, BrokenExecutor | MemoryError) or _is_killed_worker(error)
 
-    def renew(self, result: Result) -> None:
+    def renew(self, result: Future[Any]) -> None:
         """Dask restarts its workers itself; others can't be renewed here."""
 
 
@@ -128,17 +144,24 @@ class Processes:
         self._seconds = file_seconds
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["node.intake.taking"])
-        self._pools: WeakKeyDictionary[Result, ProcessPoolExecutor] = WeakKeyDictionary()
+        self._pools: WeakKeyDictionary[Future[Any], ProcessPoolExecutor] = WeakKeyDictionary()
         self._pool = self._new()
 
     def submit(self, setup: Setup, items: Sequence[Item], now: datetime) -> Result:
         """Have files taken in."""
+        return self._submit(_timed, self._take, self._seconds, setup, items, now)
+
+    def look(self, setup: Setup, items: Sequence[Item]) -> Future[Looked]:
+        """Have files looked at."""
+        return self._submit(look_at, setup, items)
+
+    def _submit(self, work: Callable[..., R], *given: object) -> Future[R]:
         try:
-            result = self._pool.submit(_timed, self._take, self._seconds, setup, items, now)
+            result = self._pool.submit(work, *given)
         except BrokenExecutor:
             self._pool.shutdown(wait=False)
             self._pool = self._new()
-            result = self._pool.submit(_timed, self._take, self._seconds, setup, items, now)
+            result = self._pool.submit(work, *given)
         self._pools[result] = self._pool
         return result
 
@@ -146,7 +169,7 @@ class Processes:
         """A pool breaks as a whole when one of its processes ends."""
         return isinstance(error, BrokenExecutor | MemoryError)
 
-    def renew(self, result: Result) -> None:
+    def renew(self, result: Future[Any]) -> None:
         """Start other processes, unless they were started since."""
         if self._pools.get(result) is self._pool:
             self._pool.shutdown(wait=False)
@@ -182,6 +205,15 @@ def open_crew(
         yield processes
     finally:
         processes.close()
+
+
+def _done(work: Callable[[], R]) -> Future[R]:
+    result: Future[R] = Future()
+    try:
+        result.set_result(work())
+    except Exception as error:
+        result.set_exception(error)
+    return result
 
 
 # ---- processes -----------------------------------------------------------------------------------

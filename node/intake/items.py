@@ -48,6 +48,8 @@ class Item:
     entry: LandingEntry | None = None
     """Instead of a place: what arrived by network."""
     listed: Listed | None = None
+    known: Known | None = None
+    """What other files say of the same patient."""
     size_bytes: int = 0
     key: bytes = b""
     """The journal's key of the file as it was found; empty if it has none."""

@@ -17,9 +17,10 @@ from typing import Any
 
 from node.catalog.rows import AssetRow
 from node.deid.elements import Buffer, parse, value
-from node.deid.engine import Deidentified, Deidentifier
+from node.deid.engine import Deidentifier
 from node.deid.identifiers import Known, Matcher, matcher
 from node.deid.reading import Unsafe
+from node.deid.result import Deidentified
 from node.deid.slides import Format, clean_slide, drops_instance
 from node.deid.slides.dicom import VISIBLE_LIGHT
 from node.intake.drafts import StoredDraft
@@ -47,6 +48,7 @@ class Given:
     """The open file that ``data`` is mapped from, if it is."""
     path: Path | None
     listed: Listed | None
+    known: Known | None
     source: str
     now: datetime
 
@@ -79,7 +81,9 @@ class Maker:
     def _dicom(self, given: Given) -> Taken:
         if _shows_label(given.data):
             return Taken(given.source, "dropped", "slide-label")
-        known = Known() if given.listed is None else given.listed.known()
+        known = given.known or Known()
+        if given.listed is not None:
+            known |= given.listed.known()
         result = self._deidentifier.deidentify(given.data, known)
         digest, staged = self._written_dicom(result, given.descriptor)
         row = AssetRow(

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,7 @@ from node.home import NodeHome
 from node.intake.crew import Alone, Crew, Result
 from node.intake.items import Faces, Item, Setup, Taken
 from node.intake.journal import ASK, Journal, identity
+from node.intake.looking import Looked, Patients, batches
 from node.intake.manifest import Manifest
 from node.intake.register import IntakeReport, Register, Settled
 from node.intake.taking import KEY_CHECK, Taker
@@ -49,6 +51,9 @@ CHUNK_BYTES = 32 * 2**20
 _FEWEST_AHEAD = 32
 _AHEAD = 16
 """Chunks under way for each worker: a slow one doesn't make the others wait."""
+LOOK_FILES = 32
+"""Files that a worker looks at at once."""
+_GONE = "The workers of intake went away; run the command again."
 _MIRAX = (".mrxs", ".MRXS", ".Mrxs")
 
 Clock = Callable[[], datetime]
@@ -88,6 +93,7 @@ class Intake:
         self._observe = observe
         self._under_way: deque[tuple[list[Item], Result]] = deque()
         self._most = max(_FEWEST_AHEAD, _AHEAD * self._crew.width) if self._crew.width else 1
+        self._patients = Patients()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -152,7 +158,31 @@ class Intake:
             new = self.not_done(files, manifest)
             self.report.known += len(files) - len(new)
             self._observe(self.report)
-            self.take(new)
+            self.take(self.informed(new))
+
+    def informed(self, items: Sequence[Item]) -> list[Item]:
+        """Look at files and return them with what is known of their patients, from all of them."""
+        looks = [
+            (piece, self._crew.look(self._setup, piece)) for piece in batches(items, LOOK_FILES)
+        ]
+        found: list[tuple[Item, str]] = []
+        for piece, look in looks:
+            try:
+                looked = look.result()
+            except CancelledError:
+                raise Unavailable(_GONE) from None
+            except Exception as error:
+                if not self._crew.has_died(error):
+                    raise
+                # What killed the worker is found when the files are taken in.
+                self._crew.renew(look)
+                looked = Looked(("",) * len(piece), {})
+            self._patients.learn(looked)
+            found += zip(piece, looked.subjects, strict=True)
+        return [
+            item if not subject else replace(item, known=self._patients.known(subject))
+            for item, subject in found
+        ]
 
     def not_done(self, files: Sequence[Found], manifest: Manifest) -> list[Item]:
         """Return what is to be done of at most ``ASK`` files: what the journal doesn't have."""
@@ -211,7 +241,7 @@ class Intake:
         try:
             taken = result.result()
         except CancelledError:
-            raise Unavailable("The workers of intake went away; run the command again.") from None
+            raise Unavailable(_GONE) from None
         except Exception as error:
             if not self._crew.has_died(error):
                 raise
@@ -312,8 +342,13 @@ def files_of(found: Sequence[Found], manifest: Manifest) -> list[Found]:
 
 def _item(found: Found, manifest: Manifest, key: bytes) -> Item:
     assert found.status is not None
-    size = found.status.st_size
-    return Item(found.place, None, manifest.get(found.place), size, key, identity(found.status))
+    return Item(
+        place=found.place,
+        listed=manifest.get(found.place),
+        size_bytes=found.status.st_size,
+        key=key,
+        found=identity(found.status),
+    )
 
 
 def _of(place: str, manifest: Manifest) -> bytes:

@@ -23,6 +23,7 @@ from node.home import NodeHome
 from node.intake.items import Item, Setup, Taken
 from node.intake.journal import identity
 from node.intake.landing import Landing, LandingEntry
+from node.intake.looking import Looked, Looker
 from node.intake.making import Given, Maker
 from node.intake.quarantine import Quarantine
 from node.intake.secret import node_pseudonyms
@@ -66,6 +67,7 @@ class Taker:
     def __init__(self, setup: Setup, deidentifier: Deidentifier) -> None:
         self._pseudonyms = deidentifier.pseudonyms
         self._maker = Maker(setup, deidentifier)
+        self._looker = Looker(deidentifier.profile.settings.options, self._pseudonyms)
         self._home = NodeHome(setup.home)
         self._quarantine = None if setup.staging is None else Quarantine(self._home)
         self._landing: Landing | None = None
@@ -82,6 +84,10 @@ class Taker:
                 return _counted(taken, content, item)
         except OSError:
             return self._unreadable(item)
+
+    def look(self, items: Sequence[Item]) -> Looked:
+        """Return what files say of their patients."""
+        return self._looker.look(items)
 
     def quarantine(self, item: Item, reason: str) -> Taken:
         """Put a file in quarantine without a look at what is in it."""
@@ -138,7 +144,15 @@ class Taker:
             if content.size_bytes > MAX_FILE_BYTES:
                 raise Unsafe("too-large")
             return self._maker.make(
-                Given(content.data, content.descriptor, content.path, item.listed, source, now)
+                Given(
+                    content.data,
+                    content.descriptor,
+                    content.path,
+                    item.listed,
+                    item.known,
+                    source,
+                    now,
+                )
             )
         except (Unsafe, OSError, MemoryError, StorageError, ConfigurationError):
             raise
@@ -165,12 +179,22 @@ def give(deidentifier: Deidentifier) -> None:
 
 def take_items(setup: Setup, items: Sequence[Item], now: datetime) -> list[Taken]:
     """Take files in; what a worker of any kind calls."""
+    taker = _taker(setup)
+    return [taker.take(item, now) for item in items]
+
+
+def look_at(setup: Setup, items: Sequence[Item]) -> Looked:
+    """Look at files before any of them is taken in."""
+    return _taker(setup).look(items)
+
+
+def _taker(setup: Setup) -> Taker:
     taker = _takers.get(setup.token)
     if taker is None:
         _takers.clear()
         deidentifier = _given[0] if _given else _deidentifier(setup)
         taker = _takers[setup.token] = Taker(setup, deidentifier)
-    return [taker.take(item, now) for item in items]
+    return taker
 
 
 def _deidentifier(setup: Setup) -> Deidentifier:

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +32,7 @@ class Vault:
 
     def __init__(self, home: NodeHome) -> None:
         self._root = private_folder(home.vault)
+        self._quarantine = home.quarantine
         self._folder = private_folder(home.vault / "assets")
         self._made: set[str] = set()
 
@@ -76,6 +77,7 @@ class Staging:
     """A folder of one intake for files that are being made; a killed one's is cleared by others."""
 
     def __init__(self, vault: Vault) -> None:
+        self._quarantine = vault._quarantine
         self._all = private_folder(vault._root / "incoming")
         self.folder = self._all / secrets.token_hex(8)
         self._lock = -1
@@ -101,11 +103,18 @@ class Staging:
         return staged_path(self.folder, suffix)
 
     def _clear(self) -> None:
+        alone = True
         for left in self._all.iterdir():
             if left.is_dir():
-                with suppress(BlockingIOError):
+                try:
                     os.close(_lock(left / _LOCK))
+                except BlockingIOError:
+                    alone = False
+                else:
                     shutil.rmtree(left, ignore_errors=True)
+        if alone:
+            for unfinished in self._quarantine.glob(".*"):
+                unfinished.unlink(missing_ok=True)
 
 
 def staged_path(folder: Path, suffix: str = "") -> Path:

@@ -108,7 +108,7 @@ class Watch:
         self._waiting = False
         ready = self._settling.ready(self._new(before), now)
         while group := list(islice(ready, ASK)):
-            self._intake.take(_not_busy(group))
+            self._intake.take(self._intake.informed(_not_busy(group)))
         self._intake.finish()
 
     def _new(self, before: Mapping[str, _State]) -> Iterator[Item]:
