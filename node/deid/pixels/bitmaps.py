@@ -54,7 +54,7 @@ def clean_bitmap(
         seen = look(views, [loop.novel(view) for view in views], (), matcher, settings)
         mine = {*seen.removed, *loop.still_there(views)}
         if frames > 1:
-            loop.sight(views, seen.removed)
+            loop.sight(views, seen.removed, removed=True)
             loop.add(views)
         if mine:
             boxes[number] = tuple(sorted(mine))

@@ -57,7 +57,7 @@ def clean_pixels(
     if not _is_legible(image, settings) or not rules.can_hold_text(image):
         return _unchanged(image, Account("ocr", image.frames))
     boxes, account = _searched(frames, matcher, settings, release)
-    return _cleaned(frames, boxes, account)
+    return blackened(frames, boxes, account)
 
 
 def _by_rules(image: Image, settings: PixelSettings) -> Cleaned:
@@ -78,7 +78,7 @@ def _by_rules(image: Image, settings: PixelSettings) -> Cleaned:
         boxes_removed=len(areas) * image.frames,
         by_rule=len(areas) * image.frames,
     )
-    return _cleaned(frames, boxes, account)
+    return blackened(frames, boxes, account)
 
 
 def _searched(
@@ -104,7 +104,8 @@ def _searched(
             fresh = [painting.aligned(image, box) for box in seen.removed]
             mine = tuple(sorted({*fresh, *loop.still_there(views)}))
             if image.frames > 1:
-                loop.sight(views, fresh)
+                loop.sight(views, seen.lines, removed=False)
+                loop.sight(views, fresh, removed=True)
                 loop.add(views)
                 known[key] = mine
         if mine:
@@ -117,7 +118,7 @@ def _searched(
     return boxes, account
 
 
-def _cleaned(frames: Frames, boxes: Mapping[int, tuple[Box, ...]], account: Account) -> Cleaned:
+def blackened(frames: Frames, boxes: Mapping[int, tuple[Box, ...]], account: Account) -> Cleaned:
     image = frames.image
     if not boxes:
         return _unchanged(image, account)

@@ -15,6 +15,7 @@ _CONTRAST = 34
 _RIM = 0.1
 _STROKE = 0.18
 """Of a line's height: more than the width of a stroke."""
+_GAP = 0.7
 _LINE = 32
 _STEEP = 0.95
 _STROKES = 0.065
@@ -38,6 +39,27 @@ def tightened(pictures: Sequence[Array], box: Box, height: int, upright: bool) -
         return inner.grown(0, _MARGIN, columns, rows)
     inner = Box(box.x0 + first, box.y0, box.x0 + last, box.y1)
     return inner.grown(_MARGIN, 0, columns, rows)
+
+
+def split(picture: Array, box: Box) -> list[Box]:
+    """Return the pieces of an upright line between gaps as wide as it is high; [] without a gap."""
+    part = np.ascontiguousarray(picture[box.y0 : box.y1, box.x0 : box.x1])
+    found = _ink(part, box.height)
+    if found is None:
+        return []
+    inked = np.flatnonzero(_without_specks(found[1], box.height).any(axis=0))
+    if not len(inked):
+        return []
+    ends = np.flatnonzero(np.diff(inked) > _GAP * box.height)
+    if not len(ends):
+        return []
+    margin = box.height // 6
+    starts = [inked[0], *inked[ends + 1]]
+    stops = [*inked[ends], inked[-1]]
+    return [
+        Box(max(box.x0 + int(a) - margin, box.x0), box.y0, box.x0 + int(b) + 1 + margin, box.y1)
+        for a, b in zip(starts, stops, strict=True)
+    ]
 
 
 def is_written(picture: Array, box: Box, height: int) -> bool:
@@ -72,6 +94,17 @@ def _around_ink(part: Array, height: int) -> tuple[float, int, int] | None:
     All letters share their feet and heads, so these are measured by ink of the very tone that most
     of it has.
     """
+    found = _ink(part, height)
+    if found is None:
+        return None
+    strong, ink, tone = found
+    even = np.abs(part - tone) < max(0.4 * abs(tone - float(np.median(part))), 8)
+    rows = np.flatnonzero(_without_specks(ink & even, height).any(axis=1))
+    return (strong, int(rows[0]), int(rows[-1]) + 1) if len(rows) else None
+
+
+def _ink(part: Array, height: int) -> tuple[float, Array, float] | None:
+    """Return the contrast of strokes, where they are, and their tone; None without any."""
     import cv2
 
     side = 2 * max(round(_STROKE * height), 1) + 1
@@ -85,10 +118,7 @@ def _around_ink(part: Array, height: int) -> tuple[float, int, int] | None:
     strong = float(np.percentile(best, 95))
     if strong < _CONTRAST:
         return None
-    tone = float(np.median(part[best > 0.7 * strong]))
-    even = np.abs(part - tone) < max(0.4 * abs(tone - float(np.median(part))), 8)
-    rows = np.flatnonzero(_without_specks((best > 0.4 * strong) & even, height).any(axis=1))
-    return (strong, int(rows[0]), int(rows[-1]) + 1) if len(rows) else None
+    return strong, best > 0.4 * strong, float(np.median(part[best > 0.7 * strong]))
 
 
 def _without_specks(ink: Array, height: int) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from node.deid.pixels import prefilter, reader, words
 from node.deid.pixels.frames import Array
 from node.deid.pixels.image import Box, PixelSettings
-from node.deid.pixels.ink import is_written, tightened
+from node.deid.pixels.ink import is_written, split, tightened
 from node.deid.pixels.reader import Line
 from node.deid.pixels.stacks import stacks
 from node.deid.pixels.views import View
@@ -20,6 +20,8 @@ _NARROW, _NARROW_STANDING = 1.65, 2.2
 """What can't be read and is hardly longer than it is high is taken for a mark, not for text.
 
 Three syllables of Hangul, the shortest common name, are 1.7 times as long as high."""
+_LONG = 3.0
+"""Few marks, and little of the tissue that is taken for text, are so long."""
 _GUESSED, _CERTAIN = 0.35, 0.9
 """Confidence from which a name may count, and from which nobody need ask if it is text at all."""
 
@@ -39,6 +41,8 @@ class Seen:
 
     found: int
     """Lines of text."""
+    lines: tuple[Box, ...]
+    """Where, whatever becomes of them."""
     removed: tuple[Box, ...]
     unreadable: int
     """Of the removed."""
@@ -48,23 +52,21 @@ class Seen:
 
 def look(
     views: Sequence[View],
-    novel: Sequence[Array | None],
+    novel: Sequence[prefilter.Novel | None],
     areas: Sequence[Box],
     matcher: Matcher,
     settings: PixelSettings,
 ) -> Seen:
     """Return what is to be removed from a frame.
 
-    ``novel`` masks what is worth looking at in each view; None: all. ``areas`` are looked at in
+    ``novel`` says what is worth looking at in each view; None: all. ``areas`` are looked at in
     any case, unless nothing in them is new.
     """
     texts: list[Text] = []
     searched = False
     seen_marks: Array | None = None
     for view, new in zip(views, novel, strict=True):
-        mask = prefilter.marks(view.picture)
-        if new is not None:
-            mask &= new
+        mask = prefilter.marks(view.picture, new)
         fresh = mask if seen_marks is None else mask & ~seen_marks
         places = prefilter.places(fresh)
         if seen_marks is None and new is None:
@@ -89,6 +91,7 @@ def look(
         boxes += [text.line.box for text in more]
     return Seen(
         found=len(texts),
+        lines=tuple(text.line.box for text in texts),
         removed=tuple(dict.fromkeys(boxes)),
         unreadable=sum(text.unreadable for text in removed),
         searched=searched,
@@ -115,9 +118,34 @@ def _texts(
         if max(line.height, line.length) < settings.min_text_pixels:
             continue
         text = judged(picture, line, matcher, settings)
-        if text is not None:
-            found.append(text)
+        if text is None:
+            continue
+        found += _pieces(picture, text, matcher, settings) or [text]
     return found
+
+
+def _pieces(
+    picture: Array, text: Text, matcher: Matcher, settings: PixelSettings
+) -> list[Text] | None:
+    """Tell a name from settings that stand on the same line, if there is a gap; None: there isn't.
+
+    Only if a piece that is as bad as the whole remains.
+    """
+    line = text.line
+    if text.verdict is Verdict.HARMLESS or not line.upright or line.length < 5 * line.height:
+        return None
+    pieces = []
+    for box in split(picture, line.box):
+        quad = np.array(
+            [[box.x0, box.y0], [box.x1, box.y0], [box.x1, box.y1], [box.x0, box.y1]], np.float32
+        )
+        piece = reader.read(picture, quad, line.detection, settings)
+        judged_piece = judged(picture, piece, matcher, settings)
+        if judged_piece is None or not piece.upright:
+            return None
+        pieces.append(judged_piece)
+    kinds = {piece.verdict for piece in pieces}
+    return pieces if {text.verdict, Verdict.HARMLESS} <= kinds else None
 
 
 def _has_marks(fresh: Array, quad: Array) -> bool:
@@ -147,6 +175,8 @@ def _unreadable(picture: Array, line: Line, settings: PixelSettings) -> Text | N
     """Say that it could not be read, or not all of it, if it is text."""
     narrow = _NARROW if line.upright else _NARROW_STANDING
     doubt = 0.0 if line.upright else 0.1  # scales at the rim
+    if line.upright and line.length > _LONG * line.height:
+        doubt = -0.1
     if line.detection < settings.min_detection + doubt or line.length < narrow * line.height:
         return None
     if not is_written(picture, line.box, line.height):

@@ -6,6 +6,8 @@ anatomy of most slices is too smooth. It errs towards text.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from node.deid.pixels.frames import Array
@@ -20,23 +22,46 @@ _WHOLE = 0.5
 """With more than this share of a picture to look at, it is looked at whole."""
 
 
-def marks(picture: Array) -> Array:
-    """Return where ``picture`` (uint8, rows by columns) has strokes of letters of any size."""
+@dataclass(frozen=True)
+class Novel:
+    """Where a frame is brighter, and where it is darker, than all before it."""
+
+    brighter: Array
+    darker: Array
+
+
+def marks(picture: Array, novel: Novel | None = None) -> Array:
+    """Return where ``picture`` (uint8, rows by columns) has strokes of letters of any size.
+
+    With ``novel``, bright strokes count where it is brighter, and dark ones where it is darker.
+    """
     import cv2
 
     rows, columns = picture.shape
-    mask = strokes(picture)
+    mask = _counting(picture, novel).astype(bool)
     # Larger letters have strokes that are too wide here; they are thin at half the size.
     level = picture
     for step in (1, 2):
         if min(level.shape) < 192:
             break
         level = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        coarse = strokes(level).astype(np.uint8)
+        coarse = _counting(level, novel)
         if coarse.any():
             up = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_NEAREST)
-            mask |= _dense(up.astype(bool), 9 << step)
+            mask |= _dense(up, 9 << step)
     return mask
+
+
+def _counting(level: Array, novel: Novel | None) -> Array:
+    import cv2
+
+    bright, dark = _strokes(level)
+    if novel is not None:
+        size = (level.shape[1], level.shape[0])
+        for found, where in ((bright, novel.brighter), (dark, novel.darker)):
+            small = cv2.resize(where.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+            cv2.min(found, small, found)
+    return np.asarray(cv2.max(bright, dark))
 
 
 def places(mask: Array) -> list[Box]:
@@ -65,14 +90,22 @@ def widened(mask: Array) -> Array:
 
 def strokes(picture: Array) -> Array:
     """Mark pixels that stand out from both sides within a few pixels, with a sharp edge."""
+    bright, dark = _strokes(picture)
+    return np.asarray(bright | dark).astype(bool)
+
+
+def _strokes(picture: Array) -> tuple[Array, Array]:
+    """Return bright and dark strokes, uint8, 1 where there is one."""
     import cv2
 
     kernel = np.ones((5, 5), np.uint8)
-    bright = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, kernel)
-    dark = cv2.morphologyEx(picture, cv2.MORPH_BLACKHAT, kernel)
     edge = cv2.morphologyEx(picture, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    standing = np.asarray(cv2.max(bright, dark)) >= _CONTRAST
-    return np.asarray(standing & (np.asarray(edge) >= 2 * _CONTRAST))
+    sharp = cv2.threshold(edge, 2 * _CONTRAST - 1, 1, cv2.THRESH_BINARY)[1]
+    found = []
+    for way in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT):
+        standing = cv2.morphologyEx(picture, way, kernel)
+        found.append(cv2.threshold(standing, _CONTRAST - 1, 1, cv2.THRESH_BINARY)[1])
+    return np.asarray(cv2.min(found[0], sharp)), np.asarray(cv2.min(found[1], sharp))
 
 
 def _dense(mask: Array, side: int) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 
 from node.deid.pixels.frames import Array
 from node.deid.pixels.image import Box
+from node.deid.pixels.prefilter import Novel
 from node.deid.pixels.views import View
 
 _NOISE = 20
@@ -30,6 +31,7 @@ class _Sighting:
     box: Box
     ink: Array
     contrast: float
+    removed: bool
 
 
 class Loop:
@@ -39,7 +41,7 @@ class Loop:
         self._bounds: dict[Any, tuple[Array, Array]] = {}
         self._sightings: list[_Sighting] = []
 
-    def novel(self, view: View) -> Array | None:
+    def novel(self, view: View) -> Novel | None:
         """Return where the view shows what none of its kind has; None: all of it is new."""
         bounds = self._bounds.get(view.kind)
         if bounds is None:
@@ -47,8 +49,16 @@ class Loop:
         import cv2
 
         low, high = bounds
-        above, below = cv2.subtract(view.picture, high), cv2.subtract(low, view.picture)
-        return np.asarray(cv2.max(above, below) > _NOISE)
+        brighter = np.asarray(cv2.subtract(view.picture, high)) > _NOISE
+        darker = np.asarray(cv2.subtract(low, view.picture)) > _NOISE
+        rows, columns = view.picture.shape
+        for sighting in self._sightings:
+            # Between letters that are known is what is behind them, and it may change.
+            if sighting.kind == view.kind and _stands(sighting, view.picture):
+                box = sighting.box.grown(3, 3, columns, rows)
+                behind = darker if sighting.contrast > 0 else brighter
+                behind[box.y0 : box.y1, box.x0 : box.x1] = False
+        return Novel(brighter, darker)
 
     def add(self, views: Iterable[View]) -> None:
         """Remember a frame."""
@@ -63,12 +73,13 @@ class Loop:
             cv2.min(low, view.picture, low)
             cv2.max(high, view.picture, high)
 
-    def sight(self, views: list[View], boxes: Iterable[Box]) -> None:
-        """Remember text that was found in a frame and is to be removed."""
+    def sight(self, views: list[View], boxes: Iterable[Box], *, removed: bool) -> None:
+        """Remember text that was found in a frame."""
         for box in boxes:
-            seen = [s for view in views if (s := _sighting(view, box)) is not None]
-            if seen:
-                self._sightings.append(max(seen, key=lambda s: abs(s.contrast)))
+            seen = [s for view in views if (s := _sighting(view, box, removed)) is not None]
+            if removed and seen:
+                seen = [max(seen, key=lambda s: abs(s.contrast))]
+            self._sightings += seen
 
     def still_there(self, views: list[View]) -> list[Box]:
         """Return the boxes whose text stands in this frame too."""
@@ -76,11 +87,13 @@ class Loop:
         return [
             sighting.box
             for sighting in self._sightings
-            if sighting.kind in pictures and _stands(sighting, pictures[sighting.kind])
+            if sighting.removed
+            and sighting.kind in pictures
+            and _stands(sighting, pictures[sighting.kind])
         ]
 
 
-def _sighting(view: View, box: Box) -> _Sighting | None:
+def _sighting(view: View, box: Box, removed: bool) -> _Sighting | None:
     """Tell ink from paper in a box by the best threshold (Otsu 1979)."""
     import cv2
 
@@ -91,7 +104,9 @@ def _sighting(view: View, box: Box) -> _Sighting | None:
     ink = part > threshold
     if not 0 < np.count_nonzero(ink) < ink.size:
         return None
-    return _Sighting(view.kind, box, ink, _contrast(part, ink))
+    if ink.mean() > 0.5:
+        ink = ~ink
+    return _Sighting(view.kind, box, ink, _contrast(part, ink), removed)
 
 
 def _contrast(part: Array, ink: Array) -> float:
@@ -101,4 +116,4 @@ def _contrast(part: Array, ink: Array) -> float:
 def _stands(sighting: _Sighting, picture: Array) -> bool:
     box = sighting.box
     now = _contrast(picture[box.y0 : box.y1, box.x0 : box.x1], sighting.ink)
-    return now >= _FADED * sighting.contrast
+    return now * sighting.contrast > 0 and abs(now) >= _FADED * abs(sighting.contrast)

@@ -28,7 +28,7 @@ def stacks(picture: Array, lines: list[Line], settings: PixelSettings) -> list[L
         turned = _turned(picture, box, settings)
         found += turned
         text = "".join(line.text for line in column)
-        if not turned and any(c >= "\u2e80" for c in text):
+        if not turned and len(text) == len(column) and all(c >= "\u2e80" for c in text):
             confidence = min(line.confidence for line in column)
             detection = max(line.detection for line in column)
             found.append(Line(box, text, confidence, detection, upright=False))

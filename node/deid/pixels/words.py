@@ -85,7 +85,8 @@ _CONFUSED = str.maketrans("oqdilsbzgеоасрхувнткм", "000115829eoacpxy
 
 def judge(text: str, confidence: float, min_confidence: float, matcher: Matcher) -> Verdict:
     """Judge one line of text that was read with ``confidence`` (0 to 1)."""
-    text = _MAKERS.sub(" ", unicodedata.normalize("NFKC", text)).strip() or "-"
+    text = unicodedata.normalize("NFKC", text).strip()
+    text = _MAKERS.sub(" MM ", text).strip()
     if identifies(text, matcher):
         return Verdict.IDENTIFIES
     needed = min(min_confidence, _PLAIN_NUMBER) if _is_plain_number(text) else min_confidence
