@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, and_, any_, func, literal, or_
 from sqlalchemy.sql.selectable import Select
 
 from node.catalog import schema
-from node.catalog.numbering import AT_ONCE, Members, batches, bits_of, joined
+from node.catalog.numbering import AT_ONCE, Members, batches, bits_of, joined, unpacked
 from node.catalog.selection import (
     EVERY,
     AssetFilter,
@@ -79,6 +79,7 @@ class Cohorts:
         self._today = today
         self._days = days
         self._table_subjects = table_subjects
+        self._known: dict[tuple[Holds, frozenset[int]], int] = {}
 
     def count(self, selection: Selection) -> Cohort:
         """Return how many subjects, studies and assets there are to a selection.
@@ -236,16 +237,18 @@ class Cohorts:
                 assets += count
         return len(studies - {0}), assets
 
-    def _posted(self, holds: Holds, facets: Collection[int]) -> int:
+    def _posted(self, holds: Holds, facets: frozenset[int]) -> int:
+        """Return who (or which studies) has assets of one of the facets."""
         table = schema.postings
-        if not facets:
-            return 0
-        rows = self._connection.execute(
-            select(table.c.chunk, table.c.bits).where(
-                self._among(table.c.facet, sorted(facets)), table.c.holds == holds
+        key = holds, facets
+        if key not in self._known:
+            rows = self._connection.execute(
+                select(table.c.chunk, table.c.bits).where(
+                    self._among(table.c.facet, sorted(facets)), table.c.holds == holds
+                )
             )
-        )
-        return joined((row[0], row[1]) for row in rows)
+            self._known[key] = joined((row[0], unpacked(row[1])) for row in rows)
+        return self._known[key]
 
     def _numbers(self, query: Select[Any]) -> Iterable[int]:
         return self._connection.execute(query).scalars()

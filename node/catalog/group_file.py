@@ -58,7 +58,7 @@ def read_groups(path: Path) -> list[NamedGroup]:
     text = read_bounded(path, MAX_BYTES)
     try:
         decoded = text.decode("utf-8-sig")
-        raw = _of_toml(decoded) if path.suffix.lower() == ".toml" else _of_csv(decoded)
+        raw = list(_of_toml(decoded) if path.suffix.lower() == ".toml" else _of_csv(decoded))
     except UnicodeDecodeError:
         raise DataError("The file of groups is not UTF-8.") from None
     except (tomllib.TOMLDecodeError, csv.Error, RecursionError):

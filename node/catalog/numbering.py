@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, insert, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from contract.errors import StorageError
 from node.catalog import schema
 
 T = TypeVar("T")
@@ -113,6 +115,24 @@ def joined(chunks: Iterable[tuple[int, bytes]]) -> int:
     for index, value in union.items():
         whole[index * size : (index + 1) * size] = value.to_bytes(size, "little")
     return int.from_bytes(whole, "little")
+
+
+def packed(bits: bytes | bytearray) -> bytes:
+    """Return a chunk as it is kept: most hold few numbers."""
+    return zlib.compress(bits, 1)
+
+
+def unpacked(kept: bytes) -> bytes:
+    """Return a chunk's bits; ``StorageError`` when it was damaged."""
+    size = schema.CHUNK_BITS // 8
+    reader = zlib.decompressobj()
+    try:
+        bits = reader.decompress(kept, size)
+    except zlib.error:
+        bits = b""
+    if len(bits) != size:
+        raise StorageError("The catalogue is damaged; restore it from a backup.")
+    return bits
 
 
 def members_of(bits: int) -> Iterator[int]:

@@ -28,7 +28,7 @@ FACETS = (
 """What assets are told apart by when a cohort is counted."""
 UNDATED = -1_000_000
 """The day of what has no date."""
-CHUNK_BITS = 4096
+CHUNK_BITS = 65_536
 """How many numbers a row of ``postings`` speaks of."""
 
 _COUNTER = BigInteger().with_variant(Integer, "sqlite")
@@ -144,7 +144,7 @@ postings = Table(
     Column("facet", Integer, ForeignKey("facets.number"), nullable=False),
     Column("holds", String(8), nullable=False, doc="subjects or studies"),
     Column("chunk", Integer, nullable=False, doc="which CHUNK_BITS numbers, from 0"),
-    Column("bits", LargeBinary, nullable=False, doc="the lowest number first"),
+    Column("bits", LargeBinary, nullable=False, doc="the lowest number first; zlib"),
     PrimaryKeyConstraint("facet", "holds", "chunk", name="pk_postings"),
     sqlite_with_rowid=False,
 )

@@ -15,7 +15,9 @@ from node.catalog.numbering import (
     batches,
     insert_or_ignore,
     numbers,
+    packed,
     subject_numbers,
+    unpacked,
     upsert,
 )
 from node.catalog.rows import AssetRow, MemberRow
@@ -172,7 +174,8 @@ def add_postings(connection: Connection, holds: Holds, members: dict[int, set[in
             for at in chunks[facet, chunk]:
                 bits[at >> 3] |= 1 << (at & 7)
             if bytes(bits) != before.get((facet, chunk)):
-                rows.append({"facet": facet, "holds": holds, "chunk": chunk, "bits": bytes(bits)})
+                key = {"facet": facet, "holds": holds, "chunk": chunk}
+                rows.append({**key, "bits": packed(bits)})
         if rows:
             connection.execute(statement, rows)
 
@@ -186,4 +189,4 @@ def _bits(
             table.c.holds == holds, tuple_(table.c.facet, table.c.chunk).in_(keys)
         )
     )
-    return {(row.facet, row.chunk): row.bits for row in found}
+    return {(row.facet, row.chunk): unpacked(row.bits) for row in found}

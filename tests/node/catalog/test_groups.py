@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from contract.errors import DataError, NotFound
@@ -261,3 +264,13 @@ def test_the_group_commands_do_what_they_say(
     CatalogClinicalStore(filled).replace_source(source("followup", "2" * 64), Records(), ())
     assert isinstance(call("check").exception, DataError)
     assert "forgotten" in call("remove", name).output
+
+
+@given(st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode()))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_bytes_are_groups_or_a_clear_error(tmp_path: Path, data: bytes) -> None:
+    header = b"group,kind,number,role,target,identifier\n"
+    for name, content in (("g.toml", data), ("g.csv", header + data)):
+        (tmp_path / name).write_bytes(content)
+        with suppress(DataError):
+            assert read_groups(tmp_path / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,26 @@ def test_the_days_of_a_filter_are_those_on_which_it_holds(
 
 def test_an_empty_filter_is_every_asset_on_every_day() -> None:
     assert days_of(AssetFilter(), FACET) == EVERY
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["assets", "subjects", "all", "any", "not", "asset", "table", "dated"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Selection.model_fields, "x"]), VALUES, max_size=4))
+def test_any_values_are_a_selection_or_a_clear_error(values: dict[str, Any]) -> None:
+    with suppress(ConfigurationError):
+        again = parse_selection(values, "test").model_dump(mode="json", by_alias=True)
+        assert (
+            parse_selection(again, "test").population == parse_selection(values, "test").population
+        )

@@ -20,10 +20,12 @@ from contract.errors import DataError, NotFound, Unavailable
 from node.catalog import schema
 from node.catalog.consents import Consents
 from node.catalog.freezing import plan_release
+from node.catalog.groups import Group, Groups, Link
 from node.catalog.manifest import SUBJECT
 from node.catalog.releases import create_release, verify_release, write_release
 from node.catalog.rows import ReleaseRow
-from node.catalog.selection import AssetFilter, Selection
+from node.catalog.selection import AssetFilter, ObservationFilter, Selection, SubjectFilter
+from node.catalog.sources import CatalogClinicalStore
 from node.catalog.store import Catalog
 from node.catalog.withdrawals import holds, seals_of
 from node.commands import consent, release
@@ -31,7 +33,11 @@ from node.config import create_home
 from node.deid.pseudonyms import Pseudonyms
 from node.gate.ledger import read_entries
 from node.home import NodeHome
-from tests.node.catalog.making import NOW, TODAY, asset
+from node.intake.clinical import Staging
+from node.intake.consent_file import ConsentFile
+from node.intake.quality import QualityReport
+from node.intake.records import SourceReport
+from tests.node.catalog.making import NOW, TODAY, Records, asset, observation, source
 
 EVERYTHING = Selection(assets=AssetFilter())
 OMIT = 4
@@ -375,3 +381,40 @@ def test_a_file_that_is_no_list_of_consents_is_refused(
     path = tmp_path / "consents.csv"
     path.write_text(text)
     assert isinstance(call(consent.app, node, "add", str(path)).exception, DataError)
+
+
+def test_either_database_freezes_revokes_and_leaves_out(either: Catalog, home: NodeHome) -> None:
+    hospital = Hospital(home, either)
+    hospital.take_in(*(f"s{n:02}" for n in range(PEOPLE)))
+    rows = Records({"observations": [observation(f"s{n:02}", "|x", 1.0) for n in range(PEOPLE)]})
+    CatalogClinicalStore(either).replace_source(source(), rows, ())
+    wanted = Selection(
+        assets=AssetFilter(modality=("CT",)),
+        observations=("|x",),
+        subjects=SubjectFilter(observation=ObservationFilter(code=("|x",))),
+    )
+    first = hospital.freeze(wanted)
+    assert first.manifest.observations == PEOPLE
+    digest = either.list_assets()[0].digest
+    group = Group("g", "case", "s00", (Link("ct", "asset", digest),), NOW)
+    Groups(either, home).put([group])
+    assert hospital.withdraw("s00", "s01") == (first.digest,)
+    assert Groups(either, home).names() == []
+    second = hospital.freeze(wanted)
+    assert second.subjects == PEOPLE - 2 - OMIT
+    assert second.manifest.observations == second.subjects
+    assert hospital.freeze(wanted, "again").subjects == second.subjects
+
+
+@given(st.binary(max_size=300) | st.text(max_size=100).map(lambda t: t.encode()))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_bytes_are_a_list_of_consents_or_a_clear_error(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "consents.csv"
+    path.write_bytes(b"number,basis,purposes,from,until\n" + data)
+    report = SourceReport("x", "consents", QualityReport("x"))
+    staging = Staging(None)
+    try:
+        ConsentFile(path, KEY).read(staging, report, NOW)
+    except DataError:
+        return
+    assert staging.counts.get("consents", 0) == report.taken["Consent"]

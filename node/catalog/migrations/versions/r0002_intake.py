@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ branch_labels = None
 depends_on = None
 
 _COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_CHUNK_BITS = 4096
+_CHUNK_BITS = 65_536
 _UNDATED = -1_000_000
 
 
@@ -111,7 +112,7 @@ def _post(holds: str, column: str) -> None:
         bits = chunks[facet, member // _CHUNK_BITS]
         bits[member % _CHUNK_BITS >> 3] |= 1 << (member & 7)
     rows = [
-        {"facet": facet, "holds": holds, "chunk": chunk, "bits": bytes(bits)}
+        {"facet": facet, "holds": holds, "chunk": chunk, "bits": zlib.compress(bits, 1)}
         for (facet, chunk), bits in sorted(chunks.items())
     ]
     if rows:
