@@ -77,21 +77,6 @@ class Hours:
                     waits.append(start - now)
         return min(waits, default=None)
 
-    def closes_at(self, now: datetime) -> datetime | None:
-        """Return the end of the window that is open at ``now``; None when none is, or always."""
-        now = now.astimezone(UTC)
-        today = now.astimezone(self.zone).date()
-        ends: list[datetime] = []
-        for offset in (-1, 0):
-            day = today + timedelta(days=offset)
-            for window in self.windows:
-                if day.weekday() in window.days:
-                    start = self._instant(day, window.start_minute)
-                    end = self._instant(day, window.end_minute)
-                    if start <= now < end:
-                        ends.append(end)
-        return max(ends, default=None)
-
     def _instant(self, day: date, minute: int) -> datetime:
         civil = datetime.combine(day + timedelta(days=minute // 1440), time())
         civil = civil.replace(hour=minute % 1440 // 60, minute=minute % 60)

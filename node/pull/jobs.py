@@ -267,13 +267,14 @@ class Jobs:
         """Return the questions that the archive had nothing for."""
         return [question for _, question in self._questions(name, RequestState.NOT_FOUND)]
 
-    def answered(self, name: str, number: int, found: Sequence[FoundStudy]) -> None:
-        """Keep what a question found. A study that another found too counts once."""
+    def answered(self, name: str, number: int, found: Sequence[FoundStudy]) -> int:
+        """Keep what a question found, and return how many studies no other had found before."""
         state = REQUEST[RequestState.PENDING, "matched" if found else "unmatched"]
         with self._transaction() as connection:
             (last,) = connection.execute(
                 "SELECT coalesce(max(number), -1) FROM studies WHERE job = ?", (name,)
             ).fetchone()
+            before = connection.total_changes
             connection.executemany(
                 "INSERT INTO studies (job, number, digest, state, uid, series, instances) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job, digest) DO NOTHING",
@@ -285,11 +286,13 @@ class Jobs:
                     for place, study in enumerate(found, 1)
                 ),
             )
+            new = connection.total_changes - before
             connection.execute(
                 "UPDATE requests SET state = ?, question = CASE WHEN ? THEN x'' ELSE question END "
                 "WHERE job = ? AND number = ?",
                 (state, bool(found), name, number),
             )
+        return new
 
     # ---- studies -------------------------------------------------------------------------------
 

@@ -129,8 +129,7 @@ class Run:
                                     f"More than {job.most_studies} studies match; narrow the "
                                     "query, or say --yes."
                                 )
-                self._jobs.answered(self._name, number, found)
-                total = self._jobs.counts(self._name).studies.total()
+                total += self._jobs.answered(self._name, number, found)
                 observe(asked)
         finally:
             archive.close()

@@ -223,18 +223,21 @@ def test_outside_the_hours_it_ends_if_told_not_to_wait(
     table = archive_table(filled, "get")
     closed = f'[pull]\nhours = "{hour:02d}:00-{hour:02d}:30"\ntime_zone = "UTC"\n'
     node.settings(closed + table)
-    code, output = node.run("pull", "start", "pacs", "--accessions", str(accessions), "--no-wait")
+    start = ("pull", "start", "pacs", "--accessions", str(accessions))
+    code, output = node.run(*start, "--no-wait", "--no-intake")
     assert code == 10, output
     said(output, "4 studies pending")
     assert f" {hour:02d}:00 UTC" in output
     node.settings(table)
-    code, output = node.run("pull", "resume", job_of(output))
+    code, output = node.run("pull", "resume", job_of(output), "--no-intake")
     assert code == 0, output
     said(output, f"{len(INSTANCES)} instances arrived")
 
 
 @needs_orthanc
-@pytest.mark.parametrize("kind", ["get", "move", "web"])
+@pytest.mark.parametrize(
+    "kind", ["get", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("move", "web"))]
+)
 def test_killed_in_the_middle_it_goes_on_and_asks_for_nothing_twice(
     node: Node, tmp_path: Path, kind: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -60,8 +61,9 @@ def test_hours_are_civil_time_when_clocks_change() -> None:
     for day, length in (("2026-03-28", 10), ("2026-06-01", 11), ("2026-10-24", 12)):
         start = datetime.fromisoformat(f"{day} 19:00").replace(tzinfo=BERLIN).astimezone(UTC)
         assert hours.opens_in(start - timedelta(seconds=1)) == timedelta(seconds=1)
-        assert hours.closes_at(start) == start + timedelta(hours=length)
-        assert hours.opens_in(start + timedelta(hours=length)) != timedelta(0)
+        end = start + timedelta(hours=length)
+        assert hours.opens_in(end - timedelta(seconds=1)) == timedelta(0)
+        assert hours.opens_in(end) == timedelta(hours=13)
 
 
 @given(st.lists(windows, min_size=1, max_size=3).map(", ".join), moments)
@@ -73,11 +75,19 @@ def test_after_the_wait_it_is_open_and_not_before(text: str, now: datetime) -> N
     assert hours.opens_in(now + wait) == timedelta(0)
     if wait > timedelta(seconds=1):
         assert hours.opens_in(now + wait - timedelta(seconds=1)) == timedelta(seconds=1)
-        assert hours.closes_at(now) is None
-    if not wait:
-        end = hours.closes_at(now)
-        assert end is not None
-        assert end > now
+
+
+def test_without_a_zone_the_operating_systems_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        ours, theirs = Hours.parse("19:00-06:00"), Hours.parse("19:00-06:00", BERLIN)
+        for hour in range(0, 24 * 400, 7):
+            now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=hour)
+            assert ours.opens_in(now) == theirs.opens_in(now)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(

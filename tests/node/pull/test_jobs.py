@@ -33,13 +33,13 @@ def create(jobs: Jobs, now: datetime = NOW) -> str:
 def test_a_pull_is_kept_with_its_requests_and_studies(home: NodeHome) -> None:
     with Jobs(home) as jobs:
         name = create(jobs)
-        jobs.answered(name, 0, [FoundStudy(UID, 2, 30)])
+        assert jobs.answered(name, 0, [FoundStudy(UID, 2, 30)]) == 1
     with Jobs(home) as jobs:
         assert [job.id for job in jobs.all()] == [name]
         assert jobs.get(name).unfit == 1
         assert jobs.pending_requests(name) == [(1, Question(accession_number=NUMBERS[1]))]
         assert [study.uid for study in jobs.pending_studies(name)] == [UID]
-        jobs.answered(name, 1, [])
+        assert jobs.answered(name, 1, []) == 0
         assert jobs.unmatched(name) == [Question(accession_number=NUMBERS[1])]
         jobs.step(name, "found")
         jobs.fetched(name, 0, "given up", Fetched(28, 0, 2, "broken"))
@@ -55,6 +55,14 @@ def test_a_pull_is_kept_with_its_requests_and_studies(home: NodeHome) -> None:
         jobs.forget(name)
         with pytest.raises(NotFound):
             jobs.get(name)
+
+
+def test_a_study_that_two_numbers_find_counts_once(home: NodeHome) -> None:
+    with Jobs(home) as jobs:
+        name = create(jobs)
+        assert jobs.answered(name, 0, [FoundStudy(UID), FoundStudy(UID + "1")]) == 2
+        assert jobs.answered(name, 1, [FoundStudy(UID + "1"), FoundStudy(UID + "2")]) == 1
+        assert [study.uid for study in jobs.pending_studies(name)] == [UID, UID + "1", UID + "2"]
 
 
 def test_no_number_and_no_uid_is_readable_on_disk(home: NodeHome) -> None:
