@@ -93,7 +93,8 @@ class Landing:
 
     def count(self) -> int:
         """Return how many entries wait."""
-        return sum(1 for _ in self._names())
+        with os.scandir(self._folder) as found:
+            return sum(i.name.endswith(SUFFIX) and not i.name.startswith(".") for i in found)
 
     def chunks(self, entry: LandingEntry) -> Iterator[bytes]:
         """Yield the arrival's bytes in pieces; ``DataError`` if the file was changed."""

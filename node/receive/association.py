@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 REQUEST_SECONDS = 30.0
 """The ARTIM timer (PS3.8 section 9.1.5): how long a connection may take to ask."""
 CLOSE_SECONDS = 2.0
+OTHER_BYTES = 64 * 1024
+"""The largest data set of a request that is only refused."""
 
 
 class State(Enum):
@@ -151,7 +154,7 @@ class Association:
 
     def run(self) -> Tally:
         """Serve until the end; return what became of it. Raises nothing that a peer can cause."""
-        self._connection.settimeout(REQUEST_SECONDS)
+        self._reader.deadline = time.monotonic() + REQUEST_SECONDS
         try:
             while self._step():
                 pass
@@ -207,11 +210,12 @@ class Association:
         self._peer_largest = request.largest_bytes
         self._send(accept(request, self._agreed, results, self._services.largest_pdu_bytes))
         self._state = State.ESTABLISHED
+        self._reader.deadline = None
         self._connection.settimeout(self._services.idle_seconds)
 
     def _await_close(self) -> None:
         self._state = State.AWAITING_CLOSE
-        self._connection.settimeout(CLOSE_SECONDS)
+        self._reader.deadline = time.monotonic() + CLOSE_SECONDS
 
     def _take(self, value: Value) -> None:
         message = self._message
@@ -247,7 +251,8 @@ class Association:
                 transfer_syntax=agreed.transfer_syntax,
                 calling=self.tally.calling,
             )
-        return Bounded(commitment.MAX_REQUEST_BYTES)
+        asks = asked["CommandField"] == command.N_ACTION_RQ
+        return Bounded(commitment.MAX_REQUEST_BYTES if asks else OTHER_BYTES)
 
     def _finish(self, message: _Message) -> None:
         self._message = None

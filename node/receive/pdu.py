@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -56,6 +57,8 @@ class Reader:
         self._connection = connection
         self._largest = largest_bytes
         self._buffer = bytearray(max(largest_bytes, 4096))
+        self.deadline: float | None = None
+        """On the monotonic clock; None: the connection's own timeout, anew for each read."""
 
     def read(self) -> tuple[PduType, memoryview]:
         """Return the next PDU's type and what follows its header.
@@ -82,6 +85,11 @@ class Reader:
     def _fill(self, view: memoryview) -> None:
         at = 0
         while at < len(view):
+            if self.deadline is not None:
+                left = self.deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                self._connection.settimeout(left)
             try:
                 count = self._connection.recv_into(view[at:])
             except TimeoutError:

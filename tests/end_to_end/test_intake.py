@@ -116,7 +116,7 @@ def test_what_is_no_image_goes_to_quarantine_and_the_rest_goes_on(tmp_path: Path
     assert done.code == 0, done.errors
     assert re.search(r"^ *2  accepted$", done.out, re.M), done.out
     assert sum(int(n) for n in re.findall(r"(\d+)  quarantined", done.out)) == 3
-    assert len(list((home / "quarantine").glob("*.quarantined"))) == 3
+    assert len(list((home / "quarantine").glob("*.sealed"))) == 3
     _tells_nothing(done)
     again = take_in(home, landing)
     assert re.search(r"^ *5  the same as a file taken in before$", again.out, re.M), again.out

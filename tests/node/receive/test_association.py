@@ -21,7 +21,7 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, _config, build_role, evt
 
 from node.intake.landing import Landing
-from node.receive import command, commitment
+from node.receive import association, command, commitment
 from node.receive import pdu as wire
 from node.receive.association import TABLE, Action, State
 from node.receive.commitment import Address
@@ -97,10 +97,10 @@ def test_every_transfer_syntax_is_taken_as_it_is(
         dataset = pydicom.dcmread(path)
         entity = AE()
         entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-        association = entity.associate("127.0.0.1", listener.port, ae_title="W")
-        assert association.is_established, path.name
-        assert association.send_c_store(path).Status == 0, path.name
-        association.release()
+        sender = entity.associate("127.0.0.1", listener.port, ae_title="W")
+        assert sender.is_established, path.name
+        assert sender.send_c_store(path).Status == 0, path.name
+        sender.release()
     syntaxes = set()
     for entry, path in zip(landing.entries(), paths, strict=True):
         whole = path.read_bytes()
@@ -166,10 +166,10 @@ def test_an_instance_that_is_too_large_is_refused_and_the_next_one_stored(
     listener.change(room=Room(landing, Limits(0, 9, 100_000), time.monotonic))
     with_many = AE()
     with_many.add_requested_context(CT, "1.2.840.10008.1.2.1")
-    association = with_many.associate("127.0.0.1", listener.port, ae_title="W")
-    assert association.send_c_store(instance(1, rows=512)).Status == command.OUT_OF_RESOURCES
-    assert association.send_c_store(instance(2)).Status == command.SUCCESS
-    association.release()
+    sender = with_many.associate("127.0.0.1", listener.port, ae_title="W")
+    assert sender.send_c_store(instance(1, rows=512)).Status == command.OUT_OF_RESOURCES
+    assert sender.send_c_store(instance(2)).Status == command.SUCCESS
+    sender.release()
     assert landing.held(["1.2.3.4.1", "1.2.3.4.2"]) == {"1.2.3.4.2"}
     assert [path.name[0] for path in landing.folder.iterdir()] != ["."]
 
@@ -221,12 +221,12 @@ def test_commitment_is_reported_on_the_same_association(
 
     entity = AE()
     entity.add_requested_context(STORAGE_COMMITMENT, syntax)
-    association = entity.associate(
+    sender = entity.associate(
         "127.0.0.1", listener.port, ae_title="W", evt_handlers=[(evt.EVT_N_EVENT_REPORT, report)]
     )
     for uids in (["1.1", "1.2"], ["1.1", "1.9"]):
         asked = commit_request(*uids)
-        status, _ = association.send_n_action(
+        status, _ = sender.send_n_action(
             asked, 1, STORAGE_COMMITMENT, commitment.WELL_KNOWN_INSTANCE
         )
         assert status.Status == 0
@@ -234,11 +234,11 @@ def test_commitment_is_reported_on_the_same_association(
         while len(reports) < (1 if uids[1] == "1.2" else 2) and time.monotonic() < until:
             time.sleep(0.01)
         assert reports[-1][1].TransactionUID == asked.TransactionUID
-    status, _ = association.send_n_action(
+    status, _ = sender.send_n_action(
         commit_request("1.1"), 2, STORAGE_COMMITMENT, commitment.WELL_KNOWN_INSTANCE
     )
     assert status.Status == command.NO_SUCH_ACTION
-    association.release()
+    sender.release()
     (first, safe), (second, mixed) = reports
     assert (first, second) == (commitment.ALL_SAFE, commitment.FAILURES_EXIST)
     held = [item.ReferencedSOPInstanceUID for item in safe.ReferencedSOPSequence]
@@ -378,6 +378,18 @@ def test_an_established_association_that_breaks_the_rules_is_aborted(
     assert landing.count() == 0
 
 
+def test_who_asks_for_nothing_in_time_is_cut_off_however_slowly_it_sends(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(association, "REQUEST_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", listener.port), timeout=30) as connection:
+        with suppress(OSError):
+            for byte in associate_request():
+                connection.sendall(bytes((byte,)))
+                time.sleep(0.02)
+        assert listener.ended().ended == "aborted: nothing came in time"
+
+
 def test_uids_that_are_none_are_refused(listener: Listener, landing: Landing) -> None:
     with open_association(listener.port) as connection:
         connection.sendall(store_command("../../etc/passwd") + data_fragment(b"x", last=True))
@@ -463,7 +475,7 @@ def test_the_role_of_a_requestor_that_also_wants_to_receive_is_user_only(
     entity = AE()
     entity.add_requested_context(CT)
     role = build_role(CT, scu_role=True, scp_role=True)
-    association = entity.associate("127.0.0.1", listener.port, ae_title="W", ext_neg=[role])
-    (context,) = association.accepted_contexts
+    sender = entity.associate("127.0.0.1", listener.port, ae_title="W", ext_neg=[role])
+    (context,) = sender.accepted_contexts
     assert context.as_scu and not context.as_scp
-    association.release()
+    sender.release()
