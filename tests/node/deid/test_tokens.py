@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from contract.errors import AlreadyExists, NotFound, Refused, StorageError, UsageError
+from node.commands.key import app
 from node.deid.pseudonyms import Pseudonyms
 from node.deid.tokens import make_key, open_pseudonyms, parse_uri
 from node.home import NodeHome
+from tests.node.deid.invoking import Done, invoke
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 COMMAND = str(Path(sys.executable).with_name("wardgate-node"))
@@ -123,10 +125,8 @@ def test_a_pin_in_the_uri_is_refused_and_what_is_missing_is_named() -> None:
     assert (place.object, place.pin_source) == ("b c", "/etc/pin")
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, "key", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+def run(*arguments: str | Path) -> Done:
+    return invoke(app, *arguments)
 
 
 def test_a_key_file_is_made_shown_and_mapped(tmp_path: Path) -> None:

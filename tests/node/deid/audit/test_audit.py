@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from contract.errors import DataError, UsageError
+from node.commands.deid import app
 from node.deid.audit.identifiers import Identifiers, load_known
 from node.deid.audit.search import Search
 from node.deid.engine import Deidentifier
@@ -25,8 +24,8 @@ from node.home import NodeHome
 from node.intake.landing import Landing
 from node.intake.quarantine import Quarantine
 from tests.node.deid.export.conftest import image
+from tests.node.deid.invoking import Done, invoke
 
-COMMAND = str(Path(sys.executable).with_name("wardgate-node"))
 PSEUDONYMS = Pseudonyms(bytes(range(32)))
 ORIGINAL = image(
     1,
@@ -167,9 +166,8 @@ def test_a_list_may_be_a_table_whose_columns_are_known(tmp_path: Path) -> None:
     assert Identifiers(common=Known()).empty is True
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [COMMAND, "deid", "audit", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run(*arguments: str | Path) -> Done:
+    return invoke(app, "audit", *arguments)
 
 
 def test_the_command_ends_well_only_if_nothing_is_found(tmp_path: Path, clean: bytes) -> None:

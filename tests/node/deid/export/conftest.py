@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,11 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
+from node.commands.deid import app
+from tests.node.deid.invoking import Done, invoke
+
 COMMAND = str(Path(sys.executable).with_name("wardgate-node"))
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Done]
 Image = Callable[..., bytes]
 
 
@@ -57,10 +59,11 @@ def key(tmp_path: Path) -> Path:
 def run(source: Path, tmp_path: Path, key: Path) -> Run:
     """Run ``deid run`` over the source to a folder of the test's, with a key of its own."""
 
-    def run(*options: str, out: str = "out", check: bool = True) -> Any:
-        command = [COMMAND, "deid", "run", str(source), str(tmp_path / out), "--pixels", "off"]
-        command += ["--key-file", str(key), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=check)
+    def run(*options: str, out: str = "out", check: bool = True) -> Done:
+        command = ["run", source, tmp_path / out, "--pixels", "off", "--key-file", key]
+        done = invoke(app, *command, *options)
+        assert done.returncode == 0 or not check, done.stderr
+        return done
 
     return run
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import subprocess
-import sys
 import unicodedata
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from PIL import Image as Pillow
 
 from contract.errors import AlreadyExists, DataError
 from foundation.web.languages import LANGUAGES
+from node.commands.deid import app
 from node.deid.engine import Deidentifier
 from node.deid.pixels.image import Box
 from node.deid.preview.changes import Line, changes
@@ -24,8 +23,8 @@ from node.deid.preview.frame import pictures
 from node.deid.preview.page import page, texts
 from node.deid.preview.table import WIDTH, table
 from tests.node.deid.export.conftest import image
+from tests.node.deid.invoking import invoke
 
-COMMAND = str(Path(sys.executable).with_name("wardgate-node"))
 HOSTILE = "<script>alert(1)</script>\x1b[31m&\u202e"
 
 
@@ -142,27 +141,22 @@ def test_the_command_writes_a_page_for_its_owner_and_overwrites_none(
 ) -> None:
     (tmp_path / "IM1").write_bytes(data)
     target = tmp_path / "page.html"
-    command = [COMMAND, "deid", "preview", str(tmp_path / "IM1"), "--pixels", "off"]
-    done = subprocess.run(
-        [*command, "--html", str(target), "--lang", "zh-Hans"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    command = ["preview", tmp_path / "IM1", "--pixels", "off"]
+    done = invoke(app, *command, "--html", str(target), "--lang", "zh-Hans")
     assert "shows identifiers" in done.stdout
     assert target.stat().st_mode & 0o777 == 0o600
     assert "本页面显示身份标识" in target.read_text()
-    again = subprocess.run(
-        [*command, "--html", str(target)], capture_output=True, text=True, check=False
-    )
+    again = invoke(app, *command, "--html", str(target))
     assert again.returncode == AlreadyExists.exit_code
-    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    shown = invoke(app, *command)
     assert "This shows identifiers" in shown.stderr
     assert "StudyDescription" in shown.stdout
 
 
 def test_a_file_that_would_be_left_out_says_why(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "cut").write_bytes(data[:-1000])
-    command = [COMMAND, "deid", "preview", str(tmp_path / "cut"), "--pixels", "off"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["preview", tmp_path / "cut", "--pixels", "off"]
+    done = invoke(app, *command)
     assert done.returncode == DataError.exit_code
     assert done.stderr == "wardgate-node: The file would be left out: truncated.\n"
 
@@ -170,6 +164,6 @@ def test_a_file_that_would_be_left_out_says_why(tmp_path: Path, data: bytes) -> 
 def test_what_a_neighbour_says_of_the_patient_counts(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(image(1, ImageComments="seen with Quillfeather"))
     (tmp_path / "b").write_bytes(image(2, ReferringPhysicianName="Quillfeather^R"))
-    command = [COMMAND, "deid", "preview", str(tmp_path / "a"), "--pixels", "off"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    command = ["preview", tmp_path / "a", "--pixels", "off"]
+    shown = invoke(app, *command).stdout
     assert re.search(r"0020,4000 C2  ImageComments .*\*\*\*", shown)
