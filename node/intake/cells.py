@@ -56,14 +56,17 @@ def csv_batches(
     separator: str,
     check_header: Callable[[list[str]], None],
     *,
+    encoding: str = "UTF-8",
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[Batch]:
     """Yield a CSV file's records, without blank lines.
 
     ``check_header`` raises for a header that isn't the one expected. ``DataError`` names the line
-    of what is not UTF-8, has unbalanced quotes, or has not as many cells as the header (RFC 4180).
+    of what is not in its encoding, has unbalanced quotes, or has not as many cells as the header
+    (RFC 4180).
     """
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    codec = "utf-8-sig" if encoding == "UTF-8" else encoding
+    text = io.TextIOWrapper(file, codec, newline="")
     lines = _Lines(text)
     reader = csv.reader(lines, delimiter=separator, strict=True)
     csv.field_size_limit(MAX_CELL)
@@ -95,7 +98,8 @@ def csv_batches(
     except UnicodeDecodeError as error:
         # Decoding runs ahead of reading by the whole lines of one piece.
         row = reader.line_num + 1 + error.object[: error.start].count(b"\n")
-        raise DataError(f"row {row}: not UTF-8; convert the file.") from None
+        what = "convert the file" if encoding == "UTF-8" else "is it the schema's?"
+        raise DataError(f"row {row}: not {encoding}; {what}.") from None
     finally:
         text.detach()
     if records:

@@ -12,7 +12,7 @@ from node.deid.pseudonyms import Pseudonyms
 from node.intake.cells import Batch
 from node.intake.clinical import first_day
 from node.intake.quality import QualityReport
-from node.intake.schema import ColumnSchema, TableSchema
+from node.intake.schema import ColumnSchema, DateFormat, TableSchema
 from node.intake.units import GREATEST_AGE, greatest_age, is_birth_year
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ MAX_REMEMBERED = 200_000
 """Subjects whose pseudonyms aren't made again in the next batch."""
 _TRUE = ("true", "yes", "1", "t", "y")
 _FALSE = ("false", "no", "0", "f", "n")
-DATE_FORMATS = {
+DATE_FORMATS: dict[DateFormat, str] = {
     "YYYY-MM-DD": "%Y-%m-%d",
+    "YYYY-MM-DD hh:mm:ss": "%Y-%m-%d",
+    "YYYY/MM/DD": "%Y/%m/%d",
     "YYYYMMDD": "%Y%m%d",
     "DD.MM.YYYY": "%d.%m.%Y",
     "DD/MM/YYYY": "%d/%m/%Y",
@@ -193,6 +195,8 @@ def typed(cells: pl.Series, column: ColumnSchema) -> pl.Series:
         words = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
         lower = cells.str.to_lowercase()
         return lower.replace_strict(words, default=None, return_dtype=pl.Boolean)
+    if column.format == "YYYY-MM-DD hh:mm:ss":
+        cells = cells.str.extract(r"^([\d-]{10})[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?$")
     return cells.str.strptime(pl.Date, DATE_FORMATS[column.format], strict=False)
 
 

@@ -16,6 +16,26 @@ from foundation.settings import MAX_SETTINGS_BYTES, Settings, build, check_keys
 from node.catalog.manifest import SUBJECT
 
 Type = Literal["integer", "number", "category", "boolean", "date", "text", "identifier"]
+DateFormat = Literal[
+    "YYYY-MM-DD",
+    "YYYY-MM-DD hh:mm:ss",
+    "YYYYMMDD",
+    "YYYY/MM/DD",
+    "DD.MM.YYYY",
+    "DD/MM/YYYY",
+    "MM/DD/YYYY",
+]
+Encoding = Literal[
+    "UTF-8",
+    "GB18030",
+    "Big5",
+    "Shift_JIS",
+    "EUC-KR",
+    "Windows-1252",
+    "Windows-1251",
+    "ISO-8859-1",
+    "ISO-8859-15",
+]
 DROPPED: frozenset[Type] = frozenset({"text", "identifier"})
 """Types that may identify somebody and are never kept."""
 _OBSERVED = 64
@@ -60,10 +80,8 @@ class ColumnSchema(Settings):
     """Cells that stand for a missing value; the table's when absent."""
     required: bool = False
     """Whether a missing value is an error."""
-    format: Literal["YYYY-MM-DD", "YYYYMMDD", "DD.MM.YYYY", "DD/MM/YYYY", "MM/DD/YYYY"] = (
-        "YYYY-MM-DD"
-    )
-    """How a date is written."""
+    format: DateFormat = "YYYY-MM-DD"
+    """How a date is written. A time of day is dropped."""
 
     @property
     def variable(self) -> str:
@@ -122,6 +140,10 @@ class TableSchema(Settings):
     """The header of the column that identifies the subject; it becomes a pseudonym."""
     separator: Literal[",", ";", "\t", "|"] = ","
     """What stands between two cells."""
+    encoding: Encoding = "UTF-8"
+    """How a CSV file's characters are written."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of a CSV file's numbers."""
     missing: tuple[str, ...] = ("", "NA")
     """Cells that stand for a missing value."""
     rows: Literal["any", "one", "many"] = "any"
@@ -142,6 +164,8 @@ class TableSchema(Settings):
         variables = [column.variable for column in self.kept]
         if len(set(variables)) != len(variables):
             raise ValueError("two columns have one variable's name")
+        if self.decimal == self.separator:
+            raise ValueError("separator and decimal are the same")
         if SUBJECT in variables:
             raise ValueError(f"the variable's name {SUBJECT!r} is the pseudonym's; add rename")
         if (self.rows == "many") != bool(self.time):

@@ -222,7 +222,23 @@ def _batches(data: bytes | Path, schema: TableSchema) -> Iterator[Batch]:
         return
     file: BinaryIO = io.BytesIO(data) if isinstance(data, bytes) else open_regular(data)
     with file:
-        yield from csv_batches(file, schema.separator, check)
+        for batch in csv_batches(file, schema.separator, check, encoding=schema.encoding):
+            yield batch if schema.decimal == "." else _with_points(batch, schema)
+
+
+def _with_points(batch: Batch, schema: TableSchema) -> Batch:
+    """Return a batch whose numbers have a decimal point. What had one before is no number."""
+    import polars as pl
+
+    numbers = []
+    for column in schema.kept:
+        if column.type in ("integer", "number"):
+            cell = pl.col(column.name)
+            missing = cell.str.strip_chars().is_in(list(schema.missing_of(column)))
+            pointed = pl.when(cell.str.contains(".", literal=True)).then(pl.lit("?"))
+            written = pointed.otherwise(cell.str.replace(",", ".", literal=True))
+            numbers.append(pl.when(missing).then(cell).otherwise(written).alias(column.name))
+    return Batch(batch.frame.with_columns(numbers), batch.lines)
 
 
 def _is_parquet(path: Path) -> bool:

@@ -257,7 +257,9 @@ def test_a_large_table_is_sorted_in_parts_and_keeps_the_order_of_a_subjects_rows
     assert len(list((home.vault / "tables").iterdir())) == 1
 
 
-@pytest.mark.parametrize("format_", ["YYYYMMDD", "DD.MM.YYYY", "DD/MM/YYYY", "MM/DD/YYYY"])
+@pytest.mark.parametrize(
+    "format_", ["YYYYMMDD", "YYYY/MM/DD", "DD.MM.YYYY", "DD/MM/YYYY", "MM/DD/YYYY"]
+)
 def test_dates_may_be_written_otherwise(format_: str) -> None:
     columns = [{"name": "d", "type": "date", "format": format_}]
     declared = parse_schema({"table": "t", "subject": "p", "columns": columns}, "test")
@@ -265,6 +267,40 @@ def test_dates_may_be_written_otherwise(format_: str) -> None:
     frame, _ = convert(f"p,d\na,{cell}\n".encode(), declared, KEY)
     moved = date(2020, 3, 5) - timedelta(days=KEY.days(KEY.subject("a")))
     assert frame["d"].to_list() == [moved]
+
+
+def test_dates_with_a_time_of_day_keep_the_day() -> None:
+    columns = [{"name": "d", "type": "date", "format": "YYYY-MM-DD hh:mm:ss"}]
+    declared = parse_schema({"table": "t", "subject": "p", "columns": columns}, "test")
+    data = b"p,d\na,2020-03-05 23:59:59\na,2020-03-05T00:00:00.000\na,2020-03-05 07:00\n"
+    frame, _ = convert(data, declared, KEY)
+    assert set(frame["d"]) == {date(2020, 3, 5) - timedelta(days=KEY.days(KEY.subject("a")))}
+    assert "not a date" in refused(b"p,d\na,2020-03-05 late\n", declared)
+
+
+def test_a_decimal_comma_is_read_when_it_is_declared() -> None:
+    columns = [{"name": "n", "type": "number", "missing": ["."]}, {"name": "i", "type": "integer"}]
+    values = {"table": "t", "subject": "p", "separator": ";", "decimal": ",", "columns": columns}
+    declared = parse_schema(values, "test")
+    frame, _ = convert(b"p;n;i\na;1,5;2,0\na;-,25;3\na;.;4\n", declared, KEY)
+    assert frame["n"].to_list() == [1.5, -0.25, None]
+    assert frame["i"].to_list() == [2, 3, 4]
+    for cell in (b"1.5", b"1.234,5", b"1,2,3"):
+        assert "not a number" in refused(b"p;n;i\na;" + cell + b";1\n", declared)
+    with pytest.raises(ConfigurationError, match="separator and decimal"):
+        parse_schema(values | {"separator": ","}, "test")
+
+
+@pytest.mark.parametrize("encoding", ["GB18030", "Big5", "Shift_JIS", "UTF-8"])
+def test_other_encodings_are_read_when_they_are_declared(encoding: str) -> None:
+    columns = [{"name": "性別", "rename": "sex", "type": "category", "levels": ["女", "男"]}]
+    values = {"table": "t", "subject": "番", "encoding": encoding, "columns": columns}
+    data = "番,性別\nа,女\nb,男\n".encode(encoding)
+    frame, _ = convert(data, parse_schema(values, "test"), KEY)
+    assert sorted(frame["sex"]) == ["女", "男"]
+    wrong = "番,性別\nb,男\n".encode(encoding) + b"c,\xff\xff\n"
+    message = refused(wrong, parse_schema(values, "test"))
+    assert message.startswith(f"row 3: not {encoding}; ")
 
 
 def test_other_separators_and_a_byte_order_mark_are_read() -> None:

@@ -244,7 +244,7 @@ WIDE = {
 }
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(wide_rows, TYPED["number"], TYPED["category"], TYPED["boolean"])
 def test_a_subjects_values_are_its_own_whoever_else_is_there(
     rows: list[dict[str, Any]], number: Any, level: Any, truth: Any

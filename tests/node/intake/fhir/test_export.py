@@ -268,7 +268,7 @@ ELEMENTS = [
 ]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(READERS)), st.dictionaries(st.sampled_from(ELEMENTS), values))
 def test_no_resource_brings_the_reader_down(kind: str, elements: dict[str, Any]) -> None:
     terminologies, quality = Terminologies(), QualityReport("s")
