@@ -125,9 +125,9 @@ def run(
         )
     finally:
         progress.end()
-    if not dry_run:
-        _write_report(result, deidentifier, target, paths)
-    else:
+    if paths is not None:
+        _write_paths(result, paths)
+    if dry_run:
         typer.echo("Nothing was written; this would become of the files:")
     width = len(str(max(result.outcomes.values(), default=0)))
     for outcome, count in result.outcomes.items():
@@ -272,18 +272,11 @@ def _check_paths(paths: Path | None, target: Path, dry_run: bool) -> None:
         raise UsageError("--paths names identifiers; put it outside OUT.")
 
 
-def _write_report(
-    result: Export, deidentifier: Deidentifier, target: Path, paths: Path | None
-) -> None:
+def _write_paths(result: Export, path: Path) -> None:
     from foundation.files import write_durably
 
-    path = target / "report.json"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(result.report(deidentifier), indent=1))
-    if paths is not None:
-        named = {row["position"]: result.tree.path(row["position"]) for row in result.rows}
-        text = json.dumps(named, indent=1)
-        write_durably(paths, text.encode())
+    named = {row["position"]: result.tree.path(row["position"]) for row in result.rows}
+    write_durably(path, json.dumps(named, indent=1).encode())
 
 
 def _deidentifier(

@@ -6,6 +6,7 @@ decided by their position, so that the result is the same with any number of wor
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from node.deid.export.patients import Patients, gather_patients
 from node.deid.export.tree import Tree, scan
 from node.deid.export.work import CONTESTED, DUPLICATE, WRITTEN, Work, died
 
+REPORT = "report.json"
 FEW = 64
 """Up to so many files one worker is quicker than several, unless pixels are read."""
 Observe = Callable[[str, int, int], None]
@@ -69,10 +71,11 @@ def export(
     dry_run: bool = False,
     observe: Observe = lambda step, done, count: None,
 ) -> Export:
-    """Write a copy of the tree below ``source`` to ``target``, with ``workers`` processes.
+    """Write a copy of the tree below ``source`` to ``target``, and a report of it.
 
-    0 takes as many as there are cores, and one for few files. ``AlreadyExists`` unless ``target``
-    is new or empty, or holds an unfinished run that ``resume`` goes on with.
+    ``workers`` are processes; 0 takes as many as there are cores, and one for few files.
+    ``AlreadyExists`` unless ``target`` is new or empty, or holds an unfinished run that ``resume``
+    goes on with.
     """
     _check(source, target, resume)
     tree = scan(source)
@@ -81,8 +84,7 @@ def export(
         few = 1 if reads else FEW
         workers = 1 if len(tree) <= few else len(os.sched_getaffinity(0))
     result = Export(tree)
-    settings = repr((deidentifier.profile.settings, deidentifier.lists.persons, str(tree.root)))
-    journal = None if dry_run else Journal(target, tree, deidentifier.pseudonyms, settings)
+    journal = None if dry_run else _journal(target, tree, deidentifier)
     if journal is not None:
         finished = journal.done(target) if resume else []
         private_folder(target)
@@ -90,7 +92,7 @@ def export(
             _clear(target, finished)
         journal.start(finished)
         for row in finished:
-            result.actions.update(row.get("actions", {}))
+            result.actions.update(row.pop("actions", {}))
         result.rows = finished
     patients = gather_patients(
         tree,
@@ -102,9 +104,22 @@ def export(
     if journal is not None:
         _settle(result, target)
         _directories(result, patients, deidentifier, target)
+        _order(result)
+        path = target / REPORT
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(result.report(deidentifier), indent=1))
         journal.remove()
-    _order(result)
+    else:
+        result.rows += [{"position": at, "outcome": WRITTEN} for at in patients.directories]
+        _order(result)
     return result
+
+
+def _journal(target: Path, tree: Tree, deidentifier: Deidentifier) -> Journal:
+    lists = deidentifier.lists
+    known = [sorted(one) for one in (lists.persons, lists.numbers, lists.phrases)]
+    settings = repr((deidentifier.profile.settings, known, tree.root))
+    return Journal(target, tree, deidentifier.pseudonyms, settings)
 
 
 def _second_pass(
@@ -132,6 +147,7 @@ def _second_pass(
         result.rows.append(row)
         if journal is not None and row["outcome"] != CONTESTED:
             journal.add(row)
+        row.pop("actions", None)
         observe("written", len(result.rows), len(tree))
 
 
@@ -227,8 +243,7 @@ def _directories(
 def _order(result: Export) -> None:
     result.rows.sort(key=lambda row: row["position"])
     for row in result.rows:
-        row.pop("actions", None)
-        row.pop("uid", None)
+        row.pop("bytes", None)
         row.pop("part", None)
     if len(result.rows) != len(result.tree):
         raise StorageError("Not every file has an outcome; this is a fault of Wardgate's.")

@@ -15,6 +15,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,22 +25,32 @@ from contract.errors import StorageError, WardgateError
 
 Row = dict[str, Any]
 MOST_IN_CHUNK = 32
+ITEM_SECONDS = 3600.0
+"""An item that takes longer is taken for one that never ends."""
+_LOOK_SECONDS = 1.0
 _AHEAD = 2
 """Chunks that a process has at once, so that it never waits."""
 
 
 def work_through(
-    items: range, work: Callable[[int, str], Row], *, workers: int, died: Callable[[int], Row]
+    items: range,
+    work: Callable[[int, str], Row],
+    *,
+    workers: int,
+    died: Callable[[int], Row],
+    item_seconds: float = ITEM_SECONDS,
 ) -> Iterator[Row]:
-    """Yield ``work(item, worker)`` for each item, in any order; ``died(item)`` when it was fatal.
+    """Yield ``work(item, worker)`` for each item, in any order.
 
-    One worker is this process itself. ``WardgateError`` of the work ends everything.
+    ``died(item)`` stands for one that ended its process, or took more than ``item_seconds``. One
+    worker is this process itself, where nothing can be done about either. ``WardgateError`` of the
+    work ends everything.
     """
     if workers <= 1 or len(items) < 2:
         for item in items:
             yield work(item, "0")
         return
-    yield from _Pool(items, work, workers, died).rows()
+    yield from _Pool(items, work, workers, died, item_seconds).rows()
 
 
 @dataclass
@@ -48,6 +59,8 @@ class _Worker:
     channel: socket.socket
     chunks: deque[range] = field(default_factory=deque)
     received: bytes = b""
+    since: float = 0.0
+    """When the item began that it is at, by the monotonic clock."""
 
 
 class _Pool:
@@ -57,8 +70,10 @@ class _Pool:
         work: Callable[[int, str], Row],
         workers: int,
         died: Callable[[int], Row],
+        item_seconds: float,
     ) -> None:
         self._work = work
+        self._seconds = item_seconds
         self._died = died
         self._count = min(workers, len(items))
         size = max(1, min(MOST_IN_CHUNK, len(items) // (self._count * 4)))
@@ -75,8 +90,9 @@ class _Pool:
             for _ in range(self._count):
                 self._start()
             while self._workers:
-                for key, _ in self._selector.select():
+                for key, _ in self._selector.select(_LOOK_SECONDS):
                     yield from self._receive(key.data)
+                self._end_stalled()
         finally:
             for worker in list(self._workers.values()):
                 os.kill(worker.pid, signal.SIGKILL)
@@ -98,7 +114,7 @@ class _Pool:
                 other.channel.close()
             _serve(theirs, self._work, str(number))
         theirs.close()
-        worker = _Worker(pid, ours)
+        worker = _Worker(pid, ours, since=time.monotonic())
         self._workers[pid] = worker
         self._selector.register(ours, selectors.EVENT_READ, worker)
         self._feed(worker)
@@ -122,6 +138,7 @@ class _Pool:
         if not data:
             yield from self._bury(worker)
             return
+        worker.since = time.monotonic()
         lines = (worker.received + data).split(b"\n")
         worker.received = lines.pop()
         for line in lines:
@@ -144,6 +161,13 @@ class _Pool:
             self._waiting.extendleft(chunk for chunk in reversed(chunks) if chunk)
             yield self._died(fatal)
         self._start()
+
+    def _end_stalled(self) -> None:
+        now = time.monotonic()
+        for worker in self._workers.values():
+            if now - worker.since > self._seconds:
+                os.kill(worker.pid, signal.SIGKILL)  # its closed channel tells the rest
+                worker.since = now
 
     def _end(self, worker: _Worker) -> None:
         if self._workers.pop(worker.pid, None) is None:

@@ -101,7 +101,7 @@ class Work:
         row = self._write(position, write, relative, output)
         if row["outcome"] == CONTESTED:
             row["uid"] = uid
-        return row | {"actions": dict(result.actions)}
+        return row | {"actions": dict(result.actions), "bytes": result.size_bytes}
 
     def _photograph(self, position: int, source: Source, output: Output | None) -> Row:
         from node.deid.photographs import clean_photograph

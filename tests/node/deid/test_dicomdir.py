@@ -90,6 +90,15 @@ def test_a_record_whose_file_is_left_out_is_left_out_with_what_then_leads_nowher
     assert kinds.count("STUDY") == len(files.find_values("StudyInstanceUID"))
 
 
+def test_a_dry_run_counts_it_too(disc: tuple[Path, Path], tmp_path: Path) -> None:
+    source, target = disc
+    deidentifier = Deidentifier(load_profile("basic"), Pseudonyms(bytes(32)))
+    result = export(source, tmp_path / "none", deidentifier, dry_run=True)
+    files = sum(1 for path in target.rglob("*") if path.is_file())
+    assert result.outcomes == {"written": files - 1}
+    assert not (tmp_path / "none").exists()
+
+
 def test_damaged_offsets_are_replaced_by_the_order_of_the_records(tmp_path: Path) -> None:
     shutil.copytree(DISC, tmp_path / "in", ignore=OTHERS)
     directory = dcmread(tmp_path / "in" / NAME)

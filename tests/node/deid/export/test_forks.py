@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -35,6 +36,17 @@ def test_items_that_kill_are_reported_and_the_others_done() -> None:
     rows = list(work_through(range(100), work, workers=2, died=died))
     assert sorted(row["item"] for row in rows) == list(range(100))
     assert {row["item"] for row in rows if row["died"]} == fatal
+
+
+def test_an_item_that_never_ends_is_given_up() -> None:
+    def work(item: int, worker: str) -> Row:
+        while item == 3:
+            time.sleep(0.1)
+        return {"item": item, "died": False}
+
+    rows = list(work_through(range(12), work, workers=2, died=died, item_seconds=1.5))
+    assert sorted(row["item"] for row in rows) == list(range(12))
+    assert [row["item"] for row in rows if row["died"]] == [3]
 
 
 def test_an_error_of_ours_ends_all_with_its_message() -> None:
