@@ -215,6 +215,15 @@ def read_selection(path: Path) -> Selection:
         raise ConfigurationError(f"{path} is neither TOML nor JSON (*.json).") from None
 
 
+def asks_for_consent(condition: SubjectFilter | None) -> bool:
+    """Say whether a filter has a condition on consents anywhere."""
+    return condition is not None and (
+        condition.consent is not None
+        or asks_for_consent(condition.not_)
+        or any(map(asks_for_consent, (*(condition.all or ()), *(condition.any or ()))))
+    )
+
+
 def both(*filters: AssetFilter | None) -> AssetFilter | None:
     """Return the filter that holds where all of these do; None for none."""
     some = tuple(one for one in filters if one is not None)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from foundation.commands import application
-from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, existing_home, keyed
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, existing_home
 from node.commands.selecting import (
     BodyPartOption,
     DeviceOption,
@@ -22,6 +22,7 @@ from node.commands.selecting import (
     UntilOption,
     WhereOption,
     day_of,
+    days_for,
     selection_of,
 )
 
@@ -101,7 +102,7 @@ def count(
     with catalogue(node) as catalog:
         tables = TableSubjects(catalog, node)
         tables.number(selection)
-        days = keyed(node).days if node.pseudonym_key.exists() else None
+        days = days_for(node, selection)
         with catalog.snapshot() as connection:
             cohort = Cohorts(connection, datetime.now(UTC).date(), days, tables).count(selection)
     typer.echo(f"{cohort.subjects:>12}  subjects")

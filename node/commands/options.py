@@ -68,17 +68,17 @@ def record(home: NodeHome, kind: str, **body: object) -> None:
 
 
 def keyed(home: NodeHome) -> Pseudonyms:
-    """Return the node's keyed functions; ``NotFound`` when nothing was taken in yet.
-
-    Where intake has a user of its own, only root reads the key here, and is root no more.
-    """
+    """Return the node's keyed functions; ``NotFound`` when it has no key yet."""
     from node.config import load_settings
-    from node.deid.tokens import open_pseudonyms
-    from node.intake.account import become_node
+    from node.intake.secret import node_pseudonyms
 
-    pseudonyms = open_pseudonyms(str(home.pseudonym_key))
-    become_node(home, load_settings(home).account)
-    return pseudonyms
+    key = load_settings(home).intake.pseudonym_key
+    return node_pseudonyms(home, key, create=False, ask=_ask_pin)
+
+
+def _ask_pin(token: str) -> str:
+    answer: str = typer.prompt(f"PIN of {token}", hide_input=True, err=True)
+    return answer
 
 
 @contextmanager

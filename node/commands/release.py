@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from contract.documents import Name
 from contract.errors import DataError, UsageError
 from foundation.commands import application
-from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, keyed, node_home, record
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 from node.commands.selecting import (
     AllAssetsOption,
     BodyPartOption,
@@ -26,6 +26,7 @@ from node.commands.selecting import (
     UntilOption,
     WhereOption,
     day_of,
+    days_for,
     selection_of,
 )
 
@@ -110,7 +111,7 @@ def create(
             name,
             selection,
             today=now.date(),
-            days=keyed(node).days if node.pseudonym_key.exists() else None,
+            days=days_for(node, selection),
             omissions=policy.disclosure.omissions,
         )
         left = _left_out(plan.held)

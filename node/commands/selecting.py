@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contract.errors import UsageError
+from node.commands.options import keyed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from node.catalog.selection import Selection
+    from node.home import NodeHome
 
 WhereOption = Annotated[
     Path | None,
@@ -111,3 +115,13 @@ def selection_of(
 def day_of(given: datetime | None) -> date | None:
     """Return the day that an option names."""
     return None if given is None else given.date()
+
+
+def days_for(home: NodeHome, selection: Selection) -> Callable[[str], int] | None:
+    """Return by how many days a subject's dates were moved, if a consent is asked for.
+
+    Only then is the node's key needed.
+    """
+    from node.catalog.selection import asks_for_consent
+
+    return keyed(home).days if asks_for_consent(selection.subjects) else None

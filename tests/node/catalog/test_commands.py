@@ -19,6 +19,8 @@ from tests.node.catalog.making import Records, asset, consent, finding, observat
 
 @pytest.fixture
 def filled(catalog: Catalog, home: NodeHome, trial: bytes) -> Catalog:
+    home.pseudonym_key.touch(mode=0o600)
+    home.pseudonym_key.write_bytes(b"k" * 32)
     catalog.record(
         [
             asset(1, "a", home, study_date=date(2024, 5, 1)),
