@@ -99,6 +99,19 @@ def work(
         line.clear()
         if behind is not None:
             behind.now()
+    incomplete = _say(jobs, job, landing, behind)
+    if isinstance(ended, Unavailable) and "pull resume" not in str(ended):
+        raise Unavailable(f"{str(ended).rstrip('.')}; `pull resume {job.id}` goes on.")
+    if ended is not None:
+        raise ended
+    if incomplete:
+        raise Unavailable(
+            f"{incomplete} studies are incomplete; `pull resume {job.id}` tries them again."
+        )
+
+
+def _say(jobs: Jobs, job: JobRow, landing: Landing, behind: _Behind | None) -> int:
+    """Say what became of a pull, and return how many of its studies are incomplete."""
     counts = jobs.counts(job.id)
     for text in lines_of(jobs.get(job.id), counts):
         typer.echo(text)
@@ -109,13 +122,7 @@ def work(
     waiting = landing.count()
     if waiting:
         typer.echo(f"{waiting} instances wait in the landing.")
-    if ended is not None:
-        raise ended
-    if counts.studies[StudyState.INCOMPLETE]:
-        raise Unavailable(
-            f"{counts.studies[StudyState.INCOMPLETE]} studies are incomplete; "
-            f"`pull resume {job.id}` tries them again."
-        )
+    return counts.studies[StudyState.INCOMPLETE]
 
 
 def _pace(settings: NodeSettings, *, no_wait: bool) -> Pace:

@@ -294,6 +294,14 @@ class Jobs:
             )
         return new
 
+    def refused(self, name: str, number: int) -> None:
+        """Keep that the archive can't answer a question."""
+        state = REQUEST[RequestState.PENDING, "refused"]
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE requests SET state = ? WHERE job = ? AND number = ?", (state, name, number)
+            )
+
     # ---- studies -------------------------------------------------------------------------------
 
     def pending_studies(self, name: str) -> list[PendingStudy]:

@@ -26,6 +26,7 @@ from node.pull.archive import (
 )
 from node.pull.hours import Hours
 from node.pull.jobs import Fetched, Jobs, PendingStudy
+from node.pull.question import Question
 from node.pull.reception import Reception, Storage
 from node.pull.states import JobState
 from node.pull.throttle import Pauses, Throttle
@@ -115,25 +116,39 @@ class Run:
         if job.state is not JobState.FINDING:
             return
         total = self._jobs.counts(self._name).studies.total()
+        answered = False
         archive = self._connect()
         try:
             for asked, (number, question) in enumerate(self._jobs.pending_requests(self._name), 1):
-                found: list[FoundStudy] = []
-                for attempt in self._attempts():
-                    with attempt:
-                        found = []
-                        for study in archive.studies(question):
-                            found.append(study)
-                            if job.most_studies and total + len(found) > job.most_studies:
-                                raise UsageError(
-                                    f"More than {job.most_studies} studies match; narrow the "
-                                    "query, or say --yes."
-                                )
-                total += self._jobs.answered(self._name, number, found)
+                most = job.most_studies - total if job.most_studies else None
+                try:
+                    found = self._ask(archive, question, most)
+                except ArchiveRefused:
+                    if not answered:
+                        raise
+                    self._jobs.refused(self._name, number)
+                else:
+                    answered = True
+                    total += self._jobs.answered(self._name, number, found)
                 observe(asked)
         finally:
             archive.close()
         self._jobs.step(self._name, "found")
+
+    def _ask(self, archive: Archive, question: Question, most: int | None) -> list[FoundStudy]:
+        """Ask one question, in as many attempts as allowed."""
+        found: list[FoundStudy] = []
+        for attempt in self._attempts():
+            with attempt:
+                found = []
+                for study in archive.studies(question):
+                    found.append(study)
+                    if most is not None and len(found) > most:
+                        raise UsageError(
+                            "More studies match than pull.most_studies allows; narrow the query, "
+                            "or say --yes."
+                        )
+        return found
 
     def _attempts(self) -> Iterator[_Attempt]:
         """Yield attempts with growing pauses between them, until one succeeds."""

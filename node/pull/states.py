@@ -20,6 +20,8 @@ class RequestState(StrEnum):
     PENDING = "pending"
     FOUND = "found"
     NOT_FOUND = "not found"
+    REFUSED = "refused"
+    """The archive can't answer this one question."""
 
 
 class StudyState(StrEnum):
@@ -45,6 +47,7 @@ JOB: Mapping[tuple[JobState, str], JobState] = {
 REQUEST: Mapping[tuple[RequestState, str], RequestState] = {
     (RequestState.PENDING, "matched"): RequestState.FOUND,
     (RequestState.PENDING, "unmatched"): RequestState.NOT_FOUND,
+    (RequestState.PENDING, "refused"): RequestState.REFUSED,
 }
 
 STUDY: Mapping[tuple[StudyState, str], StudyState] = {

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pynetdicom import AE
 
 from node.catalog.store import Catalog
 from node.commands.pulling import Line
@@ -195,6 +196,19 @@ def test_what_goes_wrong_is_one_line_and_a_code(
     assert node.run("pull", "list") == (0, "")
     code, output = node.run("pull", "start", "pacs", *listed, "--yes", "--no-intake")
     assert code == 0, output
+    entity = AE(ae_title="STRICT")
+    entity.add_supported_context("1.2.840.10008.1.1")
+    entity.require_calling_aet = ["SOMEBODY"]
+    port = free_port()
+    server = entity.start_server(("127.0.0.1", port), block=False)
+    try:
+        refusing = table.replace(f"port = {filled.orthanc.dicom_port}", f"port = {port}")
+        node.settings(refusing)
+        code, output = node.run("pull", "start", "pacs", *listed)
+        assert code == 3
+        assert "doesn't know our title" in output
+    finally:
+        server.shutdown()
     bad = table.replace('kind = "dicom"', 'kind = "pigeon"')
     node.settings(bad)
     assert node.run("pull", "archive", "list")[0] == 3

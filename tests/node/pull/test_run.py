@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from contract.errors import StorageError, Unavailable, UsageError
 from node.home import NodeHome
 from node.intake.landing import Landing
-from node.pull.archive import ArchiveRefused, Receiver, Wanted
+from node.pull.archive import ArchiveRefused, FoundStudy, Receiver, Wanted
 from node.pull.hours import Hours
 from node.pull.jobs import JobRow, Jobs
 from node.pull.question import Question
@@ -180,6 +180,26 @@ def test_too_many_matches_are_refused_before_anything_is_fetched(bench: Bench) -
     with pytest.raises(UsageError, match="--yes"):
         bench.run(everything, archive).find()
     assert archive.sent == []
+
+
+def test_a_question_that_the_archive_cannot_answer_stops_no_other(bench: Bench) -> None:
+    class Choosy(SimulatedArchive):
+        def studies(self, question: Question) -> Iterator[FoundStudy]:
+            if question.accession_number == "ODD":
+                raise ArchiveRefused("The archive can't answer this query (0xC001).")
+            return super().studies(question)
+
+    archive = Choosy(archive_of(2).studies_by_number)
+    job = bench.job(["A1", "ODD", "A2"])
+    run = bench.run(job, archive)
+    run.find()
+    run.fetch()
+    counts = bench.jobs.counts(job.id)
+    assert counts.requests == {RequestState.FOUND: 2, RequestState.REFUSED: 1}
+    assert counts.studies == {StudyState.COMPLETE: 2}
+    # If it is the first, the archive may refuse them all.
+    with pytest.raises(ArchiveRefused):
+        bench.run(bench.job(["ODD", "A1"]), archive).find()
 
 
 def test_a_refusal_before_anything_came_ends_the_run(bench: Bench) -> None:
