@@ -22,7 +22,7 @@ setup: $(STAMP)  ## Make .venv with pinned dependencies; install what Debian mus
 	@demo/debian-packages bubblewrap
 
 setup-test: setup
-	@demo/debian-packages bubblewrap chromium dcmtk dicom3tools postgresql
+	@demo/debian-packages bubblewrap chromium dcmtk dicom3tools orthanc orthanc-dicomweb postgresql softhsm2
 
 demo: setup  ## Four hospitals, a coordinator and a researcher on this machine, until Ctrl-C
 	@$(BIN)/python -m demo
