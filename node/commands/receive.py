@@ -94,13 +94,16 @@ def receive(
     others = [behind]
     if web is not None:
         others.append(functools.partial(page, web))
-    if dicom is not None:
-        tls = " over TLS" if chosen.tls_certificate else ""
-        print(f"receiving as {chosen.ae_title} at {_place(dicom)}{tls}", flush=True)
-    if web is not None:
-        scheme = "https" if chosen.web.tls_certificate else "http"
-        print(f"receiving at {scheme}://{_place(web)}/dicom-web/studies", flush=True)
-    Service(place, chosen, dicom=dicom, others=others, verbose=verbose).run()
+
+    def announce() -> None:
+        if dicom is not None:
+            tls = " over TLS" if chosen.tls_certificate else ""
+            print(f"receiving as {chosen.ae_title} at {_place(dicom)}{tls}", flush=True)
+        if web is not None:
+            scheme = "https" if chosen.web.tls_certificate else "http"
+            print(f"receiving at {scheme}://{_place(web)}/dicom-web/studies", flush=True)
+
+    Service(place, chosen, dicom=dicom, others=others, verbose=verbose, announce=announce).run()
 
 
 def _prepare(order: BehindOrder) -> None:

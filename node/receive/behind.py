@@ -23,7 +23,7 @@ from node.intake.landing import Landing
 from node.intake.landing_intake import LandingIntake
 from node.intake.quarantine import Quarantine
 from node.intake.secret import node_pseudonyms
-from node.receive.worker import configure_logging
+from node.receive.worker import UP, configure_logging
 
 log = logging.getLogger("node.receive")
 
@@ -53,6 +53,7 @@ def follow(order: BehindOrder, control: socket.socket) -> None:
     landing, quarantine = Landing(order.home), Quarantine(order.home)
     stop = threading.Event()
     threading.Thread(target=_stop_with, args=(control, stop), daemon=True).start()
+    control.send(UP)
     purged_at = -PURGE_SECONDS
     left: set[str] = set()
     while not stop.is_set():

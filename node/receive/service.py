@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
+from contract.errors import Unavailable
 from node.config import ReceiveSettings
 from node.home import NodeHome
 from node.receive.worker import FULL, WELCOME, Order, work
@@ -29,6 +30,8 @@ SPAWN = multiprocessing.get_context("spawn")
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.5
 RESTART_SECONDS = 1.0
+FAILED_STARTS = 3
+"""After so many, something is wrong that another start doesn't mend."""
 
 
 @dataclass
@@ -39,6 +42,9 @@ class Child:
     process: SpawnProcess | None = None
     control: socket.socket | None = None
     started_at: float = 0.0
+    failed_starts: int = 0
+    """How often in a row it ended before it was up."""
+    _ready: bool = False
 
     def run(self) -> None:
         """Start it."""
@@ -47,7 +53,18 @@ class Child:
         self.process.start()
         theirs.close()
         self.control = ours
+        self._ready = False
         self.started_at = time.monotonic()
+
+    def is_ready(self, wait_seconds: float = 0.0) -> bool:
+        """Say whether it has said that it is up; wait for that if need be."""
+        if not self._ready and self.control is not None:
+            readable, _, _ = select.select([self.control], [], [], wait_seconds)
+            with suppress(OSError):
+                self._ready = bool(readable and self.control.recv(1))
+            if self._ready:
+                self.failed_starts = 0
+        return self._ready
 
     def is_dead(self) -> bool:
         """Say whether it has ended."""
@@ -58,6 +75,7 @@ class Child:
         if not self.is_dead() or time.monotonic() - self.started_at < RESTART_SECONDS:
             return False
         log.error("a process of the receiver ended; it is started again")
+        self.failed_starts += not self._ready
         self.tell()
         self.run()
         return True
@@ -80,8 +98,10 @@ class Service:
         dicom: socket.socket | None,
         others: Sequence[Callable[[socket.socket], SpawnProcess]],
         verbose: bool,
+        announce: Callable[[], None] = lambda: None,
     ) -> None:
         self._dicom = dicom
+        self._announce = announce
         self._settings = settings
         count = settings.processes if dicom is not None else 0
         # Without a lock: each slot has one writer, and a killed one must not keep a lock.
@@ -101,6 +121,7 @@ class Service:
         for child in children:
             child.run()
         try:
+            self._wait(children)
             while not self._stopping:
                 self._accept()
                 self._renew()
@@ -113,6 +134,14 @@ class Service:
                     child.process.join(max(0.0, until - time.monotonic()))
                     if child.process.is_alive():
                         child.process.kill()
+
+    def _wait(self, children: Sequence[Child]) -> None:
+        while not self._stopping and not all(c.is_ready(LOOK_SECONDS) for c in children):
+            self._renew()
+            if any(child.failed_starts >= FAILED_STARTS for child in children):
+                raise Unavailable("A process of the receiver doesn't come up; see what it said.")
+        if not self._stopping:
+            self._announce()
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -144,7 +173,9 @@ class Service:
         if sum(loads) >= 2 * limit:
             return
         message = WELCOME if sum(loads) < limit else FULL
-        for slot in sorted(range(len(loads)), key=loads.__getitem__):
+        for slot in sorted(
+            range(len(loads)), key=lambda s: (not self._receivers[s].is_ready(), loads[s])
+        ):
             control = self._receivers[slot].control
             if control is not None and not self._receivers[slot].is_dead():
                 with suppress(OSError):

@@ -23,7 +23,7 @@ from node.receive.multipart import Malformed, Multipart, related
 from node.receive.room import Room
 from node.receive.stow import Storing
 from node.receive.tokens import Tokens
-from node.receive.worker import configure_logging, room_of
+from node.receive.worker import UP, configure_logging, room_of
 
 log = logging.getLogger("node.receive")
 
@@ -176,6 +176,7 @@ def web_work(order: WebOrder, control: socket.socket, listener: socket.socket) -
     config.ssl = web_tls(chosen)
     server = _Server(config)
     threading.Thread(target=_stop_with, args=(control, server), daemon=True).start()
+    control.send(UP)
     asyncio.run(server.serve([listener]))
 
 

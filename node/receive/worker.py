@@ -26,6 +26,8 @@ from node.receive.room import Limits, Room
 log = logging.getLogger("node.receive")
 
 WELCOME, FULL = b"\1", b"\0"
+UP = b"\1"
+"""What a process says to the accepting one when it is ready."""
 DRAIN_SECONDS = 5.0
 REPORT_PAUSES_SECONDS = (1.0, 5.0, 30.0)
 
@@ -74,6 +76,7 @@ def work(order: Order, control: socket.socket, finished: MutableSequence[int]) -
         report=reporter(settings, landing),
     )
     counting = threading.Lock()
+    control.send(UP)
     threads: list[threading.Thread] = []
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1, 1)

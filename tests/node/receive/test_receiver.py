@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
 from node.catalog.store import Catalog
 from node.deid.pseudonyms import Pseudonyms, load_key
@@ -189,6 +191,33 @@ def test_two_senders_are_served_by_two_processes_and_a_killed_one_is_replaced(
         return acknowledged(said) == ["x"]
 
     eventually(sent, "the receiver receives again", pause=0.5)
+
+
+def test_associations_past_the_limit_are_rejected_for_now_and_then_taken(
+    home: NodeHome, dicom_port: int
+) -> None:
+    lines = f'[receive]\nae_title = "W"\nport = {dicom_port}\ncalling = ["PYNETDICOM"]\n'
+    server = receiver(home, lines + "max_associations = 1\n")
+    server.start()
+    try:
+        entity = AE()
+        entity.add_requested_context(Verification)
+        first = entity.associate("127.0.0.1", dicom_port, ae_title="W")
+        assert first.is_established
+        second = entity.associate("127.0.0.1", dicom_port, ae_title="W")
+        assert second.is_rejected
+        assert (second.acceptor.primitive.result, second.acceptor.primitive.diagnostic) == (2, 2)
+        first.release()
+
+        def again() -> bool:
+            third = entity.associate("127.0.0.1", dicom_port, ae_title="W")
+            if third.is_established:
+                third.release()
+            return bool(third.is_released)
+
+        eventually(again, "there is room again", pause=0.3)
+    finally:
+        server.stop()
 
 
 @needs_dcmtk
