@@ -17,7 +17,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from contract.errors import DataError, NotFound
+from contract.errors import DataError, NotFound, Unavailable
 from foundation.files import (
     private_folder,
     read_bounded,
@@ -88,7 +88,11 @@ def write_release(catalog: Catalog, home: NodeHome, plan: Plan, *, now: datetime
             finally:
                 shutil.rmtree(building, ignore_errors=True)
     verify_release(home, digest)
-    return catalog.add_release(digest, plan.manifest, now, plan.held)
+    try:
+        return catalog.add_release(digest, plan.manifest, now, plan.held)
+    except Unavailable:
+        shutil.rmtree(folder, ignore_errors=True)  # it may hold who withdrew
+        raise
 
 
 def verify_release(home: NodeHome, digest: str) -> ReleaseManifest:

@@ -165,6 +165,7 @@ def test_a_release_that_was_planned_before_a_withdrawal_is_not_made(hospital: Ho
     with pytest.raises(Unavailable, match="withdrawn"):
         write_release(hospital.catalog, hospital.home, plan, now=NOW)
     assert hospital.catalog.list_releases() == []
+    assert list(hospital.home.releases.iterdir()) == []
 
 
 def test_nobody_is_omitted_for_one_who_was_never_released(hospital: Hospital) -> None:
