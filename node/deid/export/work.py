@@ -24,6 +24,7 @@ from node.deid.reading import Unsafe
 
 WRITTEN, DUPLICATE, CONTESTED = "written", "duplicate", "contested"
 _HEAD_BYTES = 4096
+_VISIBLE_LIGHT = "1.2.840.10008.5.1.4.1.1.77.1"
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
 _NUMBER = re.compile(r"\w*\d{3,}\w*")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -90,6 +91,11 @@ class Work:
         known = self.patients.known_of(position)
         data = source.data if isinstance(source.data, bytes) else memoryview(source.data)
         result = self.deidentifier.deidentify(data, known)
+        if result.sop_class_uid.startswith(_VISIBLE_LIGHT):
+            from node.deid.slides import drops_instance
+
+            if drops_instance(result.image_type, result.sop_class_uid):
+                return {"outcome": "slide-label"}
         folder = instance_folder(result.subject, result.study_uid, result.series_uid)
         uid = result.sop_instance_uid
         relative = f"{folder}/{instance_name(uid, 0)}"

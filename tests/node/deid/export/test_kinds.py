@@ -73,6 +73,18 @@ def test_archives_are_left_out_by_name(
     assert report(tmp_path / "out")["outcomes"] == {"archive": 2}
 
 
+def test_dicom_pictures_of_a_slides_label_are_left_out(
+    source: Path, tmp_path: Path, run: Run, make_image: Image
+) -> None:
+    wsi = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    for number, kind in enumerate(("VOLUME", "LABEL", "OVERVIEW")):
+        data = make_image(number, SOPClassUID=wsi, ImageType=["ORIGINAL", "PRIMARY", kind, "NONE"])
+        (source / kind).write_bytes(data)
+    run()
+    outcomes = [row["outcome"] for row in report(tmp_path / "out")["files"]]
+    assert outcomes == ["slide-label", "slide-label", "written"]
+
+
 def test_a_dicom_file_with_the_preamble_of_a_tiff_is_a_dicom_file(
     source: Path, tmp_path: Path, run: Run, make_image: Image
 ) -> None:
