@@ -68,12 +68,17 @@ def record(home: NodeHome, kind: str, **body: object) -> None:
 
 
 def keyed(home: NodeHome) -> Pseudonyms:
-    """Return the node's keyed functions; ``NotFound`` when it has no key yet."""
+    """Return the node's keyed functions; ``NotFound`` when it has no key yet.
+
+    Where intake has a user of its own, only that user and root read the key.
+    """
     from node.config import load_settings
+    from node.intake.account import root_again
     from node.intake.secret import node_pseudonyms
 
     key = load_settings(home).intake.pseudonym_key
-    return node_pseudonyms(home, key, create=False, ask=_ask_pin)
+    with root_again():
+        return node_pseudonyms(home, key, create=False, ask=_ask_pin)
 
 
 def _ask_pin(token: str) -> str:
@@ -89,7 +94,10 @@ def catalogue(home: NodeHome, *, create: bool = False, url: str = "") -> Iterato
     """
     from node.catalog.store import Catalog
     from node.config import create_home, load_settings
+    from node.intake.account import become_node
 
+    if home.root.is_dir():
+        become_node(home, load_settings(home).account)
     if create:
         create_home(home)
     elif not home.root.is_dir():

@@ -20,6 +20,7 @@ import grp
 import os
 import pwd
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,14 +148,31 @@ def separate(home: NodeHome, wanted: Account, node_uid: int) -> None:
 
 
 def become_node(home: NodeHome, settings: AccountSettings) -> None:
-    """Become the node's own user, for good, if the settings name an intake's user and we are root.
+    """Become the node's own user if the settings name an intake's user and we are root.
 
-    For a command that reads a key of intake, as root, and then works with the node's own files.
+    What is written is then the node's. ``root_again`` is for the one key that it can't read.
     """
     wanted = account(settings)
-    if wanted is not None and os.geteuid() == 0:
-        _become(Account(home.ledger.stat().st_uid, wanted.gid))
+    if wanted is not None and os.geteuid() == 0 and is_separate(home, wanted):
+        uid = home.ledger.stat().st_uid
+        os.setgroups([wanted.gid])
+        os.setresgid(wanted.gid, wanted.gid, wanted.gid)
+        os.setresuid(uid, uid, 0)
         os.umask(0o007)
+
+
+@contextmanager
+def root_again() -> Iterator[None]:
+    """Be root, if ``become_node`` made root the node's user; a program we start never is."""
+    user = os.geteuid()
+    if user != 0 and os.getresuid()[2] == 0:
+        os.seteuid(0)
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+    else:
+        yield
 
 
 def _private(home: NodeHome) -> list[Path]:
