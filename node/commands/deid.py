@@ -12,7 +12,7 @@ import typer
 
 from contract.errors import DataError, NotFound, UsageError
 from foundation.commands import application
-from node.commands.options import DEFAULT_HOME, HomeOption, existing_home
+from node.commands.options import DEFAULT_HOME, HomeOption, existing_home, keyed
 
 if TYPE_CHECKING:
     from node.deid.engine import Deidentifier
@@ -231,8 +231,9 @@ def audit(
     pseudonyms: Pseudonyms | None = None
     if vault is None:
         node = existing_home(home)
-        pseudonyms = _pseudonyms(key_file or str(node.pseudonym_key))
-        places = [place for place in (node.vault, node.releases, node.database) if place.exists()]
+        pseudonyms = _pseudonyms(key_file) if key_file else keyed(node)
+        database = sorted(node.root.glob(f"{node.database.name}*"))
+        places = [place for place in (node.vault, node.releases) if place.exists()] + database
         add_node(found, node, options, pseudonyms)
     else:
         pseudonyms = _pseudonyms(key_file) if key_file else None
