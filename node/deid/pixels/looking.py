@@ -20,7 +20,7 @@ _NARROW, _NARROW_STANDING = 1.65, 2.2
 """What can't be read and is hardly longer than it is high is taken for a mark, not for text.
 
 Three syllables of Hangul, the shortest common name, are 1.7 times as long as high."""
-_LONG = 3.0
+_LONG = 2.0
 """Few marks, and little of the tissue that is taken for text, are so long."""
 _GUESSED, _CERTAIN = 0.35, 0.9
 """Confidence from which a name may count, and from which nobody need ask if it is text at all."""
@@ -33,6 +33,8 @@ class Text:
     line: Line
     verdict: Verdict
     unreadable: bool = False
+    mark: bool = False
+    """One sign, or too little to be told from one: harmless unless it is part of something."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def look(
         removed += more
         boxes += [text.line.box for text in more]
     return Seen(
-        found=len(texts),
+        found=sum(not text.mark for text in texts),
         lines=tuple(text.line.box for text in texts),
         removed=tuple(dict.fromkeys(boxes)),
         unreadable=sum(text.unreadable for text in removed),
@@ -120,6 +122,9 @@ def _texts(
         text = judged(picture, line, matcher, settings)
         if text is None:
             continue
+        if text.mark:
+            found.append(text)
+            continue
         found += _pieces(picture, text, matcher, settings) or [text]
     return found
 
@@ -144,6 +149,8 @@ def _pieces(
         if judged_piece is None or not piece.upright:
             return None
         pieces.append(judged_piece)
+    if any(words.is_time(piece.line.text) for piece in pieces):
+        return None  # it belongs to a date
     kinds = {piece.verdict for piece in pieces}
     return pieces if {text.verdict, Verdict.HARMLESS} <= kinds else None
 
@@ -163,7 +170,7 @@ def judged(picture: Array, line: Line, matcher: Matcher, settings: PixelSettings
     if not _fills(line):
         return _unreadable(picture, line, settings)
     if words.is_mark(line.text) and line.length < _NARROW * line.height:
-        return None
+        return Text(line, Verdict.HARMLESS, mark=True)
     if verdict is Verdict.HARMLESS or line.confidence >= _CERTAIN:
         return Text(line, verdict)
     if line.confidence < settings.min_confidence:
@@ -177,10 +184,12 @@ def _unreadable(picture: Array, line: Line, settings: PixelSettings) -> Text | N
     doubt = 0.0 if line.upright else 0.1  # scales at the rim
     if line.upright and line.length > _LONG * line.height:
         doubt = -0.1
-    if line.detection < settings.min_detection + doubt or line.length < narrow * line.height:
+    if line.detection < settings.min_detection + doubt:
         return None
     if not is_written(picture, line.box, line.height):
         return None
+    if line.length < narrow * line.height:
+        return Text(line, Verdict.HARMLESS, mark=True)
     return Text(line, Verdict.UNKNOWN, unreadable=True)
 
 
@@ -224,9 +233,9 @@ def _removed(texts: list[Text], matcher: Matcher) -> list[Text]:
             named = label and (_is_right_of(text, other, 12) or _is_below(text, other))
             part = _is_right_of(text, other, 0.7) or _is_right_of(other, text, 0.7)
             lettered = not any(c.isdigit() for c in other.line.text)
-            if named or (part and lettered and text.verdict is Verdict.IDENTIFIES):
+            if named or (part and (other.mark or (lettered and not text.unreadable))):
                 others.remove(other)
-                removed.append(replace(other, verdict=Verdict.IDENTIFIES))
+                removed.append(replace(other, verdict=text.verdict))
     return removed
 
 

@@ -17,6 +17,8 @@ _CONTRAST = 34
 """Grey levels of 255 by which a stroke stands out from both its sides."""
 _DENSE = 0.10
 """Share of stroke pixels in a window that a line of text reaches."""
+_STEEP = 0.8
+"""Share of its contrast by which a stroke changes from a pixel to the next but one."""
 _MARGIN = 24
 _WHOLE = 0.5
 """With more than this share of a picture to look at, it is looked at whole."""
@@ -38,24 +40,35 @@ def marks(picture: Array, novel: Novel | None = None) -> Array:
     import cv2
 
     rows, columns = picture.shape
-    mask = _counting(picture, novel).astype(bool)
-    # Larger letters have strokes that are too wide here; they are thin at half the size.
+    edge = _edges(picture)
+    mask = _counting(picture, edge, novel).astype(bool)
+    # Larger letters have strokes that are too wide here; they are thin at half the size. Their
+    # edges are as sharp as those of small ones, which those of tissue are not.
     level = picture
     for step in (1, 2):
         if min(level.shape) < 192:
             break
         level = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        coarse = _counting(level, novel)
+        edge = cv2.dilate(edge, np.ones((3, 3), np.uint8))[::2, ::2]
+        edge = np.ascontiguousarray(edge[: level.shape[0], : level.shape[1]])
+        coarse = _counting(level, edge, novel)
         if coarse.any():
             up = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_NEAREST)
             mask |= _dense(up, 9 << step)
     return mask
 
 
-def _counting(level: Array, novel: Novel | None) -> Array:
+def _edges(picture: Array) -> Array:
     import cv2
 
-    bright, dark = _strokes(level)
+    kernel = np.ones((3, 3), np.uint8)
+    return np.asarray(cv2.morphologyEx(picture, cv2.MORPH_GRADIENT, kernel))
+
+
+def _counting(level: Array, edge: Array, novel: Novel | None) -> Array:
+    import cv2
+
+    bright, dark = _strokes(level, edge)
     if novel is not None:
         size = (level.shape[1], level.shape[0])
         for found, where in ((bright, novel.brighter), (dark, novel.darker)):
@@ -90,22 +103,27 @@ def widened(mask: Array) -> Array:
 
 def strokes(picture: Array) -> Array:
     """Mark pixels that stand out from both sides within a few pixels, with a sharp edge."""
-    bright, dark = _strokes(picture)
+    bright, dark = _strokes(picture, _edges(picture))
     return np.asarray(bright | dark).astype(bool)
 
 
-def _strokes(picture: Array) -> tuple[Array, Array]:
-    """Return bright and dark strokes, uint8, 1 where there is one."""
+def _strokes(picture: Array, edge: Array) -> tuple[Array, Array]:
+    """Return bright and dark strokes, uint8, 1 where there is one.
+
+    ``edge`` is the steepest difference between neighbours near each pixel.
+    """
     import cv2
 
     kernel = np.ones((5, 5), np.uint8)
-    edge = cv2.morphologyEx(picture, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     sharp = cv2.threshold(edge, 2 * _CONTRAST - 1, 1, cv2.THRESH_BINARY)[1]
     found = []
     for way in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT):
         standing = cv2.morphologyEx(picture, way, kernel)
-        found.append(cv2.threshold(standing, _CONTRAST - 1, 1, cv2.THRESH_BINARY)[1])
-    return np.asarray(cv2.min(found[0], sharp)), np.asarray(cv2.min(found[1], sharp))
+        blurred = cv2.subtract(cv2.convertScaleAbs(standing, alpha=_STEEP), edge)
+        marked = cv2.threshold(standing, _CONTRAST - 1, 1, cv2.THRESH_BINARY)[1]
+        marked[blurred > 0] = 0
+        found.append(np.asarray(cv2.min(marked, sharp)))
+    return found[0], found[1]
 
 
 def _dense(mask: Array, side: int) -> Array:

@@ -47,6 +47,7 @@ _DATES = re.compile(
     |(?<![a-z\d])[rhs]\d{1,2}\.\d{1,2}\.\d{1,2}(?!\d)""".replace("MONTHS", lexicon.MONTHS),
     re.IGNORECASE | re.VERBOSE,
 )
+_TIME = re.compile(r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?\s?(?:[AaPp]\.?[Mm]\.?)?")
 _WHOLE_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}")
 _NUMBERS = re.compile(
     r"""(?<!\d)\d{6,}                                  # record, accession, telephone numbers
@@ -123,6 +124,11 @@ def is_label(text: str) -> bool:
     text = unicodedata.normalize("NFKC", text).strip()
     found = list(_LABELS.finditer(text))
     return bool(found) and len(text) - found[-1].end() <= 1
+
+
+def is_time(text: str) -> bool:
+    """Say whether ``text`` is a time of day, which is harmless without its date."""
+    return bool(_TIME.fullmatch(text.strip()))
 
 
 def is_mark(text: str) -> bool:

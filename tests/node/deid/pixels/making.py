@@ -89,7 +89,7 @@ def of_dataset(dataset: Any) -> Image:
     value = dataset.PixelData
     types = dataset.get("ImageType") or ()
     palette = None
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+    if "RedPaletteColorLookupTableData" in dataset:
         entries, first, bits = dataset.RedPaletteColorLookupTableDescriptor
         tables = (
             dataset[f"{c}PaletteColorLookupTableData"].value for c in ("Red", "Green", "Blue")
