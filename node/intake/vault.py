@@ -21,6 +21,8 @@ from foundation.files import SECRET_MODE, file_mode, private_folder, storage_err
 from node.home import NodeHome
 
 _LOCK = "lock"
+MIRAX = ".mrxs"
+"""The suffix of an asset that has a folder beside it."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -55,17 +57,16 @@ class Vault:
 
     def keep(self, staged: Path, digest: str, suffix: str) -> None:
         """Give a staged file (and the folder that belongs to it) its name; ``sync`` comes later."""
-        target = self.path(digest, suffix)
+        shard = f"{self._folder}/{digest[:2]}"
         with storage_errors(self._folder):
             if digest[:2] not in self._made:
-                private_folder(target.parent)
+                private_folder(Path(shard))
                 self._made.add(digest[:2])
-            beside = staged.with_suffix("")
-            if suffix and beside.is_dir():
-                members = target.with_suffix("")
-                if not members.exists():
-                    beside.replace(members)
-            staged.replace(target)
+            if suffix == MIRAX:
+                # What is there without a row in the catalogue was cut off, and may not be whole.
+                shutil.rmtree(f"{shard}/{digest}", ignore_errors=True)
+                staged.with_suffix("").replace(f"{shard}/{digest}")
+            os.rename(staged, f"{shard}/{digest}{suffix}")  # noqa: PTH104 - by the thousand
 
     def sync(self) -> None:
         """Make durable what was kept, bytes and names."""
@@ -157,7 +158,7 @@ def write_file(path: Path, write: Callable[[int], None], *, sync: bool) -> None:
 def remove_staged(staged: Path) -> None:
     """Remove a staged file that is not kept, and the folder that belongs to it."""
     staged.unlink(missing_ok=True)
-    if staged.suffix:
+    if staged.suffix == MIRAX:
         shutil.rmtree(staged.with_suffix(""), ignore_errors=True)
 
 
