@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -12,7 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
 
 from contract.errors import ConfigurationError, UsageError
 from foundation import confinement
@@ -20,9 +24,10 @@ from foundation.confinement import Bind, Installation, Limits
 from node.config import AccountSettings
 from node.home import NodeHome
 from node.intake.account import Account, account, enter, is_separate, refuse, separate
-from tests.end_to_end.processes import BIN, environment
+from tests.end_to_end.processes import BIN, environment, eventually
 from tests.node.intake.conftest import image
 from tests.node.intake.users import as_user, run
+from tests.node.orthanc import free_port
 
 ROOT = Path(__file__).parents[3]
 INTAKE, NODE, GROUP = 61010, 61011, 61012
@@ -155,6 +160,45 @@ def test_everything_works_with_two_users_and_the_node_s_own_can_t_read_what_come
     # Again, it changes nothing that matters.
     assert wardgate("separate", str(NODE)).returncode == 0
     assert set(look(by, home, NODE, *everything).values()) == {"PermissionError"}
+
+
+@as_root
+def test_a_receiver_that_root_starts_is_the_intake_s_user_from_then_on(
+    home: NodeHome, place: Path, by: By
+) -> None:
+    separate(home, WANTED, NODE)
+    port = free_port()
+    with home.settings.open("a") as file:
+        file.write(f'[receive]\nae_title = "W"\nport = {port}\ncalling = ["PYNETDICOM"]\n')
+    words = [BIN / "wardgate-node", "receive", "--home", home.root]
+    with subprocess.Popen(
+        as_user(0, GROUP, place / "opened", *words),
+        stdout=subprocess.PIPE,
+        env=environment(HOME="/nonexistent", PYTHONPATH=str(ROOT)),
+        cwd="/",
+        umask=0o077,
+    ) as process:
+        try:
+            assert process.stdout is not None and b"receiving" in process.stdout.readline()
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            assert f"Uid:\t{INTAKE}\t{INTAKE}\t{INTAKE}\t{INTAKE}" in status
+            entity = AE()
+            entity.add_requested_context("1.2.840.10008.5.1.4.1.1.2", ExplicitVRLittleEndian)
+            association = entity.associate("127.0.0.1", port, ae_title="W")
+            dataset = pydicom.dcmread(io.BytesIO(image(7)))
+            assert association.send_c_store(dataset).Status == 0
+            association.release()
+            eventually(lambda: list((home.vault / "assets").glob("*/*.dcm")), "it is taken in")
+        finally:
+            process.terminate()
+    (asset,) = (home.vault / "assets").glob("*/*.dcm")
+    state = asset.stat()
+    assert (state.st_uid, state.st_gid, state.st_mode & 0o777) == (INTAKE, GROUP, 0o640)
+    name = str(asset.relative_to(home.root))
+    assert look(by, home, NODE, name, "landing") == {
+        name: asset.read_bytes().hex(),
+        "landing": "PermissionError",
+    }
 
 
 @as_root
