@@ -51,6 +51,7 @@ class LandingIntake:
         self._stop = stop
         self._dry_run = dry_run
         self._left: set[str] = set()
+        self._taken = 0
         self._intake = Intake(
             home,
             catalog,
@@ -95,15 +96,18 @@ class LandingIntake:
 
     def once(self) -> int:
         """Take in what waits now and return how many entries that were."""
-        taken = 0
+        self._taken = 0
+        self._intake.take(self._waiting())
+        self._intake.finish()
+        return self._taken
+
+    def _waiting(self) -> Iterator[Item]:
         for entry in self._landing.entries():
             if self._stop():
-                break
+                return
             if entry.name not in self._left:
-                self._intake.take([Item(entry=entry, size_bytes=entry.size_bytes)])
-                taken += 1
-        self._intake.finish()
-        return taken
+                self._taken += 1
+                yield Item(entry=entry, size_bytes=entry.size_bytes)
 
     def _done(self, settled: Settled) -> None:
         entry = settled.item.entry

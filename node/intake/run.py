@@ -45,7 +45,7 @@ __all__ = ["Intake", "IntakeReport", "Settled", "ingest", "only_intake"]
 BATCH = 256
 """Files between two commits."""
 BATCH_SECONDS = 2.0
-CHUNK_FILES = 8
+CHUNK_FILES = 16
 """Files that a worker gets at once."""
 CHUNK_BYTES = 32 * 2**20
 _FEWEST_AHEAD = 32
