@@ -66,7 +66,7 @@ def headers(count: int, seed: int = 1, *, one_each: bool = False) -> Iterator[As
             made += 1
 
 
-def fill(home: Path, count: int, *, one_each: bool = False, batch: int = 1000) -> float:
+def fill(home: Path, count: int, *, one_each: bool = False, batch: int = 5000) -> float:
     """Take so many instances in as ingest does; return instances per second."""
     from itertools import islice
 
