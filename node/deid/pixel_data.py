@@ -415,7 +415,10 @@ def _palette(header: Header) -> Palette | None:
         return None
     entries, first, bits = struct.unpack(f"{order}3H", raw[:6])
     red, green, blue = (header.raw(tag) for tag in (0x00281201, 0x00281202, 0x00281203))
-    return Palette(entries, first, bits, red, green, blue, header.level.little)
+    segmented = not red
+    if segmented:
+        red, green, blue = (header.raw(tag) for tag in (0x00281221, 0x00281222, 0x00281223))
+    return Palette(entries, first, bits, red, green, blue, header.level.little, segmented)
 
 
 def _note(cleaned: Cleaned | None, outcome: Outcome) -> None:

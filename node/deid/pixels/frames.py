@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from node.deid.pixels.image import Bytes, Image, Palette, PixelSettings
+from node.deid.pixels.image import Bytes, Image, PixelSettings
 from node.deid.reading import Unsafe
 
 Array = NDArray[Any]
@@ -187,21 +187,6 @@ def to_rgb(array: Array) -> Array:
 
     red_first = cv2.cvtColor(np.ascontiguousarray(array[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB)
     return np.asarray(red_first)
-
-
-def colours(palette: Palette) -> Array:
-    """Return the colours of a palette, shape (entries, 3), uint8; ``Unsafe`` when it is broken."""
-    entries = palette.entries or 65536
-    columns = []
-    for table in (palette.red, palette.green, palette.blue):
-        if len(table) >= 2 * entries:
-            held = np.frombuffer(table, "<u2" if palette.little_endian else ">u2")[:entries]
-            columns.append((held >> 8 if held.max(initial=0) > 255 else held).astype(np.uint8))
-        elif len(table) >= entries:
-            columns.append(np.frombuffer(table, np.uint8)[:entries])
-        else:
-            raise Unsafe("undecodable-pixels")
-    return np.stack(columns, axis=-1)
 
 
 def _within_bits_stored(held: Array, image: Image) -> Array:

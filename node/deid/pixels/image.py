@@ -81,6 +81,8 @@ class Palette:
     green: Bytes
     blue: Bytes
     little_endian: bool = True
+    segmented: bool = False
+    """The tables are those of Segmented ... Palette Color Lookup Table Data (PS3.3 C.7.9.2)."""
 
 
 @dataclass(frozen=True)

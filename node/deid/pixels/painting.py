@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from node.deid.pixels.frames import Array, colours, frame_bytes, is_subsampled, native_bits
+from node.deid.pixels.frames import Array, frame_bytes, is_subsampled, native_bits
 from node.deid.pixels.image import Box, Image
+from node.deid.pixels.palettes import colours
 
 
 def black(image: Image, frame: Array, photometric: str = "") -> tuple[float, ...]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from node.deid.pixels.frames import Array, colours
+from node.deid.pixels.frames import Array
 from node.deid.pixels.image import Image
+from node.deid.pixels.palettes import colours
 
 _STEP = 16_000
 """About so many pixels are enough to choose a window by."""

@@ -89,12 +89,13 @@ def of_dataset(dataset: Any) -> Image:
     value = dataset.PixelData
     types = dataset.get("ImageType") or ()
     palette = None
-    if "RedPaletteColorLookupTableData" in dataset:
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
         entries, first, bits = dataset.RedPaletteColorLookupTableDescriptor
-        tables = (
-            dataset[f"{c}PaletteColorLookupTableData"].value for c in ("Red", "Green", "Blue")
-        )
-        palette = Palette(entries, first, bits, *tables)
+        segmented = "RedPaletteColorLookupTableData" not in dataset
+        prefix = "Segmented" if segmented else ""
+        names = (f"{prefix}{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue"))
+        tables = (dataset[name].value for name in names)
+        palette = Palette(entries, first, bits, *tables, segmented=segmented)
     image = Image(
         transfer_syntax=str(syntax),
         rows=dataset.Rows,
