@@ -102,9 +102,10 @@ def write_directory(
                 outcomes.append("unreadable")
                 continue
         if found and not uid:
-            uid = str(old.file_meta.get("MediaStorageSOPInstanceUID", "")) or "2.25.1"
+            uid = str(old.file_meta.get("MediaStorageSOPInstanceUID", ""))
         outcomes.append(WRITTEN if found else "no-files")
     if root.below:
+        uid = uid or dummies.DUMMY_UID
         if deidentifier.profile.settings.options.uids == "replaced":
             uid = deidentifier.pseudonyms.uid(uid)
         _write(root, uid, target / NAME)

@@ -53,8 +53,11 @@ class Work:
             row["outcome"] = unsafe.reason
         except Unreadable:
             row["outcome"] = "unreadable-file"
-        except (WardgateError, OSError):
+        except WardgateError:
             raise
+        except OSError:
+            # What can't be written is a StorageError by now, so it is the file that can't be read.
+            row["outcome"] = "unreadable-file"
         except Exception:
             # Whatever a file does to its reader, it is left out and the rest goes on.
             row["outcome"] = "internal-error"

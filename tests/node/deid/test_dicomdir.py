@@ -99,6 +99,18 @@ def test_a_dry_run_counts_it_too(disc: tuple[Path, Path], tmp_path: Path) -> Non
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize(
+    "variant",
+    ["implicit", "bigEnd", "nooffset", "reordered", "nopatient"],
+)
+def test_directories_of_every_kind_are_read(variant: str, tmp_path: Path) -> None:
+    shutil.copytree(DISC, tmp_path / "in", ignore=OTHERS)
+    shutil.copy(DISC / f"DICOMDIR-{variant}", tmp_path / "in" / NAME)
+    deidentifier = Deidentifier(load_profile("basic"), Pseudonyms(bytes(32)))
+    export(tmp_path / "in", tmp_path / "out", deidentifier)
+    assert len(FileSet(tmp_path / "out" / NAME)) == 31
+
+
 def test_damaged_offsets_are_replaced_by_the_order_of_the_records(tmp_path: Path) -> None:
     shutil.copytree(DISC, tmp_path / "in", ignore=OTHERS)
     directory = dcmread(tmp_path / "in" / NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from contract.errors import AlreadyExists, UsageError
+from contract.errors import AlreadyExists, StorageError, UsageError
 from node.commands.deid import app
 from node.deid.engine import Deidentified, Deidentifier
 from node.deid.export.export import export
@@ -105,6 +106,77 @@ def test_what_only_another_file_of_the_patient_says_is_found_too(
         assert "Quillfeather" not in comments[1]
         assert "stable" in comments[1]
         assert comments[3] == "Quillfeather sign"
+
+
+def test_a_single_file_and_names_that_are_no_text_are_taken_too(
+    source: Path, tmp_path: Path, run: Run, key: Path, make_image: Image
+) -> None:
+    strange = os.fsdecode(b"\xff\xfe name\n")
+    (source / strange).write_bytes(make_image(1))
+    run("--paths", str(tmp_path / "paths.json"))
+    assert json.loads((tmp_path / "paths.json").read_text())["1"] == str(source / strange)
+    options = ("--pixels", "off", "--key-file", key)
+    done = invoke(app, "run", source / strange, tmp_path / "one", *options)
+    assert done.stdout == "1  written\n"
+    assert tree(tmp_path / "one") == tree(tmp_path / "out")
+
+
+def test_what_can_not_be_read_has_an_outcome(
+    source: Path, tmp_path: Path, make_image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "a").write_bytes(make_image(1))
+    (source / "b").write_bytes(make_image(2))
+    real = os.open
+
+    def refuse(path: str, *rest: int) -> int:
+        if path == str(source / "a"):
+            raise PermissionError(errno.EACCES, "denied")
+        return real(path, *rest)
+
+    monkeypatch.setattr("node.deid.export.source.os.open", refuse)
+    deidentifier = Deidentifier(load_profile("basic"), Pseudonyms(bytes(32)))
+    found = export(source, tmp_path / "out", deidentifier, workers=1)
+    assert found.outcomes == {"unreadable-file": 1, "written": 1}
+
+
+def test_a_full_disk_ends_the_run_and_a_further_one_goes_on(
+    source: Path, tmp_path: Path, make_image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        (source / str(number)).write_bytes(make_image(number))
+    deidentifier = Deidentifier(load_profile("basic"), Pseudonyms(bytes(32)))
+    export(source, tmp_path / "calm", deidentifier, workers=1)
+    real, linked = os.link, 0
+
+    def full(one: str, other: str) -> None:
+        nonlocal linked
+        linked += 1
+        if linked > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(one, other)
+
+    monkeypatch.setattr("node.deid.export.output.os.link", full)
+    with pytest.raises(StorageError, match="full"):
+        export(source, tmp_path / "out", deidentifier, workers=1)
+    monkeypatch.undo()
+    export(source, tmp_path / "out", deidentifier, workers=1, resume=True)
+    assert tree(tmp_path / "out") == tree(tmp_path / "calm")
+
+
+def test_where_files_can_not_be_linked_the_copy_is_the_same(
+    source: Path, tmp_path: Path, make_image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        (source / str(number)).write_bytes(make_image(number % 3))
+    deidentifier = Deidentifier(load_profile("basic"), Pseudonyms(bytes(32)))
+    export(source, tmp_path / "one", deidentifier, workers=1)
+
+    def refuse(one: str, other: str) -> None:
+        raise OSError(errno.EPERM, "no links on this file system")
+
+    monkeypatch.setattr("node.deid.export.output.os.link", refuse)
+    export(source, tmp_path / "two", deidentifier, workers=1)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
 def test_nothing_is_overwritten_and_nothing_is_written_into_the_source(
