@@ -84,7 +84,6 @@ class _Pool:
 
     def rows(self) -> Iterator[Row]:
         # What is there now is shared by all processes and not looked at again by the collector.
-        gc.collect()
         gc.freeze()
         try:
             for _ in range(self._count):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zlib
@@ -10,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pydicom
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from contract.errors import DataError, UsageError
@@ -53,8 +55,6 @@ def search() -> Search:
 
 
 def with_values(data: bytes, **values: object) -> bytes:
-    import io
-
     dataset = pydicom.dcmread(io.BytesIO(data))
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
@@ -102,8 +102,6 @@ def test_a_value_that_was_left_is_found_with_its_place(
 def test_a_name_is_found_in_any_character_set(
     search: Search, clean: bytes, codec: str, charset: str
 ) -> None:
-    import io
-
     dataset = pydicom.dcmread(io.BytesIO(clean))
     dataset.pop("SpecificCharacterSet", None)
     if charset:
@@ -122,8 +120,6 @@ def test_text_in_bytes_is_found_plain_wide_and_deflated(search: Search, clean: b
         assert search.file(clean + b"\xff\xfe" + hidden, "A") != []
     meta_end = 144 + struct.unpack("<L", clean[140:144])[0]
     body = with_values(clean, ImageComments="Castellane")[meta_end:]
-    import io
-
     dataset = pydicom.dcmread(io.BytesIO(clean))
     dataset.ImageComments = "Castellane"
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
@@ -140,6 +136,24 @@ def test_names_of_files_and_cells_of_tables_are_searched(search: Search, tmp_pat
     table.write_parquet(tmp_path / "t.parquet", compression="zstd")
     leaks = search.file((tmp_path / "t.parquet").read_bytes(), "t.parquet")
     assert ("column note", "person") in {(leak.place, leak.category) for leak in leaks}
+
+
+def test_text_in_pixels_is_read_if_it_is_asked_for(search: Search, clean: bytes) -> None:
+    picture = Image.new("L", (320, 128), 20)
+    draw = ImageDraw.Draw(picture)
+    draw.text((20, 40), "CASTELLANE BARNABY", fill=255, font=ImageFont.load_default(20))
+    dataset = pydicom.dcmread(io.BytesIO(clean))
+    dataset.Rows, dataset.Columns = 128, 320
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue", "PixelPaddingValue"):
+        dataset.pop(keyword, None)
+    dataset.add_new(0x7FE00010, "OB", picture.tobytes())
+    file = io.BytesIO()
+    dataset.save_as(file)
+    assert search.file(file.getvalue(), "A") == []
+    reading = Search(search.identifiers, pixels=True)
+    assert {leak.category for leak in reading.file(file.getvalue(), "A")} == {"text-in-pixels"}
 
 
 def test_another_patients_number_is_a_leak_and_a_common_word_is_none(clean: bytes) -> None:
