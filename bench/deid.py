@@ -1,12 +1,13 @@
 """De-identification: files per second, beside the open tools in the same run, and memory.
 
 ``files_per_s_core`` counts CT slices of 512 x 512 x 16 bit through one de-identifier on one core,
-read and written, without pixel work. ``run_files_per_s`` is the whole command ``deid run`` with one
-worker, its start too. ``ratio_to_best_python`` compares the first with the fastest Python tool on
-the same files. ``ratio_to_rust_two_workers`` compares ``deid run --workers 2`` with dcmanon the
-fastest way it goes on two cores (one after the other, two threads or two processes), its start not
-counted. ``scaling`` is two workers to one, the command's start not counted. ``resident_mb`` is the
-highest resident memory of any process of ``deid run`` over a multi-frame file of 4 GB.
+read and written under the default profile without pixel work. ``run_files_per_s`` is the whole
+command ``deid run`` with one worker, its start too. ``ratio_to_best_python`` compares the first
+with the fastest Python tool on the same files. ``ratio_to_rust_two_workers`` compares ``deid run
+--workers 2`` with dcmanon the fastest way it goes on two cores (one after the other, two threads or
+two processes), its start not counted. ``scaling`` is two workers to one, the command's start not
+counted. ``resident_mb`` is the highest resident memory of any process of ``deid run`` over a
+multi-frame file of 4 GB.
 
 ``--score`` scores Wardgate and the peers on one corpus with planted identifiers instead, and prints
 a table.
@@ -35,39 +36,28 @@ COMMAND = Path(sys.executable).with_name("wardgate-node")
 def in_process(source: Path, target: Path) -> float:
     """Return files per second of one de-identifier: read, de-identify, write."""
     from node.deid.engine import Deidentifier
+    from node.deid.export.source import opened
     from node.deid.profile import load_profile
     from node.deid.pseudonyms import Pseudonyms
 
-    deidentifier = Deidentifier(load_profile("basic"), Pseudonyms(bytes(32)))
+    profile = load_profile("research").with_pixels("off")
+    deidentifier = Deidentifier(profile, Pseudonyms(bytes(32)))
     target.mkdir(parents=True)
-    paths = sorted(p for p in source.rglob("*") if p.is_file())
-    deidentifier.deidentify(paths[0].read_bytes())
+    paths = sorted(str(p) for p in source.rglob("*") if p.is_file())
+    deidentifier.deidentify(Path(paths[0]).read_bytes())
     start = time.perf_counter()
     for index, path in enumerate(paths):
-        (target / f"{index}.dcm").write_bytes(deidentifier.deidentify(path.read_bytes()).data)
+        with opened(path) as file, (target / f"{index}.dcm").open("wb") as new:
+            result = deidentifier.deidentify(memoryview(file.data))
+            result.write(new.fileno(), file.descriptor if file.is_mapped else None)
     return len(paths) / (time.perf_counter() - start)
 
 
-def command(source: Path, target: Path, workers: int) -> tuple[float, float]:
+def command(source: Path, target: Path, workers: int, pixels: str = "off") -> tuple[float, float]:
     """Return (seconds, highest resident MB of any of its processes) of ``deid run``."""
     cores = "0" if workers == 1 else ",".join(map(str, range(workers)))
-    arguments = [
-        "taskset",
-        "--cpu-list",
-        cores,
-        str(COMMAND),
-        "deid",
-        "run",
-        str(source),
-        str(target),
-    ]
-    if (
-        "--workers"
-        in subprocess.run(
-            [str(COMMAND), "deid", "run", "--help"], capture_output=True, text=True, check=True
-        ).stdout
-    ):
-        arguments += ["--workers", str(workers)]
+    arguments = ["taskset", "--cpu-list", cores, str(COMMAND), "deid", "run"]
+    arguments += [str(source), str(target), "--workers", str(workers), "--pixels", pixels]
     start = time.perf_counter()
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
@@ -154,7 +144,7 @@ def scores(root: Path, seed: int) -> None:
 
     key = make(root / "in", seed)
     results: dict[str, Result] = {}
-    command(root / "in", root / "wardgate", 1)
+    command(root / "in", root / "wardgate", 1, "ocr")
     results["wardgate"] = score(root / "in", key, root / "wardgate")
     for peer in peers.PEERS:
         problem = peers.install(peer)
