@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -250,16 +251,8 @@ class Matcher:
         words_of: list[tuple[str, int, int]],
     ) -> list[tuple[int, int]]:
         """Add weak parts and initials that stand beside a part that was found."""
-        sure = {
-            index
-            for index, (_, start, end) in enumerate(words_of)
-            if any(a < end and start < b for a, b in names)
-        }
-        taken = sure | {
-            index
-            for index, (_, start, end) in enumerate(words_of)
-            if any(a < end and start < b for a, b in spans)
-        }
+        sure = _overlapping(words_of, names)
+        taken = sure | _overlapping(words_of, spans)
         result = list(names)
         waiting = sorted(taken)
         while waiting:
@@ -370,10 +363,11 @@ class Reduced:
             # A number may follow letters at once (MRN12345), and zeros that pad it.
             head, tail = text[first].isdigit(), text[last].isdigit()
             if before:
-                zeros = text[:first].rstrip("0")
-                before = (bool(zeros) and zeros[-1].isdigit() == head and len(zeros) == first) or (
-                    len(zeros) < first and bool(zeros) and zeros[-1].isdigit()
-                )
+                at = first - 1
+                while at >= 0 and text[at] == "0":
+                    at -= 1
+                padded = at < first - 1
+                before = at >= 0 and text[at].isdigit() == (True if padded else head)
             if after:
                 after = text[last + 1].isdigit() == tail
             return not before and not after
@@ -479,6 +473,19 @@ def _phrase_terms(phrases: Iterable[str]) -> tuple[frozenset[str], set[str]]:
 
 def _is_spaced(char: str) -> bool:
     return not ("\u2e80" <= char <= "\u9fff" or is_hangul(char))
+
+
+def _overlapping(words_of: list[tuple[str, int, int]], spans: list[tuple[int, int]]) -> set[int]:
+    """Return which words any of the spans reaches into."""
+    found: set[int] = set()
+    starts = [start for _, start, _ in words_of]
+    for first, last in spans:
+        index = max(bisect_right(starts, first) - 1, 0)
+        while index < len(starts) and starts[index] < last:
+            if words_of[index][2] > first:
+                found.add(index)
+            index += 1
+    return found
 
 
 def _is_border(before: str, after: str) -> bool:

@@ -136,18 +136,18 @@ def find_dates(text: str, known: Collection[date] = ()) -> list[FoundDate]:
     if not kinds:
         return []
     found: list[FoundDate] = []
-    taken: list[tuple[int, int]] = []
+    taken = bytearray(len(text))
     for kind, pattern in _PATTERNS:
         if kind not in kinds:
             continue
         for match in pattern.finditer(text):
             start, end = match.span()
-            if any(start < other_end and other < end for other, other_end in taken):
+            if any(taken[start:end]):
                 continue
             one = _read(match, known)
             if one is not None:
                 found.append(one)
-                taken.append((start, end))
+                taken[start:end] = b"\1" * (end - start)
     return sorted(found, key=lambda one: one.start)
 
 

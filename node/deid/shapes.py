@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
+from node.deid.figures import find_figures, find_paths
 from node.deid.pseudonyms import is_standard_uid
+from node.deid.roles import find_roles
 from node.deid.vocabulary import words
 
 _UID = re.compile(r"(?<![\w.])[0-2](?:\.(?:0|[1-9]\d*)){5,}(?![\w]|\.\d)")
@@ -63,8 +65,8 @@ _SIGNS = _compiled(
     r"(?P<x>(?:(?![于在至自由从到转往来院])[\u4e00-\u9fff]){2,10}(?:医院|醫院|病院|卫生院|保健院|诊所))",
     r"[\uac00-\ud7a3]{2,10}(?:병원|의원)",
     r"(?<![\u4e00-\u9fff])(?P<x>[\u4e00-\u9fff]{1,3})(?:医生|医师|醫師|醫生|大夫|先生|女士|小姐|教授|护士)",
-    r"[\u4e00-\u9fff]{2,}(?:省|市)[\u4e00-\u9fff]{1,8}(?:区|县|路|街|镇)"
-    r"[\u4e00-\u9fff]*\d*号?(?:\d+室)?",
+    r"[\u4e00-\u9fff]{2,8}(?:省|市)[\u4e00-\u9fff]{1,8}(?:区|县|路|街|镇)"
+    r"[\u4e00-\u9fff]{0,16}\d{0,5}号?(?:\d{1,5}室)?",
 )
 _NOT_NAMES = re.compile(
     r"^(?:主[任治管]|副|助理|住院|责任|经治|值班|放射|病理|影像|临床|报告|审核|诊断|记录|外科|内科|门诊"
@@ -117,6 +119,7 @@ _NAMED_WORDS = frozenset({
 })  # fmt: skip
 _HAS_DEGREE = re.compile(r"[ ,][MPRD]h?\.[DNTO]")
 _HAS_DIGIT = re.compile(r"\d")
+_HAS_PATH = re.compile(r"(?i)www\.|:[/\\]|\\\\|/[a-z]|[\[(]at[\])]")
 _ANY_WORD = re.compile(r"[^\W\d_]+")
 _EAST = re.compile(r"[\u4e00-\u9fff\uac00-\ud7a3]")
 
@@ -159,7 +162,11 @@ def find_shapes(text: str) -> list[tuple[int, int]]:
                 found = _trimmed(text, *_span(match))
                 if found is not None:
                     spans.append(found)
-    return spans
+    if _HAS_DIGIT.search(text):
+        spans += find_figures(text, tokens)
+    if _HAS_PATH.search(text):
+        spans += find_paths(text)
+    return spans + find_roles(text, tokens)
 
 
 def _patterns(text: str, low: str, tokens: frozenset[str]) -> list[tuple[re.Pattern[str], ...]]:

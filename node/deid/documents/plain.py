@@ -9,19 +9,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
-from html.parser import HTMLParser
 
 from node.deid.documents.document import Cleaner, Document
+from node.deid.documents.hypertext import html_text
 from node.deid.reading import Unsafe
 
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _GUESSES = ("utf-8", "gb18030", "shift_jis", "euc_jp", "euc_kr", "big5", "cp1251", "latin-1")
-_BLOCKS = frozenset({
-    "address", "article", "aside", "blockquote", "br", "caption", "dd", "div", "dl", "dt",
-    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "ol", "p",
-    "pre", "section", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
-})  # fmt: skip
-_HIDDEN = frozenset({"head", "script", "style", "template", "title"})
 
 
 def clean_plain(data: bytes, matcher: Cleaner, encodings: Sequence[str] = ()) -> Document:
@@ -58,37 +52,6 @@ def strip_markup(text: str) -> str | None:
     if re.match(r"<(!doctype html|html|head|body|p|div|span|br|b|i|table|font)\b", start):
         return html_text(text)
     return None
-
-
-def html_text(text: str) -> str:
-    """Return an HTML page's words; a line ends where a block does."""
-    words = _Words()
-    words.feed(text)
-    words.close()
-    return re.sub(r"[ \t]*\n\s*", "\n", "".join(words.found)).strip()
-
-
-class _Words(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _HIDDEN:
-            self._hidden += 1
-        if tag in _BLOCKS:
-            self.found.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _HIDDEN:
-            self._hidden = max(0, self._hidden - 1)
-        if tag in _BLOCKS:
-            self.found.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.found.append(data)
 
 
 _RTF = re.compile(

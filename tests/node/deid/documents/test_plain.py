@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.deid.documents import clean_document
-from node.deid.documents.plain import html_text, rtf_text, strip_markup
+from node.deid.documents.hypertext import html_text
+from node.deid.documents.plain import rtf_text, strip_markup
 from node.deid.identifiers import Known, Matcher
 from node.deid.reading import Unsafe
 
@@ -96,6 +97,44 @@ def test_rtf_in_a_chinese_code_page_is_read_in_it() -> None:
     body = "".join(rf"\'{byte:02x}" for byte in "王建国 肺".encode("gbk"))
     cleaned = clean_document(rf"{{\rtf1\ansicpg936 {body}}}".encode(), "text/rtf", _MATCHER).data
     assert rtf_text(cleaned.decode()) == "*** 肺"
+
+
+@pytest.mark.parametrize(
+    ("markup", "words"),
+    [
+        ("<p>a &lt; b</p><p>c</p>", "a < b\nc"),
+        ("size <5 mm, 2<3", "size <5 mm, 2<3"),
+        ("a<br>b<br/>c", "a\nb\nc"),
+        ("<a title='x > y'>b</a>c", "bc"),
+        ('<p class=">">a', "a"),
+        ("<p title=it's>a</p>b", "a\nb"),
+        ("a<!-- b > c -->d", "ad"),
+        ("a<!-- never closed", "a"),
+        ("<head><style>x</style><title>t</title></head><body>a", "a"),
+        ("<head><meta><body>a", "a"),
+        ("<SCRIPT>a</b></Script >b", "b"),
+        ("a<?xml b?>c<![CDATA[d]]>e", "ace"),
+        ("a</ >b", "ab"),
+        ("<td>a</td><td>b</td>", "a\nb"),
+        ("&#x41;&nbsp;&copy;&bogus;", "A\xa0©&bogus;"),
+    ],
+)
+def test_the_words_of_a_page_are_read_as_a_browser_shows_them(markup: str, words: str) -> None:
+    assert html_text(markup) == words
+
+
+_UNITS = ("<", "<!", "<!--", "<![CDATA[", "<a ", "<a b='", '<a b="', "&", "&#", "</", "<?", "<p>a",
+          "<script>", "<head>", "</script", "<a '>")  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", _UNITS)
+def test_a_page_that_repeats_itself_is_read_in_linear_time(unit: str) -> None:
+    html_text(unit * 100_000)
+
+
+@pytest.mark.parametrize("unit", ["{", "}", "\\'41", "\\u65?", "\\bin99 ", "{\\v a}", "\\", "a "])
+def test_a_rich_text_that_repeats_itself_is_read_in_linear_time(unit: str) -> None:
+    rtf_text("{\\rtf1 " + unit * 50_000)
 
 
 def test_markup_in_an_attribute_is_told_from_text() -> None:
