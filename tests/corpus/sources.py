@@ -118,9 +118,13 @@ REAL_TEXT = frozenset(
         "ctbrain1.dcm",
         "ctbrain2.dcm",
         "image1.dcm",
+        "examples_palette.dcm",
+        "examples_rgb_color.dcm",
+        "gdcm-US-ALOKA-16.dcm",
+        "OBXXXX1A_rle_2frame.dcm",
     ]
 )
-"""Files that name a patient or a hospital in their own pixels: those may be blacked out too."""
+"""Files that name a patient, a hospital or a day in their own pixels: those may go too."""
 MODALITIES = {
     "SC_rgb_rle_2frame.dcm": "XC",
     "SC_rgb_jpeg.dcm": "ES",

@@ -23,6 +23,8 @@ _NOISE = 20
 """Grey levels by which compression with loss changes what stands still."""
 _FADED = 0.2
 """With less of its contrast, text isn't there any more."""
+_DROWNED = 0.3
+"""Nor with less of its likeness to what it was: then it is tissue that differs there by chance."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class _Sighting:
     box: Box
     ink: Array
     contrast: float
+    likeness: float
     removed: bool
 
 
@@ -106,14 +109,23 @@ def _sighting(view: View, box: Box, removed: bool) -> _Sighting | None:
         return None
     if ink.mean() > 0.5:
         ink = ~ink
-    return _Sighting(view.kind, box, ink, _contrast(part, ink), removed)
+    return _Sighting(view.kind, box, ink, _contrast(part, ink), _likeness(part, ink), removed)
 
 
 def _contrast(part: Array, ink: Array) -> float:
     return float(part[ink].mean()) - float(part[~ink].mean())
 
 
+def _likeness(part: Array, ink: Array) -> float:
+    """Return the correlation of a picture with the ink of letters."""
+    deviation = float(part.std())
+    share = float(ink.mean())
+    return float(_contrast(part, ink) * (share * (1 - share)) ** 0.5 / max(deviation, 1e-9))
+
+
 def _stands(sighting: _Sighting, picture: Array) -> bool:
     box = sighting.box
-    now = _contrast(picture[box.y0 : box.y1, box.x0 : box.x1], sighting.ink)
-    return now * sighting.contrast > 0 and abs(now) >= _FADED * abs(sighting.contrast)
+    part = picture[box.y0 : box.y1, box.x0 : box.x1]
+    contrast = _contrast(part, sighting.ink) / sighting.contrast
+    likeness = _likeness(part, sighting.ink) / sighting.likeness
+    return contrast >= _FADED and likeness >= _DROWNED

@@ -51,9 +51,11 @@ class Viewer:
         """
         if self._table is not None and frame.ndim == 2:
             index = np.clip(frame.astype(np.int32) - self._first, 0, len(self._table) - 1)
-            frame = self._table[index]
+            # Another palette would show what this one hides.
+            return [*_of_colour(self._table[index]), *self._of_grey(frame)]
         if frame.ndim == 3:
-            return _of_colour(np.ascontiguousarray(frame[..., :3]))
+            views = _of_colour(np.ascontiguousarray(frame[..., :3]))
+            return [*views, *self._narrow(views[0].picture)]
         if frame.dtype == np.uint8 and self.image.bits_stored == 1:
             return [View("bits", frame * np.uint8(255))]
         return self._of_grey(frame)
@@ -72,10 +74,10 @@ class Viewer:
         step = max(1, int((frame.size / _STEP) ** 0.5))
         some = frame[::step, ::step]
         inner_low, inner_high = (float(v) for v in np.percentile(some, (1, 99.5)))
-        close = _close(some, low, high)
         if frame.dtype == np.uint8 and high - low > 100 and inner_high - inner_low > 60:
-            plain = View("plain", np.ascontiguousarray(frame))
-            return [plain, *(View(w, _scaled(frame, *w)) for w in map(self._known, close))]
+            plain = np.ascontiguousarray(frame)
+            return [View("plain", plain), *self._narrow(plain)]
+        close = _close(some, low, high)
         windows = []
         if inner_high - inner_low > 0.01 * (high - low):
             windows.append((inner_low, inner_high))
@@ -84,6 +86,15 @@ class Viewer:
         windows += [w for w in close if w[1] - w[0] < _CLOSE * (windows[0][1] - windows[0][0])]
         known = [self._known(window) for window in windows]
         return [View(window, _scaled(frame, *window)) for window in dict.fromkeys(known)]
+
+    def _narrow(self, picture: Array) -> list[View]:
+        """Return views of a picture of 8 bits by windows for its tissue."""
+        low, high = float(picture.min()), float(picture.max())
+        if low == high:
+            return []
+        step = max(1, int((picture.size / _STEP) ** 0.5))
+        windows = _close(picture[::step, ::step], low, high)
+        return [View(w, _scaled(picture, *w)) for w in map(self._known, windows)]
 
     def _known(self, window: Window) -> Window:
         """Return an earlier window that shows about the same."""
@@ -105,12 +116,12 @@ def _close(some: Array, low: float, high: float) -> list[Window]:
     edge = _EDGE * (high - low)
     rest = some[some > low + edge]
     if _FEW * some.size < rest.size < (1 - _FEW) * some.size:
-        first = float(np.percentile(rest, 10))
+        first = float(np.percentile(rest, 25))
         if high - first < _CLOSE * (high - low):
             found.append((first, high))
     rest = some[some < high - edge]
     if _FEW * some.size < rest.size < (1 - _FEW) * some.size:
-        last = float(np.percentile(rest, 90))
+        last = float(np.percentile(rest, 75))
         if last - low < _CLOSE * (high - low):
             found.append((low, last))
     return found
