@@ -32,7 +32,8 @@ _LABELLED = re.compile(
     r"aadhaar|abha|csn|enc|urn?|nin|emirates id|personn(?:ummer|r)|cnp|egn|svnr|sv-nr|insz|niss|"
     r"medicare|medicaid|passport(?: no)?|(?:licen[cs]e|number) plate|kennzeichen|kimlik(?: no)?|"
     r"pager|bleep|bleeper|beeper|extension|ext|n° ?ss|s[eé]cu|insurance|policy|снилс|полис|инн|"
-    rf"омс|паспорт|и\.?б|№ карты|карта|주민(?:등록)?번호|여권|등록번호|外国人登録|保険証|护照|医保|社保)"
+    rf"омс|паспорт|и\.?б|"
+    rf"№ карты|карта|주민(?:등록)?번호|여권|등록번호|外国人登録|保険証|护照|医保|社保)"
     rf"{_GIVEN}"
 )
 _LABEL_WORDS = """
@@ -66,8 +67,8 @@ _NETWORK = re.compile(
 _PLACES = re.compile(
     r"(?i)(?<![\w.])www\.[^\s<>\"']{3,}|(?<!\w)[a-z]{2,10}://[^\s<>\"']{3,}"
     r"|(?<!\w)[a-z]:[\\/][\w .~$-]+(?:[\\/][^\s\\/]+)*"
-    r"|(?<![^\s\"'(=])\\\\[\w.-]+\\[^\s]+|(?<![\w.])/(?:home|users|export|mnt|media|"
-    r"var|tmp|data)/[^\s]+"
+    r"|(?<![^\s\"'(=])\\\\[\w.-]+\\[^\s]+|(?<![\w.])/(?:home|users|export|mnt|"
+    r"media|var|tmp|data)/[^\s]+"
     r"|(?<!\w)[\w.+-]{1,64}\s?[\[(]at[\])]\s?[\w.-]{1,64}(?:\s?[\[(]dot[\])]\s?\w+){0,4}"
 )
 _BORN = re.compile(

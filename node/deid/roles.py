@@ -286,7 +286,7 @@ def _has_digit(text: str) -> bool:
 
 def _name_in(text: str, start: int, end: int, *, mixed: bool = False) -> tuple[int, int] | None:
     """Return the stretch up to its last word that may be a name; None without such a word."""
-    telling = []
+    telling: list[int] = []
     for match in _WORD.finditer(text, start, end):
         word = match.group()
         if len(word) < 2 or (mixed and word[0].islower()):
