@@ -14,7 +14,7 @@ LABELS = r"""
   (?:pat(?:ient)?|pt)[\s._]*(?:name|nm|id|no|num(?:ber)?|\#)
   |(?:last|first|given|family|sur|middle)[\s._]*name|surname|vorname|nachname|apellidos?|nombre
   |prénom|prenom|cognome|nazwisko|imi[ęe]|jméno|nome|naam|фамилия|имя|пациент
-  |m\.?r\.?n\b|d\.?o\.?b\b|birth|born|geb(?:oren|urtsdatum|\.)|née?\s?le|nacido|nato\s|birthday
+  |m\.?r\.?n(?![a-z])|d\.?[o0]\.?b(?![a-z])|birth|born|geb(?:oren|urtsdatum|\.)|née?\s?le|nacido|nato\s|birthday
   |acc(?:ession|n|\#)(?![a-z])|acc?\.?\s?(?:no|num|\#|nr)|ssn\b|nhs\b|chi\s?no
   |(?:exam|study|visit|case|order|req|chart|hosp|unit|stud)[\s._]*(?:id|no|nr|\#|num(?:ber)?)\b
   |ref(?:erring)?\.?\s?(?:phys|dr|md|by)|referr|physician|operator|sonographer|technologist|radiolog
@@ -116,6 +116,7 @@ WORDS = frozenset(
 
 NAMES = frozenset(
     """
+    dob mrn acc pid ssn nhs tel fax pat chi sex age
     russell charles king german shepherd jack rose grant marie james john robert michael
     william david richard thomas mary anna maria jose juan carlos peter paul mark george kim
     lee li wang zhang chen liu yang huang zhao wu zhou park choi jung tanaka sato suzuki yamada

@@ -48,6 +48,12 @@ _DATES = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _TIME = re.compile(r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?\s?(?:[AaPp]\.?[Mm]\.?)?")
+_DIGITS = str.maketrans("OQDoIl|iSsBZzG", "00001111558226")
+_PLAIN_DATES = re.compile(
+    r"(?<!\d)(?:(?:19|20)\d\d[-./](?:0?[1-9]|1[0-2])[-./](?:[012]?\d|3[01])"
+    r"|(?:[012]?\d|3[01])[-./](?:[012]?\d|3[01])[-./](?:19|20)\d\d)(?!\d)"
+)
+"""Dates in digits, after letters that digits are taken for."""
 _WHOLE_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{2,4}")
 _NUMBERS = re.compile(
     r"""(?<!\d)\d{6,}                                  # record, accession, telephone numbers
@@ -106,6 +112,7 @@ def identifies(text: str, matcher: Matcher) -> bool:
     shapes = (_DATES, _NUMBERS, _NAMES, _LABELS, _PLACES)
     return (
         any(shape.search(text) for shape in shapes)
+        or bool(_PLAIN_DATES.search(text.translate(_DIGITS)))
         or any(not _is_setting(match.group()) for match in _MIXED.finditer(text))
         or bool(matcher.spans(text))
         or is_near_term(text, matcher.terms)
