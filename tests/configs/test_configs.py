@@ -30,7 +30,7 @@ def leaves(model: BaseModel, at: str = "") -> dict[str, Any]:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             found |= leaves(value, f"{at}{name}.")
-        else:
+        elif value != {}:  # sections that a hospital names itself
             found[at + name] = value
     return found
 
