@@ -73,7 +73,8 @@ _PLACES = re.compile(
 )
 _BORN = re.compile(
     r"(?i)(?<![^\W_])(?:dob|d\.o\.b|born|birth ?da(?:te|y)|date of birth|geb(?:oren)?|geburtsdatum|"
-    r"n[ée]e? le|nato|nata|ur|geboren|nacid[oa]|д\.?\s?р|дата рождения|出生|生年月日|생년월일)[.:=]*"
+    r"n[ée]e? le|nato|nata|ur|geboren|"
+    r"nacid[oa]|д\.?\s?р|дата рождения|出生|生年月日|생년월일)[.:=]*"
     r"(?: am| il| el| on)?\s{0,2}[:：]?\s{0,2}(?P<x>\d{1,4}([./ -])\d{1,2}\2\d{2,4})(?!\d)"
 )
 _SCHEMES = frozenset({
