@@ -64,6 +64,6 @@ def _fill(home: NodeHome, pseudonyms: Pseudonyms, tree: Path) -> None:
     journal = Journal(home, pseudonyms)
     found = walk([tree])
     while group := list(islice(found, ASK)):
-        keys = [journal.key(one.place, one.status) for one in group if one.status]
-        journal.add(keys, None)
+        files = ((one.place, one.status, b"") for one in group if one.status)
+        journal.add(journal.keys(files), None)
     journal.close()

@@ -1,10 +1,10 @@
 """The journal of files that are done, so that none of them is read again.
 
-A file is known by a keyed digest of its path, inode, size and times of change: one that was moved,
-replaced or written to is read again, and then its content decides. The device is left out, because
-a network share has another number after each mount. The journal is a cache: it may be lost. It
-counts only while the catalogue still knows what was written down last, so a catalogue that was
-restored from an older backup gets everything anew.
+A file is known by keyed digests of its folder's path, and of its name, inode, size and times of
+change: one that was moved, replaced or written to is read again, and then its content decides. The
+device is left out, because a network share has another number after each mount. The journal is a
+cache: it may be lost. It counts only while the catalogue still knows what was written down last, so
+a catalogue that was restored from an older backup gets everything anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from foundation.files import SECRET_MODE, storage_errors
 from node.deid.pseudonyms import Pseudonyms
 from node.home import NodeHome
 
-KEY_BYTES = 16
+FOLDER_BYTES = 16
+FILE_BYTES = 16
 ASK = 512
 """Keys asked for at once."""
 SETTLED_NS = 2_000_000_000
@@ -45,6 +46,8 @@ class Journal:
     def __init__(self, home: NodeHome, pseudonyms: Pseudonyms) -> None:
         self._key = bytes.fromhex(pseudonyms.source(b"journal"))
         self._database = _open(home.root / "journal.db")
+        self._done: dict[bytes, set[bytes]] = {}
+        """Of the folders asked for last."""
 
     def close(self) -> None:
         """Close it; what was added is durable already."""
@@ -54,32 +57,61 @@ class Journal:
         """Empty the journal unless the catalogue knows the source that was added last."""
         row = self._database.execute("SELECT source FROM last").fetchone()
         if row is not None and not is_known(row[0]):
+            self._done.clear()
             with self._database:
                 self._database.execute("DELETE FROM done")
                 self._database.execute("DELETE FROM last")
 
-    def key(self, place: str, file: os.stat_result, of: bytes = b"") -> bytes:
-        """Return the key of a file; ``of`` is what else decides about it."""
-        path = place.encode("utf-8", "surrogateescape")
-        if of:
-            path += b"\0" + of
-        state = _TIMES.pack(file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
-        return blake2b(state + path, key=self._key, digest_size=KEY_BYTES).digest()
+    def keys(self, files: Iterable[tuple[str, os.stat_result, bytes]]) -> list[bytes]:
+        """Return the key of each file: its path, its state, and what else decides about it."""
+        secret, pack, found = self._key, _TIMES.pack, []
+        folder, first = None, b""
+        for place, file, of in files:
+            parent, _, name = place.rpartition("/")
+            if parent != folder:
+                folder = parent
+                encoded = parent.encode("utf-8", "surrogateescape")
+                first = blake2b(encoded, key=secret, digest_size=FOLDER_BYTES).digest()
+            text = pack(file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns)
+            text += name.encode("utf-8", "surrogateescape")
+            if of:
+                text += b"/" + of
+            found.append(first + blake2b(text, key=secret, digest_size=FILE_BYTES).digest())
+        return found
 
     def known(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those of the keys (at most ``ASK``) that are done."""
-        marks = ",".join("?" * len(keys))
-        query = f"SELECT key FROM done WHERE key IN ({marks})"  # noqa: S608
-        return {row[0] for row in self._database.execute(query, keys)}
+        """Return those of the keys that are done; most of them should be of one folder."""
+        found: set[bytes] = set()
+        folders = {key[:FOLDER_BYTES] for key in keys}
+        self._done = {folder: done for folder, done in self._done.items() if folder in folders}
+        for folder in folders - self._done.keys():
+            self._done[folder] = self._read(folder)
+        for key in keys:
+            if key[FOLDER_BYTES:] in self._done[key[:FOLDER_BYTES]]:
+                found.add(key)
+        return found
 
     def add(self, keys: Iterable[bytes], last_source: str | None) -> None:
         """Add what the catalogue has by now; ``last_source`` is one of the sources it has."""
+        rows: dict[bytes, list[bytes]] = {}
+        for key in keys:
+            rows.setdefault(key[:FOLDER_BYTES], []).append(key[FOLDER_BYTES:])
+        for folder, files in rows.items():
+            if folder in self._done:
+                self._done[folder].update(files)
         with storage_errors(Path("the journal")), self._database:
             self._database.executemany(
-                "INSERT OR IGNORE INTO done VALUES (?)", [(key,) for key in keys]
+                "INSERT INTO done VALUES (?, ?)",
+                [(folder, b"".join(files)) for folder, files in rows.items()],
             )
             if last_source is not None:
                 self._database.execute("INSERT OR REPLACE INTO last VALUES (1, ?)", (last_source,))
+
+    def _read(self, folder: bytes) -> set[bytes]:
+        found: set[bytes] = set()
+        for (files,) in self._database.execute("SELECT files FROM done WHERE folder = ?", [folder]):
+            found.update(files[at : at + FILE_BYTES] for at in range(0, len(files), FILE_BYTES))
+        return found
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -103,7 +135,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32768"):
         connection.execute(f"PRAGMA {pragma}")
     with connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS done (key BLOB PRIMARY KEY) WITHOUT ROWID")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS done (folder BLOB NOT NULL, files BLOB NOT NULL)"
+        )
+        connection.execute("CREATE INDEX IF NOT EXISTS done_folder ON done (folder)")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS last (one INTEGER PRIMARY KEY, source TEXT NOT NULL)"
         )

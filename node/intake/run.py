@@ -189,16 +189,22 @@ class Intake:
         journal = self._journal
         if journal is None:
             return [_item(one, manifest, b"") for one in files]
-        key = journal.key
-        keyed: dict[bytes, Found] = {}
-        for one in files:
-            assert one.status is not None
-            place = one.place
-            of = _of(place, manifest) if manifest or place.endswith(_MIRAX) else b""
-            keyed[key(place, one.status, of)] = one
-        for done in journal.known(list(keyed)) if keyed else ():
-            del keyed[done]
-        return [_item(one, manifest, k) for k, one in keyed.items()]
+        is_listed = len(manifest) > 0
+        keys = journal.keys(
+            (
+                one.place,
+                one.status,
+                _of(one.place, manifest) if is_listed or one.place.endswith(_MIRAX) else b"",
+            )
+            for one in files
+            if one.status is not None
+        )
+        done = journal.known(keys)
+        return [
+            _item(one, manifest, key)
+            for key, one in zip(keys, files, strict=True)
+            if key not in done
+        ]
 
     def take(self, items: Iterable[Item]) -> None:
         """Take files in. They are decided, at the latest, by ``finish``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -45,9 +45,7 @@ def walk(paths: Sequence[Path]) -> Iterator[Found]:
             raise NotFound(f"Path {number} of {len(paths)} does not exist.")
     position = 0
     for given in paths:
-        for found in _below(str(given.resolve()), position):
-            position = found.position
-            yield found
+        position = yield from _below(str(given.resolve()), position)
 
 
 def read_file(path: Path) -> bytes | None:
@@ -81,16 +79,17 @@ def open_file(path: str | Path) -> int:
     return descriptor
 
 
-def _below(path: str, position: int) -> Iterator[Found]:
+def _below(path: str, position: int) -> Generator[Found, None, int]:
+    """Yield what is below a path; return the last position."""
     try:
         top = Path(path).stat()
     except OSError:
         yield Found(position + 1, path, "special")
-        return
+        return position + 1
     if not stat.S_ISDIR(top.st_mode):
         regular = stat.S_ISREG(top.st_mode)
         yield Found(position + 1, path, *(("file", top) if regular else ("special", None)))
-        return
+        return position + 1
     waiting = [path]
     while waiting:
         folder = waiting.pop()
@@ -121,3 +120,4 @@ def _below(path: str, position: int) -> Iterator[Found]:
                 position += 1
                 yield Found(position, entry.path, "link" if entry.is_symlink() else "special")
         waiting.extend(reversed(folders))
+    return position
