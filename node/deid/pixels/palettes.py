@@ -29,7 +29,8 @@ def _table(table: Bytes, entries: int, palette: Palette) -> Array:
     if palette.segmented:
         values = _expanded(table, entries, palette)
     elif len(table) >= 2 * entries:
-        values = np.frombuffer(table, "<u2" if palette.little_endian else ">u2")
+        held16 = bytes(table[: 2 * entries])
+        values = np.frombuffer(held16, "<u2" if palette.little_endian else ">u2")
     else:
         values = np.frombuffer(table, np.uint8)
     if len(values) < entries:

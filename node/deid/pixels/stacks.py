@@ -46,13 +46,20 @@ def _turned(picture: Array, box: Box, settings: PixelSettings) -> list[Line]:
         whole = Box(0, 0, turned.shape[1], turned.shape[0])
         lines = []
         for quad, detection in reader.find(turned, [whole], settings):
+            if not _turned_back(_around(quad), turn, region).meet(box).area:
+                continue
             line = reader.read(turned, quad, detection, settings)
             if line.confidence >= settings.min_confidence and line.length > _LONG * line.height:
                 back = _turned_back(line.box, turn, region)
                 lines.append(Line(back, line.text, line.confidence, detection, upright=False))
         if sum(len(line.text) for line in lines) > sum(len(line.text) for line in best):
             best = lines
-    return [line for line in best if line.box.meet(box).width > 0]
+    return best
+
+
+def _around(quad: Array) -> Box:
+    low, high = np.floor(quad.min(axis=0)).astype(int), np.ceil(quad.max(axis=0)).astype(int)
+    return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 
 
 def _turned_back(box: Box, turn: int, region: Box) -> Box:
