@@ -130,7 +130,7 @@ def parse(data: Buffer) -> File:
     if not declared and not _begins_like_dicom(data):
         raise Unsafe("not-dicom")
     try:
-        meta, start = _parse_meta(data, start)
+        meta, start = parse_meta(data, start)
     except (struct.error, _Cut):
         raise Unsafe("truncated" if declared else "not-dicom") from None
     syntax = _text(meta.get(0x00020010, b""))
@@ -390,7 +390,11 @@ def known_vr(tag: int) -> str:
     return known if len(known) == 2 else known[-2:]
 
 
-def _parse_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
+def parse_meta(data: Buffer, position: int) -> tuple[dict[int, bytes], int]:
+    """Return the file meta group's values by tag, and where the data set begins.
+
+    The group's own length isn't believed.
+    """
     meta: dict[int, bytes] = {}
     reader, scope = Reader(data), Elements(False, True)
     while position + 8 <= len(data):

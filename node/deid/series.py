@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from node.deid import gathering
-from node.deid.elements import PIXEL_DATA, Buffer, Element, File, Reader
+from node.deid.elements import PIXEL_DATA, Buffer, Element, File, Reader, parse_meta
 from node.deid.part10 import prologue
 from node.deid.parts import Parts
 from node.deid.result import Deidentified
@@ -24,6 +25,7 @@ from node.deid.values import Values
 from node.deid.walk import Top, Walk
 
 _SOP_INSTANCE, _INSTANCE_NUMBER = 0x00080018, 0x00200013
+_MEDIA_CLASS, _SYNTAX = 0x00020002, 0x00020010
 _DECISIVE = frozenset(
     {
         *(0x00080005, 0x00080008, 0x00080016, 0x00080060, 0x00080070, 0x00081090, 0x00180015),
@@ -76,9 +78,9 @@ class Template:
             and last[0] <= end
             and mark[1] == mark[0]
             and mark[2] == top.parts.length
-            and count == len({element.tag for element in elements})
+            and all(one.tag < other.tag for one, other in pairwise(elements))
         )
-        if not whole or end - start > _LONGEST_HEADER:
+        if not whole or not _is_named(file) or end - start > _LONGEST_HEADER:
             return None
         return cls(file, top, values, result, start, end)
 
@@ -118,18 +120,15 @@ class Template:
 
     def _begin(self, data: Buffer) -> int | None:
         """Return where the data set begins, if its file meta group is like the template's."""
-        if bytes(data[128:132]) != b"DICM" or bytes(data[132:140]) != b"\2\0\0\0UL\4\0":
+        if bytes(data[128:132]) != b"DICM":
             return None
-        start = 144 + int.from_bytes(bytes(data[140:144]), "little")
-        syntax = b"\2\0\x10\0UI" + len(self._syntax).to_bytes(2, "little") + self._syntax
-        if start + 8 > len(data) or syntax not in bytes(data[144 : min(start, 4096)]):
-            return None
-        return start
-
-    @property
-    def _syntax(self) -> bytes:
-        raw = self._file.transfer_syntax.encode()
-        return raw + b"\0" * (len(raw) & 1)
+        try:
+            meta, start = parse_meta(data, 132)
+        except Exception:
+            return None  # whatever is wrong with it, the whole way says so
+        mine = self._file.meta
+        alike = all(meta.get(tag) == mine.get(tag) for tag in (_SYNTAX, _MEDIA_CLASS))
+        return start if alike else None
 
     def _follow(
         self, data: Buffer, start: int, walk: Walk
@@ -184,6 +183,16 @@ class Template:
     def _facts(self, element: Element, data: Buffer) -> frozenset[gathering.Fact]:
         options = self.values.options
         return gathering.facts_of(data, element, self._top.level.charset, options)
+
+
+def _is_named(file: File) -> bool:
+    """Say whether a file is known by itself, and its patient by something that others share."""
+    instance = next((e for e in file.dataset.elements if e.tag == _SOP_INSTANCE), None)
+    if instance is None:
+        return False
+    uid = bytes(file.data[instance.start : instance.end]).decode("latin-1").strip(" \0")
+    identifier, study = gathering.identity(file)
+    return bool(uid) and bool(identifier or study not in ("", uid))
 
 
 def _count(file: File) -> int:

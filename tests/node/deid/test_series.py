@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +115,76 @@ def test_slices_of_a_series_are_done_by_the_one_before(
     dataset.PatientName = "Somebody^Else"
     basic.deidentify(_bytes(dataset))
     assert basic.template is not before
+
+
+def _media(dataset: Dataset) -> bytes:
+    del dataset.SOPInstanceUID
+    return _bytes(dataset)
+
+
+def _unnamed(dataset: Dataset) -> bytes:
+    dataset.PatientID = dataset.StudyInstanceUID = ""
+    return _bytes(dataset)
+
+
+def _with_meta(whole: bytes, meta: bytes, length: int) -> bytes:
+    end = 144 + struct.unpack("<L", whole[140:144])[0]
+    return whole[:140] + struct.pack("<L", length) + meta + whole[end:]
+
+
+def _short(number: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", 2, number, vr, len(value)) + value
+
+
+_EXPLICIT = _short(0x10, b"UI", b"1.2.840.10008.1.2.1\0")
+_CHARSET = b"\x08\0\5\0CS\x0a\0ISO_IR 192"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [_media, _unnamed])
+def test_files_that_only_their_own_numbers_tell_apart_are_none_of_a_series(
+    public_file: Callable[[str], Path], basic: Deidentifier, make: Callable[[Dataset], bytes]
+) -> None:
+    dataset = pydicom.dcmread(public_file("CT_small.dcm"))
+    one = basic.deidentify(make(dataset))
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
+    if "SOPInstanceUID" in dataset:
+        dataset.SOPInstanceUID = "1.2.3.4.5"
+    other = basic.deidentify(_bytes(dataset))
+    assert other.sop_instance_uid == basic.pseudonyms.uid("1.2.3.4.5") != one.sop_instance_uid
+    assert (other.subject == one.subject) == (make is _media)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "meta",
+    [
+        # The group says to end behind the data set's first element.
+        (_EXPLICIT + _CHARSET, len(_EXPLICIT) + len(_CHARSET)),
+        # Another syntax, with the expected one in a private element.
+        (
+            _short(0x10, b"UI", b"1.2.840.10008.1.2.4.70")
+            + b"\2\0\2\1OB\0\0"
+            + struct.pack("<L", len(_EXPLICIT))
+            + _EXPLICIT,
+            -1,
+        ),
+        # A directory by its class.
+        (_short(2, b"UI", b"1.2.840.10008.1.3.10") + _EXPLICIT, -1),
+    ],
+    ids=["length", "syntax", "directory"],
+)
+def test_file_meta_that_lies_doesn_t_make_a_file_one_of_the_series(
+    public_file: Callable[[str], Path], basic: Deidentifier, meta: tuple[bytes, int]
+) -> None:
+    whole = public_file("CT_small.dcm").read_bytes()
+    given_bytes = _with_meta(whole, meta[0], len(meta[0]) if meta[1] < 0 else meta[1])
+    outcomes: list[bytes] = []
+    basic.deidentify(whole)
+    assert basic.template is not None
+    for deidentifier in (basic, Deidentifier(basic.profile, basic.pseudonyms)):
+        try:
+            outcomes.append(deidentifier.deidentify(given_bytes).data)
+        except Unsafe as unsafe:
+            outcomes.append(unsafe.reason.encode())
+    assert outcomes[0] == outcomes[1]
