@@ -12,9 +12,10 @@ from itertools import pairwise
 
 from node.deid.vocabulary import words
 
+_UNIT = r"(?! ?(?:x|mm|cm|ml|mg|kg|mSv|y\.?o|y/o|years?|yrs?|weeks?|months?|days?|of|%)\b|[/%\w])"
 _ID = (
-    r"(?:[A-Z]{1,5}[-/. ]?){0,3}\d[\dA-Z]*"
-    r"(?:[-/. ]{1,2}[A-Z]{0,4}\d[\dA-Z]*|-[A-Z]{1,2}(?![A-Za-z])){0,6}"
+    rf"(?:[A-Z]{{1,5}}[-/. ]?){{0,3}}(?:\d{{1,5}}(?: \d{{1,5}}{_UNIT}){{1,5}}|"
+    r"\d[\dA-Z]*(?:[-/.]{1,2}[A-Z]{0,4}\d[\dA-Z]*|-[A-Z]{1,2}(?![A-Za-z])){0,6})"
 )
 _GIVEN = (
     r"(?:[ ]?(?:numbers?|num|nr|no|id|n°|№)\b)?[ ]?(?:[:#=№]|is|no\.|nr\.|n°)?[.:]?[ ]{0,2}"

@@ -21,6 +21,7 @@ from functools import lru_cache
 
 from node.deid.names import (
     LETTERS,
+    PARTICLES,
     TITLES,
     Names,
     fold,
@@ -31,7 +32,14 @@ from node.deid.names import (
 )
 from node.deid.notations import find_dates, shifted
 from node.deid.shapes import find_shapes, find_uids
-from node.deid.vocabulary import adjectives, makers, places, standard_words, words
+from node.deid.vocabulary import (
+    adjectives,
+    eponyms,
+    makers,
+    places,
+    standard_words,
+    words,
+)
 
 PLACEHOLDER = "***"
 _SEPARATORS = frozenset(" \t,.^-_=/'’·:;()\\|\u3000、，。")
@@ -40,6 +48,8 @@ _WITHIN = frozenset("'’`´ʼ-\u00ad\r\n")
 _DIGIT = re.compile(r"\d")
 _JAMO = re.compile("[\u1100-\u11ff]")
 _MAX_GAP = 3
+_NOUN = re.compile(r"['’]?s?['’]?[ -]([^\W\d_]+)")
+_BEFORE = re.compile(r"([^\W\d_]+)[ .,^_-]{1,2}$")
 
 
 @dataclass(frozen=True)
@@ -185,6 +195,7 @@ class Matcher:
         if self._has_words and (names or spans or self._may_hold_words(text)):
             words_of = reduced.words()
             names += self._word_spans(text, words_of)
+            names = [span for span in names if not _is_eponym(text, *span)]
             if names or spans:
                 names = self._extended(text, names, spans, words_of)
         return spans + names
@@ -266,6 +277,13 @@ class Matcher:
                 if (
                     len(gap) <= _MAX_GAP
                     and not _DIGIT.search(gap)
+                    and not (
+                        # "Grace Hand's hand": what is a word goes as a name in capitals alone.
+                        (word in words() or word in adjectives())
+                        and text[start:end].islower()
+                        and not text[slice(*words_of[index][1:])].islower()
+                        and word not in PARTICLES
+                    )
                     and (
                         word in self._weak
                         or word in self._cased
@@ -495,6 +513,21 @@ def _is_border(before: str, after: str) -> bool:
         or (before.islower() and after.isupper())
         or is_unspaced(before) != is_unspaced(after)
     )
+
+
+def _is_eponym(text: str, start: int, end: int) -> bool:
+    """Return whether a name there is what a disease or a device is called by, not a person."""
+    following = eponyms().get(fold(text[start:end]))
+    if following is None and text[end - 1] in "sS":
+        following = eponyms().get(fold(text[start : end - 1]))
+    if following is None:
+        return False
+    noun = _NOUN.match(text, end)
+    if noun is None or fold(noun[1]) not in following:
+        return False
+    before = _BEFORE.search(text, max(0, start - 24), start)
+    # Behind a title, an initial or a given name it is a person.
+    return before is None or (fold(before[1]) not in TITLES and before[1].islower())
 
 
 def _is_mark(char: str) -> bool:

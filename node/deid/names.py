@@ -30,6 +30,7 @@ PARTICLES = frozenset({
 _SUFFIXES = frozenset({"jr", "sr", "ii", "iii", "iv", "junior", "senior"})
 _NONE = TITLES | _SUFFIXES
 _APOSTROPHES = str.maketrans("", "", "'’`´ʼ")
+_ELIDED = re.compile(r"(?<![^\W\d_])[^\W\d_]{1,2}['’`´ʼ][^\W\d_]{3,}")
 _KOREAN_WORDS = frozenset({
     "지수", "지연", "수정", "미정", "유지", "정상", "진단", "진행", "소아", "상아", "성인", "남성",
     "여성", "미세", "주의", "조정", "선정", "상지", "하지", "수지", "족지", "인대",
@@ -72,6 +73,8 @@ class Names:
             parts = [part for part in parts if part]
             if parts:
                 self._add_group(parts)
+            # O'Brien is written O Brien, too.
+            self._add_joined({fold(word) for word in _ELIDED.findall(group)})
 
     def _add_group(self, parts: list[list[str]]) -> None:
         every = [token for part in parts for token in part]
@@ -95,6 +98,7 @@ class Names:
         for part in parts:
             for token in part:
                 self._add_token(token, syllable=syllables and len(token) < 5)
+            self._add_with_particles(part)
             if len(part) > 1 and len("".join(part)) > 4:
                 self._add_token("".join(part))
                 bare = "".join(token for token in part if token not in PARTICLES)
@@ -114,6 +118,8 @@ class Names:
         if syllable or len(token) < 3 or token in PARTICLES or token in words():
             self.weak.add(token)
             return
+        # With an ending: a possessive without its apostrophe, a case.
+        self.cased |= {form for form in _inflected(token) if form not in words()}
         if len(token) == 3 or token in adjectives():
             self.cased.add(token)
         else:
@@ -123,6 +129,16 @@ class Names:
                 self.strong.add(stem)
         if len(token) >= 4:
             self.loose.add(loose(token))
+
+    def _add_with_particles(self, part: list[str]) -> None:
+        """Add "vanderBerg" and "vdBerg"."""
+        for index, token in enumerate(part):
+            first = index
+            while first and part[first - 1] in PARTICLES:
+                first -= 1
+            if first < index and len(token) > 2:
+                before = part[first:index]
+                self._add_joined({"".join(before) + token, "".join(p[0] for p in before) + token})
 
     def _join(self, family: list[str], given: list[str]) -> None:
         if not given:
@@ -216,6 +232,35 @@ def _latin(token: str) -> list[str]:
         return [part.lower() for part in re.findall(r"[A-Z][a-z']*|[a-z]+", plain)]
     folded = fold(token)
     return [folded] if folded.isascii() else ["".join(c for c in plain.lower() if c.isalnum())]
+
+
+_ENDINGS = (
+    (re.compile("a$"), ("y", "i", "e", "o", "ie", "u", "ze")),
+    (re.compile("[sc]ki$"), ("skiego", "skiemu", "skim", "ska", "skiej", "ckiego", "ckiej", "cka")),
+    (re.compile("(?<=[nłlrmwtd])y$"), ("ego", "emu", "ym", "a", "ej")),
+    (re.compile("ek$"), ("ka", "kowi", "kiem")),
+    (
+        re.compile("(?<=[bcdfgklmnprstwz])$"),
+        ("owi", "em", "iem", "ow", "owa", "owej", "ova", "ove"),
+    ),
+    (re.compile("(?<=[бвгджзклмнпрстфхцчшщ])$"), ("а", "у", "ом", "е", "ым", "ой")),
+    (re.compile("ии$"), ("ия", "ию", "ием", "ии")),
+    (re.compile("(?<![и])и$"), ("я", "ю", "ем", "е")),
+    (re.compile("а$"), ("ы", "и", "у", "е", "ои")),
+    (re.compile("я$"), ("и", "ю", "е", "еи")),
+    (re.compile("ь$"), ("я", "ю", "ем", "е", "и")),
+)
+"""Endings of names in Polish, Czech and Russian, folded, by how the name ends."""
+
+
+@lru_cache(maxsize=65536)
+def _inflected(token: str) -> frozenset[str]:
+    forms = {token + "s"} if token.isascii() else set()
+    if len(token) >= 4:
+        for ending, others in _ENDINGS:
+            if ending.search(token):
+                forms |= {ending.sub("", token) + other for other in others}
+    return frozenset(forms)
 
 
 _LOOSE = (

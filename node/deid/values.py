@@ -22,7 +22,7 @@ LIMITS = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "ST": 1024, "LT": 10240}
 """Characters that a value may have (PS3.5 table 6.2-1)."""
 _MULTIPLE = frozenset({"LO", "SH", "CS", "AE", "UC", "PN"})
 _NUMBER = re.compile(rb"[\d+\-.eE\\ ]*")
-_TIME = re.compile(rb"[\d.:\\ \-]*")
+_TIME = re.compile(rb"(?:[01]\d|2[0-4])(?::?[0-6]\d(?::?[0-6]\d(?:\.\d{0,6})?)?)?")
 _AGE = re.compile(rb"(\d{1,3})([DWMY])")
 _UIDS = re.compile(rb"[\d.\\]*")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -154,7 +154,9 @@ class Values:
         return b"%03dY" % _OLDEST if old else None
 
     def _time(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
-        return None if _TIME.fullmatch(raw.rstrip(b"\0")) else b""
+        parts = raw.rstrip(b"\0").split(b"\\")
+        times = all(not (one := part.strip()) or _TIME.fullmatch(one) for part in parts)
+        return None if times else b""
 
     def _class_uid(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
         return None if _UIDS.fullmatch(raw.rstrip(b" \0")) else b""

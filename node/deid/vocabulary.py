@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
 
 _WORD = re.compile(r"[^\W\d_]+")
@@ -92,6 +93,57 @@ theiler titterington todaro towne trendelenburg valsalva virchow waldeyer walker
 willis winston wolf wright wynne xu york zanelli zenker ziehl zobel
 """
 """Persons after whom something is named: a patient may have the name."""
+_CALLED = """
+disease: addison alzheimer behcet bowen caroli castleman chagas charcot crohn cushing dupuytren
+ erdheim fabry gaucher graves grave hansen hashimoto hirschsprung hodgkin huntington kawasaki
+ kienbock legg lyme madelung menetrier menkes meniere moyamoya niemann ollier osgood paget
+ parkinson perthes peyronie pick pompe pott raynaud schlatter sever stargardt steinert still
+ takayasu tay whipple wilson wegener sinding freiberg scheuermann blount
+syndrome: alport angelman barlow bartter boerhaave brown brugada budd caplan churg conn cushing
+ down dressler edwards ehlers eisenmenger felty fitz gardner gilbert goodpasture guillain horner
+ hunter hurler jacobs kearns klinefelter lemierre lennox leriche lynch mallory marfan may mayer
+ meckel meigs mirizzi noonan nutcracker ogilvie paget pancoast patau peutz pickwick poland prader
+ reiter rett reye sheehan sjogren stein stevens sturge swyer tietze tourette turner usher
+ waardenburg wallenberg watson weil werner west williams wolff zollinger parkinson wilson
+tumour tumor: brown wilms warthin krukenberg klatskin pancoast brenner pott buschke
+lymphoma: hodgkin burkitt
+sarcoma: ewing kaposi
+catheter: foley swan hickman broviac tenckhoff quinton
+balloon: foley
+cyst: baker tarlov gartner
+fracture: bennett colles smith jones rolando barton chance jefferson segond pott maisonneuve
+ hill jumped galeazzi monteggia march toddler pilon lisfranc
+lesion: bankart hill janeway perthes stener mallory brown
+palsy: bell erb klumpke
+sign: murphy chilaiditi rigler terry hoffman
+node nodes: schmorl virchow cloquet bouchard heberden
+ring: schatzki kayser
+duct: wharton wirsung stensen bartholin muller wolffian santorini
+foot joint arthropathy: charcot
+contracture: dupuytren volkmann
+diverticulum: meckel zenker
+fat: brown
+line lines: kerley looser harris shenton
+method: simpson
+procedure operation: whipple hartmann fontan norwood glenn ross
+score: gleason agatston wells glasgow child
+scale: glasgow
+hernia: bochdalek morgagni spiegel
+ganglion: gasser
+canal: guyon hunter schlemm
+fascia: gerota
+pouch: douglas morison rathke
+space: morison retzius
+triangle: calot scarpa
+loop: meyer henle
+area: broca wernicke
+thyroiditis: hashimoto riedel quervain
+arteritis: takayasu horton
+anaemia anemia: fanconi cooley
+zyste: baker
+krankheit: crohn wilson parkinson hodgkin paget
+"""
+"""What is called after somebody, and by whose name."""
 _ADJECTIVES = """
 lang lange langer langen kurz kurze klein kleine kleiner gross grosse grosser weiss weisse weisser
 schwarz schwarze schwarzer braun braune rot rote grau graue jung junge alt alte neu neue gut gute
@@ -147,6 +199,17 @@ def places() -> frozenset[str]:
 def makers() -> frozenset[str]:
     """Return the makers of devices, and the devices' names."""
     return frozenset(_MAKERS.split())
+
+
+@cache
+def eponyms() -> Mapping[str, frozenset[str]]:
+    """Return names, folded, and the nouns before which they mean no person: a Baker cyst."""
+    found: dict[str, set[str]] = {}
+    for row in _CALLED.replace("\n ", " ").strip().splitlines():
+        nouns, _, names = row.partition(": ")
+        for name in names.split():
+            found.setdefault(name, set()).update(nouns.split())
+    return {name: frozenset(nouns) for name, nouns in found.items()}
 
 
 @cache

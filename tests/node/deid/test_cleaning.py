@@ -156,6 +156,17 @@ def test_ages_above_89_are_one_group(given: str, kept: str) -> None:
     assert str(research(made).get("PatientAge") or "") == kept
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("101530.123456", "101530.123456"), ("10:15:30", "10:15:30"), ("1015", "1015"),
+     ("784197212345671", ""), ("99881122", ""), ("Jane", "")],
+)  # fmt: skip
+def test_a_time_that_is_none_goes(given: str, kept: str) -> None:
+    made = dataset()
+    made.add_new(0x00080033, "TM", given)
+    assert str(research(made).get("ContentTime") or "") == kept
+
+
 # ---- private ------------------------------------------------------------------------------------
 
 

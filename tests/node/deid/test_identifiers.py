@@ -293,3 +293,44 @@ def test_a_text_that_repeats_itself_is_cleaned_in_linear_time(unit: str) -> None
     # Any quadratic step would take minutes.
     known = Known(frozenset({"王^建国", "Brown^Lisa"}), frozenset({"12345"}))
     Matcher(known).clean(unit * (40_000 // len(unit)))
+
+
+def _cleaned(text: str, *persons: str) -> str:
+    return Matcher(Known(persons=frozenset(persons)), Rules(days=400)).clean(text)
+
+
+@pytest.mark.parametrize(
+    ("person", "text", "cleaned"),
+    [
+        ("van der Berg-Li^Jan", "see vanderberg; VDBERG", "see ***; ***"),
+        ("O'Brien^Shaun", "was O Brien here", "was *** here"),
+        ("Hand^Grace", "GRACES WIN", "*** WIN"),
+        ("Wójcik^Żaneta", "badanie Żanety Wójcikowej", "badanie *** ***"),
+        ("Szczęsny^Jan", "zlecone przez Szczęsnego", "zlecone przez ***"),
+        ("Щербаков^Юрий", "выдано Юрию Щербакову", "выдано *** ***"),
+        ("Иванова^Серафима", "у Серафимы Ивановой", "у *** ***"),
+    ],
+)
+def test_a_name_is_found_with_its_particles_and_endings(
+    person: str, text: str, cleaned: str
+) -> None:
+    assert _cleaned(text, person) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("person", "text", "cleaned"),
+    [
+        ("Brown^Wilson", "Brown tumour, Wilson disease", "Brown tumour, Wilson disease"),
+        ("Brown^Wilson", "Mr. Brown tumour", "Mr. *** tumour"),
+        ("Brown^Tom", "T. Brown tumour", "*** tumour"),
+        ("Graves^Ann", "Graves' disease of Ann Graves", "Graves' disease of ***"),
+        ("Baker^Eve", "a Baker's cyst; Baker came", "a Baker's cyst; *** came"),
+        ("Foley^Mai", "Foley catheter, Foley F.", "Foley catheter, *** ***."),
+        ("Hand^Grace", "Grace Hand hand radiograph", "*** hand radiograph"),
+        ("Lefèvre-Petit^Anne", "Mme Lefevre, petit nodule", "Mme ***, petit nodule"),
+    ],
+)
+def test_a_disease_is_not_taken_for_the_patient_who_is_called_so(
+    person: str, text: str, cleaned: str
+) -> None:
+    assert _cleaned(text, person) == cleaned
