@@ -74,6 +74,8 @@ def _encode(image: Image, stream: tuple[Bytes, ...], array: Array) -> bytes | No
     # Samples of these are patterns of bits; a sign is the reader's business.
     plain = array.view(f"u{array.dtype.itemsize}")
     plain = plain & plain.dtype.type((1 << bits) - 1)
+    if bits <= 8:
+        plain = plain.astype(np.uint8)
     if syntax in (JPEGLSLossless, JPEGLSNearLossless):
         return _without_spiff(bytes(imagecodecs.jpegls_encode(plain)))
     if syntax in (JPEGLossless, JPEGLosslessSV1):

@@ -13,6 +13,8 @@ from node.deid.reading import Unsafe
 
 Array = NDArray[Any]
 _SUBSAMPLED = "YBR_FULL_422"
+_JPEG = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70))
+_JPEG_LS = frozenset(["1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"])
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 """Markers of JPEG (T.81 table B.1) and JPEG-LS (T.87) frame headers, which tell the size."""
 
@@ -124,59 +126,76 @@ class Frames:
 
 
 def decode(image: Image, stream: tuple[Bytes, ...], raw: bool) -> tuple[Array, dict[str, Any]]:
-    """Decode the items of one encapsulated frame with pydicom's decoders."""
+    """Decode the items of one encapsulated frame; ``raw`` leaves YBR as it is.
+
+    Not by GDCM: it ends the whole process on some broken streams.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if image.transfer_syntax in _JPEG or image.transfer_syntax in _JPEG_LS:
+                array, properties = _decode_jpeg(image, b"".join(stream))
+            else:
+                array, properties = _decode_other(image, b"".join(stream))
+    except Exception:
+        # Codecs raise whatever they like, and quote what they saw.
+        raise Unsafe("undecodable-pixels") from None
+    if array.shape[:2] != (image.rows, image.columns):
+        raise Unsafe("undecodable-pixels")
+    if not raw and array.ndim == 3 and str(properties["photometric_interpretation"]) != "RGB":
+        array = to_rgb(array)
+    return array, properties
+
+
+def _decode_jpeg(image: Image, stream: bytes) -> tuple[Array, dict[str, Any]]:
+    """Decode JPEG and JPEG-LS with libjpeg-turbo and CharLS, in the colour space of the stream."""
+    import imagecodecs
+
+    if image.transfer_syntax in _JPEG_LS:
+        array = imagecodecs.jpegls_decode(stream)
+    elif image.samples == 3:
+        array = imagecodecs.jpeg8_decode(stream, colorspace="ycbcr", outcolorspace="ycbcr")
+    else:
+        array = imagecodecs.jpeg8_decode(stream)
+    if array.size != image.rows * image.columns * image.samples:
+        raise ValueError(array.shape)
+    array = array.astype(f"u{image.bits_allocated // 8}", copy=False)
+    unused = image.bits_allocated - image.bits_stored
+    if image.pixel_representation:
+        array = (array << unused).view(f"i{image.bits_allocated // 8}") >> unused
+    return array, {
+        "photometric_interpretation": image.photometric,
+        "bits_allocated": image.bits_allocated,
+        "bits_stored": image.bits_stored,
+        "pixel_representation": image.pixel_representation,
+    }
+
+
+def _decode_other(image: Image, stream: bytes) -> tuple[Array, dict[str, Any]]:
+    """Decode JPEG 2000, its high-throughput kind and RLE with pydicom's decoders."""
     from pydicom.encaps import encapsulate
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            array, properties = get_decoder(UID(image.transfer_syntax)).as_array(
-                encapsulate([b"".join(stream)], has_bot=False),
-                index=0,
-                raw=raw,
-                number_of_frames=1,
-                rows=image.rows,
-                columns=image.columns,
-                samples_per_pixel=image.samples,
-                bits_allocated=image.bits_allocated,
-                bits_stored=image.bits_stored,
-                pixel_representation=image.pixel_representation,
-                photometric_interpretation=image.photometric,
-                planar_configuration=image.planar,
-                pixel_keyword="PixelData",
-            )
-    except Exception:
-        # Codecs raise whatever they like, and quote what they saw.
-        twelve = _decode_12_bits(image, stream)
-        if twelve is None:
-            raise Unsafe("undecodable-pixels") from None
-        array, properties = twelve
-    if array.shape[:2] != (image.rows, image.columns):
-        raise Unsafe("undecodable-pixels")
+    decoder = get_decoder(UID(image.transfer_syntax))
+    plugin = next(name for name in ("pylibjpeg", "pydicom") if name in decoder.available_plugins)
+    array, properties = decoder.as_array(
+        encapsulate([stream], has_bot=False),
+        index=0,
+        raw=True,
+        decoding_plugin=plugin,
+        number_of_frames=1,
+        rows=image.rows,
+        columns=image.columns,
+        samples_per_pixel=image.samples,
+        bits_allocated=image.bits_allocated,
+        bits_stored=image.bits_stored,
+        pixel_representation=image.pixel_representation,
+        photometric_interpretation=image.photometric,
+        planar_configuration=image.planar,
+        pixel_keyword="PixelData",
+    )
     return array, dict(properties)
-
-
-def _decode_12_bits(image: Image, stream: tuple[Bytes, ...]) -> tuple[Array, dict[str, Any]] | None:
-    """Decode what none of pydicom's decoders does: JPEG Extended with 12 bits (T.81, process 4)."""
-    if image.transfer_syntax != "1.2.840.10008.1.2.4.51" or precision(stream[0]) != 12:
-        return None
-    import imagecodecs
-
-    try:
-        array = imagecodecs.jpeg8_decode(b"".join(stream))
-    except Exception:
-        return None
-    expected = (image.rows, image.columns) + ((image.samples,) if image.samples > 1 else ())
-    if array.shape != expected or array.dtype != np.uint16 or image.bits_allocated != 16:
-        return None
-    return array, {
-        "photometric_interpretation": image.photometric,
-        "bits_allocated": 16,
-        "bits_stored": image.bits_stored,
-        "pixel_representation": image.pixel_representation,
-    }
 
 
 def to_rgb(array: Array) -> Array:

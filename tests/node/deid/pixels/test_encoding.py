@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.pixels import pixel_array
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRLittleEndian,
@@ -113,3 +114,18 @@ def test_the_reversible_transform_replaces_the_irreversible_one(
 ) -> None:
     image = read(public_file("US1_J2KI.dcm"))
     assert image.photometric == "YBR_ICT" and encoding.after(image) == "YBR_RCT"
+
+
+@pytest.mark.parametrize("name", [*SAME_SYNTAX, *NATIVE])
+def test_frames_decode_to_what_pydicom_decodes_them_to(
+    name: str, public_file: Callable[[str], Path]
+) -> None:
+    path = public_file(name)
+    image = read(path)
+    found = Frames(image, SETTINGS).decoded(0, raw=True)[0]
+    try:
+        expected = pixel_array(path, raw=True, index=0)
+    except RuntimeError:
+        assert name == "JPGExtended.dcm"  # 12 bits, which none of pydicom's decoders knows
+        return
+    assert found.dtype == expected.dtype and np.array_equal(found, expected)
