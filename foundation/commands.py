@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import click
 import typer
+from typer.core import TyperGroup
 
 from contract.documents import printable
 from contract.errors import StorageError, WardgateError
@@ -16,9 +20,26 @@ from contract.errors import StorageError, WardgateError
 INTERRUPTED = 130
 
 
+class _Commands(TyperGroup):
+    """Commands whose help is laid out by the terminal's width, not by its lines in the source."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for command in (self, *self.commands.values()):
+            command.help = _help(command)
+
+
+def _help(command: click.Command) -> str:
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    flowing = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    # ``[receive]`` is a table of the settings' file, not markup.
+    return re.sub(r"(?<!\\)\[(?=[a-z])", r"\\[", flowing)
+
+
 def application(help_text: str) -> typer.Typer:
     """Return a Typer application with the project's conventions."""
     return typer.Typer(
+        cls=_Commands,
         help=help_text,
         no_args_is_help=True,
         add_completion=False,

@@ -14,36 +14,38 @@ import typer
 from foundation import commands
 
 _HELP = "Run a hospital's Wardgate node: keep data here, answer through a gate."
+_DATA, _HELD, _NODE, _GATE = "Take data in", "What is held", "The node", "The gate"
 _COMMANDS = {
-    "join": "consortium",
-    "serve": "consortium",
-    "ingest": "ingest",
-    "watch": "watch",
-    "separate": "account",
+    "ingest": ("ingest", _DATA),
+    "watch": ("watch", _DATA),
+    "join": ("consortium", _NODE),
+    "serve": ("consortium", _NODE),
+    "separate": ("account", _NODE),
 }
-"""Single commands, by name: the module with a function of that name."""
+"""Single commands, by name: the module with a function of that name, and where help lists it."""
 _GROUPS = {
-    "console": "console",
-    "consortium": "consortium",
-    "roster": "documents:roster",
-    "project": "documents:project",
-    "pull": "pull",
-    "receive": "receive",
-    "quarantine": "quarantine",
-    "catalogue": "catalogue",
-    "group": "group",
-    "consent": "consent",
-    "release": "release",
-    "report": "report",
-    "recipe": "recipe",
-    "policy": "policy",
-    "ledger": "ledger",
-    "job": "jobs",
-    "mapping": "mapping",
-    "deid": "deid",
-    "key": "key",
+    "receive": ("receive", _DATA),
+    "pull": ("pull", _DATA),
+    "quarantine": ("quarantine", _DATA),
+    "report": ("report", _DATA),
+    "deid": ("deid", _DATA),
+    "key": ("key", _DATA),
+    "catalogue": ("catalogue", _HELD),
+    "mapping": ("mapping", _HELD),
+    "group": ("group", _HELD),
+    "consent": ("consent", _HELD),
+    "release": ("release", _HELD),
+    "consortium": ("consortium", _NODE),
+    "roster": ("documents:roster", _NODE),
+    "console": ("console", _NODE),
+    "project": ("documents:project", _GATE),
+    "recipe": ("recipe", _GATE),
+    "policy": ("policy", _GATE),
+    "job": ("jobs", _GATE),
+    "ledger": ("ledger", _GATE),
 }
-"""Groups of commands, by name: the module with their application (``app`` unless it is named)."""
+"""Groups of commands, by name: the module with their application (``app`` unless it is named), and
+where help lists it."""
 
 
 def application(asked: str = "") -> typer.Typer:
@@ -51,14 +53,15 @@ def application(asked: str = "") -> typer.Typer:
     app = commands.application(_HELP)
     app.callback()(_node)
     known = asked in _COMMANDS or asked in _GROUPS
-    for name, module in _COMMANDS.items():
+    for name, (module, panel) in _COMMANDS.items():
         if not known or name == asked:
-            app.command(name)(getattr(import_module(f"node.commands.{module}"), name))
-    for name, place in _GROUPS.items():
+            command = getattr(import_module(f"node.commands.{module}"), name)
+            app.command(name, rich_help_panel=panel)(command)
+    for name, (place, panel) in _GROUPS.items():
         if not known or name == asked:
             module, _, attribute = place.partition(":")
             group = getattr(import_module(f"node.commands.{module}"), attribute or "app")
-            app.add_typer(group, name=name)
+            app.add_typer(group, name=name, rich_help_panel=panel)
     return app
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -113,7 +115,11 @@ def ingest(
     given = list(paths or ())
     _check(given, manifest, landing=landing, forms=[schema is not None, fhir, omop])
     node = intake_home(home)
-    with catalogue(node, create=not dry_run) as catalog:
+    with ExitStack() as stack:
+        if fresh := dry_run and not node.root.is_dir():
+            # Whoever asks first what would become of the files has no node yet.
+            node = NodeHome(Path(stack.enter_context(TemporaryDirectory(prefix="wardgate-"))))
+        catalog = stack.enter_context(catalogue(node, create=fresh or not dry_run))
         settings = load_settings(node).intake
         pseudonyms = command_pseudonyms(node, catalog, settings, dry_run=dry_run)
         if schema is not None or fhir or omop:
@@ -248,7 +254,11 @@ def _trees(
             dry_run=dry_run,
             observe=observe,
         )
-    return report.lines()
+    lines = report.lines()
+    if listed is not None and (lost := listed.without_file()):
+        lines.append(f"{lost} of {len(listed)} lines of the manifest name no file; a path is from")
+        lines.append("the manifest's own folder.")
+    return lines
 
 
 def _landing(

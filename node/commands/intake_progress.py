@@ -55,7 +55,7 @@ def progress(count: Callable[[], int]) -> Iterator[Observe]:
             bar.update(
                 task,
                 completed=report.files,
-                rate=f"{speed:.0f} files/s, {quarantined} quarantined",
+                rate=f"{speed:.{0 if speed >= 10 else 1}f} files/s, {quarantined} quarantined",
             )
 
         yield observe

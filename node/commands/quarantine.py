@@ -48,15 +48,21 @@ def list_files(home: HomeOption = DEFAULT_HOME) -> None:
     Example: wardgate-node quarantine list
     """
     place, settings, quarantine = _open(home)
-    table = Table("number", "reason", "since", "bytes", "deleted after")
+    if not (files := quarantine.held()):
+        print("nothing is in quarantine")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for header in ("number", "reason", "since", "bytes", "kept until"):
+        # Nothing is cut off: `quarantine show` takes the number.
+        table.add_column(header, no_wrap=True, overflow="ignore")
     with catalogue(place) as catalog:
-        for held in quarantine.held():
+        for held in files:
             until = held.since + timedelta(days=settings.quarantine_days)
             table.add_row(
-                held.source_digest[:16],
+                held.source_digest[:12],
                 _reason(catalog, held),
-                f"{held.since:%F %H:%M}",
-                str(held.size_bytes),
+                f"{held.since:%F}",
+                f"{held.size_bytes:,}",
                 f"{until:%F}",
             )
     Console(markup=False).print(table)
@@ -77,7 +83,7 @@ def show(number: NumberArgument, home: HomeOption = DEFAULT_HOME) -> None:
             "reason": _reason(catalog, held),
             "since": f"{held.since:%F %H:%M:%S} UTC",
             "bytes": str(held.size_bytes),
-            "deleted after": f"{until:%F %H:%M} UTC",
+            "kept until": f"{until:%F %H:%M} UTC",
         }
     for name, value in rows.items():
         print(f"{name:<13}  {value}")

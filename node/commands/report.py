@@ -26,7 +26,10 @@ def list_(home: HomeOption = DEFAULT_HOME) -> None:
     """
     from node.intake.drafts import Drafts
 
-    for draft in Drafts(existing_home(home)).list():
+    drafts = Drafts(existing_home(home)).list()
+    if not drafts:
+        typer.echo("no report waits to be read")
+    for draft in drafts:
         typer.echo(
             f"{draft.identifier}  {draft.made_at:%Y-%m-%d %H:%M}  {draft.subject[:12]}  "
             f"{len(draft.text)} characters"

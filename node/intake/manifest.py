@@ -114,6 +114,10 @@ class Manifest:
     def __repr__(self) -> str:
         return f"Manifest({len(self._lines)} lines)"
 
+    def without_file(self) -> int:
+        """Return how many lines name no file that is there."""
+        return sum(not os.path.lexists(place) for place in self._lines)
+
     def get(self, place: str) -> Listed | None:
         """Return the line of the file at an absolute place, None without one."""
         return self._lines.get(os.fsencode(place)) if self._lines else None

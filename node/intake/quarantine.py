@@ -96,6 +96,12 @@ class Quarantine:
             raise NotFound(f"{what} in quarantine begins with that number; see `quarantine list`.")
         return found[0]
 
+    def release(self, source_digests: Iterable[str]) -> None:
+        """Delete files that were made safe after all."""
+        with storage_errors(self._folder):
+            for source_digest in source_digests:
+                self.path(source_digest).unlink(missing_ok=True)
+
     def purge(self, now: datetime, older_than: timedelta) -> int:
         """Delete what has been in quarantine for longer than ``older_than``; return how many."""
         purged = 0

@@ -28,6 +28,7 @@ from node.home import NodeHome
 from node.intake.drafts import Drafts
 from node.intake.items import Item, Taken
 from node.intake.journal import SETTLED_NS, Journal
+from node.intake.quarantine import Quarantine
 from node.intake.vault import Vault, remove_staged
 
 TRIED_AGAIN = frozenset({"no-subject", "worker-died", "internal-error"})
@@ -162,6 +163,8 @@ class Register:
             raise StorageError(
                 "The catalogue can't be written (is its disk full?); run `ingest` again."
             ) from None
+        if released := [s for s in batch.again if batch.outcomes[s].outcome != "quarantined"]:
+            Quarantine(self._home).release(released)
         if self._journal is not None:
             now_ns = int(self._clock().timestamp() * 1e9)
             keys = [

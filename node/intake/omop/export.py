@@ -69,7 +69,8 @@ class OmopSource:
             raise UsageError("There is no table called person (CSV or Parquet) in this folder.")
         if "cdm_source" in tables:
             self._check_version(tables["cdm_source"])
-        report.left.update(name for name in tables if name not in REQUIRED)
+        if others := len(tables.keys() - REQUIRED):
+            report.left["other tables"] = others
         progress = Progress(
             sum(tables[n].stat().st_size for n in REQUIRED if n in tables), self.observe
         )

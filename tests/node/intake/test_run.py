@@ -332,6 +332,19 @@ def test_an_intake_that_is_killed_ends_the_same_when_run_again(
     assert files(killed.quarantine) == files(undisturbed.quarantine)
 
 
+def test_a_dry_run_needs_no_node(tmp_path: Path, source: Path, make_image: Image) -> None:
+    (source / "IM1").write_bytes(make_image(1))
+    home = tmp_path / "none"
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, str(source), "--home", str(home), "--dry-run"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[1:] == ["1  accepted"]
+    assert not home.exists()
+
+
 def test_the_command_says_counts_and_no_names(
     tmp_path: Path, source: Path, make_image: Image
 ) -> None:
@@ -347,6 +360,20 @@ def test_the_command_says_counts_and_no_names(
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["1  accepted", "1  quarantined: no-subject"]
+    (tmp_path / "manifest.csv").write_text(
+        f"path,patient\n{source / 'DOE^JANE.txt'},1\nlost.txt,2\n"
+    )
+    manifest = ["--manifest", str(tmp_path / "manifest.csv")]
+    done = subprocess.run(
+        [*command, str(source), "--home", str(home), *manifest],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = " ".join(done.stdout.split())
+    assert "1 reports, as drafts" in said
+    assert "1 of 2 lines of the manifest name no file" in said
+    assert list((home / "quarantine").iterdir()) == [], "what was made safe leaves the quarantine"
     (source / "t.csv").write_text("pid,age\np1,4\n")
     (tmp_path / "t.toml").write_text(
         'table = "t"\nsubject = "pid"\n[[columns]]\nname = "age"\ntype = "integer"\n'

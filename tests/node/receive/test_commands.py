@@ -55,10 +55,11 @@ def test_quarantine_list_and_show_say_reason_date_and_size_and_no_name(
     home: NodeHome, quarantine: Quarantine
 ) -> None:
     said = call(home, "quarantine", "list")
-    rows = [line for line in said.splitlines() if re.search(r"[0-9a-f]{16}", line)]
-    assert DIGESTS[1][:16] in rows[0] and "not known" in rows[0] and "42" in rows[0]
-    assert DIGESTS[0][:16] in rows[1] and "burned-in-annotation" in rows[1] and "21" in rows[1]
+    rows = [line for line in said.splitlines() if re.search(r"^[0-9a-f]{12} ", line)]
+    assert DIGESTS[1][:12] in rows[0] and "not known" in rows[0] and "42" in rows[0]
+    assert DIGESTS[0][:12] in rows[1] and "burned-in-annotation" in rows[1] and "21" in rows[1]
     shown = call(home, "quarantine", "show", "abab")
+    assert all(len(line) <= 80 for line in said.splitlines())
     assert DIGESTS[0] in shown and "burned-in-annotation" in shown
     assert "Quillfeather" not in said + shown
     with pytest.raises(NotFound):
