@@ -17,6 +17,7 @@ from dataclasses import replace
 from hashlib import blake2b
 
 import numpy as np
+from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from node.deid.pixels import encoding, painting, rules
@@ -34,6 +35,9 @@ from node.deid.pixels.repeats import Loop
 from node.deid.pixels.views import Viewer
 from node.deid.pixels.words import Matcher
 from node.deid.reading import Unsafe
+
+_ULTRASOUND = frozenset({"1.2.840.10008.5.1.4.1.1.6.1", "1.2.840.10008.5.1.4.1.1.3.1"})
+"""Images of PS3.3 section C.8.5.6."""
 
 Release = Callable[[int, int], None]
 """Told, after each frame, of ``offset`` and ``length`` of native pixels that were read."""
@@ -175,6 +179,9 @@ def _as_native(frames: Frames, boxes: Mapping[int, tuple[Box, ...]], account: Ac
     photometric = str(properties["photometric_interpretation"])
     if photometric == "YBR_FULL_422":
         photometric = "YBR_FULL"  # decoders give each pixel its colour
+    converts = photometric == "YBR_FULL" and image.sop_class in _ULTRASOUND
+    if converts:
+        photometric = "RGB"  # the one colour space of these classes without compression
     stored = min(int(properties["bits_stored"]), bits)
 
     def native() -> Iterator[bytes]:
@@ -184,6 +191,8 @@ def _as_native(frames: Frames, boxes: Mapping[int, tuple[Box, ...]], account: Ac
                 raise Unsafe("undecodable-pixels")
             if now["photometric_interpretation"] != properties["photometric_interpretation"]:
                 raise Unsafe("undecodable-pixels")
+            if converts:
+                array = convert_color_space(array, "YBR_FULL", "RGB")
             if number in boxes:
                 value = painting.black(image, array, photometric)
                 array = painting.painted(array, boxes[number], value)
