@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import ipaddress
-import os
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
@@ -18,8 +14,10 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from contract.errors import CertificateError, Unavailable, UsageError
+from contract.errors import CertificateError, UsageError
+from foundation.listening import is_loopback, listen
 from foundation.web.guard import Access, allowed_hosts
+from foundation.web.http import Http
 from foundation.web.password import PasswordFile
 from foundation.web.sessions import Sessions
 from foundation.web.settings import ConsoleSettings
@@ -63,7 +61,7 @@ def serve(
     build: Callable[[Access], ASGIApp],
 ) -> None:
     """Serve what ``build`` makes of the access, until a signal. ``Unavailable``: port in use."""
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     with listener:
         port = listener.getsockname()[1]
         access = Access(
@@ -75,6 +73,7 @@ def serve(
         )
         config = uvicorn.Config(
             build(access),
+            http=Http,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -98,32 +97,8 @@ def serve(
         asyncio.run(_Server(config).serve([listener]))
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError:
-        raise Unavailable(f"The console can't listen on {host}: it is no address here.") from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise Unavailable(
-                f"Port {port} on {host} is in use; choose another with --port."
-            ) from None
-        raise Unavailable(
-            f"The console can't listen on {host}, port {port}: {os.strerror(error.errno or 0)}."
-        ) from None
-    return listener
-
-
 def _announce(host: str, port: int, tls: Tls | None) -> None:
-    if tls is None and not _is_local(host):
+    if tls is None and not is_loopback(host):
         print(
             f"warning: {host} can be reached from other machines, and the password would cross "
             "the network unencrypted; give --tls-cert and --tls-key",
@@ -131,10 +106,3 @@ def _announce(host: str, port: int, tls: Tls | None) -> None:
         )
     name = f"[{host}]" if ":" in host else host
     print(f"console at {'https' if tls else 'http'}://{name}:{port}/", flush=True)
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

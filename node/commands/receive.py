@@ -48,10 +48,11 @@ def receive(
         if context.get_parameter_source("home") is ParameterSource.COMMANDLINE:
             raise UsageError(f"Give --home after '{context.invoked_subcommand}'.")
         return
+    from foundation.listening import listen
     from node.config import create_home, load_settings
     from node.intake.account import account, enter
     from node.receive.commitment import addresses
-    from node.receive.listening import calling_tls, dicom_tls, listen, web_tls
+    from node.receive.listening import calling_tls, dicom_tls, web_tls
     from node.receive.negotiation import Callers
 
     place = node_home(home)

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from datetime import datetime
-from ipaddress import ip_address
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from contract.errors import ConfigurationError, Unavailable
+from foundation.listening import is_loopback
 from node.config import IntakeSettings
 from node.deid.engine import Deidentifier
 from node.intake.items import Item, Setup, Taken
@@ -293,7 +293,7 @@ def check_address(settings: IntakeSettings) -> None:
             raise ConfigurationError(
                 "[intake] executor by TLS needs tls_authority, tls_certificate and tls_key."
             )
-    elif not settings.allow_plain_tcp and not _is_loopback(address.hostname):
+    elif not settings.allow_plain_tcp and not is_loopback(address.hostname):
         raise ConfigurationError(
             "[intake] executor reaches another machine without TLS; use tls://."
         )
@@ -308,13 +308,6 @@ def _security(settings: IntakeSettings) -> Any:
         tls_client_cert=settings.tls_certificate,
         tls_client_key=settings.tls_key,
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_killed_worker(error: BaseException) -> bool:

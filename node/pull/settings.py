@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from foundation.listening import is_loopback
 from foundation.settings import Settings
 from node.pull.hours import Hours, time_zone
 
@@ -77,7 +77,7 @@ class DicomwebArchive(Settings):
             raise ValueError("url is not an http(s) address")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("url holds more than an address; a password goes into basic_file")
-        if parts.scheme == "http" and not _loopback(parts.hostname):
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError("patients' data needs https beyond this machine")
         return url.rstrip("/")
 
@@ -88,13 +88,6 @@ class DicomwebArchive(Settings):
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file belong together")
         return self
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 ArchiveSettings = Annotated[DicomArchive | DicomwebArchive, Field(discriminator="kind")]

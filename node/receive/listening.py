@@ -1,41 +1,15 @@
-"""Sockets to listen on, and TLS for them."""
+"""TLS for what the receiver listens on, and for associations of its own."""
 
 from __future__ import annotations
 
-import errno
-import ipaddress
-import os
-import socket
 import ssl
 
-from contract.errors import CertificateError, ConfigurationError, Unavailable
+from contract.errors import CertificateError, ConfigurationError
+from foundation.listening import is_loopback
 from node.config import ReceiveSettings, StowSettings
 
 AEAD = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2, what BCP 195 (RFC 9325 section 4.2) recommends; DICOM's profile is PS3.15 B.12."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; ``Unavailable`` when the address or port can't be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError:
-        raise Unavailable(f"Nothing can listen on {host}: it is no address here.") from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise Unavailable(f"Port {port} on {host} is in use; choose another.") from None
-        raise Unavailable(
-            f"Nothing can listen on {host}, port {port}: {os.strerror(error.errno or 0)}."
-        ) from None
-    return listener
 
 
 def dicom_tls(settings: ReceiveSettings) -> ssl.SSLContext | None:
@@ -74,14 +48,6 @@ def web_tls(settings: StowSettings) -> ssl.SSLContext | None:
             "receive.web.host is reached from other machines: set tls_certificate and tls_key."
         )
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine reaches ``host``."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _server_context(certificate: str, key: str) -> ssl.SSLContext:

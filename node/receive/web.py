@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import uvicorn
@@ -15,6 +17,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from foundation.web.http import Http
 from node.config import ReceiveSettings
 from node.home import NodeHome
 from node.intake.landing import Landing
@@ -159,6 +162,7 @@ def web_work(order: WebOrder, control: socket.socket, listener: socket.socket) -
     chosen = order.settings.web
     config = uvicorn.Config(
         application(web),
+        http=Http,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -183,8 +187,10 @@ def web_work(order: WebOrder, control: socket.socket, listener: socket.socket) -
 class _Server(uvicorn.Server):
     """A server that the accepting process ends, and no signal."""
 
-    def install_signal_handlers(self) -> None:
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """Leave signals to the accepting process."""
+        yield
 
 
 def _stop_with(control: socket.socket, server: uvicorn.Server) -> None:

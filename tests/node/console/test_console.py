@@ -329,7 +329,7 @@ class TestProcess:
         ("options", "error", "words"),
         [
             (["--home", "nowhere"], NotFound, "There is no node at"),
-            (["--home", "HOME", "--host", "192.0.2.1"], Unavailable, "can't listen on 192.0.2.1"),
+            (["--home", "HOME", "--host", "192.0.2.1"], Unavailable, "can listen on 192.0.2.1"),
             (["--home", "HOME", "--tls-cert", "a"], UsageError, "go together"),
             (
                 ["--home", "HOME", "--tls-cert", "a", "--tls-key", "b", "--port", "0"],

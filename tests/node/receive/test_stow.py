@@ -19,10 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.errors import AlreadyExists, ConfigurationError, NotFound, UsageError
+from foundation.listening import listen
 from node.config import ReceiveSettings, StowSettings
 from node.home import NodeHome
 from node.intake.landing import Landing
-from node.receive.listening import listen, web_tls
+from node.receive.listening import web_tls
 from node.receive.multipart import (
     MAX_HEADER_BYTES,
     MAX_PREAMBLE_BYTES,
