@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from node.deid.engine import Deidentifier
 from node.deid.lists import Lists, load_lists
 from node.deid.profile import load_profile
 from node.home import NodeHome
+from node.intake.crew import Crew, open_crew
 from node.intake.landing import Landing
 from node.intake.landing_intake import LandingIntake
 from node.intake.quarantine import Quarantine
@@ -56,36 +58,57 @@ def follow(order: BehindOrder, control: socket.socket) -> None:
     control.send(UP)
     purged_at = -PURGE_SECONDS
     left: set[str] = set()
-    while not stop.is_set():
-        if time.monotonic() - purged_at >= PURGE_SECONDS:
-            purge(order, landing, quarantine, datetime.now(UTC))
-            purged_at = time.monotonic()
-        pause = IDLE_SECONDS
-        # What could not be read once is not tried for ever; it goes with the purge.
-        if any(entry.name not in left for entry in landing.entries()):
-            try:
-                left = take(order, landing, stop)
-            except Unavailable:
-                pause = BUSY_SECONDS
-            except WardgateError as error:
-                log.error("arrivals wait: %s", error)
-                pause = BUSY_SECONDS
-        stop.wait(pause)
+    with contextlib.ExitStack() as held:
+        workers = _Workers(order, held)
+        while not stop.is_set():
+            if time.monotonic() - purged_at >= PURGE_SECONDS:
+                purge(order, landing, quarantine, datetime.now(UTC))
+                purged_at = time.monotonic()
+            pause = IDLE_SECONDS
+            # What could not be read once is not tried for ever; it goes with the purge.
+            if any(entry.name not in left for entry in landing.entries()):
+                try:
+                    left = take(order, landing, stop, workers)
+                except Unavailable:
+                    pause = BUSY_SECONDS
+                except WardgateError as error:
+                    log.error("arrivals wait: %s", error)
+                    pause = BUSY_SECONDS
+            stop.wait(pause)
 
 
-def take(order: BehindOrder, landing: Landing, stop: threading.Event) -> set[str]:
+class _Workers:
+    """Who de-identifies what arrives: begun with the first arrival, kept for those that follow."""
+
+    def __init__(self, order: BehindOrder, held: contextlib.ExitStack) -> None:
+        self._order, self._held = order, held
+        self._begun: tuple[Deidentifier, Crew] | None = None
+
+    def begin(self, catalog: Catalog) -> tuple[Deidentifier, Crew]:
+        if self._begun is None:
+            deidentifier = make_deidentifier(self._order, catalog)
+            crew = self._held.enter_context(open_crew(self._order.settings.intake, deidentifier))
+            self._begun = deidentifier, crew
+        return self._begun
+
+
+def take(
+    order: BehindOrder, landing: Landing, stop: threading.Event, workers: _Workers
+) -> set[str]:
     """De-identify what waits, until nothing does; return the names of what could not be read.
 
     The vault is not held in between, so that other intakes have their turn.
     """
     with Catalog.open(order.home, order.settings.database.url or None) as catalog:
-        deidentifier = make_deidentifier(order, catalog)
+        deidentifier, crew = workers.begin(catalog)
         with LandingIntake(
             order.home,
             catalog,
             deidentifier,
             landing,
             lambda: datetime.now(UTC),
+            crew=crew,
+            key=order.settings.intake.pseudonym_key,
             stop=stop.is_set,
         ) as intake:
             while True:

@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageDraw, ImageFont
 
 from node.deid.photographs import Photograph, clean_photograph, recognise
 from node.deid.photographs.container import MAX_PIXELS
@@ -375,3 +376,26 @@ def test_a_damaged_file_is_refused_or_comes_out_free(scene: Array, choice: st.Da
 def test_no_bytes_raise_anything_but_unsafe(start: bytes, rest: bytes) -> None:
     with pytest.raises(Unsafe):
         clean(start + rest)
+
+
+def test_writing_is_blacked_out_and_a_scale_stays() -> None:
+    font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", 28)
+    skin = np.random.default_rng(1).normal((205, 160, 140), 4, (500, 700, 3))
+    picture = Image.fromarray(np.clip(skin, 0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    draw.text((40, 40), "Jane Thistlewood", fill="black", font=font)
+    draw.text((40, 440), "2021-03-04 10:11", fill="blue", font=font)
+    draw.text((560, 40), "5 mm", fill="black", font=font)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    before = np.asarray(picture)
+    cleaned = clean_photograph(file.getvalue(), faces="mask", matcher=None)
+    after = np.asarray(Image.open(io.BytesIO(cleaned.data)).convert("RGB"))
+    assert all(box.x1 < 320 for box in cleaned.text)
+    assert not after[45:70, 50:260].any()
+    assert not after[445:470, 50:260].any()
+    assert (after[30:80, 550:650] == before[30:80, 550:650]).all()
+    outside = np.ones(before.shape[:2], bool)
+    for box in cleaned.text:
+        outside[box.y0 : box.y1, box.x0 : box.x1] = False
+    assert (after[outside] == before[outside]).all()
