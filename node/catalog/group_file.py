@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import tomllib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -27,8 +26,7 @@ from foundation.settings import Settings
 from node.catalog.groups import Group, Kind, Link
 from node.catalog.store import Catalog
 from node.deid.pseudonyms import Pseudonyms
-from node.deid.slides.recognition import members
-from node.intake.walk import chunks
+from node.intake.whole import pieces
 
 MAX_BYTES = 64 * 2**20
 COLUMNS = ("group", "kind", "number", "role", "target", "identifier")
@@ -126,19 +124,11 @@ def _targets(
             return [("asset", row.digest) for row in rows]
         case "file":
             try:
-                source = pseudonyms.source_of(_pieces(folder / named.identifier))
+                source = pseudonyms.source_of(pieces(folder / named.identifier))
             except OSError:
                 return []
             known = catalog.known(source)
             return [] if known is None or known.asset is None else [("asset", known.asset)]
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    """Yield a file's bytes as the intake knows it: a MIRAX slide's with its further files."""
-    yield from chunks(path)
-    for further in members(path) if path.suffix.lower() == ".mrxs" else ():
-        yield b"\0" + os.fsencode(further.name) + b"\0"
-        yield from chunks(further)
 
 
 def _of_toml(text: str) -> Iterator[Any]:

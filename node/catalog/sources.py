@@ -87,11 +87,6 @@ class CatalogClinicalStore:
                 "The catalogue can't be written (is its disk full?); the source is as it was."
             ) from None
 
-    def put_findings(self, source: str, findings: Sequence[Finding], now: datetime) -> None:
-        """Keep what was found in a source (or table) in place of what was found before."""
-        with self._catalog.engine.begin() as connection:
-            _put_findings(connection, source, findings, now)
-
     def sources(self) -> list[SourceSummary]:
         """Return the sources, by name."""
         table = schema.sources

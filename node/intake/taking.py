@@ -18,7 +18,6 @@ from node.deid.elements import Buffer
 from node.deid.engine import Deidentifier
 from node.deid.profile import Profile, ProfileSettings
 from node.deid.reading import Unsafe
-from node.deid.slides import members
 from node.home import NodeHome
 from node.intake.items import Item, Setup, Taken
 from node.intake.journal import identity
@@ -28,6 +27,7 @@ from node.intake.making import Given, Maker
 from node.intake.quarantine import Quarantine
 from node.intake.secret import node_pseudonyms
 from node.intake.walk import open_file
+from node.intake.whole import further_files, further_pieces
 
 KEY_CHECK = b"key check"
 MAX_FILE_BYTES = 1 << 40
@@ -54,11 +54,7 @@ class _Content:
             # Read, not mapped: what is mapped counts as this process's memory.
             for start in range(0, len(self.data), _CHUNK):
                 yield os.pread(self.descriptor, _CHUNK, start)
-        for path in self.further:
-            yield b"\0" + os.fsencode(path.name) + b"\0"
-            with os.fdopen(open_file(path), "rb") as file:
-                while piece := file.read(_CHUNK):
-                    yield piece
+        yield from further_pieces(self.further)
 
 
 class Taker:
@@ -114,8 +110,12 @@ class Taker:
         path = Path(item.place)
         descriptor = open_file(path)
         try:
-            size = os.fstat(descriptor).st_size
-            further = members(path) if path.suffix.lower() == ".mrxs" else ()
+            status = os.fstat(descriptor)
+            if item.found is not None and status.st_ino != item.found[0]:
+                # A folder on the way may be a link by now, out of the tree that was walked.
+                raise OSError("another file by now")
+            size = status.st_size
+            further = further_files(path)
             total = size + sum(one.stat().st_size for one in further)
             if size <= MAPPED_BYTES:
                 with os.fdopen(descriptor, "rb", closefd=False) as file:

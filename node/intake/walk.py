@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 from contract.errors import NotFound
 from node.deid.slides.recognition import SLIDEDAT, belongs_to_slide
 
-MAX_FILE_BYTES = 4 * 2**30
 _CHUNK = 1024 * 1024
 _NAME = attrgetter("name")
 
@@ -46,18 +45,6 @@ def walk(paths: Sequence[Path]) -> Iterator[Found]:
     position = 0
     for given in paths:
         position = yield from _below(str(given.resolve()), position)
-
-
-def read_file(path: Path) -> bytes | None:
-    """Return the bytes of a regular file, or None if it is larger than ``MAX_FILE_BYTES``.
-
-    ``OSError`` when it can't be read, or is something else by now.
-    """
-    descriptor = open_file(path)
-    with os.fdopen(descriptor, "rb") as file:
-        if os.fstat(descriptor).st_size > MAX_FILE_BYTES:
-            return None
-        return file.read()
 
 
 def chunks(path: Path) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -222,12 +221,3 @@ def _named(relative: str) -> Known:
 def died(position: int) -> Row:
     """Return the row of a file that ended its worker."""
     return {"position": position, "outcome": "worker-died"}
-
-
-def clear_parts(target: Path) -> None:
-    """Delete unfinished files, of which nobody has need any more."""
-    from node.deid.export.output import PART
-
-    for path in target.glob(PART + "*"):
-        with contextlib.suppress(OSError):
-            path.unlink()

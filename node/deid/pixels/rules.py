@@ -61,20 +61,6 @@ BANNERS = (
 )
 """Facts collected by users of the RSNA's CTP (example-dicom-pixel-anonymizer.script)."""
 
-CAPTURES = frozenset(
-    [
-        "1.2.840.10008.5.1.4.1.1.7",
-        "1.2.840.10008.5.1.4.1.1.7.1",
-        "1.2.840.10008.5.1.4.1.1.7.2",
-        "1.2.840.10008.5.1.4.1.1.7.3",
-        "1.2.840.10008.5.1.4.1.1.7.4",
-    ]
-)
-"""Secondary Capture classes (PS3.4 B.5): pictures of screens, films and paper."""
-CAPTURE_TYPES = frozenset(
-    ["SCREEN SAVE", "SCREENSAVE", "DOSE_INFO", "DOSE", "CSA REPORT", "REPORT"]
-)
-"""Values of Image Type that makers give to pictures of screens and to dose reports."""
 _ULTRASOUND = ("US", "IVUS")
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _COMPUTED = frozenset(
@@ -85,12 +71,6 @@ _COMPUTED = frozenset(
     ]
 )
 """Segmentation, Label Map Segmentation and RT Dose: values that were computed for each place."""
-
-
-def is_capture(image: Image) -> bool:
-    """Say whether the picture is one of a screen, or of a report: all of it may be text."""
-    types = {value.upper() for value in image.image_type}
-    return image.sop_class in CAPTURES or bool(types & CAPTURE_TYPES)
 
 
 def can_hold_text(image: Image) -> bool:

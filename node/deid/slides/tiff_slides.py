@@ -29,7 +29,7 @@ def clean_tiff(
 
     ``allow`` says of a text from a closed list whether it may stay.
     """
-    descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         return _clean(Tiff(descriptor), target, form, allow)
     finally:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from node.catalog.store import Catalog
 from node.deid.engine import Deidentifier
 from node.home import NodeHome
 from node.intake import taking
+from node.intake.crew import Executed
 from node.intake.quarantine import Quarantine
 from node.intake.run import IntakeReport, ingest, only_intake
 from node.intake.sealed import PIECE
+from node.intake.taking import give
 
 Take = Callable[..., IntakeReport]
 Image = Callable[..., bytes]
@@ -386,3 +389,37 @@ def test_the_command_says_counts_and_no_names(
     assert done.stdout.startswith("Table t: 1 rows of 1 subjects.")
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert "Example: wardgate-node ingest" in done.stdout
+
+
+class _Swapping(ThreadPoolExecutor):
+    """Turns a folder into a link to another one before anything is taken."""
+
+    def __init__(self, folder: Path, other: Path) -> None:
+        super().__init__(1)
+        self._folder, self._other = folder, other
+
+    def submit(self, *given: Any, **named: Any) -> Any:
+        if not self._folder.is_symlink():
+            shutil.rmtree(self._folder)
+            self._folder.symlink_to(self._other)
+        return super().submit(*given, **named)
+
+
+def test_a_folder_that_becomes_a_link_after_the_walk_leads_nowhere(
+    take: Callable[..., IntakeReport],
+    source: Path,
+    tmp_path: Path,
+    make_image: Callable[..., bytes],
+    catalog: Catalog,
+    deidentifier: Deidentifier,
+) -> None:
+    outside = tmp_path / "outside"
+    for number, folder in enumerate((source / "study", outside)):
+        folder.mkdir(parents=True)
+        (folder / "image").write_bytes(make_image(number))
+    give(deidentifier)
+    with _Swapping(source / "study", outside) as executor:
+        report = take(source, crew=Executed(executor, 1))
+    assert report.accepted == 0
+    assert report.quarantined == {"unreadable-file": 1}
+    assert catalog.list_assets() == []
