@@ -236,6 +236,8 @@ def audit(
         places = [place for place in (node.vault, node.releases) if place.exists()] + database
         add_node(found, node, options, pseudonyms)
     else:
+        if not vault.is_dir():
+            raise NotFound("The folder named by --vault does not exist.")
         pseudonyms = _pseudonyms(key_file) if key_file else None
         places = [vault]
     for path in source or ():

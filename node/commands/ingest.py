@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contract.errors import UsageError
+from contract.errors import NotFound, UsageError
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, intake_home
 from node.home import NodeHome
 
@@ -115,6 +115,14 @@ def ingest(
     given = list(paths or ())
     _check(given, manifest, landing=landing, forms=[schema is not None, fhir, omop])
     node = intake_home(home)
+    if given:
+        from node.intake.run import check_paths
+
+        # Before a home is made for nothing.
+        for number, path in enumerate(given, 1):
+            if not path.exists():
+                raise NotFound(f"Path {number} of {len(given)} does not exist.")
+        check_paths(given, node)
     with ExitStack() as stack:
         if fresh := dry_run and not node.root.is_dir():
             # Whoever asks first what would become of the files has no node yet.
@@ -232,10 +240,8 @@ def _trees(
     from node.commands.intake_progress import counted, progress
     from node.intake.crew import open_crew
     from node.intake.manifest import read_manifest
-    from node.intake.run import check_paths
     from node.intake.run import ingest as run
 
-    check_paths(paths, node)
     listed = None if manifest is None else read_manifest(manifest)
     with (
         open_crew(settings, deidentifier, workers) as crew,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from contract.errors import AlreadyExists, NotFound, Refused
+from contract.errors import AlreadyExists, DataError, NotFound, Refused
 from foundation.commands import application
 from node.commands.deid import ask_pin
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, existing_home
@@ -134,7 +134,10 @@ def map_(
     from node.deid.tokens import open_pseudonyms
 
     before, after = open_pseudonyms(old, ask_pin), open_pseudonyms(new, ask_pin)
-    text = read_bounded(numbers, MAX_NUMBERS_BYTES).decode("utf-8-sig", "replace")
+    try:
+        text = read_bounded(numbers, MAX_NUMBERS_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{numbers} is no text in UTF-8.") from None
     listed = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if not listed:
         raise NotFound(f"{numbers} has no numbers.")

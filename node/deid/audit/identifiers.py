@@ -94,7 +94,11 @@ def terms(known: Known) -> Terms:
         for raw in known.numbers
         if len(reduced := reduce(raw)) >= _SHORTEST_NUMBER and any(c.isdigit() for c in reduced)
     }
-    places = {r for raw in known.phrases if len(r := reduce(raw)) >= _SHORTEST_PLACE}
+    places = {
+        reduced
+        for raw in known.phrases
+        if len(reduced := reduce(raw)) >= _SHORTEST_PLACE and is_telling(raw)
+    }
     return Terms(
         {PERSON: frozenset(names), NUMBER: frozenset(numbers), PLACE: frozenset(places)},
         known.birth_dates,
@@ -120,6 +124,16 @@ def reduce(text: str) -> str:
     """Return letters and digits alone, in one case and without accents."""
     plain = unicodedata.normalize("NFKD", text).casefold()
     return "".join(c for c in plain if c.isalnum())
+
+
+def split(text: str) -> list[str]:
+    """Return the words and numbers of a text."""
+    return "".join(c if c.isalnum() else " " for c in text).split()
+
+
+def is_telling(text: str) -> bool:
+    """Say whether there is anything in it but everyday words or one character over and over."""
+    return any(word not in words() and len(set(word)) > 1 for word in split(text.casefold()))
 
 
 def load_known(path: Path) -> Known:

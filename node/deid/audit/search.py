@@ -14,7 +14,9 @@ from node.deid.audit.identifiers import (
     UID,
     Identifiers,
     Terms,
+    is_telling,
     reduce,
+    split,
     subject_of,
     terms,
 )
@@ -25,7 +27,6 @@ from node.deid.notations import find_dates
 from node.deid.pixels.image import PixelSettings
 from node.deid.reading import Unsafe
 from node.deid.shapes import find_uids
-from node.deid.vocabulary import words
 
 PIXELS = "text-in-pixels"
 _FREE_FROM = 6
@@ -115,7 +116,7 @@ class Search:
                 yield category
         if text.is_raw:
             return
-        if any(_is_telling(rest[start:end]) for start, end in matcher.known_spans(rest)):
+        if any(is_telling(rest[start:end]) for start, end in matcher.known_spans(rest)):
             yield PERSON if _is_name(rest, matcher) else PLACE
         if own.birth_dates and any(
             one.day in own.birth_dates for one in find_dates(rest, own.birth_dates)
@@ -144,14 +145,10 @@ def _holds(term: str, squeezed: str, tokens: frozenset[str], is_raw: bool) -> bo
 
 def _tokens(text: str) -> frozenset[str]:
     """Return the words and numbers of a text, reduced, and those that only blanks part."""
-    single = [reduce(word) for word in _split(text)]
+    single = [reduce(word) for word in split(text)]
     pairs = ("".join(pair) for pair in pairwise(single))
     triples = ("".join(three) for three in zip(single, single[1:], single[2:], strict=False))
     return frozenset((*single, *pairs, *triples))
-
-
-def _split(text: str) -> Iterable[str]:
-    return "".join(c if c.isalnum() else " " for c in text).split()
 
 
 def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
@@ -160,11 +157,6 @@ def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
         pieces.append(text[position:start])
         position = end
     return " ".join([*pieces, text[position:]])
-
-
-def _is_telling(text: str) -> bool:
-    """Say whether there is anything in it but everyday words, which alone identify nobody."""
-    return any(word not in words() for word in _split(text.casefold()))
 
 
 def _is_name(text: str, matcher: Matcher) -> bool:

@@ -162,6 +162,13 @@ def test_another_patients_number_is_a_leak_and_a_common_word_is_none(clean: byte
     found.add_original(image(2, "QQ99117", PatientName="Knee^Report"), Options(), PSEUDONYMS)
     search = Search(found)
     assert search.file(with_values(clean, ImageComments="Knee report, stable"), "A") == []
+    # A scanner's station that nobody named, and a hospital called as others are, identify nobody.
+    plain = image(3, "QQ99118", StationName="000000000", InstitutionName="General Hospital")
+    found.add_original(plain, Options(), PSEUDONYMS)
+    assert (
+        Search(found).file(with_values(clean, ImageComments="General hospital 000000000"), "A")
+        == []
+    )
     leaks = search.file(with_values(clean, ImageComments="see QQ99117"), "A")
     assert {leak.category for leak in leaks} == {"number"}
 
