@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from node.deid.identifiers import Matcher, Rules
+from node.deid.identifiers import Matcher
+from node.deid.notations import find_dates
 from node.deid.reading import Unsafe
+from node.deid.shapes import find_shapes, find_uids
 
 MAX_CHARACTERS = 1 << 20
 
@@ -44,7 +46,16 @@ def clean_report(text: str, matcher: Matcher) -> Draft:
     if not text.strip():
         raise Unsafe("empty")
     cleaned = matcher.clean(text)
-    # A date that was moved and a UID that was replaced are still such, and identify nobody.
-    if Matcher(matcher.known, Rules(keep_dates=True)).spans(cleaned):
+    rest = _without_dates_and_uids(cleaned)
+    if matcher.known_spans(rest) or find_shapes(rest):
         raise Unsafe("identifier-left")
     return Draft(cleaned, hashlib.sha256(cleaned.encode()).hexdigest())
+
+
+def _without_dates_and_uids(text: str) -> str:
+    """Return a cleaned text without what was moved or replaced: such it still is."""
+    for start, end in sorted(find_uids(text), reverse=True):
+        text = text[:start] + text[end:]
+    for one in sorted(find_dates(text, frozenset()), key=lambda one: one.start, reverse=True):
+        text = text[: one.start] + text[one.end :]
+    return text

@@ -9,7 +9,10 @@ from node.deid.photographs import clean_report
 from node.deid.reading import Unsafe
 
 KNOWN = Known(persons=frozenset({"Foxglove^Ada"}), numbers=frozenset({"AB-47114"}))
-TEXT = "Ada Foxglove (AB 47114), seen on 12.03.2021. Melanoma of 2 mm, tel. 030 1234567.\n"
+TEXT = (
+    "Ada Foxglove (AB 47114), born 1.2.1950, seen on 12.03.2021. Melanoma of 2 mm, "
+    "tel. 030 1234567, image 1.2.826.0.1.3680043.8.498.12345.\n"
+)
 
 
 def test_a_report_keeps_its_clinical_words_and_its_moved_date() -> None:
