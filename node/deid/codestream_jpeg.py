@@ -3,20 +3,21 @@
 The markers are walked (ITU-T T.81 annex B, T.87 annex C); entropy-coded data is skipped to its next
 marker, in which a stuffed byte or a restart marker is none. Kept are the segments that decoding
 reads, cut to what their own counts say, and of the application segments those that say how
-components are to be understood: JFIF (without its thumbnail), Adobe's transform, a SPIFF header and
-the colour transform of JPEG-LS by HP.
+components are to be understood: JFIF or LJIF (without its thumbnail), Adobe's transform, a SPIFF
+header and the colour transform of JPEG-LS by HP. Of comments, encoders' signatures stay.
 """
 
 from __future__ import annotations
 
 import re
 
+from node.deid.codestream_signatures import is_signature
 from node.deid.codestream_splice import Splice
 from node.deid.reading import Unsafe
 
 _SOI, _EOI, _SOS, _DNL, _DRI, _DQT, _DHT, _DAC = 0xD8, 0xD9, 0xDA, 0xDC, 0xDD, 0xDB, 0xC4, 0xCC
 _DHP, _EXP, _LSE, _SOF55 = 0xDE, 0xDF, 0xF8, 0xF7
-_APP0, _APP8, _APP14 = 0xE0, 0xE8, 0xEE
+_APP0, _APP8, _APP14, _COM = 0xE0, 0xE8, 0xEE, 0xFE
 _FRAMES = (*(code for code in range(0xC0, 0xD0) if code not in (_DHT, 0xC8, _DAC)), _DHP, _SOF55)
 _KEPT = (_DQT, _DHT, _DAC, _DRI, _DNL, _EXP, _LSE, _SOS, *_FRAMES)
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
@@ -87,7 +88,9 @@ def _kept_payload(code: int, payload: bytes) -> bytes | None:
         return payload[: _tables(payload, quantization=code == _DQT)]
     if code in (_DRI, _DNL):
         return payload[:4]  # two bytes; JPEG-LS may have up to four
-    return payload if code in _KEPT else _application(code, payload)
+    if code in _KEPT or (code == _COM and is_signature(payload)):
+        return payload
+    return _application(code, payload)
 
 
 def _counted(payload: bytes, fixed: int, count_at: int, size: int) -> bytes:
@@ -112,10 +115,11 @@ def _tables(payload: bytes, *, quantization: bool) -> int:
 
 
 def _application(code: int, payload: bytes) -> bytes | None:
-    if code == _APP0 and payload.startswith(b"JFIF\0") and len(payload) >= 12:
+    if code == _APP0 and payload.startswith((b"JFIF\0", b"LJIF\0")) and len(payload) >= 12:
         return payload[:12] + b"\0\0"
     if code == _APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
-        return b"Adobe\0\x64\0\0\0\0" + payload[11:12]
+        version = b"\0\x65" if payload[5:7] == b"\0\x65" else b"\0\x64"
+        return b"Adobe" + version + b"\0\0\0\0" + payload[11:12]
     if code == _APP8:
         if payload.startswith(b"mrfx"):
             return payload[:5]

@@ -1,19 +1,21 @@
 """JPEG 2000 and HTJ2K without comments, and without the boxes of a JP2 file that decode nothing.
 
 Markers are walked (ITU-T T.800 annex A, T.801 annex A, T.814); tile data is skipped by the length
-of its tile-part. Where a header gets shorter, the lengths in SOT and TLM are set anew.
+of its tile-part. Where a header gets shorter, the lengths in SOT and TLM are set anew. Of comments
+in the main header, encoders' signatures stay.
 """
 
 from __future__ import annotations
 
 import re
 
+from node.deid.codestream_signatures import is_signature
 from node.deid.codestream_splice import Splice
 from node.deid.reading import Unsafe
 
 CODESTREAM = b"\xff\x4f\xff\x51"
 JP2 = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
-_SOT, _SOD, _EOC, _TLM = 0xFF90, 0xFF93, 0xFFD9, 0xFF55
+_SOT, _SOD, _EOC, _TLM, _COM = 0xFF90, 0xFF93, 0xFFD9, 0xFF55, 0xFF64
 _KEPT = frozenset(
     {
         *(0xFF50, 0xFF51, 0xFF52, 0xFF53, _TLM, 0xFF56, 0xFF57, 0xFF58, 0xFF59),
@@ -54,6 +56,11 @@ def _segment(data: bytes, position: int, limit: int) -> tuple[int, int]:
     return marker, position + 2 + length
 
 
+def _is_signature(payload: bytes) -> bool:
+    """Say whether a COM segment is text (T.800 A.9.2) and tells nothing but its encoder."""
+    return payload[:2] == b"\0\1" and is_signature(payload[2:])
+
+
 def _walk_codestream(splice: Splice, start: int, limit: int) -> int:
     data = splice.data
     position = start + 2
@@ -61,7 +68,7 @@ def _walk_codestream(splice: Splice, start: int, limit: int) -> int:
     lengths: list[tuple[int, int]] = []
     while (marker := _number(data, position, 2)) != _SOT:
         marker, stop = _segment(data, position, limit)
-        if marker in _KEPT:
+        if marker in _KEPT or (marker == _COM and _is_signature(data[position + 4 : stop])):
             kept.append((position, stop))
         position = stop
     pieces = _Pieces()

@@ -25,6 +25,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_fragments
 from pydicom.pixels import pixel_array
 
+from node.deid.codestream_signatures import is_signature
 from node.deid.codestreams import (
     Offsets,
     clean_fragments,
@@ -452,3 +453,37 @@ def test_any_fragments_are_cleaned_or_refused(
 def test_many_damaged_streams_are_cleaned_or_refused(data: st.DataObject) -> None:
     syntax, seed = data.draw(st.sampled_from(sorted(_seeds().items())))
     _cleans_or_refuses(mutated(seed, data.draw), syntax)
+
+
+@pytest.mark.parametrize(
+    ("comment", "stays"),
+    [
+        (b"Kakadu-v7.3.3", True),
+        (b"Kakadu-2.2", True),
+        (b"Created by GDCM/OpenJPEG version 2.3.0", True),
+        (b"Creator: JasPer Version 1.701.0", True),
+        (b"MITRA_DICOM_STANDARD", True),
+        (b"Kakadu-v7.3.3 for Okonkwode", False),
+        (b"Kakadu-v712345678.3", False),
+        (b"Created by Okonkwode", False),
+        (b"", False),
+    ],
+)
+def test_encoders_signatures_are_told_from_other_comments(comment: bytes, stays: bool) -> None:
+    assert is_signature(comment) is stays
+
+
+def test_a_stream_with_its_encoders_signature_alone_keeps_its_bytes() -> None:
+    plain = imagecodecs.jpeg2k_encode(np.zeros((32, 32), np.uint8), codecformat="j2k")
+    start = plain.index(b"\xff\x90")
+    comment = b"Kakadu-v7.3.3"
+    segment = b"\xff\x64" + (len(comment) + 4).to_bytes(2, "big") + b"\0\1" + comment
+    signed = plain[:start] + segment + plain[start:]
+    assert comment in clean_frame(signed, "1.2.840.10008.1.2.4.90")
+
+
+def test_the_header_of_a_lossless_jpeg_stays_without_a_thumbnail() -> None:
+    plain = imagecodecs.jpeg_encode(np.zeros((16, 16), np.uint8))
+    head = b"LJIF\0\1\0\0\0\0\0\0\0\0"
+    made = plain[:2] + b"\xff\xe0" + (len(head) + 2).to_bytes(2, "big") + head + plain[2:]
+    assert head in clean_frame(made, "1.2.840.10008.1.2.4.50")
