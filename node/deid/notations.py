@@ -223,11 +223,14 @@ def _write(match: re.Match[str], order: dict[str, str], new: date) -> str | None
         texts["y"] = f"{new.year:04}"
     else:
         texts["yy"] = f"{new.year % 100:02}"
+    # 2021/3/14 has no leading zeros, though a day of two digits doesn't show it.
+    numbers = [groups.get(order.get(part, part)) or "" for part in "md"]
+    width = 1 if any(len(number) == 1 for number in numbers) else 2
     for part, number in (("m", new.month), ("d", new.day)):
         group = order.get(part, part)
         old = groups.get(group)
         if old:
-            texts[group] = f"{number:0{len(old)}}"
+            texts[group] = f"{number:0{min(len(old), width)}}"
     if name := groups.get("name"):
         word = _LANGUAGES[_MONTHS[name.lower()][0]][new.month - 1]
         texts["name"] = word.upper() if name.isupper() else word.title() if name.istitle() else word

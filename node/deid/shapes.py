@@ -24,7 +24,12 @@ def _compiled(*patterns: str) -> tuple[re.Pattern[str], ...]:
 
 # Where a pattern has a group x, that is what identifies; otherwise the whole match is.
 _MAIL = _compiled(r"[\w.+%-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64}){1,5}")
-_LINK = _compiled(r"(?i)\b(?:https?|ftp)://[^\s<>\"']{3,}")
+_PUBLIC = (
+    r"(?!(?:www\.)?(?:(?:dicom|medical)\.nema\.org|loinc\.org|snomed\.info|(?:terminology\.)?hl7\.org|"
+    r"w3\.org|unitsofmeasure\.org|purl\.obolibrary\.org|github\.com/(?:fedorov|qiicr)/dcmqi(?:\.git)?)(?![\w-]|\.\w))"
+)
+"""Links to the standards' own pages, and to a program that names itself by its page."""
+_LINK = _compiled(rf"(?i)\b(?:https?|ftp)://{_PUBLIC}[^\s<>\"']{{3,}}")
 _POINTS = _compiled(
     r"(?<![\d.])(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d\d)){3}(?![\d.])"
 )

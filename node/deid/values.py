@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import date
 from hashlib import blake2b
 
+from node.deid.binary import identifies, may_hold_text
 from node.deid.charsets import Charset, decode, encode, likeliest, readings
 from node.deid.dates import shift_date, shift_datetime
 from node.deid.identifiers import PLACEHOLDER, Known, Matcher
@@ -20,6 +21,8 @@ from node.deid.vocabulary import words
 
 LIMITS = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "ST": 1024, "LT": 10240}
 """Characters that a value may have (PS3.5 table 6.2-1)."""
+PACKED = frozenset({"AT", "FD", "FL", "OD", "OF", "OL", "OV", "SL", "SS", "SV", "UL", "US", "UV"})
+"""Numbers in binary."""
 _MULTIPLE = frozenset({"LO", "SH", "CS", "AE", "UC", "PN"})
 _NUMBER = re.compile(rb"[\d+\-.eE\\ ]*")
 _TIME = re.compile(rb"(?:[01]\d|2[0-4])(?::?[0-6]\d(?::?[0-6]\d(?:\.\d{0,6})?)?)?")
@@ -31,10 +34,7 @@ _CODE_PLACEHOLDER = "REMOVED"
 _MOST_KEPT = 50_000
 _LONG = 4096
 _OLDEST = 90
-_CHANCE = 3
 _SCRIPTS = re.compile(r"[\u0400-\u04ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\s·・]{2,}")
-_RUN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ufffd]{2,}")
-_LONGEST_SEARCHED = 64 << 20
 
 Cleaned = bytes | None
 """The new value; None where the old one may stay."""
@@ -70,6 +70,7 @@ class Values:
             **dict.fromkeys(("CS", "AE", "UR"), self._code),
             **dict.fromkeys(("IS", "DS"), self._number),
             **dict.fromkeys(("OB", "OW", "UN"), self._binary),
+            **dict.fromkeys(PACKED, self._packed),
             "AS": self._age,
             "TM": self._time,
             "UI": self._class_uid,
@@ -142,8 +143,13 @@ class Values:
     def _number(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
         if not _NUMBER.fullmatch(raw.rstrip(b"\0")):
             return self._text(raw, charset, "SH")
-        if any(part.strip().decode() in self._digits for part in raw.split(b"\\")):
+        parts = [part.strip().decode() for part in raw.split(b"\\")]
+        if any(part in self._digits for part in parts):
             return b""
+        if vr == "IS" and any(
+            len(part) > 9 and part.isdigit() and int(part) >> 31 for part in parts
+        ):
+            return b""  # no such integer is one (PS3.5 table 6.2-1): a part of a number
         return None
 
     def _age(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
@@ -159,30 +165,18 @@ class Values:
         return None if times else b""
 
     def _class_uid(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
-        return None if _UIDS.fullmatch(raw.rstrip(b" \0")) else b""
+        text = raw.rstrip(b" \0")
+        if not _UIDS.fullmatch(text):
+            return b""
+        components = text.decode("ascii").replace("\\", ".").split(".")
+        return None if self._digits.isdisjoint(components) else b""
 
     def _binary(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
         """Empty bytes in which a name or number of the patient can be read."""
-        if len(raw) > _LONGEST_SEARCHED:
-            return None
-        for text in _binary_texts(raw, charset):
-            for run in _RUN.finditer(text):
-                found = run.group()
-                for start, end in self.matcher.known_spans(found):
-                    # Three letters occur in any bytes.
-                    if end - start > _CHANCE or not found[start:end].isascii():
-                        return b""
-        return None
+        return b"" if identifies(raw, charset, self.matcher) else None
 
-
-def _binary_texts(raw: bytes, charset: Charset) -> list[str]:
-    texts = [raw.decode("latin-1"), raw.decode("utf-8", "replace")]
-    if charset:
-        texts.append(decode(raw, charset))
-    for start in (0, 1):
-        even = raw[start : len(raw) - (len(raw) - start) % 2]
-        texts += [even.decode(codec, "replace") for codec in ("utf-16-le", "utf-16-be")]
-    return texts
+    def _packed(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:
+        return self._binary(raw, charset, vr) if may_hold_text(raw) else None
 
 
 def _shown(text: str) -> str:

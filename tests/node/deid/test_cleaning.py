@@ -167,6 +167,13 @@ def test_a_time_that_is_none_goes(given: str, kept: str) -> None:
     assert str(research(made).get("ContentTime") or "") == kept
 
 
+def test_an_integer_beyond_what_one_can_be_goes() -> None:
+    made = dataset(InstanceNumber="12")
+    made.add_new(0x00200012, "IS", "784197212345")
+    after = research(made)
+    assert not after.get("AcquisitionNumber") and after.InstanceNumber == 12
+
+
 # ---- private ------------------------------------------------------------------------------------
 
 

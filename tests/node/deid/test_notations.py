@@ -128,3 +128,12 @@ def test_what_is_no_date_is_not_found(text: str) -> None:
 def test_found_dates_are_in_order_and_apart(text: str) -> None:
     found = find_dates(text)
     assert all(one.end <= other.start for one, other in pairwise(found))
+
+
+@pytest.mark.parametrize(
+    ("text", "moved"),
+    [("2021/3/14", "2020/2/8"), ("14.3.2021", "8.2.2020"), ("03/14/2021", "02/08/2020")],
+)
+def test_a_date_without_leading_zeros_gets_none(text: str, moved: str) -> None:
+    (one,) = find_dates(text)
+    assert shifted(one, 400) == moved

@@ -24,6 +24,10 @@ def _masked(text: str) -> str:
     [
         ("mail a.b-c@mail.example.org now", "mail * now"),
         ("see https://pacs.example/x?y=1 ok", "see * ok"),
+        ("https://github.com/quandt/x", "*"),
+        ("https://github.com/fedorov/dcmqi.git", "https://github.com/fedorov/dcmqi.git"),
+        ("http://dicom.nema.org/medical", "http://dicom.nema.org/medical"),
+        ("http://dicom.nema.org.example.com/q", "*"),
         ("host 192.168.10.12 ok", "host * ok"),
         ("version 1.2.3.4", "version 1.2.3.4"),
         ("+48 601 234 987", "*"),
