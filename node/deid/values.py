@@ -96,8 +96,9 @@ class Values:
         parts = raw.decode("latin-1").split("\\")
         if self._uid is None:
             return raw
+        # "0" stands for none and names nothing.
         return "\\".join(
-            self._uid(p) if (p := part.strip(" \0")) else "" for part in parts
+            self._uid(p) if (p := part.strip(" \0")) not in ("", "0") else p for part in parts
         ).encode()
 
     def date(self, raw: bytes, vr: str) -> bytes:

@@ -149,6 +149,11 @@ def test_a_uid_in_text_becomes_what_it_becomes_elsewhere() -> None:
     assert after.RequestedProcedureDescription == f"see {KEY.uid('1.2.826.0.1.3680043.10.777.5')}"
 
 
+def test_a_uid_that_is_none_stays_none() -> None:
+    after = research(dataset(FrameOfReferenceUID="0"))
+    assert after.FrameOfReferenceUID == "0"
+
+
 @pytest.mark.parametrize(("given", "kept"), [("054Y", "054Y"), ("095Y", "090Y"), ("Jane", "")])
 def test_ages_above_89_are_one_group(given: str, kept: str) -> None:
     made = dataset()
