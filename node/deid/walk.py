@@ -31,7 +31,7 @@ from node.deid.private import is_known, is_safe
 from node.deid.profile import Action, Profile
 from node.deid.reading import Unsafe
 from node.deid.structured import concept_action
-from node.deid.values import Values
+from node.deid.values import PACKED, Values
 
 PATIENT_NAME, PATIENT_ID = 0x00100010, 0x00100020
 CHARSET = 0x00080005
@@ -59,6 +59,9 @@ _SEARCHED = frozenset(
         *("AS", "TM", "UI", "OB", "OW", "UN"),
     )
 )
+
+_TEXT = 5
+"""Bytes from which on numbers are looked at for text."""
 
 # What is done with an element, whatever the reason.
 KEEP: Final = 0
@@ -227,6 +230,9 @@ class Walk:
         if what != KEEP:
             return self._change(element, what, vr, level, parts)
         if element.items is None and element.fragments is None:
+            if vr in PACKED and element.end - element.start >= _TEXT:
+                # Too long for most numbers: letters may stand there instead.
+                return self._change(element, VALUE, vr, level, parts)
             parts.take(element.header, element.after)
             return False
         # Items although the attribute is no sequence, or fragments although it is no pixels.
