@@ -63,6 +63,7 @@ def _page(
             "preview.frame", frame=pictures.frame, frames=pictures.frames, boxes=pictures.boxes
         )
         yield f"<h2>{place}</h2>"
+        yield "<div>"
         for key, png in (("before", pictures.before), ("after", pictures.after)):
             name = said(f"preview.{key}")
             data = base64.b64encode(png).decode()
@@ -70,6 +71,7 @@ def _page(
                 f'<figure><img alt="{name}" src="data:image/png;base64,{data}">'
                 f"<figcaption>{name}</figcaption></figure>"
             )
+        yield "</div>"
     yield f'<input type="checkbox" id="kept"> <label for="kept">{said("preview.kept")}</label>'
     heads = [
         ("tag", "8%"),
