@@ -97,11 +97,13 @@ def dates(paired: list[Pair], result: Result) -> None:
     for pair in paired:
         assert pair.after is not None
         for place, vr in pair.before.representations.items():
-            if vr not in ("DA", "DT") or "@" in place or place == "00100030":
+            if vr not in ("DA", "DT") or "@" in place or "xx" in place or place == "00100030":
                 continue
             old, new = pair.before.values[place], pair.after.values.get(place, [])
             if not any(_day(v) for v in old):
                 continue
+            if len(old) != len(new) and place.startswith("0040A730/"):
+                continue  # Table E.3.4-1 removes some items, the birth date's among them
             if len(old) != len(new):
                 moved[pair.file.patient].append((pair, place, None))
                 continue

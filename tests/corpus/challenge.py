@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tests.corpus.agreement import names_class
 from tests.corpus.key import Key, Plant
-from tests.corpus.pixels import PIXELS, digest, frames
+from tests.corpus.pixels import PIXELS, both, digest
 from tests.corpus.retention import must_keep
 from tests.corpus.sources import REAL_TEXT
 
@@ -222,7 +222,7 @@ def _changed(pair: Pair, box: tuple[int, int, int, int], frame: int) -> bool:
     assert pair.after is not None
     left, top, right, bottom = box
     try:
-        old, new = frames(pair.before.dataset), frames(pair.after.dataset)
+        old, new = both(pair)
         area = (frame, slice(top, bottom), slice(left, right))
         return old.shape == new.shape and _likeness(old[area], new[area]) < 0.3
     except Exception:

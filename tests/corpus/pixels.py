@@ -49,18 +49,27 @@ def same(pair: Pair) -> bool:
     if digest(pair.before.dataset) == digest(pair.after.dataset):
         return True
     try:
-        return bool(np.array_equal(frames(pair.before.dataset), frames(pair.after.dataset)))
+        return bool(np.array_equal(*both(pair)))
     except Exception:
         return False
+
+
+def both(pair: Pair) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the pixels before and after: as stored, or as shown where the colour space differs."""
+    assert pair.after is not None
+    old, new = pair.before.dataset, pair.after.dataset
+    kinds = [str(ds.get("PhotometricInterpretation", "")) for ds in (old, new)]
+    raw = kinds[0] == kinds[1] or "RGB" not in kinds
+    return frames(old, raw=raw), frames(new, raw=raw)
 
 
 def drawn(pair: Pair, boxes: list[Box], result: Result) -> None:
     """Check each drawn text, and the pixels outside of all that identify."""
     assert pair.after is not None
-    before = frames(pair.before.dataset)
     try:
-        after = frames(pair.after.dataset)
+        before, after = both(pair)
     except Exception as problem:
+        before = frames(pair.before.dataset)
         after = np.zeros(0)
         result.count("pixels", "outside untouched", False, f"{pair}: {problem!r}"[:200])
     if after.shape != before.shape:
@@ -123,13 +132,13 @@ def _icon(dataset: Any) -> NDArray[Any] | None:
     return np.frombuffer(items[0].PixelData, np.uint8)[: 64 * 128].reshape(64, 128)
 
 
-def frames(dataset: Any) -> NDArray[Any]:
-    """Return pixels, frames x rows x columns x samples, in the stored colour space."""
+def frames(dataset: Any, *, raw: bool = True) -> NDArray[Any]:
+    """Return pixels, frames x rows x columns x samples, in the stored colour space or in RGB."""
     from pydicom.pixels import pixel_array
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        array = pixel_array(dataset, raw=True)
+        array = pixel_array(dataset, raw=raw)
     shape = (int(dataset.get("NumberOfFrames", 1) or 1), dataset.Rows, dataset.Columns, -1)
     return array.reshape(shape)
 
