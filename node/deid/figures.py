@@ -87,7 +87,7 @@ _SCHEMES = frozenset({
 """Before a code of a terminology or a gene bank, or a program's version."""
 _BEFORE = re.compile(r"([^\W\d_]+)[\s:#=(_.-]{0,3}$")
 _AFTER = re.compile(
-    r"\s*,\s*(?:SCT|SRT|LN|DCM|UMLS|NCIt|RADLEX|99\w+)\b|\s?(?:Bq|MBq|kBq|counts?)\b"
+    r"\s*,\s*(?:SCT|SRT|LN|DCM|UMLS|NCIt|MSH|MDC|NDC|FMA|NEU|RADLEX|ITIS_TSN|99\w+)\b|\s?(?:Bq|MBq|kBq|counts?)\b"
 )
 _MANY = re.compile(r"\d{6}|(?:\d[^\d\n]{0,3}){7}")
 _PART_NUMBER = re.compile(r"(?:4522|4535|4598|9840|9896|9897|9898) ?\d{3} ?\d{5}")
@@ -131,8 +131,8 @@ def _runs(text: str) -> list[tuple[int, int]]:
         many = len(digits) + sum(map(str.isdigit, match["tail"]))
         if many < fewest or _is_quantity(digits) or bare in _SCHEMES:
             continue
-        if letters == "C" and len(digits) == 7 and match.group() == text.strip():
-            continue  # a concept's identifier of UMLS
+        if letters in ("C", "D") and match.group() == text.strip():
+            continue  # a concept's identifier of UMLS, NCIt or MeSH
         before = _BEFORE.search(text, 0, match.start())
         if (before and before[1].lower() in _SCHEMES) or _AFTER.match(text, match.end()):
             continue
@@ -171,10 +171,32 @@ def _is_list(parts: list[str], whole: str) -> bool:
     return len(steps) == 1 and len(numbers) > 2
 
 
+_DIHEDRAL = tuple(
+    tuple((a + b) % 5 if a < 5 and b < 5 else 5 + (a + b) % 5 if a < 5 else 5 + (a - b) % 5
+          if b < 5 else (a - b) % 5 for b in range(10)) for a in range(10)
+)  # fmt: skip
+_PERMUTED = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
+
+
+def is_concept(digits: str) -> bool:
+    """Say whether digits are the identifier of a concept of SNOMED CT, by its check digit.
+
+    SNOMED CT TIG, section 6.3: a partition of concepts before the check digit, which is Verhoeff's.
+    """
+    if not 6 <= len(digits) <= 18 or digits[-3:-1] not in ("00", "10") or digits[0] == "0":
+        return False
+    check, permutation = 0, tuple(range(10))
+    for digit in reversed(digits):
+        check = _DIHEDRAL[check][permutation[int(digit)]]
+        permutation = tuple(permutation[_PERMUTED[i]] for i in range(10))
+    return check == 0
+
+
 def _is_quantity(digits: str) -> bool:
-    """Say whether digits are a round number, a counter or a part of a device (12NC)."""
+    """Say whether digits are a round number, a counter, a concept or a part of a device (12NC)."""
     return (
-        len(digits.lstrip("0")) < _FEWEST
+        is_concept(digits)
+        or len(digits.lstrip("0")) < _FEWEST
         or digits.endswith("0000")
         or _PART_NUMBER.fullmatch(digits) is not None
     )

@@ -112,6 +112,8 @@ _PATTERNS = tuple(
 _ERA_BEGINS = {"明治": 1868, "大正": 1912, "昭和": 1926, "平成": 1989, "令和": 2019}
 _HAS_YEAR = re.compile(r"(?:19|20)\d\d")
 _HAS_SHORT = re.compile(r"\d[-./]\d\d?[-./]\d\d")
+_COMPACT_YEARS = range(1910, 2050)
+"""Eight digits of another year are a code: 20721001 is a disease in SNOMED CT."""
 _HAS_DIGIT = re.compile(r"\d")
 _LETTERS = re.compile(r"[^\W\d_]{3,}")
 
@@ -185,6 +187,8 @@ def _read(match: re.Match[str], known: Collection[date]) -> FoundDate | None:
     else:
         short = int(groups["yy"])
         year = short + (2000 if short < 40 else 1900)
+    if "rest" in groups and year not in _COMPACT_YEARS:
+        return None
     order = {}
     if groups.get("a"):
         order = _order(match, year, known)

@@ -60,11 +60,11 @@ _BEHIND_VERB = re.compile(
 _BEHIND_TALK = re.compile(
     r"(?<![^\W_])(?i:discussed with|d/w|spoken to|spoke (?:to|with)|communicated to|informed|"
     r"notified|"
-    r"telephoned|phoned|paged|called|seen by|seen with|cc|c/o|attn|signed|signed/|per|by|to|from)"
+    r"telephoned|phoned|paged|called|seen by|seen with|cc|c/o|attn|signed|signed/|by)"
     rf":? (?P<x>{_TWO})(?![-'’]?[^\W\d_])"
 )
 _RELATIVES = re.compile(
-    r"(?<![^\W_])(?i:mother|father|wife|husband|son|daughter|brother|spouse|partner|carer|mum|mom|"
+    r"(?<![^\W_])(?i:mother|father|wife|husband|(?-i:son)|daughter|brother|spouse|partner|carer|mum|mom|"
     r"dad|guardian|aunt|uncle|grandmother|grandfather|mutter|vater|ehefrau|ehemann|tochter|sohn|"
     r"épouse|mari|fille|fils|madre|padre|hijo|hija|esposa|żona|mąż|córka|syn|жена|муж|мать|отец)"
     rf"(?: named| called|,| is|:)? ?\(?(?P<x>{_CAP}(?: {_CAP})?)(?![-'’]?[^\W\d_])"
@@ -83,7 +83,7 @@ _COMING = re.compile(
 )
 _SAINTS = re.compile(
     r"(?<!\w)(?:St|Saint|Sankt|Ste)\.?[ -][A-Z][a-z]{2,}['’]?s(?:['’])?(?!\w)|"
-    r"(?<!\w)(?:Sankt|Sint|Sainte?)[ -][A-Z][a-z]{3,}(?!\w)"
+    r"(?<!\w)(?:Sankt|Sint)[ -][A-Z][a-z]{3,}(?!\w)"
 )
 _CENTERS = re.compile(
     rf"(?<!\w)(?P<x>{_CAP}(?: {_CAP}){{0,2}}) (?i:med(?:ical)?\.? (?:ctr|cent(?:er|re))|hosp\.?|"
@@ -103,6 +103,7 @@ _ADDRESSES = re.compile(
     r"crescent|terrace|boulevard|way|court|square|place))"
     r"(?:, [A-Z][\w'-]+){1,2}(?:,? [A-Z]{2} \d{5})?"
 )
+_DIGIT = re.compile(r"\d")
 _SURNAMES = (
     "王李张刘陈杨黄赵吴周徐孙马朱胡郭何林高罗郑梁谢宋唐许韩冯邓曹彭曾萧肖田董潘袁蔡蒋余于杜叶程魏"
     "苏吕丁任卢姚沈钟姜崔谭陆范汪廖石金韦贾夏付方邹熊白孟秦邱侯江尹薛闫段雷龙黎史陶贺毛郝顾龚邵万"
@@ -275,13 +276,11 @@ def find_roles(text: str, tokens: frozenset[str]) -> list[tuple[int, int]]:
                 spans.append(found)
     if not tokens.isdisjoint(_SAINT_WORDS):
         spans += [match.span() for match in _SAINTS.finditer(text)]
-    if _ADDRESS_SIGNS.search(text):
-        spans += [match.span() for match in _ADDRESSES.finditer(text) if _has_digit(match.group())]
+    if _DIGIT.search(text) and _ADDRESS_SIGNS.search(text):
+        spans += [
+            match.span() for match in _ADDRESSES.finditer(text) if _DIGIT.search(match.group())
+        ]
     return spans
-
-
-def _has_digit(text: str) -> bool:
-    return any(map(str.isdigit, text))
 
 
 def _name_in(text: str, start: int, end: int, *, mixed: bool = False) -> tuple[int, int] | None:

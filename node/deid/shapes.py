@@ -127,7 +127,7 @@ _NAMED_WORDS = frozenset({
 })  # fmt: skip
 _HAS_DEGREE = re.compile(r"[ ,][MPRD]h?\.[DNTO]")
 _HAS_DIGIT = re.compile(r"\d")
-_HAS_PATH = re.compile(r"(?i)www\.|:[/\\]|\\\\|/[a-z]|[\[(]at[\])]")
+_PATH_SIGNS = ("/", "\\\\", ":\\", "www.", "at]", "at)")
 _ANY_WORD = re.compile(r"[^\W\d_]+")
 _EAST = re.compile(r"[\u4e00-\u9fff\uac00-\ud7a3]")
 
@@ -172,7 +172,7 @@ def find_shapes(text: str) -> list[tuple[int, int]]:
                     spans.append(found)
     if _HAS_DIGIT.search(text):
         spans += find_figures(text, tokens)
-    if _HAS_PATH.search(text):
+    if any(sign in low for sign in _PATH_SIGNS):
         spans += find_paths(text)
     return spans + find_roles(text, tokens)
 

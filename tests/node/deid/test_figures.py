@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.deid.figures import find_figures, find_paths, is_day
+from node.deid.figures import find_figures, find_paths, is_concept, is_day
 from node.deid.identifiers import Known, Matcher, Rules
 
 
@@ -79,6 +79,22 @@ def test_a_code_a_setting_or_a_version_is_no_such_number(text: str) -> None:
 def test_a_date_is_left_to_be_moved(text: str) -> None:
     cleaned = Matcher(Known(), Rules(days=400)).clean(text)
     assert "***" not in cleaned and "20200208" in cleaned.replace("-", "")
+
+
+def test_every_concept_of_snomed_has_its_check_digit() -> None:
+    from pydicom.sr._concepts_dict import concepts
+
+    codes = [code for named in concepts["SCT"].values() for code in named]
+    numbers = [code for code in codes if code.isdigit()]
+    assert len(numbers) > 2000
+    assert sum(map(is_concept, numbers)) >= len(numbers) - 1  # one has none there
+    assert sum(is_concept(str(n)) for n in range(10_000_000, 10_100_000)) < 300
+    assert _masked("uvula [26140008]") == "uvula [26140008]"
+
+
+def test_a_code_that_looks_like_a_day_of_another_age_stays() -> None:
+    matcher = Matcher(Known(), Rules(days=400))
+    assert matcher.clean("20721001") == "20721001" and matcher.clean("19041007") == "19041007"
 
 
 def test_a_day_has_a_month_and_a_day_of_it() -> None:

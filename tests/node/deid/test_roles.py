@@ -62,7 +62,8 @@ def test_a_person_or_place_is_found_by_a_role(text: str, masked: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Sister Mary Joseph nodule", "Discussed with Neurosurgery at 10:30", "Informed Oncology",
+        "Sister Mary Joseph nodule", "derived from Frank XYZ leads", "Saint Bernard",
+        "Son Valley cattle", "Discussed with Neurosurgery at 10:30", "Informed Oncology",
         "Referred from Emergency Department", "transferred from ICU", "Consultant Radiology",
         "Radiographer comments: none", "Mother had breast cancer", "son et lumière",
         "St. Jude valve", "L4 5TH", "T2 3D FSE", "Name: none", "name of the sequence: t1_fl2d",
