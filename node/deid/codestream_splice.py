@@ -31,11 +31,11 @@ class Splice:
             self._parts.append(new)
 
     def result(self) -> bytes:
-        """Return the kept parts; ``data`` itself when they are all of it but zeros at its end."""
+        """Return the kept parts; ``data`` itself when they are all of it but what fills up its end."""
         data = self.data
         if len(self._parts) == 1 and isinstance(self._parts[0], tuple):
             start, stop = self._parts[0]
-            if start == 0 and not data[stop:].strip(b"\0"):
+            if start == 0 and not data[stop:].strip(b"\0\xff"):
                 return data
         return b"".join(
             part if isinstance(part, bytes) else data[part[0] : part[1]] for part in self._parts

@@ -161,7 +161,7 @@ def _first(pair: Pair, place: str) -> str:
 
 
 def _is_instance(value: str) -> bool:
-    return bool(value) and value not in UID_dictionary and not value.startswith("1.2.840.10008.")
+    return "." in value and value not in UID_dictionary and not value.startswith("1.2.840.10008.")
 
 
 def _day(value: str) -> date | None:

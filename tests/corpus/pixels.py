@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MARGIN = 10
 """Pixels around a drawn identifier that a tool may black out with it."""
+MOST_ELSEWHERE = 0.01
+"""Share of all pixels that a tool may black out elsewhere."""
 
 
 def check(key: Key, paired: list[Pair], result: Result) -> None:
@@ -100,7 +102,8 @@ def drawn(pair: Pair, boxes: list[Box], result: Result) -> None:
     changed = (before != after).reshape(*before.shape[:3], -1).any(axis=3) & outside
     where = np.argwhere(changed)[:1].tolist()
     line = f"{pair}: {int(changed.sum())} pixels, first {where}"
-    result.count("pixels", "outside untouched", not changed.any(), line)
+    # Text that nobody planted may be blacked out as well, where it can't be judged.
+    result.count("pixels", "outside untouched", changed.mean() <= MOST_ELSEWHERE, line)
 
 
 def plane(pair: Pair, box: Box, result: Result) -> None:

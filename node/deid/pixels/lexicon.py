@@ -48,6 +48,8 @@ MAKERS = r"""
 
 SHORT = frozenset(
     """
+    psla pssa ap2 ap3 ap4 lax sax ias lvedv lvesv lvidd lvids ivsd lvpwd lad lcx rca pda cca ica eca
+    cfa sfa gsv ssv mb mbe sri obs vas crd tcd ven rao lao cran caud ffdm
     mm cm m um nm hz khz mhz ghz db kv kvp ma mas mah ms s sec min h fps hu mgy gy cgy dgy
     mgycm cm2 cm3 mm2 mm3 ml dl l cc g kg lb in ft bpm bpi mmhg mm/hg deg rad px pix dpi w mw
     cd x f fr mi ti tis tib tic tls gn gain dr pwr ao ap pa rl lr lat ll rll lll rul lul rml lt
