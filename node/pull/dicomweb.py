@@ -18,7 +18,7 @@ from contract.errors import (
     Unavailable,
 )
 from foundation.files import read_bounded
-from node.pull import multipart
+from node.multipart import Event, Malformed, PartBegins, PartData, PartEnds, parts, related
 from node.pull.archive import (
     ArchiveRefused,
     Arrival,
@@ -207,17 +207,17 @@ class DicomwebClient:
         if response.status_code in (204, 404, 406, 410, 415):
             return  # what didn't come is missed by its UID
         content_type = response.headers.get("content-type", "")
-        boundary = multipart.boundary_of(content_type)
         chunks = _metered(response.iter_raw(_CHUNK), receiver)
-        if boundary is not None:
-            pieces = multipart.parts(chunks, boundary)
-        elif content_type.lower().startswith("application/dicom"):
+        if content_type.partition(";")[0].strip().lower() == "application/dicom":
             pieces = _one_part(chunks)
         else:
-            raise Unavailable("The archive's answer holds no DICOM files.")
+            try:
+                pieces = parts(chunks, related(content_type)[1])
+            except Malformed:
+                raise Unavailable("The archive's answer holds no DICOM files.") from None
         try:
             _receive(pieces, receiver)
-        except DataError:
+        except Malformed:
             raise Unavailable("The archive broke off the retrieval; try again later.") from None
 
     @contextmanager
@@ -244,27 +244,27 @@ class DicomwebClient:
             raise Unavailable("The archive's answer can't be read.") from None
 
 
-def _receive(pieces: Iterator[multipart.Piece], receiver: Receiver) -> None:
+def _receive(pieces: Iterator[Event], receiver: Receiver) -> None:
     """Write each part that is expected; a part says whose it is by its own first bytes."""
     for piece in pieces:
-        if isinstance(piece, multipart.Begin):
+        if isinstance(piece, PartBegins):
             _receive_part(pieces, receiver)
             if receiver.stopping():
                 raise Interrupted("The retrieval was broken off.")
 
 
-def _receive_part(pieces: Iterator[multipart.Piece], receiver: Receiver) -> None:
+def _receive_part(pieces: Iterator[Event], receiver: Receiver) -> None:
     head = bytearray()
     whole = False
     while len(head) < HEAD_BYTES and not whole:
         piece = next(pieces)
-        if isinstance(piece, multipart.Data):
+        if isinstance(piece, PartData):
             head += piece.data
-        whole = isinstance(piece, multipart.End)
+        whole = isinstance(piece, PartEnds)
     uid = instance_of(head)
     if not uid or not receiver.expects(uid):
         while not whole:
-            whole = isinstance(next(pieces), multipart.End)
+            whole = isinstance(next(pieces), PartEnds)
         return
     with receiver.arrival(uid) as arrival:
         size = _write(arrival, head, pieces, receiver.largest_bytes, whole=whole)
@@ -276,18 +276,18 @@ def _receive_part(pieces: Iterator[multipart.Piece], receiver: Receiver) -> None
 
 
 def _write(
-    arrival: Arrival, head: bytearray, pieces: Iterator[multipart.Piece], most: int, *, whole: bool
+    arrival: Arrival, head: bytearray, pieces: Iterator[Event], most: int, *, whole: bool
 ) -> int:
     """Write a part to its end and return its size; what is past ``most`` is only counted."""
     size = len(head)
     arrival.write(head)
     while not whole:
         piece = next(pieces)
-        if isinstance(piece, multipart.Data):
+        if isinstance(piece, PartData):
             size += len(piece.data)
             if size <= most:
                 arrival.write(piece.data)
-        whole = isinstance(piece, multipart.End)
+        whole = isinstance(piece, PartEnds)
     return size
 
 
@@ -297,11 +297,11 @@ def _metered(chunks: Iterator[bytes], receiver: Receiver) -> Iterator[bytes]:
         yield chunk
 
 
-def _one_part(chunks: Iterator[bytes]) -> Iterator[multipart.Piece]:
-    yield multipart.Begin({})
+def _one_part(chunks: Iterator[bytes]) -> Iterator[Event]:
+    yield PartBegins({})
     for chunk in chunks:
-        yield multipart.Data(chunk)
-    yield multipart.End()
+        yield PartData(chunk)
+    yield PartEnds()
 
 
 def _check(response: httpx.Response, *, retrieving: bool) -> None:

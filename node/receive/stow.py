@@ -14,8 +14,8 @@ from typing import Any
 
 from contract.errors import StorageError
 from node.intake.landing import Landing, LandingWriter
+from node.multipart import Event, PartBegins, PartData
 from node.receive import command
-from node.receive.multipart import Event, PartBegins, PartData
 from node.receive.room import Room
 
 ORIGIN = "stow"

@@ -21,8 +21,8 @@ from foundation.web.http import Http
 from node.config import ReceiveSettings
 from node.home import NodeHome
 from node.intake.landing import Landing
+from node.multipart import Malformed, Multipart, related
 from node.receive.listening import web_tls
-from node.receive.multipart import Malformed, Multipart, related
 from node.receive.room import Room
 from node.receive.stow import Storing
 from node.receive.tokens import Tokens

@@ -23,8 +23,7 @@ from foundation.listening import listen
 from node.config import ReceiveSettings, StowSettings
 from node.home import NodeHome
 from node.intake.landing import Landing
-from node.receive.listening import web_tls
-from node.receive.multipart import (
+from node.multipart import (
     MAX_HEADER_BYTES,
     MAX_PREAMBLE_BYTES,
     Event,
@@ -35,6 +34,7 @@ from node.receive.multipart import (
     PartEnds,
     related,
 )
+from node.receive.listening import web_tls
 from node.receive.room import Limits, Room
 from node.receive.stow import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, meta_uids
 from node.receive.tokens import Tokens

@@ -6,7 +6,7 @@ are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from enum import Enum, auto
@@ -128,6 +128,16 @@ class Multipart:
         if self._skipped > MAX_PREAMBLE_BYTES:
             raise Malformed
         return []
+
+
+def parts(chunks: Iterable[bytes], boundary: str) -> Iterator[Event]:
+    """Yield what a whole body's chunks bring; ``Malformed`` for one that ends too early."""
+    parser = Multipart(boundary)
+    for chunk in chunks:
+        yield from parser.feed(chunk)
+        if parser.is_whole:
+            return
+    raise Malformed
 
 
 def related(content_type: str) -> tuple[str, str]:
