@@ -46,6 +46,11 @@ birthdate birth b geb geboren geburtsdatum né née ne nee nato nata ur nacido n
 """
 _LABELS = frozenset(_LABEL_WORDS.split())
 _EASTERN = re.compile("[\u4e00-\u9fff\uac00-\ud7a3№]")
+_NUMBERED = re.compile(
+    r"(?i)(?<![^\W_])(?:no|nr|num|number|№)\.?\s{0,2}[:=#]\s{0,2}"
+    rf"(?-i:(?P<x>{_ID}))(?!\w)"
+)
+_FEWEST_NUMBERED = 5
 # Digits alone, and behind letters.
 _RUN = re.compile(
     r"(?<![\d.,x×*])(?P<letters>(?<![A-Za-z])[A-Za-z]{1,6}[-_/#:]?)?(?P<x>\d{6,})"
@@ -104,6 +109,11 @@ def find_figures(text: str, tokens: frozenset[str]) -> list[tuple[int, int]]:
         for match in _LABELLED.finditer(text):
             if sum(map(str.isdigit, match["x"])) >= _FEWEST:
                 spans.append(match.span("x"))
+        spans += [
+            match.span("x")
+            for match in _NUMBERED.finditer(text)
+            if sum(map(str.isdigit, match["x"])) >= _FEWEST_NUMBERED
+        ]
         spans += [match.span("x") for match in _BORN.finditer(text)]
     if _MANY.search(text):
         spans += _runs(text)

@@ -81,6 +81,14 @@ _COMING = re.compile(
     rf"employed (?:at|by)|works (?:at|for)|university of|univ\.? of|universidad de|université de) "
     rf"(?P<x>(?:St\.? )?{_CAP}(?: {_CAP}){{0,3}})"
 )
+_HOUSES = re.compile(
+    r"(?<![^\W_])(?:[Cc]l[ií]nica|CHU|CHR|[Cc]entre [Hh]ospitalier|"
+    r"[Aa]zienda [Oo]spedaliera|[Pp]oliclinico|"
+    r"[Pp]olicl[ií]nica|[Pp]olyclinique|[Ss]anatori(?:o|um)|[Hh]ospital|[Pp]rzychodnia|[Nn]emocnice|"
+    r"[Ll]asarett?|[Бб]ольница|[Кк]линика|[Пп]оликлиника)"
+    rf"(?: (?:de|del|di|do|da|la|le|im|St\.?|im\.|имени|им\.))* "
+    rf"(?:San |Santa |Sant['’])?(?P<x>{_NAME})"
+)
 _SAINTS = re.compile(
     r"(?<!\w)(?:St|Saint|Sankt|Ste)\.?[ -][A-Z][a-z]{2,}['’]?s(?:['’])?(?!\w)|"
     r"(?<!\w)(?:Sankt|Sint)[ -][A-Z][a-z]{3,}(?!\w)"
@@ -114,6 +122,9 @@ _EAST = re.compile(
     r"撮影者|技師|审核|复核|签名|署名)[:：]\s?"
     r"(?P<x>[\u4e00-\u9fff]{2,5}(?: [\u4e00-\u9fff]{1,3})?)(?![\u4e00-\u9fff])"
     rf"|(?:医[师生]|技师|护士) (?P<y>[{_SURNAMES}][\u4e00-\u9fff]{{1,3}})(?![\u4e00-\u9fff])"
+    rf"|(?:患者|病人|姓名) (?P<p>[{_SURNAMES}][\u4e00-\u9fff]{{1,2}})(?![\u4e00-\u9fff])"
+    r"|(?:主治医|担当医|担当者|読影医|依頼医|撮影者|検査技師)[ \u3000]"
+    r"(?P<j>[\u4e00-\u9fff]{2,5})(?![\u4e00-\u9fff])"
     r"|担当[:：]\s?(?P<z>[\u4e00-\u9fff]{2,5})(?![\u4e00-\u9fff])"
     r"|(?:담당의|판독의|주치의|의사|의료진|기사|간호사|보호자|성명|작성자|환자)[: ]\s?"
     r"(?P<k>[김이박최정강조윤장임한오서신권황안송전홍유고문양손배백허남심노하곽성차주우구민류나진"
@@ -230,6 +241,17 @@ _TRIGGERED: tuple[tuple[re.Pattern[str], frozenset[str], bool], ...] = (
         _words(
             """
             from by at hospital to in of dem praxis for de
+            """
+        ),
+        True,
+    ),
+    (
+        _HOUSES,
+        _words(
+            """
+            clínica clinica chu chr centre azienda policlinico policlínica policlinica polyclinique
+            sanatorio sanatorium hospital przychodnia nemocnice lasaret lasarett больница клиника
+            поликлиника
             """
         ),
         True,

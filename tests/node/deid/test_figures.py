@@ -43,6 +43,7 @@ def _masked(text: str) -> str:
         ("passport C01X00T47", "passport *"),
         ("S19-12346 biopsy", "* biopsy"),
         ("601 234 568", "*"),
+        ("X-ray no.: XR/20/88213", "X-ray no.: *"),
         ("DOB 14.3.55", "DOB *"),
         ("IP 10.2.3.4 sent", "IP * sent"),
         ("MAC 00:1B:44:11:3A:B7", "MAC *"),

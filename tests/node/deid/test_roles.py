@@ -52,6 +52,11 @@ def _masked(text: str) -> str:
         ("Zleca: lek. Nowacki", "Zleca: lek. *"),
         ("Demandé par le Pr Duvivier", "Demandé par le Pr *"),
         ("Dott.ssa Bellandi", "Dott.ssa *"),
+        ("Clínica San Telmo", "Clínica San *"),
+        ("CHU de Valmont", "CHU de *"),
+        ("Azienda Ospedaliera Valmonte", "Azienda Ospedaliera *"),
+        ("患者 陈大文 复查", "患者 * 复查"),
+        ("依頼医 田中一郎", "依頼医 *"),
         ("Lic. Echeverri", "Lic. *"),
     ],
 )
@@ -62,7 +67,9 @@ def test_a_person_or_place_is_found_by_a_role(text: str, masked: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Sister Mary Joseph nodule", "derived from Frank XYZ leads", "Saint Bernard",
+        "Sister Mary Joseph nodule", "derived from Frank XYZ leads", "Saint Bernard", "Hospital Course: stable",
+        "clinica nella norma", 
+        "患者 双肺纹理",
         "Son Valley cattle", "Discussed with Neurosurgery at 10:30", "Informed Oncology",
         "Referred from Emergency Department", "transferred from ICU", "Consultant Radiology",
         "Radiographer comments: none", "Mother had breast cancer", "son et lumière",
