@@ -93,6 +93,10 @@ class Demo:
         )
         for site, said in sorted(self.federation.intake.items()):
             self.console.print(f"[bold]{site}[/bold]\n{said}", highlight=False)
+        self.console.print(
+            "De-identified by the basic profile of PS3.15 with moved dates. The default profile, "
+            "research,\nalso looks for text in pixels, and takes longer."
+        )
 
     def _joined(self, step: Callable[[str], object], what: str) -> Callable[[str], None]:
         def done(site: str) -> None:
