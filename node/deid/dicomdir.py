@@ -28,11 +28,14 @@ from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from contract.errors import StorageError
 from foundation.files import storage_errors
 from node.deid import dummies
+from node.deid.elements import DEFLATED_SYNTAXES, parse_meta
 from node.deid.engine import Deidentifier
 from node.deid.part10 import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 
 NAME = "DICOMDIR"
 MAX_BYTES = 256 * 2**20
+_HEAD_BYTES = 64 << 10
+_SYNTAX = 0x00020010
 MAX_DEPTH = 8
 WRITTEN = "written"
 _GROUP = 0x0004
@@ -118,6 +121,12 @@ def write_directory(
 def _read(path: Path) -> Any:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError("too large")
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    meta, _ = parse_meta(head, 132 if head[128:132] == b"DICM" else 0)
+    if meta.get(_SYNTAX, b"").strip(b" \0").decode("latin-1") in DEFLATED_SYNTAXES:
+        # A directory is never deflated (PS3.10 section 8.6), and pydicom inflates without limit.
+        raise ValueError("deflated")
     return dcmread(path, force=True)
 
 

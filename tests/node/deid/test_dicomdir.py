@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from pydicom import dcmread
 from pydicom.fileset import FileSet
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from node.deid.dicomdir import NAME
 from node.deid.engine import Deidentifier
@@ -131,6 +132,19 @@ def test_a_directory_that_names_no_file_or_is_none_is_said_so(tmp_path: Path) ->
     result = export(tmp_path / "in", tmp_path / "out", deidentifier)
     assert sum(result.outcomes.values()) == 2
     assert "written" not in result.outcomes
+    assert not (tmp_path / "out" / NAME).exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_deflated_directory_is_not_inflated(tmp_path: Path) -> None:
+    shutil.copytree(DISC, tmp_path / "in", ignore=OTHERS)
+    directory = dcmread(tmp_path / "in" / NAME)
+    directory.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    directory.save_as(tmp_path / "in" / NAME)
+    deidentifier = Deidentifier(load_profile("basic"), Pseudonyms(bytes(32)))
+    result = export(tmp_path / "in", tmp_path / "out", deidentifier)
+    assert sum(result.outcomes.values()) == 32
+    assert result.outcomes["written"] == 31
     assert not (tmp_path / "out" / NAME).exists()
 
 
