@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from node.gate.ledger import verify
 from tests.end_to_end.canaries import find, packed_singles, traces
@@ -128,6 +130,52 @@ def test_what_is_no_image_goes_to_quarantine_and_the_rest_goes_on(tmp_path: Path
         if path.is_file():
             found = find(path.read_bytes(), traces(["Quillfeather", "CANARY-image"], []))
             assert not found, (path, found)
+
+
+def photograph(name: str, number: str, form: str) -> bytes:
+    """A picture that says whose it is wherever its format lets it."""
+    exif = Image.Exif()
+    exif[0x010E], exif[0x013B], exif[0x8298] = f"{name}, left arm", name, number
+    file = io.BytesIO()
+    picture = Image.effect_noise((120, 90), 60).convert("RGB")
+    match form:
+        case "jpg":
+            picture.save(file, "JPEG", exif=exif, comment=name.encode())
+        case "png":
+            said = PngInfo()
+            said.add_text("Author", name)
+            said.add_itxt("Comment", number, zip=True)
+            picture.save(file, "PNG", pnginfo=said, exif=exif)
+        case _:
+            picture.save(file, "TIFF", exif=exif, description=name, artist=number)
+    return file.getvalue()
+
+
+def test_pictures_and_reports_leave_no_identifier_in_the_home(tmp_path: Path) -> None:
+    name, number = "Quillfeather Zebediah", canary("picture", 7)
+    landing = tmp_path / "Quillfeather"
+    landing.mkdir()
+    lines = ["path,patient,name,kind,group"]
+    for form in ("jpg", "png", "tif"):
+        (landing / f"{name}.{form}").write_bytes(photograph(name, number, form))
+        lines.append(f'Quillfeather/{name}.{form},{number},"{name}",clinical,{number} lesion')
+    (landing / "report.txt").write_text(f"Report on {name} ({number}).\nNo sign of malignancy.\n")
+    lines.append(f'Quillfeather/report.txt,{number},"{name}",report,')
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(lines) + "\n")
+    home = tmp_path / "node"
+    done = take_in(home, landing, "--manifest", manifest)
+    assert done.code == 0, done.errors
+    assert re.search(r"^ *3  accepted$", done.out, re.M), done.out
+    _tells_nothing(done)
+    made = run("wardgate-node", "release", "create", "pictures", "--all-assets", "--home", home)
+    assert made.code == 0, made.errors
+    wanted = traces(["Quillfeather", "Zebediah", number], [])
+    kept = [path for path in home.rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} >= {".jpg", ".png", ".tif"}
+    for path in kept:
+        found = find(path.read_bytes(), wanted) + find(path.name.encode(), wanted)
+        assert not found, (path, found)
 
 
 def test_identifiers_are_in_no_log_ledger_release_or_message(trio: Federation) -> None:
