@@ -6,6 +6,7 @@ run over and over.
 
 from __future__ import annotations
 
+import resource
 import sys
 from importlib import import_module
 
@@ -81,4 +82,6 @@ def __getattr__(name: str) -> typer.Typer:
 
 def main() -> None:
     """Run the command; errors end it with one line and their exit code."""
+    # Whatever a decoder does to a process of ours, no picture of its memory is left on a disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     commands.run(application(sys.argv[1] if len(sys.argv) > 1 else ""), "wardgate-node")
