@@ -170,30 +170,14 @@ def _clear(target: Path, finished: list[Row]) -> None:
 
 
 def _settle(result: Export, target: Path) -> None:
-    """Decide between files that have one name, by position: the first of them stays."""
+    """Name files that ask for one name: the first, by position, gets it, the others a further one.
+
+    They have one instance with different content. None is left out: which is right, nobody knows.
+    """
     owners = {row["file"]: row for row in result.rows if row["outcome"] == WRITTEN}
     contested = [row for row in result.rows if row["outcome"] == CONTESTED]
     for row in sorted(contested, key=lambda row: row["position"]):
-        part, uid = target / row.pop("part"), row.pop("uid", "")
-        attempt = 0
-        while True:
-            place = target / row["file"]
-            if not place.exists():
-                part.rename(place)
-                row["outcome"] = WRITTEN
-                owners[row["file"]] = row
-                break
-            if same_bytes(str(place), str(part)):
-                part.unlink()
-                row["outcome"] = DUPLICATE
-                break
-            if _instance(place) == uid:
-                file = row["file"]
-                owners[file] = _keep_first(row, owners[file], part, place)
-                break
-            attempt += 1
-            folder = row["file"].rpartition("/")[0]
-            row["file"] = f"{folder}/{instance_name(uid, attempt)}"
+        _place(row, result.rows, owners, target)
     for row in result.rows:
         if row["outcome"] == DUPLICATE:
             owner = owners.get(row["file"])
@@ -202,23 +186,39 @@ def _settle(result: Export, target: Path) -> None:
                 owners[row["file"]] = row
 
 
-def _keep_first(row: Row, owner: Row, part: Path, place: Path) -> Row:
-    """Keep the first of two instances with one UID and different content; return its row."""
-    first = row["position"] < owner["position"]
-    if first:
-        part.replace(place)
-    else:
-        part.unlink()
-    kept, left = (row, owner) if first else (owner, row)
-    kept["outcome"], left["outcome"] = WRITTEN, "duplicate-instance"
-    left.pop("file")
-    return kept
+def _place(row: Row, rows: list[Row], owners: dict[str, Row], target: Path) -> None:
+    """Move a contested file to a name of its own, or leave it out as a duplicate."""
+    part, uid = target / row.pop("part"), row.pop("uid", "")
+    followers: list[Row] = []
+    attempt = 0
+    while (place := target / row["file"]).exists():
+        if same_bytes(str(place), str(part)):
+            part.unlink()
+            row["outcome"] = DUPLICATE
+            return
+        owner = owners.get(row["file"])
+        if owner is not None and row["position"] < owner["position"]:
+            _exchange(part, place)
+            owners[row["file"]] = row
+            row["outcome"] = WRITTEN
+            followers = [
+                one for one in rows if one["outcome"] == DUPLICATE and one["file"] == row["file"]
+            ]
+            owner["file"], row = row["file"], owner
+        attempt += 1
+        row["file"] = f"{row['file'].rpartition('/')[0]}/{instance_name(uid, attempt)}"
+    part.rename(place)
+    row["outcome"] = WRITTEN
+    owners[row["file"]] = row
+    for one in followers:
+        one["file"] = row["file"]
 
 
-def _instance(path: Path) -> str:
-    from pydicom.filereader import read_file_meta_info
-
-    return str(read_file_meta_info(path).get("MediaStorageSOPInstanceUID", ""))
+def _exchange(part: Path, place: Path) -> None:
+    aside = part.with_name(part.name + "-first")
+    part.rename(aside)
+    place.rename(part)
+    aside.replace(place)
 
 
 def _directories(
