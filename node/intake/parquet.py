@@ -2,30 +2,31 @@
 
 The footer (FileMetaData of the Parquet format, Thrift's compact protocol) is read here first, in
 Python and within limits, so that a file's own claims decide nothing: a table that is nested, too
-wide, or written in row groups that don't fit in memory is refused before anything decodes it.
+wide, or written in row groups that don't fit in memory is refused before anything decodes it. The
+rest is decoded by a process of its own (``parquet_decoding``), whose end is this file's fault only.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from contract.errors import DataError
-from node.intake.cells import BATCH_CHARACTERS, BATCH_ROWS, MAX_CELL, Batch
-
-if TYPE_CHECKING:
-    import polars as pl
+from node.intake.cells import Batch
+from node.intake.parquet_decoding import ERROR, UNREADABLE
 
 MAGIC = b"PAR1"
+DECODING = "node.intake.parquet_decoding"
 MAX_FOOTER_BYTES = 64 * 2**20
 MAX_COLUMNS = 10_000
 MAX_GROUP_BYTES = 512 * 2**20
 """Uncompressed bytes of one row group."""
 MAX_GROUP_ROWS = 2**24
 _MAX_DEPTH = 16
-_UNREADABLE = "The table is not a readable Parquet file."
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,18 @@ def read_footer(path: Path) -> Footer:
     with path.open("rb") as file:
         size = file.seek(0, 2)
         if size < 12:
-            raise DataError(_UNREADABLE)
+            raise DataError(UNREADABLE)
         file.seek(size - 8)
         tail = file.read(8)
         length = int.from_bytes(tail[:4], "little")
         if tail[4:] != MAGIC or length > min(size - 12, MAX_FOOTER_BYTES):
-            raise DataError(_UNREADABLE)
+            raise DataError(UNREADABLE)
         file.seek(size - 8 - length)
         data = file.read(length)
     try:
         return _footer(_Compact(data).struct(), size)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError, UnicodeDecodeError):
-        raise DataError(_UNREADABLE) from None
+        raise DataError(UNREADABLE) from None
 
 
 def parquet_batches(path: Path, check_header: Callable[[list[str]], None]) -> Iterator[Batch]:
@@ -70,55 +71,35 @@ def parquet_batches(path: Path, check_header: Callable[[list[str]], None]) -> It
     """
     import polars as pl
 
-    footer = read_footer(path)
-    check_header(list(footer.columns))
-    first = 0
-    try:
-        scan = pl.scan_parquet(path, glob=False, hive_partitioning=False, use_statistics=False)
-        for rows in footer.group_rows:
-            group = scan.slice(first, rows).collect()
-            if group.height != rows or tuple(group.columns) != footer.columns:
-                raise DataError(_UNREADABLE)
-            step = _step(group)
-            for offset in range(0, rows, step):
-                part = group.slice(offset, step)
-                frame = pl.DataFrame([_text(column, n) for n, column in enumerate(part, 1)])
-                start = first + offset + 1
-                yield Batch(frame, range(start, start + part.height))
-            first += rows
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-        raise DataError(_UNREADABLE) from None
+    check_header(list(read_footer(path).columns))
+    with path.open("rb") as file:
+        descriptor = file.fileno()
+        command = [sys.executable, "-P", "-m", DECODING, str(descriptor)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, pass_fds=(descriptor,)
+        ) as decoder:
+            try:
+                first = 1
+                for content in _messages(decoder):
+                    frame = pl.read_ipc(content)
+                    yield Batch(frame, range(first, first + frame.height))
+                    first += frame.height
+            finally:
+                decoder.kill()
 
 
-def _step(group: pl.DataFrame) -> int:
-    """Return how many rows to turn into text at once."""
-    import polars as pl
-
-    for position, column in enumerate(group, 1):
-        if column.dtype == pl.String and (column.str.len_bytes() > MAX_CELL).any():
-            raise DataError(f"A cell of column {position} is longer than {MAX_CELL} bytes.")
-    cells = max(1, group.width)
-    per_row = max(1, int(group.estimated_size()) // max(1, group.height), 8 * cells)
-    return max(1, min(BATCH_ROWS, 8 * BATCH_CHARACTERS // per_row))
-
-
-def _text(column: pl.Series, position: int) -> pl.Series:
-    import polars as pl
-
-    kind = column.dtype
-    if kind == pl.String:
-        return column
-    if kind.is_float():
-        return column.fill_nan(None).cast(pl.Float64).cast(pl.String)
-    if kind.is_integer() or kind == pl.Boolean or kind.is_decimal() or kind == pl.Null:
-        return column.cast(pl.String)
-    if kind in (pl.Date, pl.Datetime):
-        return column.dt.strftime("%Y-%m-%d")
-    if kind in (pl.Categorical, pl.Enum):
-        return column.cast(pl.String)
-    raise DataError(
-        f"Column {position} is of a type that is not taken; write it as text, number or date."
-    )
+def _messages(decoder: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    assert decoder.stdout is not None
+    while head := decoder.stdout.read(8):
+        length = int.from_bytes(head, "little")
+        if length == ERROR:
+            raise DataError(decoder.stdout.read(1000).decode())
+        content = decoder.stdout.read(length)
+        if len(head) < 8 or len(content) < length:
+            break
+        yield content
+    if decoder.wait() != 0:
+        raise DataError(UNREADABLE)
 
 
 def _footer(metadata: dict[int, Any], size: int) -> Footer:
@@ -129,17 +110,17 @@ def _footer(metadata: dict[int, Any], size: int) -> Footer:
     if any(element.get(3) == 2 for element in columns):
         raise DataError("The table has repeated columns; flatten them.")
     if not columns or root[5] != len(columns) or len(columns) > MAX_COLUMNS:
-        raise DataError(_UNREADABLE)
+        raise DataError(UNREADABLE)
     names = tuple(element[4].decode() for element in columns)
     groups = metadata.get(4) or []
     rows = tuple(int(group[3]) for group in groups)
     if any(n < 0 for n in rows) or sum(rows) != metadata[3]:
-        raise DataError(_UNREADABLE)
+        raise DataError(UNREADABLE)
     for group in groups:
         uncompressed = sum(chunk[3][6] for chunk in group[1])
         compressed = sum(chunk[3][7] for chunk in group[1])
         if len(group[1]) != len(columns) or compressed > size or min(uncompressed, compressed) < 0:
-            raise DataError(_UNREADABLE)
+            raise DataError(UNREADABLE)
         if uncompressed > MAX_GROUP_BYTES or group[3] > MAX_GROUP_ROWS:
             raise DataError(
                 "The table's row groups are too large; write them of at most "

@@ -110,7 +110,7 @@ pl.DataFrame({"p": ["a", "b", "c"], "n": [1.5, None, 2.5], "s": ["x", "y", None]
 WHOLE = whole.getvalue()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=6),
     st.integers(0, len(WHOLE)),
