@@ -163,14 +163,14 @@ def preview(
     deidentifier = _deidentifier(profile, key_file, lists, pixels)
     found = look(file, deidentifier, shows_frame=page is not None)
     if page is not None:
-        from foundation.files import write_new
+        from foundation.files import SECRET_MODE, write_new
         from node.deid.preview.page import page as written
         from node.deid.preview.page import texts
 
         text = written(
             found.lines, found.pictures, deidentifier.profile.label, found.reason, texts(lang)
         )
-        write_new(page, text.encode())
+        write_new(page, text.encode(), SECRET_MODE)
         typer.echo(f"{page} shows identifiers; delete it after use.")
     elif not found.reason:
         from node.deid.preview.table import table
@@ -276,10 +276,10 @@ def _check_paths(paths: Path | None, target: Path, dry_run: bool) -> None:
 
 
 def _write_paths(result: Export, path: Path) -> None:
-    from foundation.files import write_durably
+    from foundation.files import SECRET_MODE, write_durably
 
     named = {row["position"]: result.tree.path(row["position"]) for row in result.rows}
-    write_durably(path, json.dumps(named, indent=1).encode())
+    write_durably(path, json.dumps(named, indent=1).encode(), SECRET_MODE)
 
 
 def _deidentifier(

@@ -110,8 +110,12 @@ class Quarantine:
                 if held.since < now - older_than:
                     self.path(held.source_digest).unlink(missing_ok=True)
                     purged += 1
-            if purged:
-                sync_folder(self._folder)
+            for path in self._folder.glob(f".*{SUFFIX}.*"):
+                # A kill left it unfinished; whoever still writes has touched it just now.
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime < (now - older_than).timestamp():
+                        path.unlink()
+            sync_folder(self._folder)
         return purged
 
     def _renew(self, path: Path) -> None:

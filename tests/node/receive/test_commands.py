@@ -95,6 +95,18 @@ def test_quarantine_purge_deletes_what_is_older_than_the_settings_say(
     assert quarantine.held() == []
 
 
+def test_what_a_kill_left_unfinished_in_quarantine_goes_too(
+    home: NodeHome, quarantine: Quarantine
+) -> None:
+    left = [home.quarantine / f".{'a' * 64}.sealed.{number:08x}" for number in range(2)]
+    for path, age in zip(left, (timedelta(days=31), timedelta(days=1)), strict=True):
+        path.write_bytes(b"sealed")
+        then = (datetime.now(UTC) - age).timestamp()
+        os.utime(path, (then, then))
+    call(home, "quarantine", "purge")
+    assert [path.exists() for path in left] == [False, True]
+
+
 def test_what_was_never_de_identified_is_deleted_after_a_day_and_reported_loudly(
     home: NodeHome, caplog: pytest.LogCaptureFixture
 ) -> None:
