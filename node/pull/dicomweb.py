@@ -30,7 +30,7 @@ from node.pull.archive import (
     is_uid,
 )
 from node.pull.dimse import count_of
-from node.pull.part10 import HEAD_BYTES, instance_of
+from node.pull.part10 import HEAD_BYTES, instances_of
 from node.pull.question import Question
 from node.pull.settings import DicomwebArchive
 
@@ -261,8 +261,8 @@ def _receive_part(pieces: Iterator[Event], receiver: Receiver) -> None:
         if isinstance(piece, PartData):
             head += piece.data
         whole = isinstance(piece, PartEnds)
-    uid = instance_of(head)
-    if not uid or not receiver.expects(uid):
+    uid = next(filter(receiver.expects, instances_of(head)), "")
+    if not uid:
         while not whole:
             whole = isinstance(next(pieces), PartEnds)
         return

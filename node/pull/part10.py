@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 PREAMBLE = bytes(128) + b"DICM"
 HEAD_BYTES = 16 * 1024
 """Enough of a file for its meta information."""
 _INSTANCE = 0x00020003
+_SOP_INSTANCE = re.compile(rb"\x08\x00\x18\x00(?:UI(..)|(..)\x00\x00)", re.DOTALL)
+"""(0008,0018), with its VR or without, and its length."""
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"}
+
+
+def instances_of(head: bytes | bytearray | memoryview) -> list[str]:
+    """Return what a file's first bytes may call it: by its meta information, by its data set.
+
+    They should be one, and are not where an archive keeps what a bad sender wrote.
+    """
+    head = bytes(head[:HEAD_BYTES])
+    found = [instance_of(head)]
+    if found[0]:
+        for match in _SOP_INSTANCE.finditer(head):
+            (length,) = struct.unpack("<H", match[1] or match[2])
+            raw = head[match.end() : match.end() + length]
+            found.append(raw.rstrip(b"\0 ").decode("ascii", "replace"))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def instance_of(head: bytes | bytearray | memoryview) -> str:

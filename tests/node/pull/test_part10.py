@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.pull.part10 import HEAD_BYTES, instance_of
+from node.pull.part10 import HEAD_BYTES, instance_of, instances_of
 from tests.node.pull.making import Study
 
 STUDY = Study(1, ("CT",), 2)
@@ -32,3 +32,14 @@ def test_without_the_prefix_there_is_none() -> None:
     file = next(STUDY.files())
     assert instance_of(file[132:]) == ""
     assert instance_of(bytes(128) + b"DICN" + file[132:]) == ""
+
+
+def test_a_file_whose_data_set_has_another_instance_than_its_meta_goes_by_both() -> None:
+    file = next(STUDY.files())
+    uid = STUDY.instance_uids()[0]
+    assert instances_of(file) == [uid]
+    other = uid[:-1] + ("1" if uid[-1] != "1" else "2")
+    at = file.index(uid.encode())
+    changed = file[:at] + other.encode() + file[at + len(uid) :]
+    assert instances_of(changed) == [other, uid]
+    assert instances_of(file[132:]) == []
