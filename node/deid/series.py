@@ -105,7 +105,7 @@ class Template:
             if not news["sop_instance_uid"]:
                 return None
         if number is not None:
-            news["instance_number"] = number.decode("latin-1").strip(" \0")[:12]
+            news["instance_number"] = self.values.instance_number(number)
         whole = Parts()
         result = self._result
         uid = news.get("sop_instance_uid", result.sop_instance_uid)

@@ -113,6 +113,12 @@ class Values:
         ]
         return b"" if None in moved else "\\".join(m for m in moved if m).encode()
 
+    def instance_number(self, raw: bytes) -> str:
+        """Return an Instance Number as text, as it stays."""
+        new = self.clean(raw, "IS", ())
+        text = (raw if new is None else new).decode("latin-1")
+        return text.partition("\0")[0].strip()[:12]
+
     # ---- by value representation ---------------------------------------------------------------
 
     def _text(self, raw: bytes, charset: Charset, vr: str) -> Cleaned:

@@ -20,6 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from node.deid.elements import parse
 from node.deid.engine import Deidentifier
 from node.deid.reading import Unsafe
+from tests.node.deid.made import dataset, written
 
 EXPECTED_REFUSALS = {
     "MR_truncated.dcm": "truncated",
@@ -307,3 +308,17 @@ def test_an_image_and_a_table_of_one_subject_have_one_pseudonym(
     image = basic.deidentify(_image(public_file, PatientID="4711 "))
     assert image.subject == basic.pseudonyms.subject("4711")
     assert read(image.data).PatientID == image.subject
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_told_of_a_file_is_cleaned_as_the_file_is(longitudinal: Deidentifier) -> None:
+    """The catalogue and reports are made of it."""
+    words = {"Modality": "THISTLEWOOD", "Laterality": "THISTLEWOOD", "InstanceNumber": "4711993"}
+    told = longitudinal.deidentify(written(dataset(**words)))
+    said = f"{told.modality} {told.laterality} {told.instance_number} {told.body_part}"
+    assert "THISTLEWOOD" not in said
+    assert "4711993" not in said
+    kept = longitudinal.deidentify(
+        written(dataset(Modality="CT", ImageLaterality="L", InstanceNumber="12"))
+    )
+    assert (kept.modality, kept.laterality, kept.instance_number) == ("CT", "L", "12")
