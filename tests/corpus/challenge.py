@@ -152,7 +152,7 @@ def _text(
 
 
 def _tells(word: str, plant: Plant) -> bool:
-    """Say whether a word of a planted value is a part of what identifies, and more than a letter."""
+    """Say whether a word of a planted value is a part of what identifies."""
     plain = normal(word)
     return len(plain) > 1 and any(plain in token or token in plain for token in plant.tokens)
 
