@@ -179,6 +179,12 @@ class Processes:
         """End the processes; what they have begun is finished."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def abandon(self) -> None:
+        """End the processes at once, as a kill would; the next intake clears up."""
+        for process in list((self._pool._processes or {}).values()):
+            process.kill()
+        self.close()
+
     def _new(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
             self.width, self._context, initializer=_prepare, initargs=(self._deidentifier,)
@@ -203,8 +209,11 @@ def open_crew(
     processes = Processes(deidentifier, count or cores, settings.file_seconds)
     try:
         yield processes
-    finally:
-        processes.close()
+    except BaseException:
+        # Whoever interrupts doesn't wait for text to be read in a thousand frames.
+        processes.abandon()
+        raise
+    processes.close()
 
 
 def _done(work: Callable[[], R]) -> Future[R]:

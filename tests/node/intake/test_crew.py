@@ -147,6 +147,20 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path, tree: Path) -> 
     assert not any(map(_lives, workers))
 
 
+def test_an_interrupt_ends_workers_in_the_middle_of_a_file(deidentifier: Deidentifier) -> None:
+    begun = []
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_crew(IntakeSettings(), deidentifier, workers=1) as crew,
+    ):
+        assert isinstance(crew, Processes)
+        pool = crew._pool
+        begun = [pool.submit(os.getpid).result()]
+        pool.submit(time.sleep, 3600)
+        raise KeyboardInterrupt
+    assert not any(_lives(pid) for pid in begun)
+
+
 def _lives(pid: int) -> bool:
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
