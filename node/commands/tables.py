@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from contract.errors import NotFound, StorageError, UsageError
 from foundation.files import write_durably
 from node.home import NodeHome
@@ -79,7 +81,7 @@ def take_table(
     except Unfit as unfit:
         _export(quality, unfit.quality)
         for line in unfit.quality.lines():
-            print(line, file=sys.stderr)
+            typer.echo(line)
         raise
     if not report.unchanged:
         _export(quality, report.quality)
