@@ -31,7 +31,7 @@ class Splice:
             self._parts.append(new)
 
     def result(self) -> bytes:
-        """Return the kept parts; ``data`` itself when they are all of it but what fills up its end."""
+        """Return the kept parts; ``data`` itself when they are all of it but what fills its end."""
         data = self.data
         if len(self._parts) == 1 and isinstance(self._parts[0], tuple):
             start, stop = self._parts[0]

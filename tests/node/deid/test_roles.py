@@ -67,7 +67,8 @@ def test_a_person_or_place_is_found_by_a_role(text: str, masked: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Sister Mary Joseph nodule", "derived from Frank XYZ leads", "Saint Bernard", "Hospital Course: stable",
+        "Sister Mary Joseph nodule", "derived from Frank XYZ leads",
+        "Saint Bernard", "Hospital Course: stable",
         "clinica nella norma", 
         "患者 双肺纹理",
         "Son Valley cattle", "Discussed with Neurosurgery at 10:30", "Informed Oncology",
