@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.pixels import pixel_array
+from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import (
     JPEG2000,
     ExplicitVRLittleEndian,
@@ -66,13 +67,16 @@ def test_outside_of_the_boxes_every_pixel_decodes_as_before(
     cleaned = cleaning.blackened(frames, {last: BOXES}, Account())
     old, new = before(image), after(image, cleaned)
     assert len(old) == len(new) == image.frames
+    told = str(frames.decoded(last, raw=True)[1]["photometric_interpretation"])
+    if cleaned.photometric == "RGB" != told:  # ultrasound that loses its compression
+        old = [convert_color_space(frame, "YBR_FULL", "RGB") for frame in old]
+        told = "RGB"
     for number, (was, now) in enumerate(zip(old, new, strict=True)):
         assert was.dtype == now.dtype and was.shape == now.shape
         mask = outside(was.shape, BOXES if number == last else ())
         assert np.array_equal(was[mask], now[mask])
     inside = new[last][~outside(new[last].shape, BOXES)]
-    told = frames.decoded(last, raw=True)[1]["photometric_interpretation"]
-    assert (inside == painting.black(image, old[last], str(told))).all()
+    assert (inside == painting.black(image, old[last], told)).all()
 
 
 @pytest.mark.parametrize(("name", "syntax"), SAME_SYNTAX.items())
