@@ -107,6 +107,10 @@ class Question(BaseModel):
         return first <= day.replace(".", "")[:8] <= last
 
 
+MAX_LINE = 10_000
+"""Characters of a number, were it none."""
+
+
 def read_numbers(data: bytes, longest: int = 16) -> tuple[list[str], int]:
     """Return the numbers of a text or CSV list, each once and in order, and how many don't fit.
 
@@ -126,6 +130,8 @@ def read_numbers(data: bytes, longest: int = 16) -> tuple[list[str], int]:
     try:
         for row in csv.reader(io.StringIO(text), delimiter=delimiter):
             number = row[0].strip() if row else ""
+            if len(number) > MAX_LINE:
+                raise csv.Error
             if not number or number.startswith("#"):
                 continue
             if not numbers and _heading(number):
