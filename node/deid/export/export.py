@@ -94,6 +94,8 @@ def export(
         for row in finished:
             result.actions.update(row.pop("actions", {}))
         result.rows = finished
+    if workers > 1:
+        deidentifier.prepare()
     patients = gather_patients(
         tree,
         deidentifier.profile.settings.options,
