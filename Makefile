@@ -37,7 +37,7 @@ lint: $(STAMP)  ## Format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 test: setup-test lint  ## The whole suite
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --hypothesis-profile=ci
 
 nightly: setup-test  ## The slow campaigns too
 	$(BIN)/pytest

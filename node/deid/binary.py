@@ -28,6 +28,9 @@ _WIDE_LITTLE = re.compile(rb"(?:[ -~]\0){4,}")
 _WIDE_BIG = re.compile(rb"(?:\0[ -~]){4,}")
 _LIKE_TEXT = re.compile(r"[A-Za-z0-9 ^,.'/=-]*")
 _MAY_HOLD = re.compile(rb"[ -~]{4}|(?:[ -~]\0){4}|(?:\0[ -~]){4}|[\x80-\xff]{4}")
+_TRAILER = re.compile(rb"(?:[ -~]{8,}|(?:[ -~]\0){8,}|(?:\0[ -~]){8,})\0*\Z")
+TRAILER_BYTES = 256
+"""Bytes at the end of pixels that are looked at."""
 _WORDS = re.compile(r"[^\s^=,\\]{2,}")
 _CODECS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be", "gb18030", "shift_jis", "euc_kr")
 _LAST_LATIN = "\u024f"
@@ -36,6 +39,11 @@ _LAST_LATIN = "\u024f"
 def may_hold_text(raw: bytes) -> bool:
     """Say whether anything that reads like text is in it; cheaper than ``identifies``."""
     return len(raw) > _SHORT or _MAY_HOLD.search(raw) is not None
+
+
+def ends_in_text(raw: bytes) -> bool:
+    """Say whether the last of pixels read like text: a file's trailer that slid into them."""
+    return _TRAILER.search(raw) is not None
 
 
 def identifies(raw: bytes, charset: Charset, matcher: Matcher) -> bool:

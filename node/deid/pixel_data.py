@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from node.deid.binary import TRAILER_BYTES, ends_in_text, identifies
 from node.deid.codestreams import Offsets, clean_fragments, trim_native
 from node.deid.elements import (
     EXPLICIT,
@@ -160,6 +161,9 @@ def _native(
     kept = min(kept, len(data) - start)
     if masked is None and not any(memoryview(data)[start + kept : element.end]):
         kept = length  # padded with nothing
+    tail = bytes(memoryview(data)[max(start, start + kept - TRAILER_BYTES) : start + kept])
+    if ends_in_text(tail) and identifies(tail, (), matcher):
+        raise Unsafe("identifier-left")  # a damaged length took in what follows the pixels
     parts = Parts()
     dataset = header.level
     padded = kept + (kept & 1)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from node.deid import gathering
+from node.deid.binary import TRAILER_BYTES, ends_in_text
 from node.deid.elements import PIXEL_DATA, Buffer, Element, File, Reader, parse_meta
 from node.deid.part10 import prologue
 from node.deid.parts import Parts
@@ -96,6 +97,8 @@ class Template:
         after = pixels + self._pixels.after - self._pixels.header
         header = bytes(memoryview(data)[pixels : pixels + self._pixels.start - self._pixels.header])
         if after > len(data) or header != self._pixel_header() or _tail(data, after) != self._tail:
+            return None
+        if ends_in_text(bytes(memoryview(data)[max(pixels, after - TRAILER_BYTES) : after])):
             return None
         instance = changed.pop(_SOP_INSTANCE, None)
         number = changed.pop(_INSTANCE_NUMBER, None)

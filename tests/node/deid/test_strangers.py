@@ -98,6 +98,13 @@ def test_the_seeds_themselves_come_out_free(name: str, basic: Deidentifier) -> N
     _comes_out_free_or_not_at_all(basic, data, is_whole_name=True)
 
 
+def test_a_name_that_slid_into_the_pixels_is_found(basic: Deidentifier) -> None:
+    made = bytearray(_planted("MR_small_implicit.dcm"))
+    del made[1560:1572]  # within a value before the pixels, whose length takes in the trailer
+    assert _names(bytes(made))
+    _comes_out_free_or_not_at_all(basic, bytes(made), is_whole_name=True)
+
+
 @_SLACK
 @given(st.data())
 def test_a_damaged_file_comes_out_free_or_not_at_all(
