@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from contract.documents import Name
 from foundation import settings
 
 HARD_MINIMUM = 3
@@ -24,6 +25,8 @@ class DisclosureSettings(settings.Settings):
 
     omit_with_withdrawals: Annotated[int, Field(ge=HARD_MINIMUM)] = 10
     """Fewest others, drawn at random, that releases omit with those who withdrew."""
+    largest_contribution: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Largest share of a total that one subject may hold in any cell that a release declares."""
 
     @property
     def omissions(self) -> int:
@@ -56,6 +59,48 @@ class TrainingSettings(settings.Settings):
     """Processes and threads of a worker."""
     temporary_bytes: Annotated[int, Field(ge=2**20)] = 2**30
     """Size of a worker's private /tmp."""
+    gpus: bool = False
+    """Whether a worker sees the machine's GPUs."""
+    clip_norm: Annotated[float, Field(ge=0)] = 0.0
+    """Largest L2 norm of an update, the reply less what was received; 0: as it is."""
+    quantise_bits: Literal[0, 8, 16] = 0
+    """Bits that each number of an update is rounded to; 0: as it is."""
+    noise_multiplier: Annotated[float, Field(ge=0)] = 0.0
+    """Gaussian noise on each update, as a multiple of clip_norm; 0: none."""
+    check_imprint: bool = True
+    """Refuse weights that are made so that an update tells single records."""
+
+
+class PrivacySettings(settings.Settings):
+    """Answers with noise: the dp lane, and the account that it draws on."""
+
+    allowed: bool = True
+    """Whether questions that the release's cells can't answer exactly get noise, or a refusal."""
+    epsilon_question: Annotated[float, Field(gt=0, le=16)] = 0.5
+    """Most that one question may spend."""
+    epsilon_project: Annotated[float, Field(gt=0)] = 8.0
+    """Most that one project may spend on one pool of subjects, ever."""
+    epsilon_subject_year: Annotated[float, Field(gt=0)] = 16.0
+    """Most that all projects and consortia together may spend on one pool within 365 days."""
+    delta: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The delta of these guarantees; 0: a tenth of one over the number of subjects."""
+
+    @model_validator(mode="after")
+    def _are_in_order(self) -> Self:
+        if self.epsilon_question > self.epsilon_project:
+            raise ValueError("epsilon_question must not be above epsilon_project")
+        return self
+
+
+class ApprovalSettings(settings.Settings):
+    """What waits for the steward."""
+
+    hold_jobs: list[Literal["statistics", "training"]] = Field(default_factory=list)
+    """Kinds of work that wait for the steward even within an approved project's ranges."""
+    hold_outputs: list[Literal["statistics", "training"]] = Field(default_factory=list)
+    """Kinds of work whose answers wait for the steward before they leave."""
+    people: Annotated[int, Field(ge=1, le=5)] = 1
+    """How many different stewards must approve what waits."""
 
 
 class JobLimits(settings.Settings):
@@ -67,6 +112,12 @@ class JobLimits(settings.Settings):
     """Statistics in one question."""
     max_answer_bytes: Annotated[int, Field(ge=1024)] = 4 * 2**20
     """Largest answer in statistics that may leave."""
+    hours: str = ""
+    """When jobs are let in, for example "mon-fri 07:00-19:00"; empty: always."""
+    answer_ms: Annotated[float, Field(ge=0)] = 30.0
+    """An answer or refusal in statistics leaves so long after the question came, or later."""
+    answer_ms_per_million: Annotated[float, Field(ge=0)] = 40.0
+    """Added to it for each million subjects that the release is listed with, and statistic."""
 
 
 class LedgerSettings(settings.Settings):
@@ -75,6 +126,37 @@ class LedgerSettings(settings.Settings):
     keep_payload_bytes: Annotated[int, Field(ge=0)] = 4 * 2**20
     """Payloads up to this size are kept whole, so that what left can be replayed; larger ones by
     their digest."""
+    keep_payload_days: Annotated[int, Field(ge=1)] = 365
+    """How long payloads are kept."""
+
+
+class ProjectLimits(settings.Settings):
+    """What one project may do here, however much it was approved for. Empty: no such limit."""
+
+    kinds: list[Literal["statistics", "training"]] = Field(default_factory=list)
+    """Kinds of work."""
+    variables: list[str] = Field(default_factory=list)
+    """Variables that may be asked about, grouped by and selected by."""
+    researchers: list[str] = Field(default_factory=list)
+    """Who may ask."""
+    recipes: list[str] = Field(default_factory=list)
+    """SHA-256 of the bundles that may run."""
+    purposes: list[str] = Field(default_factory=list)
+    """The purposes that the project may state."""
+    legal_bases: list[str] = Field(default_factory=list)
+    """The legal bases that the project may state."""
+    jurisdictions: list[str] = Field(default_factory=list)
+    """Jurisdictions that the project may reach, no others."""
+    per_hour: Annotated[int, Field(ge=1)] | None = None
+    """Jobs that all its researchers together may ask in an hour."""
+    hours: str = ""
+    """When its jobs are let in; jobs.hours holds as well."""
+    epsilon: Annotated[float, Field(ge=0)] | None = None
+    """Most that it may spend, instead of privacy.epsilon_project."""
+    lanes: list[Literal["exact", "dp"]] = Field(default_factory=list)
+    """Lanes by which its questions are answered."""
+    hold_outputs: bool | None = None
+    """Whether its answers wait for the steward."""
 
 
 class Policy(settings.Settings):
@@ -83,9 +165,17 @@ class Policy(settings.Settings):
     profile: Literal["strict", "standard", "open-research"] = "standard"
     """The profile that the file began as; informative."""
     disclosure: DisclosureSettings = DisclosureSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    approval: ApprovalSettings = ApprovalSettings()
     training: TrainingSettings = TrainingSettings()
     jobs: JobLimits = JobLimits()
     ledger: LedgerSettings = LedgerSettings()
+    projects: dict[Name, ProjectLimits] = Field(default_factory=dict)
+    """Limits by project: ``[projects.NAME]``."""
+
+    def limits(self, project: str) -> ProjectLimits:
+        """Return what holds for one project."""
+        return self.projects.get(project, ProjectLimits())
 
     @property
     def digest(self) -> str:
