@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from contract import wire_pb2 as wire
 from contract.documents import Job, Project, StatisticsWork
-from contract.errors import Refused
+from contract.errors import NotFound, Refused
 from contract.keys import SigningKey
 from contract.receipts import Receipt
 from contract.statistics import answers
@@ -20,7 +20,7 @@ from contract.trust import Believed, TrustedDocuments
 from node.catalog.asked import AnswerRow, Asked
 from node.catalog.rows import ReleaseRow
 from node.catalog.store import Catalog
-from node.gate import before_egress, before_work
+from node.gate import before_egress, before_work, deadline
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy
 from node.gate.rules import BeforeWork, Outbound, Question, StatisticsOutput, TrainingOutput
@@ -351,6 +351,19 @@ class Gate:
         if refusal is not None:
             decision.code, decision.sentence = refusal.code, refusal.sentence
         return self._notice(member, "decision", wire.FromNode(decision=decision), job)
+
+    def period_seconds(self, member: Membership, envelope: bytes) -> float:
+        """Return the period at whose end a decision on this offer leaves; 0 for no statistics."""
+        statistics, wanted = deadline.asked(envelope, member.site)
+        if not statistics:
+            return 0.0
+        policy = self.policy()
+        cell = policy.disclosure.minimum_cell
+        try:
+            listed = self.catalog.find_release(wanted).subjects // cell * cell if wanted else 0
+        except NotFound:
+            listed = 0
+        return deadline.period_seconds(policy.jobs, statistics, listed)
 
     def failure(self, member: Membership, job: str, task: str, code: str, location: str) -> Sealed:
         """Seal the news that a task gave no answer: a code and a place in the recipe."""

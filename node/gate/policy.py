@@ -116,7 +116,7 @@ class JobLimits(settings.Settings):
     """When jobs are let in, for example "mon-fri 07:00-19:00"; empty: always."""
     answer_ms: Annotated[float, Field(ge=0)] = 30.0
     """An answer or refusal in statistics leaves so long after the question came, or later."""
-    answer_ms_per_million: Annotated[float, Field(ge=0)] = 40.0
+    answer_ms_per_million: Annotated[float, Field(ge=0)] = 10.0
     """Added to it for each million subjects that the release is listed with, and statistic."""
 
 

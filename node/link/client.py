@@ -31,6 +31,7 @@ from foundation import rpc, transport
 from foundation.blobs import BlobFolder
 from foundation.transport import CHANNEL_OPTIONS, TransportIdentity
 from node.config import LinkSettings
+from node.gate.deadline import wait_seconds
 from node.gate.gate import Membership, Sealed
 from node.link import blobs
 from node.link.membership import take_in
@@ -233,8 +234,11 @@ class ConsortiumLink:
             log.error("%s: unexpected %s", consortium, type(error).__name__)
 
     async def _offer(self, envelope: bytes) -> None:
+        began = self._loop.time()
         sealed = await self._stored(self._desk.offered, self._member, envelope)
         if sealed is not None:
+            period = await self._in_thread(self._desk.gate.period_seconds, self._member, envelope)
+            await asyncio.sleep(wait_seconds(began, self._loop.time(), period))
             self._send(sealed)
 
     async def _stored(
