@@ -47,6 +47,7 @@ bench: setup  ## Every benchmark, one JSON object each
 
 docs: $(STAMP)  ## Write the generated reference into build/docs/reference
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/attacks.py
 
 wire: $(STAMP)  ## Generate contract/wire_pb2*.py from contract/wire.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. contract/wire.proto

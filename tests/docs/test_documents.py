@@ -231,3 +231,13 @@ def test_the_reference_is_generated_and_checked(
     proto = (ROOT / "contract" / "wire.proto").read_text()
     messages = re.findall(r"^message (\w+)", proto, re.MULTILINE)
     assert re.findall(r"^### (\w+)$", wire, re.MULTILINE) == messages
+
+
+def test_the_list_of_attacks_is_that_of_the_suite() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "attacks.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
