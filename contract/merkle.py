@@ -42,6 +42,10 @@ class Tree:
         self.size = size
         self._peaks = list(peaks)
 
+    def copy(self) -> Tree:
+        """Return a tree that goes on from here by itself."""
+        return Tree(self.size, self._peaks)
+
     @classmethod
     def of(cls, size: int, node: Node) -> Tree:
         """Return the tree of the first ``size`` leaves."""

@@ -1,0 +1,87 @@
+"""Signed heads, kept durably beside the ledger: our own with their countersignatures, and others'.
+
+``heads/CONSORTIUM/own/SIZE.json`` are heads of this ledger as envelopes; ``roster.json`` is the
+roster under which the newest was signed; ``witnessed/SITE.json`` is the head of another site's
+ledger that we countersigned last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from contract.errors import DocumentError, LedgerError
+from contract.heads import MAX_HEAD_BYTES, SignedHead, TreeHead, read_head
+from foundation.files import private_folder, read_bounded, write_durably
+
+KEPT_HEADS = 8
+"""Newest heads that are kept; of older ones the last countersigned of each day is."""
+
+
+class HeadStore:
+    """The heads of one consortium. ``folder`` is the ledger's."""
+
+    def __init__(self, folder: Path, consortium: str) -> None:
+        private_folder(folder / "heads")
+        self._folder = private_folder(folder / "heads" / consortium)
+        self._own = private_folder(self._folder / "own")
+        self._witnessed = private_folder(self._folder / "witnessed")
+
+    def own(self) -> list[bytes]:
+        """Return the envelopes of this ledger's heads, shortest tree first."""
+        return [read_bounded(path, MAX_HEAD_BYTES) for path in sorted(self._own.glob("*.json"))]
+
+    def newest(self) -> bytes | None:
+        """Return the envelope of this ledger's longest head."""
+        paths = sorted(self._own.glob("*.json"))
+        return read_bounded(paths[-1], MAX_HEAD_BYTES) if paths else None
+
+    def find(self, size: int) -> bytes | None:
+        """Return the envelope of this ledger's head of this size."""
+        path = self._path(size)
+        return read_bounded(path, MAX_HEAD_BYTES) if path.exists() else None
+
+    def keep(self, signed: SignedHead, roster: bytes) -> None:
+        """Keep a head of this ledger, in place of one of the same size, with its roster."""
+        write_durably(self._path(signed.head.tree_size), signed.envelope)
+        path = self._folder / "roster.json"
+        if not path.exists() or path.read_bytes() != roster:
+            write_durably(path, roster)
+        self._prune()
+
+    def _path(self, size: int) -> Path:
+        return self._own / f"{size:019d}.json"
+
+    def _prune(self) -> None:
+        days: set[str] = set()
+        paths = sorted(self._own.glob("*.json"), reverse=True)
+        for path in paths[KEPT_HEADS:]:
+            data = read_bounded(path, MAX_HEAD_BYTES)
+            day = read_head(data).time.date().isoformat()
+            if day in days or data.count(b'"keyid"') < 2:
+                path.unlink()
+            else:
+                days.add(day)
+
+    def witnessed(self, site: str) -> bytes | None:
+        """Return the head of another site's ledger that we countersigned last."""
+        path = self._witnessed / f"{site}.json"
+        return read_bounded(path, MAX_HEAD_BYTES) if path.exists() else None
+
+    def all_witnessed(self) -> dict[str, bytes]:
+        """Return the heads that we countersigned last, by site."""
+        paths = sorted(self._witnessed.glob("*.json"))
+        return {path.stem: read_bounded(path, MAX_HEAD_BYTES) for path in paths}
+
+    def remember(self, signed: SignedHead) -> None:
+        """Keep a head of another site's ledger, before its countersignature leaves."""
+        write_durably(self._witnessed / f"{signed.head.site}.json", signed.envelope)
+
+
+def kept_positions(heads: Path) -> Iterator[TreeHead]:
+    """Yield what this ledger's kept heads say, over all consortia, their signatures unchecked."""
+    for path in sorted(heads.glob("*/own/*.json")):
+        try:
+            yield read_head(read_bounded(path, MAX_HEAD_BYTES))
+        except DocumentError:
+            raise LedgerError(f"A kept head of the ledger is damaged: {path.name}.") from None
