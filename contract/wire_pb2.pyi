@@ -72,23 +72,27 @@ class LedgerHead(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., hash: _Optional[bytes] = ...) -> None: ...
 
 class FromNode(_message.Message):
-    __slots__ = ("hello", "heartbeat", "decision", "reply", "failed", "releases")
+    __slots__ = ("hello", "heartbeat", "decision", "reply", "failed", "releases", "head", "countersigned")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     REPLY_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     RELEASES_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    COUNTERSIGNED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Empty
     decision: Decision
     reply: Reply
     failed: TaskFailed
     releases: Releases
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Empty, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., releases: _Optional[_Union[Releases, _Mapping]] = ...) -> None: ...
+    head: HeadOffer
+    countersigned: Countersignatures
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Empty, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., releases: _Optional[_Union[Releases, _Mapping]] = ..., head: _Optional[_Union[HeadOffer, _Mapping]] = ..., countersigned: _Optional[_Union[Countersignatures, _Mapping]] = ...) -> None: ...
 
 class ToNode(_message.Message):
-    __slots__ = ("welcome", "heartbeat", "documents", "offer", "task", "received", "close")
+    __slots__ = ("welcome", "heartbeat", "documents", "offer", "task", "received", "close", "head", "countersigned")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +100,8 @@ class ToNode(_message.Message):
     TASK_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     CLOSE_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    COUNTERSIGNED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     heartbeat: Empty
     documents: Documents
@@ -103,7 +109,9 @@ class ToNode(_message.Message):
     task: Task
     received: Received
     close: CloseJob
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Empty, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., close: _Optional[_Union[CloseJob, _Mapping]] = ...) -> None: ...
+    head: HeadOffer
+    countersigned: Countersignatures
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Empty, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., close: _Optional[_Union[CloseJob, _Mapping]] = ..., head: _Optional[_Union[HeadOffer, _Mapping]] = ..., countersigned: _Optional[_Union[Countersignatures, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "version", "ledger", "open_jobs")
@@ -118,14 +126,38 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., ledger: _Optional[_Union[LedgerHead, _Mapping]] = ..., open_jobs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("ledger", "documents", "heartbeat_seconds")
+    __slots__ = ("ledger", "documents", "heartbeat_seconds", "head")
     LEDGER_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
     ledger: LedgerHead
     documents: Documents
     heartbeat_seconds: int
-    def __init__(self, ledger: _Optional[_Union[LedgerHead, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., heartbeat_seconds: _Optional[int] = ...) -> None: ...
+    head: bytes
+    def __init__(self, ledger: _Optional[_Union[LedgerHead, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., heartbeat_seconds: _Optional[int] = ..., head: _Optional[bytes] = ...) -> None: ...
+
+class HeadOffer(_message.Message):
+    __slots__ = ("envelope", "proofs")
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    PROOFS_FIELD_NUMBER: _ClassVar[int]
+    envelope: bytes
+    proofs: _containers.RepeatedCompositeFieldContainer[ConsistencyProof]
+    def __init__(self, envelope: _Optional[bytes] = ..., proofs: _Optional[_Iterable[_Union[ConsistencyProof, _Mapping]]] = ...) -> None: ...
+
+class ConsistencyProof(_message.Message):
+    __slots__ = ("first", "path")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    path: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, first: _Optional[int] = ..., path: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Countersignatures(_message.Message):
+    __slots__ = ("envelopes",)
+    ENVELOPES_FIELD_NUMBER: _ClassVar[int]
+    envelopes: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, envelopes: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Releases(_message.Message):
     __slots__ = ("releases",)
@@ -166,16 +198,18 @@ class Offer(_message.Message):
     def __init__(self, job: _Optional[bytes] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("job", "accepted", "code", "sentence")
+    __slots__ = ("job", "accepted", "code", "sentence", "waiting")
     JOB_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
     job: str
     accepted: bool
     code: str
     sentence: str
-    def __init__(self, job: _Optional[str] = ..., accepted: _Optional[bool] = ..., code: _Optional[str] = ..., sentence: _Optional[str] = ...) -> None: ...
+    waiting: bool
+    def __init__(self, job: _Optional[str] = ..., accepted: _Optional[bool] = ..., code: _Optional[str] = ..., sentence: _Optional[str] = ..., waiting: _Optional[bool] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("job", "task", "message_type", "group", "ttl_seconds", "payload", "tensors")
@@ -399,13 +433,41 @@ class Group(_message.Message):
     counts: Counts
     def __init__(self, level: _Optional[str] = ..., moments: _Optional[_Union[Moments, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ...) -> None: ...
 
+class NoiseTerm(_message.Message):
+    __slots__ = ("figure", "mechanism", "scale", "half_width")
+    FIGURE_FIELD_NUMBER: _ClassVar[int]
+    MECHANISM_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    HALF_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    figure: str
+    mechanism: str
+    scale: float
+    half_width: float
+    def __init__(self, figure: _Optional[str] = ..., mechanism: _Optional[str] = ..., scale: _Optional[float] = ..., half_width: _Optional[float] = ...) -> None: ...
+
+class Noise(_message.Message):
+    __slots__ = ("epsilon", "delta", "confidence", "terms")
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    epsilon: float
+    delta: float
+    confidence: float
+    terms: _containers.RepeatedCompositeFieldContainer[NoiseTerm]
+    def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., confidence: _Optional[float] = ..., terms: _Optional[_Iterable[_Union[NoiseTerm, _Mapping]]] = ...) -> None: ...
+
 class StatisticPart(_message.Message):
-    __slots__ = ("withheld", "groups")
+    __slots__ = ("withheld", "groups", "lane", "noise")
     WITHHELD_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    NOISE_FIELD_NUMBER: _ClassVar[int]
     withheld: bool
     groups: _containers.RepeatedCompositeFieldContainer[Group]
-    def __init__(self, withheld: _Optional[bool] = ..., groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ...) -> None: ...
+    lane: str
+    noise: Noise
+    def __init__(self, withheld: _Optional[bool] = ..., groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., lane: _Optional[str] = ..., noise: _Optional[_Union[Noise, _Mapping]] = ...) -> None: ...
 
 class StatisticsAnswer(_message.Message):
     __slots__ = ("parts",)

@@ -14,15 +14,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from contract.documents import Scalar, Statistic
+from contract import wire_pb2 as wire
+from contract.documents import Scalar, Statistic, printable
 from contract.errors import UsageError
 from foundation import commands
 from foundation.files import write_durably
 from foundation.invitations import Invitation
-from researcher.consortium import Consortium, ReleaseInfo
+from researcher.consortium import Consortium, ReleaseInfo, held_by
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
 from researcher.questions import count, histogram, levels, mean, table_one
+from researcher.statistics import StatisticsAnswer
 from researcher.training import Round, TrainingHandle, rounds_table
 
 app = commands.application("Ask a consortium of hospitals, and train across it.")
@@ -172,7 +174,38 @@ def statistics(
             write_durably(dry_run, envelope)
             print(f"signed into {dry_run}, not sent; a hospital can run 'policy check' on it")
             return
-        answer = consortium.statistics(project, ask, sites=site, minimum_sites=minimum_sites)
+        answer = consortium.statistics(
+            project, ask, sites=site, minimum_sites=minimum_sites, waiting=_say_who_waits
+        )
+    _print_answer(answer, as_json)
+
+
+@app.command("answer")
+def answer(
+    job: Annotated[str, typer.Argument(help="The job's digest, as it was shown.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print tidy rows as JSON lines.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Show the answer to a question that had to wait for a hospital's steward.
+
+    Example: wardgate answer 3f8a...
+    """
+    with Consortium.connect(home) as consortium:
+        found = consortium.answer(job, waiting=_say_who_waits)
+    _print_answer(found, as_json)
+
+
+def _say_who_waits(status: wire.JobStatus) -> None:
+    said = "waits for its steward" if len(held_by(status)) == 1 else "wait for their stewards"
+    print(f"{', '.join(held_by(status))} {said}; job {status.job}", file=sys.stderr)
+    print(
+        "Ctrl-C ends the waiting, not the job; later: wardgate answer JOB, or wardgate job JOB.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _print_answer(answer: StatisticsAnswer, as_json: bool) -> None:
     if as_json:
         for row in answer.rows():
             value = None if math.isnan(row.value) else row.value
@@ -228,9 +261,12 @@ def follow(handle: TrainingHandle, console: Console) -> list[Round]:
     """Show a live table of rounds until the job has ended; return them."""
     rounds: list[Round] = []
     with Live(rounds_table(rounds), console=console, refresh_per_second=4) as live:
-        for found in handle.progress():
-            rounds.append(found)
-            live.update(rounds_table(rounds))
+        for event in handle.events():
+            if event.kind == "round":
+                rounds.append(Round.of(event))
+                live.update(rounds_table(rounds))
+            elif event.kind == "site" and "steward" in event.text:
+                live.console.print(printable(f"{event.site}: {event.text}"))
     console.print()
     return rounds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from contract.documents import (
     TrainingWork,
     new_nonce,
 )
+from contract.envelope import Envelope
 from contract.errors import DocumentError, JobFailed, NotFound
 from contract.trust import TrustedDocuments
 from foundation import rpc, transport
@@ -35,6 +36,8 @@ from researcher.training import TrainingHandle
 CALL_SECONDS = 30.0
 CLOCK_SKEW = timedelta(minutes=2)
 """How far a hospital's clock may be behind ours."""
+HELD_SECONDS = 1.5
+"""An answer that takes longer may wait for a steward: then its state is asked for."""
 JOB_LIFE = timedelta(hours=1)
 TRAINING_LIFE = timedelta(days=7)
 
@@ -165,17 +168,27 @@ class Consortium:
         sites: Sequence[str] | None = None,
         minimum_sites: int = 1,
         releases: Mapping[str, str] | None = None,
+        waiting: Callable[[wire.JobStatus], None] | None = None,
     ) -> StatisticsAnswer:
         """Ask for statistics across the sites and wait for the merged answer.
 
         One round trip, however many statistics. ``releases`` (site to digest) names what is asked;
         without it each site's newest release of the project is. Raises ``JobFailed`` when fewer
         than ``minimum_sites`` are in the answer; who is not in it, and why, is in the answer.
+
+        Where a site's steward is to decide first, this waits until the job's end; ``waiting`` is
+        told as soon as that is so, and ``answer`` reads the answer later.
         """
         work = StatisticsWork(ask=tuple(ask))
         job, envelope = self.sign(project, work, sites, minimum_sites, releases, life=JOB_LIFE)
         digest = self._submit(envelope)
-        result = self._wait(digest)
+
+        def held(status: wire.JobStatus) -> None:
+            self._home.keep_job(digest, envelope)
+            if waiting is not None:
+                waiting(status)
+
+        result = self._wait(digest, held)
         return StatisticsAnswer.from_result(job, self.project(project), result, self._roster())
 
     def train(
@@ -249,9 +262,32 @@ class Consortium:
             status = stub.Submit(wire.SubmitRequest(job=envelope), timeout=CALL_SECONDS)
         return str(status.job)
 
-    def _wait(self, digest: str) -> wire.JobResult:
+    def answer(
+        self, digest: str, waiting: Callable[[wire.JobStatus], None] | None = None
+    ) -> StatisticsAnswer:
+        """Return the answer to a question that had to wait for a steward, once it is there."""
+        job = Job.read(Envelope.parse(self._home.kept_job(digest)).body)
+        result = self._wait(digest, waiting)
+        return StatisticsAnswer.from_result(job, self.project(job.project), result, self._roster())
+
+    def _wait(
+        self, digest: str, waiting: Callable[[wire.JobStatus], None] | None = None
+    ) -> wire.JobResult:
+        """Wait for a job's end; ``waiting`` is told once if stewards are to decide."""
+        request = wire.JobRequest(job=digest)
         with self._calling() as stub:
-            result: wire.JobResult = stub.Wait(wire.JobRequest(job=digest))
+            pending = stub.Wait.future(request)
+            while True:
+                try:
+                    result: wire.JobResult = pending.result(timeout=HELD_SECONDS)
+                    break
+                except grpc.FutureTimeoutError:
+                    if waiting is None:
+                        continue
+                    status = stub.Result(request, timeout=CALL_SECONDS).status
+                    if held_by(status):
+                        waiting(status)
+                        waiting = None
         if result.status.state != "finished":
             raise JobFailed(explain(result.status))
         return result
@@ -268,6 +304,11 @@ def _checked(**values: Any) -> Job:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "itself"
         raise DocumentError(f"The job can't be: {where}: {first['msg']}.") from None
+
+
+def held_by(status: wire.JobStatus) -> list[str]:
+    """Return the sites whose stewards are to decide."""
+    return [s.site for s in status.sites if s.state == "held" or s.code.startswith("waiting")]
 
 
 def explain(status: wire.JobStatus) -> str:

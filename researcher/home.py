@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contract import wire_pb2 as wire
 from contract.documents import Roster
-from contract.envelope import Envelope
+from contract.envelope import MAX_ENVELOPE_BYTES, Envelope
 from contract.errors import DocumentError, InvitationError, NotFound, SignatureError
 from contract.keys import SigningKey
 from contract.trust import TrustedDocuments
@@ -18,6 +19,7 @@ from foundation import rpc, transport
 from foundation.files import private_folder, read_bounded, write_durably, write_new
 from foundation.invitations import Invitation
 
+_DIGEST = re.compile(r"^[0-9a-f]{64}$")
 DEFAULT_HOME = Path("~/.wardgate/researcher")
 
 
@@ -51,6 +53,21 @@ class ResearcherHome:
     def key_file(self) -> Path:
         """The key that signs jobs."""
         return self.root / "researcher.key"
+
+    @property
+    def jobs(self) -> Path:
+        """Questions whose answers are to be fetched later, as they were signed."""
+        return self.root / "jobs"
+
+    def keep_job(self, digest: str, envelope: bytes) -> None:
+        """Keep a question until its answer is read."""
+        write_durably(private_folder(self.jobs) / f"{digest}.json", envelope)
+
+    def kept_job(self, digest: str) -> bytes:
+        """Return a question that was kept; ``NotFound`` when there is none."""
+        if not _DIGEST.match(digest):
+            raise NotFound("A job is called by 64 hexadecimal digits.")
+        return read_bounded(self.jobs / f"{digest}.json", MAX_ENVELOPE_BYTES)
 
     @property
     def identity(self) -> transport.TransportIdentity:

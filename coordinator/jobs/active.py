@@ -16,11 +16,12 @@ from contract.errors import DocumentError
 from contract.receipts import Receipt
 from coordinator.config import JobSettings
 from coordinator.home import CoordinatorHome
-from coordinator.jobs.states import DECIDED, JobEvent, SiteState
+from coordinator.jobs.states import UNDECIDED, JobEvent, SiteState
 from coordinator.jobs.store import JobStore
 from coordinator.link.sessions import Sessions
 
 POLL_SECONDS = 0.25
+UNDECIDED_SENTENCE = "The site's steward did not decide in time."
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class ActiveJob(ABC):
         """A site of the job came back: ask it again; if it accepted, its worker may be gone."""
         if self.sites.get(site) is SiteState.ABSENT:
             self.set_site(site, SiteState.WAITING)
-        if self.sites.get(site) in (SiteState.WAITING, SiteState.ACCEPTED):
+        if self.sites.get(site) in (*UNDECIDED, SiteState.ACCEPTED):
             self._offer(site)
         self.changed.set()
 
@@ -89,10 +90,12 @@ class ActiveJob(ABC):
         self.changed.set()
 
     def decided(self, site: str, decision: wire.Decision) -> None:
-        """A site accepted or refused."""
-        if self.sites.get(site) not in (SiteState.WAITING, SiteState.ACCEPTED):
+        """A site accepted or refused, or its steward is to decide."""
+        if self.sites.get(site) not in (*UNDECIDED, SiteState.ACCEPTED):
             return
-        if decision.accepted:
+        if decision.waiting:
+            self.set_site(site, SiteState.HELD, decision.code, decision.sentence)
+        elif decision.accepted:
             self.set_site(site, SiteState.ACCEPTED)
         else:
             self.set_site(site, SiteState.REFUSED, decision.code, decision.sentence)
@@ -110,7 +113,7 @@ class ActiveJob(ABC):
 
     def revoked(self, site: str) -> None:
         """A site was revoked in the middle of the job."""
-        if self.sites.get(site) in (SiteState.WAITING, SiteState.ACCEPTED):
+        if self.sites.get(site) in (*UNDECIDED, SiteState.ACCEPTED):
             self.set_site(site, SiteState.REVOKED, "revoked", "The site was revoked.")
 
     # ---- for subclasses ------------------------------------------------------------------------
@@ -122,6 +125,12 @@ class ActiveJob(ABC):
         self.sites[site] = state
         self.event("site", site=site, text=f"{state}: {sentence}" if sentence else state)
         self.changed.set()
+
+    def note(self, site: str, code: str, sentence: str) -> None:
+        """Say something of a site whose state stays as it is."""
+        code, sentence = printable(code, 64), printable(sentence, 300)
+        self.around.store.set_site(self.digest, site, self.sites[site], code, sentence)
+        self.event("site", site=site, text=f"{self.sites[site]}: {sentence}")
 
     def check_receipt(self, site: str, reply: wire.Reply) -> None:
         """Raise unless the reply's receipt is the site's, over exactly this payload."""
@@ -141,28 +150,41 @@ class ActiveJob(ABC):
         """Offer the job to every online site that hasn't decided."""
         self.move(JobEvent.OFFER)
         for site, state in self.sites.items():
-            if state is SiteState.WAITING:
+            if state in UNDECIDED:
                 self._offer(site)
 
     def _offer(self, site: str) -> None:
         self.around.sessions.send(site, wire.ToNode(offer=wire.Offer(job=self.envelope)))
 
+    def enough_without_stewards(self) -> bool:
+        """Say whether the job goes on without the sites whose stewards are still to decide."""
+        return False
+
     async def wait_for_decisions(self, seconds: float) -> None:
-        """Wait until each site decided, has been offline past the grace, or time is over."""
+        """Wait until each site decided, has been offline past the grace, or time is over.
+
+        A site whose steward is to decide has until the job's own end, unless the job can go on
+        without it.
+        """
         deadline = time.monotonic() + seconds
         grace = self.around.settings.offline_grace_seconds
         while not self.cancelled:
             self.changed.clear()
-            waiting = [s for s, state in self.sites.items() if state not in DECIDED]
+            waiting = [s for s, state in self.sites.items() if state is SiteState.WAITING]
+            held = [s for s, state in self.sites.items() if state is SiteState.HELD]
             away = [s for s in waiting if self.around.sessions.offline_seconds(s) > grace]
             over = time.monotonic() >= deadline or self.expired
             if len(away) == len(waiting) or over:
                 for site in waiting:
                     self.set_site(site, SiteState.ABSENT, "absent", "The site did not answer.")
-                return
-            left = min(POLL_SECONDS, max(0.0, deadline - time.monotonic()))
+                if not held or self.expired or self.enough_without_stewards():
+                    for site in held:
+                        self.set_site(site, SiteState.ABSENT, "undecided", UNDECIDED_SENTENCE)
+                        self._close(site)
+                    return
+            left = POLL_SECONDS if over else min(POLL_SECONDS, deadline - time.monotonic())
             try:
-                await asyncio.wait_for(self.changed.wait(), left)
+                await asyncio.wait_for(self.changed.wait(), max(0.0, left))
             except TimeoutError:
                 continue
 
@@ -196,9 +218,13 @@ class ActiveJob(ABC):
             return False
         return True
 
+    def is_enough(self, have: int) -> bool:
+        """Say whether so many sites may be in the answer."""
+        return have >= max(1, self.minimum_sites)
+
     def too_few(self, have: int) -> bool:
         """End a job that fewer sites than the minimum are left in; say whether it was."""
-        if have >= max(1, self.minimum_sites):
+        if self.is_enough(have):
             return False
         self.move(
             JobEvent.TOO_FEW,
@@ -212,7 +238,10 @@ class ActiveJob(ABC):
 
     def close_at_sites(self) -> None:
         """Tell every site that the job is over, so that it drops its spool and worker."""
+        for site in self.sites:
+            self._close(site)
+
+    def _close(self, site: str) -> None:
         state = self.around.store.get(self.digest).state
         message = wire.ToNode(close=wire.CloseJob(job=self.digest, state=state))
-        for site in self.sites:
-            self.around.sessions.send(site, message)
+        self.around.sessions.send(site, message)

@@ -71,6 +71,7 @@ class SiteState(StrEnum):
     """Where one site is in one job."""
 
     WAITING = "waiting"  # asked, or to be asked when it is online
+    HELD = "held"  # its steward is to decide
     ACCEPTED = "accepted"
     REFUSED = "refused"
     ANSWERED = "answered"
@@ -79,4 +80,4 @@ class SiteState(StrEnum):
     REVOKED = "revoked"
 
 
-DECIDED = frozenset(SiteState) - {SiteState.WAITING}
+UNDECIDED = frozenset({SiteState.WAITING, SiteState.HELD})

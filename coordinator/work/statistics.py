@@ -32,9 +32,11 @@ class StatisticsJob(ActiveJob):
         self.offer_all()
         await self.wait_for_decisions(self.around.settings.statistics_seconds)
         self.around.store.add_replies(self.digest, self._replies)
-        if self.end_early():
-            return
         answered = self.in_roster_order(SiteState.ANSWERED)
+        # Stewards may take until the job's end: then those who answered are the answer.
+        complete = self.is_enough(len(answered)) and not self.cancelled
+        if not complete and self.end_early():
+            return
         if self.too_few(len(answered)):
             return
         work = self.job.work

@@ -152,6 +152,15 @@ class Asked:
             ).all()
         return frozenset(r.bundle for r in rows)
 
+    def withdrawn_recipes(self) -> frozenset[str]:
+        """Return the digests of the bundles that our steward let in once and withdrew."""
+        table = schema.recipes
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(table.c.bundle).where(table.c.withdrawn_at.is_not(None))
+            ).all()
+        return frozenset(r.bundle for r in rows)
+
     # ---- jobs ----------------------------------------------------------------------------------
 
     def seen_nonce(self, nonce: str) -> str | None:
@@ -174,6 +183,21 @@ class Asked:
                     table.c.received_at > since,
                     table.c.consortium == consortium,
                     table.c.researcher == researcher,
+                )
+            ).scalar()
+        return int(found or 0)
+
+    def asked_of_project(self, consortium: str, project: str, since: datetime) -> int:
+        """Return how many jobs all researchers asked under a project since a time."""
+        table = schema.jobs
+        with reading(self.engine) as connection:
+            found = connection.execute(
+                select(func.count())
+                .select_from(table)
+                .where(
+                    table.c.received_at > since,
+                    table.c.consortium == consortium,
+                    table.c.project == project,
                 )
             ).scalar()
         return int(found or 0)
@@ -217,13 +241,26 @@ class Asked:
                 .values(state=state, code=code, closed_at=now)
             )
 
-    def open_jobs(self, consortium: str) -> list[tuple[str, bytes]]:
-        """Return (digest, envelope) of the accepted jobs that aren't closed, oldest first."""
+    def accept(self, digest: str) -> None:
+        """Note that a job which waited for the steward is let in."""
+        table = schema.jobs
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.digest == digest, table.c.state == "waiting")
+                .values(state="accepted")
+            )
+
+    def open_jobs(self, consortium: str, *states: str) -> list[tuple[str, bytes]]:
+        """Return (digest, envelope) of jobs that aren't closed, oldest first.
+
+        Without ``states``, of the accepted ones.
+        """
         table = schema.jobs
         with reading(self.engine) as connection:
             rows = connection.execute(
                 select(table.c.digest, table.c.envelope)
-                .where(table.c.consortium == consortium, table.c.state == "accepted")
+                .where(table.c.consortium == consortium, table.c.state.in_(states or ("accepted",)))
                 .order_by(table.c.received_at)
             ).all()
         return [(r.digest, r.envelope) for r in rows]
@@ -305,8 +342,13 @@ class Asked:
                 return False
             connection.execute(
                 update(table)
-                .where(table.c.digest == job, table.c.state == "accepted")
+                .where(table.c.digest == job, table.c.state.in_(("accepted", "waiting")))
                 .values(state="closed", closed_at=now)
+            )
+            connection.execute(
+                update(schema.inbox)
+                .where(schema.inbox.c.job == job, schema.inbox.c.state == "waiting")
+                .values(state="over", payload=None)
             )
             connection.execute(delete(schema.answers).where(schema.answers.c.job == job))
         return True

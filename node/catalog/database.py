@@ -13,7 +13,7 @@ from node.home import NodeHome
 __all__ = ["HEAD", "MIGRATIONS", "READING", "open_database", "revision"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0002"
+HEAD = "0004"
 """The newest revision in ``migrations/versions``."""
 
 

@@ -381,3 +381,78 @@ answers = Table(
 )
 
 Index("ix_answers_open", answers.c.received, answers.c.job)
+
+# ---- what stewards decide one by one -----------------------------------------------------------
+
+stewards = Table(
+    "stewards",
+    metadata,
+    Column("key_id", String(64), primary_key=True, doc="SHA-256 of the public key"),
+    Column("name", String(64), nullable=False),
+    Column("envelope", LargeBinary, nullable=False, doc="DSSE, by the first steward"),
+    Column("added_at", DateTime(timezone=True), nullable=False),
+    Column("removed_at", DateTime(timezone=True), nullable=True),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("what", String(16), nullable=False, doc="job or output"),
+    Column("subject", String(64), nullable=False, unique=True, doc="what is decided on"),
+    Column("job", String(64), ForeignKey("jobs.digest"), nullable=False, index=True),
+    Column("task", String(64), nullable=False, doc="of an output"),
+    Column("reasons", Text, nullable=False, doc="why it waits: codes between commas"),
+    Column("state", String(16), nullable=False, doc="waiting, approved, refused or over"),
+    Column("arrived_at", DateTime(timezone=True), nullable=False),
+    Column("told_at", DateTime(timezone=True), nullable=True, doc="the steward was told"),
+    Column("payload", LargeBinary, nullable=True, doc="an output that is held"),
+    Column("tensors_digest", String(64), nullable=False, server_default=""),
+    Column("tensors_size", BigInteger, nullable=False, server_default="0", doc="bytes"),
+    Column("entry", Text, nullable=False, server_default="", doc="JSON, of an output"),
+    Column("seconds", Float, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("subject", String(64), primary_key=True, doc="a job, an output or a bundle"),
+    Column("key_id", String(64), primary_key=True, doc="the steward's"),
+    Column("envelope", LargeBinary, nullable=False, doc="DSSE"),
+    Column("made_at", DateTime(timezone=True), nullable=False),
+)
+
+# ---- what answers with noise cost --------------------------------------------------------------
+
+privacy_pools = Table(
+    "privacy_pools",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("ledger_sequence", BigInteger, nullable=False, doc="taken up to here; -1: nothing"),
+    Column("ledger_hash", String(64), nullable=False, doc="of that entry"),
+)
+
+privacy_spends = Table(
+    "privacy_spends",
+    metadata,
+    Column("id", String(32), primary_key=True, doc="random; the ledger's too"),
+    Column("pool", String(64), ForeignKey("privacy_pools.name"), nullable=False),
+    Column("consortium", String(64), nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("release", String(64), nullable=False),
+    Column("question", String(160), nullable=False, doc="its digest, or job and task"),
+    Column("event", Text, nullable=False, doc="JSON: an epsilon, or a noise multiplier"),
+    Column("spent_at", DateTime(timezone=True), nullable=False),
+)
+
+Index("ix_privacy_spends_pool", privacy_spends.c.pool, privacy_spends.c.spent_at)
+
+privacy_draws = Table(
+    "privacy_draws",
+    metadata,
+    Column("question", String(64), primary_key=True, doc="SHA-256 of its one form"),
+    Column("epsilon", Float, nullable=False),
+    Column("answer", LargeBinary, nullable=False, doc="with its noise"),
+    Column("drawn_at", DateTime(timezone=True), nullable=False),
+)

@@ -31,7 +31,7 @@ from node.intake.register import IntakeReport
 from node.intake.secret import node_pseudonyms
 from node.pull.archive import Archive
 from node.pull.held import held_here
-from node.pull.hours import Hours, time_zone
+from foundation.hours import Hours, time_zone
 from node.pull.jobs import Counts, JobRow, Jobs
 from node.pull.reception import Storage
 from node.pull.run import Pace, Progress, Run

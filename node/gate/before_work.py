@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from contract.documents import StatisticsWork, TrainingWork
 from contract.errors import DocumentError, Refused, SignatureError
 from contract.statistics import answers
-from node.gate.rules import BeforeWork, Question
+from node.gate.limits import WithinHours, WithinLimits
+from node.gate.rules import BeforeWork, Question, Waits
 
 
 class RosterInForce:
     """There is a roster, signed as ``contract.trust`` wants it, and it hasn't expired.
 
-    Guarantee: without a current roster nothing is answered. Assumption: the node's clock.
+    Guarantee: without a current roster nothing is answered, and one that a coordinator keeps to
+    itself can be missed for ``jobs.roster_days`` at most. Assumption: the node's clock.
     Source: TUF specification 1.0, 5.3 (root rotation, expiry).
     """
 
@@ -23,6 +27,9 @@ class RosterInForce:
             question.roster = question.trusted.current_roster(question.now)
         except DocumentError as error:
             raise Refused(self.code, str(error)) from None
+        age = question.now - question.roster.issued_at
+        if age > timedelta(days=question.policy.jobs.roster_days):
+            raise Refused("roster-old", "The roster known here is older than this site believes.")
         if question.roster.site(question.site) is None:
             raise Refused("revoked", "This site is not on the roster in force.")
 
@@ -60,7 +67,8 @@ class NotAReplay:
         """Refuse a nonce that was seen under another job, or whose job is over."""
         assert question.believed is not None
         seen = question.seen_nonce(question.job.nonce)
-        if seen is not None and seen != f"{question.believed.digest}:accepted":
+        digest = question.believed.digest
+        if seen not in (None, f"{digest}:accepted", f"{digest}:waiting"):
             raise Refused(self.code, "This job was seen before.")
 
 
@@ -166,8 +174,14 @@ class RecipeApproved:
         if not question.policy.training.allowed:
             raise Refused("training-off", "The policy of this site allows no training.")
         grant = question.project.recipe(work.bundle)
-        if grant is None or work.bundle not in question.approved_recipes():
+        if grant is None:
             raise Refused(self.code, "The recipe is not approved at this site.")
+        if work.bundle not in question.approved_recipes():
+            # One that the project names and nobody here has looked at yet waits; one that was
+            # withdrawn was decided on.
+            if question.let_in or work.bundle in question.withdrawn_recipes():
+                raise Refused(self.code, "The recipe is not approved at this site.")
+            question.waits.append("recipe")
         for name, value in work.parameters.items():
             allowed = grant.parameters.get(name)
             if allowed is None or not allowed.admits(value):
@@ -193,16 +207,45 @@ class CohortLargeEnough:
             raise Refused(self.code, "The cohort is smaller than the policy's minimum.")
 
 
+class StewardDecides:
+    """What the policy holds, and a recipe that nobody here has approved yet, waits for a steward.
+
+    Guarantee: such a job does no work before as many different stewards as ``approval.people``
+    signed for exactly this job (``node.gate.inbox.decisions``). What is outside the project is
+    refused before and can't be allowed here: no site widens a project by itself.
+    """
+
+    code = "waiting"
+
+    def check(self, question: Question) -> None:
+        """Pass what need not wait or was approved; else ``Waits``, or a steward's refusal."""
+        if question.let_in:
+            return
+        if question.job.work.kind in question.policy.approval.hold_jobs:
+            question.waits.append("held")
+        if not question.waits:
+            return
+        assert question.believed is not None
+        decided = question.decided(question.believed.digest)
+        if decided is not None and decided.refusal is not None:
+            raise decided.refusal
+        if decided is None or "recipe" in question.waits:
+            raise Waits(tuple(question.waits))
+
+
 BEFORE_WORK: tuple[BeforeWork, ...] = (
     RosterInForce(),
     SignedAndValid(),
     NotAReplay(),
+    WithinHours(),
     AskedOften(),
     ProjectApproved(),
     ReleaseGranted(),
+    WithinLimits(),
     WithinTheDictionary(),
     RecipeApproved(),
     CohortLargeEnough(),
+    StewardDecides(),
 )
 
 

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from contract import wire_pb2 as wire
 from contract.documents import Job, Project, StatisticsWork
 from contract.errors import NotFound, Refused
 from contract.keys import SigningKey
 from contract.receipts import Receipt
+from contract.records import Records
 from contract.statistics import answers
 from contract.statistics.answers import Part
 from contract.trust import Believed, TrustedDocuments
 from node.catalog.asked import AnswerRow, Asked
+from node.catalog.inbox import Inbox, InboxRow
 from node.catalog.rows import ReleaseRow
 from node.catalog.store import Catalog
 from node.gate import before_egress, before_work, deadline
+from node.gate.inbox.decisions import Verdict, What, output_subject, verdict
+from node.gate.inbox.stewards import allowed_keys
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy
-from node.gate.rules import BeforeWork, Outbound, Question, StatisticsOutput, TrainingOutput
+from node.gate.rules import (
+    BeforeWork,
+    Outbound,
+    Question,
+    StatisticsOutput,
+    TrainingOutput,
+    Waits,
+)
+from node.gate.updates import imprint, replies
+from node.gate.updates.noise import noise_key
+from node.gate.updates.replies import TreatedReply
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,14 @@ STRANGERS_AN_HOUR = 1000
 FLOOD = "flood"
 """The code of a refusal that is neither written down nor answered."""
 
+OUTPUT_WAITS = "waiting-output"
+WAITING = {
+    "waiting": "The site's steward has not decided yet.",
+    OUTPUT_WAITS: "The site's steward has not released the answer yet.",
+}
+MAX_WAITING = 1000
+"""Things that wait for the steward at once; a job that would be one more is refused."""
+
 _SEAL = object()
 
 
@@ -73,7 +98,8 @@ class Gate:
     """The gate of one node, over all consortia: one catalogue, one policy, one ledger.
 
     ``clock`` gives the time in UTC; ``policy`` is asked anew each time, so that a changed file
-    holds from the next question on.
+    holds from the next question on. ``noise_key`` is the file of the secret from which noise on
+    model updates is drawn; without one, a policy that wants noise lets no update out.
     """
 
     def __init__(
@@ -82,9 +108,12 @@ class Gate:
         ledger: Ledger,
         policy: Callable[[], Policy],
         clock: Callable[[], datetime],
+        noise_key: Path | None = None,
     ) -> None:
         self.catalog = catalog
+        self._noise_key = noise_key
         self.asked = Asked(catalog.engine)
+        self.inbox = Inbox(catalog.engine)
         self.ledger = ledger
         self.policy = policy
         self.clock = clock
@@ -104,6 +133,9 @@ class Gate:
             self._note_policy(question.policy, question.now)
             try:
                 passed = before_work.admit(question)
+            except Waits as waits:
+                self._let_wait(question, waits)
+                raise
             except Refused as refusal:
                 if question.believed is None and self._is_flood(question.now):
                     raise Refused(FLOOD, "Too many offers that nobody signed.") from None
@@ -113,8 +145,9 @@ class Gate:
             assert question.project is not None
             assert question.release is not None
             job, digest = question.job, question.believed.digest
-            resumed = self.asked.seen_nonce(job.nonce) is not None
+            resumed = question.let_in
             if not resumed:
+                waited = self.asked.seen_nonce(job.nonce) is not None
                 self.ledger.append(
                     "admitted",
                     {
@@ -126,10 +159,17 @@ class Gate:
                         "release": question.release.digest,
                         "policy": question.policy.digest,
                         "rules": passed,
+                        **({"waited": True} if waited else {}),
                     },
                     question.now,
                 )
-                self.asked.add_job(digest, job, member.site, envelope, "accepted", "", question.now)
+                if waited:
+                    self.asked.accept(digest)
+                    self.inbox.finish(digest, "approved")
+                else:
+                    self.asked.add_job(
+                        digest, job, member.site, envelope, "accepted", "", question.now
+                    )
             return Admission(digest, job, question.project, question.release, resumed)
 
     def check_still_allowed(self, member: Membership, admission: Admission) -> None:
@@ -140,10 +180,13 @@ class Gate:
             before_work.RosterInForce(),
             before_work.ProjectApproved(),
             before_work.ReleaseGranted(),
+            before_work.WithinLimits(),
             before_work.RecipeApproved(),
         )
         for rule in rules:
             rule.check(question)
+        if question.waits:
+            raise Refused("recipe-not-approved", "The recipe is not approved at this site.")
 
     def question(self, member: Membership, envelope: bytes) -> Question:
         """Return what the rules look at, for a job's envelope."""
@@ -164,13 +207,129 @@ class Gate:
                 ),
                 None,
             ),
-            seen_nonce=self.asked.seen_nonce,
+            seen_nonce=functools.cache(self.asked.seen_nonce),
             asked_this_hour=lambda researcher: self.asked.asked_since(
                 member.consortium, researcher, hour_ago
             ),
             granted=lambda project: self.catalog.granted(member.consortium, project),
             approved_recipes=self.asked.approved_recipes,
+            asked_of_project=lambda project: self.asked.asked_of_project(
+                member.consortium, project, hour_ago
+            ),
+            withdrawn_recipes=self.asked.withdrawn_recipes,
+            decided=lambda job: self.verdict(member, "job", job),
         )
+
+    # ---- what waits for the steward ------------------------------------------------------------
+
+    def verdict(self, member: Membership, what: What, subject: str) -> Verdict | None:
+        """Return what this hospital's stewards decided, or None while too few have."""
+        decisions = self.inbox.decisions(subject)
+        if not decisions:
+            return None
+        return verdict(
+            decisions,
+            allowed_keys(member.own_steward, (r.envelope for r in self.inbox.stewards())),
+            what,
+            subject,
+            (member.consortium, member.site),
+            self.policy().approval.people,
+        )
+
+    def _let_wait(self, question: Question, waits: Waits) -> None:
+        """Keep a job until its steward decides; that it waits is on the ledger first."""
+        assert question.believed is not None
+        job, digest = question.job, question.believed.digest
+        if question.seen_nonce(job.nonce) is None:
+            if self.inbox.count_waiting() >= MAX_WAITING:
+                full = Refused("inbox-full", "Too many jobs wait for the steward of this site.")
+                self._record_refusal(question, full)
+                raise full
+            self.ledger.append(
+                "waiting",
+                {
+                    "consortium": question.consortium,
+                    "job": digest,
+                    "project": job.project,
+                    "researcher": job.researcher,
+                    "work": job.work.kind,
+                    "policy": question.policy.digest,
+                    "reasons": list(waits.reasons),
+                },
+                question.now,
+            )
+            self.asked.add_job(
+                digest, job, question.site, question.envelope, "waiting", "", question.now
+            )
+        self.inbox.add_job(digest, waits.reasons, question.now)
+
+    def ready(self, member: Membership) -> list[bytes]:
+        """Return the waiting jobs that need wait no longer: they are to be decided on again.
+
+        A steward decided, a recipe was approved, or the policy changed.
+        """
+        found = []
+        for _, envelope in self.asked.open_jobs(member.consortium, "waiting"):
+            try:
+                before_work.admit(self.question(member, envelope))
+            except Waits:
+                continue
+            except Refused:
+                pass
+            found.append(envelope)
+        return found
+
+    def decided_outputs(self, member: Membership) -> list[InboxRow]:
+        """Return the held outputs on which the stewards decided."""
+        return [
+            row
+            for row in self.inbox.rows("waiting", consortium=member.consortium)
+            if row.what == "output" and self.verdict(member, "output", row.subject) is not None
+        ]
+
+    def situation(self) -> tuple[object, ...]:
+        """Return what changes whenever something that waits may need wait no longer."""
+        return self.inbox.stamp(), self.asked.approved_recipes(), self.policy().digest
+
+    def settle_held(
+        self, member: Membership, admission: Admission, row: InboxRow, tensors: bytes = b""
+    ) -> Sealed:
+        """Return a held output as its stewards decided: the answer, a failure, or that it waits.
+
+        ``tensors`` are its blob.
+        """
+        before = self.again(row.job, row.task, tensors)
+        if before is not None:
+            self.inbox.finish(row.subject, "approved")
+            return before
+        decided = self.verdict(member, "output", row.subject)
+        if decided is None or (decided.refusal is None and row.payload is None):
+            return self.waiting(member, row.job, OUTPUT_WAITS)
+        if decided.refusal is not None:
+            if row.state == "waiting":
+                self._record_withheld(member, admission, row.task, decided.refusal)
+            self.inbox.finish(row.subject, "refused")
+            return self.failure(member, row.job, row.task, decided.refusal.code, "")
+        assert row.payload is not None
+        self.check_still_allowed(member, admission)
+        sealed = self._leave(
+            member,
+            admission,
+            row.task,
+            row.entry | {"stewards": list(decided.keys)},
+            row.payload,
+            tensors,
+            row.seconds,
+        )
+        self.inbox.finish(row.subject, "approved")
+        return sealed
+
+    def _is_held(self, member: Membership, admission: Admission, policy: Policy) -> bool:
+        job = admission.job
+        if policy.holds_outputs(job.project, job.work.kind):
+            return True
+        decided = self.verdict(member, "job", admission.digest)
+        return decided is not None and decided.hold_outputs
 
     def _note_policy(self, policy: Policy, now: datetime) -> None:
         """Write the policy on the ledger when it is another than at the last question."""
@@ -210,6 +369,7 @@ class Gate:
             )
         elif refusal.code != "replay":
             self.asked.set_state(believed.digest, "refused", question.now, refusal.code)
+            self.inbox.finish(believed.digest, "refused")
 
     # ---- out -----------------------------------------------------------------------------------
 
@@ -239,20 +399,73 @@ class Gate:
         message: wire.RecordDict,
         tensors: bytes,
         seconds: float,
+        keep: Callable[[bytes], object] = len,
     ) -> Sealed:
-        """Run the second table over a recipe's reply, write the ledger, seal it."""
+        """Treat a recipe's reply, run the second table over it, write the ledger, seal it.
+
+        ``keep`` is given the tensors that leave, before the ledger is written, so that they can be
+        sent again.
+        """
+        policy = self.policy()
+        treated = None
+        try:
+            treated = replies.treat_reply(
+                output,
+                policy.training,
+                secret=self._noise_secret,
+                subjects=_published(admission.release.subjects, policy),
+            )
+        except Refused as refusal:
+            self._record_withheld(member, admission, task, refusal)
+            raise
+        if treated is not None:
+            output = treated.output
+            message, tensors = treated.encoded.message, treated.encoded.blob
         payload = message.SerializeToString(deterministic=True)
         outbound = Outbound(
             admission.job,
             admission.project,
             admission.release,
-            self.policy(),
+            policy,
             output,
             len(payload) + len(tensors),
             message,
             tensors,
         )
-        return self._let_out(member, admission, task, outbound, payload, tensors, seconds)
+        return self._let_out(
+            member, admission, task, outbound, payload, tensors, seconds, treated, keep
+        )
+
+    def _noise_secret(self) -> bytes:
+        if self._noise_key is None:
+            raise Refused("noise", "This site can't add the noise that its policy wants.")
+        return noise_key(self._noise_key)
+
+    def check_received(
+        self, member: Membership, admission: Admission, task: str, received: Records
+    ) -> None:
+        """Raise ``Refused`` when arrays to train from are made to give single records away."""
+        if not self.policy().training.check_imprint:
+            return
+        try:
+            imprint.check(received)
+        except Refused as refusal:
+            self._record_withheld(member, admission, task, refusal)
+            raise
+
+    def _record_withheld(
+        self, member: Membership, admission: Admission, task: str, refusal: Refused
+    ) -> None:
+        self.ledger.append(
+            "withheld",
+            {
+                "consortium": member.consortium,
+                "job": admission.digest,
+                "task": task,
+                "code": refusal.code,
+            },
+            self.clock(),
+        )
 
     def _let_out(
         self,
@@ -263,67 +476,92 @@ class Gate:
         payload: bytes,
         tensors: bytes,
         seconds: float,
+        treated: TreatedReply | None = None,
+        keep: Callable[[bytes], object] = len,
     ) -> Sealed:
-        now = self.clock()
         try:
             if admission.job.consortium != member.consortium:
                 raise Refused("not-admitted", "The job is of another consortium.")
             rules = before_egress.let_pass(outbound)
         except Refused as refusal:
-            self.ledger.append(
-                "withheld",
-                {
-                    "consortium": member.consortium,
-                    "job": admission.digest,
-                    "task": task,
-                    "code": refusal.code,
-                },
-                now,
-            )
+            self._record_withheld(member, admission, task, refusal)
             raise
-        digest = hashlib.sha256(payload).hexdigest()
-        tensors_digest = outbound.message.tensors.digest  # checked by the second table
+        if tensors:
+            keep(tensors)
+        if treated is not None:
+            rules += treated.names
+        entry: dict[str, object] = {
+            "consortium": member.consortium,
+            "job": admission.digest,
+            "task": task,
+            "work": admission.job.work.kind,
+            "project": admission.job.project,
+            "researcher": admission.job.researcher,
+            "release": admission.release.digest,
+            "payload": hashlib.sha256(payload).hexdigest(),
+            "tensors": outbound.message.tensors.digest,  # checked by the second table
+            "bytes": outbound.size,
+            "lane": "exact" if isinstance(admission.job.work, StatisticsWork) else "training",
+            "rules": list(rules),
+            **({"treatment": dict(treated.done)} if treated is not None else {}),
+            "policy": outbound.policy.digest,
+        }
+        if self._is_held(member, admission, outbound.policy):
+            return self._hold(member, admission, task, entry, payload, len(tensors), seconds)
+        return self._leave(member, admission, task, entry, payload, tensors, seconds)
+
+    def _hold(
+        self,
+        member: Membership,
+        admission: Admission,
+        task: str,
+        entry: dict[str, object],
+        payload: bytes,
+        tensors_size: int,
+        seconds: float,
+    ) -> Sealed:
+        """Keep an output that passed until the steward releases it; it is sent to nobody."""
+        subject = output_subject(admission.digest, task, payload)
+        now = self.clock()
+        self.ledger.append("held", entry | {"output": subject}, now)
+        tensors = (str(entry["tensors"]), tensors_size)
+        self.inbox.hold(subject, admission.digest, task, payload, tensors, entry, seconds, now)
+        return self.waiting(member, admission.digest, OUTPUT_WAITS)
+
+    def _leave(
+        self,
+        member: Membership,
+        admission: Admission,
+        task: str,
+        entry: dict[str, Any],
+        payload: bytes,
+        tensors: bytes,
+        seconds: float,
+    ) -> Sealed:
+        """Write an answer on the ledger, receipt it, keep it to be sent again, seal it."""
+        now = self.clock()
         kept = [
             self.ledger.keep_payload(data)
             for data in (payload, tensors)
-            if data and len(data) <= outbound.policy.ledger.keep_payload_bytes
+            if data and len(data) <= self.policy().ledger.keep_payload_bytes
         ]
-        head = self.ledger.append(
-            "answer",
-            {
-                "consortium": member.consortium,
-                "job": admission.digest,
-                "task": task,
-                "work": admission.job.work.kind,
-                "project": admission.job.project,
-                "researcher": admission.job.researcher,
-                "release": admission.release.digest,
-                "payload": digest,
-                "tensors": tensors_digest,
-                "kept": kept,
-                "bytes": outbound.size,
-                "lane": "exact" if isinstance(admission.job.work, StatisticsWork) else "training",
-                "rules": list(rules),
-                "policy": outbound.policy.digest,
-            },
-            now,
-        )
+        head = self.ledger.append("answer", entry | {"kept": kept}, now)
         receipt = Receipt(
             consortium=member.consortium,
             site=member.site,
             job=admission.digest,
             task=task,
             release=admission.release.digest,
-            payload=digest,
-            payload_bytes=outbound.size,
-            rules=rules,
-            lane="exact" if isinstance(admission.job.work, StatisticsWork) else "training",
+            payload=entry["payload"],
+            payload_bytes=entry["bytes"],
+            rules=tuple(entry["rules"]),
+            lane=entry["lane"],
             ledger_sequence=head.sequence,
             ledger_head=head.hash,
             time=now,
         ).sign(member.key)
         row = AnswerRow(
-            admission.digest, task, payload, tensors_digest, len(tensors), receipt, received=False
+            admission.digest, task, payload, entry["tensors"], len(tensors), receipt, False
         )
         self.asked.add_answer(row, head.sequence, seconds)
         return self._seal_answer(row, tensors)
@@ -365,6 +603,11 @@ class Gate:
             listed = 0
         return deadline.period_seconds(policy.jobs, statistics, listed)
 
+    def waiting(self, member: Membership, job: str, code: str = "waiting") -> Sealed:
+        """Seal the news that the steward is to decide, on the job or on an output of it."""
+        decision = wire.Decision(job=job, waiting=True, code=code, sentence=WAITING[code])
+        return self._notice(member, "waiting", wire.FromNode(decision=decision), job)
+
     def failure(self, member: Membership, job: str, task: str, code: str, location: str) -> Sealed:
         """Seal the news that a task gave no answer: a code and a place in the recipe."""
         failed = wire.TaskFailed(job=job, task=task, code=code[:64], location=location[:200])
@@ -376,7 +619,10 @@ class Gate:
         hello = wire.Hello(
             protocol=protocol,
             version=version,
-            open_jobs=[digest for digest, _ in self.asked.open_jobs(member.consortium)],
+            open_jobs=[
+                digest
+                for digest, _ in self.asked.open_jobs(member.consortium, "accepted", "waiting")
+            ],
         )
         if head.sequence >= 0:
             hello.ledger.sequence = head.sequence
@@ -396,7 +642,8 @@ class Gate:
         return self._notice(member, "releases", message)
 
     def _release_list(self, member: Membership) -> wire.Releases:
-        cell = self.policy().disclosure.minimum_cell
+        policy = self.policy()
+        cell = policy.disclosure.minimum_cell
         listed: dict[str, wire.Release] = {}
         for project in self.asked.projects(member.consortium):
             for row in self.catalog.granted(member.consortium, project.name):
@@ -406,7 +653,7 @@ class Gate:
                         name=row.name,
                         digest=row.digest,
                         table=row.manifest.table or "",
-                        subjects=row.subjects // cell * cell,
+                        subjects=_published(row.subjects, policy),
                         variables=[column.name for column in row.manifest.columns],
                         assets=[
                             wire.AssetCount(modality=modality, count=count // cell * cell)
@@ -439,3 +686,8 @@ class Gate:
             self.clock(),
         )
         return Sealed(_SEAL, message)
+
+
+def _published(subjects: int, policy: Policy) -> int:
+    """Return how many subjects a release is said to hold: a multiple of the policy's cell."""
+    return subjects // policy.disclosure.minimum_cell * policy.disclosure.minimum_cell

@@ -6,13 +6,19 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contract.documents import Name
 from foundation import settings
+from foundation.hours import Hours
 
 HARD_MINIMUM = 3
 """No policy can go below this, for cohorts and for cells."""
+
+
+def _are_hours(text: str) -> str:
+    Hours.parse(text)
+    return text
 
 
 class DisclosureSettings(settings.Settings):
@@ -70,6 +76,12 @@ class TrainingSettings(settings.Settings):
     check_imprint: bool = True
     """Refuse weights that are made so that an update tells single records."""
 
+    @model_validator(mode="after")
+    def _noise_is_of_something(self) -> Self:
+        if self.noise_multiplier and not self.clip_norm:
+            raise ValueError("noise_multiplier needs a clip_norm above 0")
+        return self
+
 
 class PrivacySettings(settings.Settings):
     """Answers with noise: the dp lane, and the account that it draws on."""
@@ -118,6 +130,10 @@ class JobLimits(settings.Settings):
     """An answer or refusal in statistics leaves so long after the question came, or later."""
     answer_ms_per_million: Annotated[float, Field(ge=0)] = 10.0
     """Added to it for each million subjects that the release is listed with, and statistic."""
+    roster_days: Annotated[int, Field(ge=1, le=366)] = 90
+    """Days after a roster was made in which it is believed here, however long it says it holds."""
+
+    _hours = field_validator("hours")(_are_hours)
 
 
 class LedgerSettings(settings.Settings):
@@ -158,6 +174,8 @@ class ProjectLimits(settings.Settings):
     hold_outputs: bool | None = None
     """Whether its answers wait for the steward."""
 
+    _hours = field_validator("hours")(_are_hours)
+
 
 class Policy(settings.Settings):
     """All of a hospital's policy."""
@@ -176,6 +194,11 @@ class Policy(settings.Settings):
     def limits(self, project: str) -> ProjectLimits:
         """Return what holds for one project."""
         return self.projects.get(project, ProjectLimits())
+
+    def holds_outputs(self, project: str, kind: str) -> bool:
+        """Say whether answers of a kind of work wait for the steward under a project."""
+        own = self.limits(project).hold_outputs
+        return kind in self.approval.hold_outputs if own is None else own
 
     @property
     def digest(self) -> str:

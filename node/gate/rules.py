@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
 from contract.documents import Job, Project, RecipeGrant, Roster
+from contract.errors import Refused
 from contract.records import Records
 from contract.statistics.answers import Part
 from contract.trust import Believed, TrustedDocuments
 from node.catalog.rows import ReleaseRow
+from node.gate.inbox.decisions import Verdict
 from node.gate.policy import Policy
 
 
@@ -40,6 +44,14 @@ class Question:
     """The releases granted to a project."""
     approved_recipes: Callable[[], frozenset[str]]
     """The bundles that our steward approved."""
+    asked_of_project: Callable[[str], int] = lambda project: 0
+    """How many jobs all researchers asked under a project in the last hour."""
+    withdrawn_recipes: Callable[[], frozenset[str]] = frozenset
+    """The bundles that our steward let in once and withdrew."""
+    decided: Callable[[str], Verdict | None] = lambda job: None
+    """What our stewards decided on a job that waits, by its digest."""
+    waits: list[str] = field(default_factory=list)
+    """Why the job waits for a steward; rules add to it."""
     believed: Believed[Job] | None = None
     roster: Roster | None = None
     project: Project | None = None
@@ -50,6 +62,20 @@ class Question:
         """The job, once it is believed."""
         assert self.believed is not None
         return self.believed.document
+
+    @property
+    def let_in(self) -> bool:
+        """Whether the job was let in before, so that this is the same job after a restart."""
+        assert self.believed is not None
+        return self.seen_nonce(self.job.nonce) == f"{self.believed.digest}:accepted"
+
+
+class Waits(Refused):
+    """Neither allowed nor refused: the site's steward decides, and the decision comes later."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__("waiting", "The site's steward has not decided yet.")
+        self.reasons = reasons
 
 
 @dataclass(frozen=True)
@@ -67,6 +93,10 @@ class TrainingOutput:
     records: Records
     received: Mapping[str, Mapping[str, tuple[str, tuple[int, ...]]]]
     grant: RecipeGrant
+    arrays: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    """The arrays that were received, by group: an update is what a reply's are less these."""
+    question: bytes = b""
+    """A digest of all that was asked: release, recipe, parameters and message."""
 
 
 @dataclass

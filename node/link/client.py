@@ -46,6 +46,7 @@ PROTOCOL = 1
 MAX_OFFERS_AT_ONCE = 256
 RELEASES_SECONDS = 2.0
 RENEWAL_SECONDS = 60.0
+INBOX_SECONDS = 1.0
 FATAL = (CertificateError, LedgerError)
 ENDING = (
     grpc.StatusCode.CANCELLED,
@@ -139,6 +140,7 @@ class ConsortiumLink:
                     asyncio.create_task(self._heartbeats(welcome.welcome.heartbeat_seconds)),
                     asyncio.create_task(self._tell_releases()),
                     asyncio.create_task(self._renew_certificate()),
+                    asyncio.create_task(self._look_at_inbox()),
                 ]
                 while (message := await stream.read()) is not grpc.aio.EOF:
                     await self._take(message)
@@ -341,6 +343,34 @@ class ConsortiumLink:
                 told = current
                 self._send(await self._stored(self._desk.gate.releases, self._member))
             await asyncio.sleep(RELEASES_SECONDS)
+
+    async def _look_at_inbox(self) -> None:
+        """Act on what the stewards decided, as soon as something that waits may go on."""
+        seen: tuple[object, ...] = ()
+        failing = False
+        while True:
+            await asyncio.sleep(INBOX_SECONDS)
+            try:
+                seen = await self._act_on_inbox(seen)
+                failing = False
+            except Exception as error:
+                if not failing:
+                    self._report(error)
+                failing = True
+
+    async def _act_on_inbox(self, seen: tuple[object, ...]) -> tuple[object, ...]:
+        gate = self._desk.gate
+        situation = await self._in_thread(gate.situation)
+        if situation == seen:
+            return seen
+        for envelope in await self._in_thread(gate.ready, self._member):
+            self._take_offer(envelope)
+        for row in await self._in_thread(gate.decided_outputs, self._member):
+            sealed = await self._stored(self._desk.settle, self._member, row)
+            if sealed.tensors:
+                await self._upload(row.job, sealed)
+            self._send(sealed)
+        return situation
 
     async def _renew_certificate(self) -> None:
         """Renew the certificate when less than a third of its life is left."""

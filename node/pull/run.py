@@ -24,7 +24,7 @@ from node.pull.archive import (
     Interrupted,
     Wanted,
 )
-from node.pull.hours import Hours
+from foundation.hours import Hours
 from node.pull.jobs import Fetched, Jobs, PendingStudy
 from node.pull.question import Question
 from node.pull.reception import Reception, Storage

@@ -6,6 +6,7 @@ made it. Refusals and failures are answers too.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import threading
@@ -21,12 +22,14 @@ from contract import wire_pb2 as wire
 from contract.documents import Scalar, StatisticsWork, TrainingWork
 from contract.envelope import Envelope
 from contract.errors import DataError, DocumentError, Refused, WardgateError
-from contract.records import decode
+from contract.records import Arrays, decode
 from foundation.blobs import BlobFolder
 from foundation.files import private_folder, write_durably
+from foundation.tensors import read
+from node.catalog.inbox import InboxRow
 from node.config import NodeSettings
 from node.gate.gate import FLOOD, Admission, Gate, Membership, Sealed
-from node.gate.rules import TrainingOutput
+from node.gate.rules import TrainingOutput, Waits
 from node.home import NodeHome
 from node.work.statistics import ColumnCache, work_out
 
@@ -62,8 +65,6 @@ class WorkDesk:
     cache: ColumnCache
     sessions: dict[str, TrainingSession] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _isolated: bool = False
-    """Whether the sandbox proved that it is in force; no recipe runs before."""
 
     # ---- statistics and admission --------------------------------------------------------------
 
@@ -73,6 +74,8 @@ class WorkDesk:
         digest = offered_job(envelope)
         try:
             admission = self.gate.admit(member, envelope)
+        except Waits:
+            return self.gate.waiting(member, digest)
         except Refused as refusal:
             return None if refusal.code == FLOOD else self.gate.decision(member, digest, refusal)
         if isinstance(admission.job.work, StatisticsWork):
@@ -92,6 +95,9 @@ class WorkDesk:
         if before is not None:
             return before
         try:
+            held = self.gate.inbox.held(admission.digest, "statistics")
+            if held is not None:
+                return self.gate.settle_held(member, admission, held)
             parts = work_out(self.home, admission.release, admission.project, work, self.cache)
             self.gate.check_still_allowed(member, admission)
             seconds = time.perf_counter() - started
@@ -106,16 +112,15 @@ class WorkDesk:
 
     def _open(self, member: Membership, admission: Admission, work: TrainingWork) -> None:
         """Start the job's worker, unless it runs already."""
-        from foundation.confinement import Limits, self_test
+        from foundation import isolation
+        from foundation.confinement import Limits
         from node.work.training.bundles import find
         from node.work.training.worker import Worker
 
         with self._lock:
             if admission.digest in self.sessions:
                 return
-            if not self._isolated:
-                self_test()
-                self._isolated = True
+            isolation.ensure()
             recipe = find(self.gate.catalog.engine, self.home, work.bundle)
             if recipe is None:
                 raise Refused("recipe-not-approved", "The recipe is not approved at this site.")
@@ -146,6 +151,7 @@ class WorkDesk:
                     message_seconds=policy.message_seconds,
                     reply_bytes=reply_bytes,
                     threads=self.settings.work.worker_threads,
+                    gpus=policy.gpus,
                 ),
                 log=folder / "worker.log",
             )
@@ -189,21 +195,29 @@ class WorkDesk:
             before = self._made_before(task, outbox)
             if before is not None:
                 return before
+            held = self.gate.inbox.held(task.job, task.task)
+            if held is not None:
+                return self._settle(member, session.admission, held)
             message = wire.RecordDict.FromString(task.payload)
             tensors = self._tensors(task, message, folder, fetch)
             kept = self._state(folder, task.job)
+            received = read(message, tensors)
+            if task.message_type.startswith("train"):
+                self.gate.check_received(member, session.admission, task.task, received)
             reply = session.worker.handle(task, tensors, kept)
-            del tensors
             self.gate.check_still_allowed(member, session.admission)
             work = session.admission.job.work
             assert isinstance(work, TrainingWork)
             grant = session.admission.project.recipe(work.bundle)
             assert grant is not None
             output = TrainingOutput(
-                task.message_type, decode(reply.payload, reply.tensors), _form(message), grant
+                task.message_type,
+                decode(reply.payload, reply.tensors),
+                _form(message),
+                grant,
+                {name: r.items for name, r in received.items() if isinstance(r, Arrays)},
+                _question(session.admission, task),
             )
-            if reply.tensors:
-                outbox.store(reply.tensors)
             if reply.state != kept:
                 write_durably(folder / NEXT_STATE_FILE, task.task.encode() + b"\n" + reply.state)
             return self.gate.answer_task(
@@ -214,6 +228,7 @@ class WorkDesk:
                 reply.payload,
                 reply.tensors,
                 time.perf_counter() - started,
+                outbox.store,
             )
         except WorkerFailed as error:
             objection = self._objection(session)  # which may be why it was ended
@@ -224,6 +239,27 @@ class WorkDesk:
             return self.gate.failure(member, task.job, task.task, refusal.code, "")
         except (DocumentError, DecodeError):
             return self.gate.failure(member, task.job, task.task, "malformed", "")
+
+    # ---- what waited for the steward -----------------------------------------------------------
+
+    def settle(self, member: Membership, row: InboxRow) -> Sealed:
+        """Return a held output as the stewards decided: an answer, or a failure."""
+        try:
+            admission = self.gate.admit(member, row.envelope)
+            return self._settle(member, admission, row)
+        except Refused as refusal:
+            return self.gate.failure(member, row.job, row.task, refusal.code, "")
+
+    def _settle(self, member: Membership, admission: Admission, row: InboxRow) -> Sealed:
+        tensors = b""
+        if row.tensors_digest:
+            blobs = BlobFolder(self.home.jobs / row.job / "out")
+            if not blobs.has(row.tensors_digest):
+                raise Refused("data", "What was held is not there any more.")
+            tensors = blobs.path(row.tensors_digest).read_bytes()
+        return self.gate.settle_held(member, admission, row, tensors)
+
+    # ---- what ends a job -----------------------------------------------------------------------
 
     def stop_disallowed(self) -> None:
         """End the workers of jobs that rest on what was taken back since.
@@ -255,7 +291,9 @@ class WorkDesk:
         state, coming = folder / STATE_FILE, folder / NEXT_STATE_FILE
         if coming.exists():
             task, _, data = coming.read_bytes().partition(b"\n")
-            if self.gate.asked.answer(job, task.decode(errors="replace")) is not None:
+            name = task.decode(errors="replace")
+            held = self.gate.inbox.held(job, name)
+            if held is not None or self.gate.asked.answer(job, name) is not None:
                 write_durably(state, data)
             coming.unlink()
         return state.read_bytes() if state.exists() else b""
@@ -269,7 +307,8 @@ class WorkDesk:
         if outbox.has(row.tensors_digest):
             tensors = outbox.path(row.tensors_digest).read_bytes()
             return self.gate.again(task.job, task.task, tensors)
-        return None
+        # It is not worked out a second time: that would be a second answer to one question.
+        raise Refused("answered", "This task was answered, and its answer was received.")
 
     def _tensors(
         self, task: wire.Task, message: wire.RecordDict, folder: Path, fetch: Fetch
@@ -317,6 +356,20 @@ def offered_job(envelope: bytes) -> str:
         return Envelope.parse(envelope).digest
     except DocumentError:
         return ""
+
+
+def _question(admission: Admission, task: wire.Task) -> bytes:
+    """Return a digest of what a task asks, the same under whatever job or name it is asked."""
+    said = hashlib.sha256()
+    for part in (
+        admission.release.digest.encode(),
+        admission.job.work.model_dump_json().encode(),
+        task.message_type.encode(),
+        task.payload,
+    ):
+        said.update(len(part).to_bytes(8, "little"))
+        said.update(part)
+    return said.digest()
 
 
 def _form(message: wire.RecordDict) -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:

@@ -67,6 +67,10 @@ class TrainingJob(ActiveJob):
         )
         self.move(JobEvent.RESULT, result=result.SerializeToString())
 
+    def enough_without_stewards(self) -> bool:
+        """Say whether the minimum of sites accepted: training doesn't wait for the others."""
+        return self.is_enough(len(self.in_roster_order(SiteState.ACCEPTED)))
+
     def tidy(self) -> None:
         """Drop journal and replies; the finished model stays."""
         row = self.around.store.get(self.digest)
@@ -131,9 +135,18 @@ class TrainingJob(ActiveJob):
         self._tell_who_is_online()
 
     def decided(self, site: str, decision: wire.Decision) -> None:
-        """A site accepted or refused; a later refusal in mid-training ends its part."""
+        """A site accepted or refused; a later refusal in mid-training ends its part.
+
+        A steward who lets the job in after training began is too late for it.
+        """
         if self.training is None:
             super().decided(site, decision)
+            return
+        if site not in self.training.sites:
+            self._close(site)
+            return
+        if decision.waiting:
+            self.note(site, decision.code, decision.sentence)
             return
         if not decision.accepted and site in self.sites:
             self.set_site(site, SiteState.REFUSED, decision.code, decision.sentence)

@@ -31,7 +31,7 @@ from contract.errors import DocumentError, WardgateError
 from coordinator.work.training import protocol
 from coordinator.work.training.exchange import Answers, Cancelled, Exchange
 from coordinator.work.training.outgoing import Outgoing
-from foundation import confinement
+from foundation import confinement, isolation
 from foundation.bundle import Bundle
 from foundation.confinement import Bind, Confined, Limits
 from foundation.files import private_folder
@@ -77,7 +77,7 @@ class TrainingRun:
         self._minimum = max(project.minimum_sites, job.minimum_sites)
         self._folder = private_folder(folder)
         self._bundle = bundle
-        self._sites = list(sites)
+        self.sites = tuple(sites)
         self._send = send
         self._event = event
         self._limits = limits
@@ -151,6 +151,7 @@ class TrainingRun:
             self._outcome.set_result(outcome)
 
     def _to_the_end(self) -> TrainingOutcome:
+        isolation.ensure()
         start = self._prepare()
         for _ in range(MAX_LIVES):
             before = len(self._exchange.journal.entries)
@@ -182,7 +183,7 @@ class TrainingRun:
             "job": self._digest,
             "server": bundle.server,
             "run_config": config,
-            "sites": self._sites,
+            "sites": self.sites,
             "consortium": self._job.consortium,
             "minimum_sites": self._minimum,
             "seed": work.seed,
@@ -204,6 +205,7 @@ class TrainingRun:
                 ],
                 limits=self._limits,
                 pass_fds=(theirs.fileno(),),
+                over_a_socket=True,
             )
             theirs.close()
             output = self._confined.process.stdout

@@ -14,7 +14,7 @@ from contract.errors import StorageError, Unavailable, UsageError
 from node.home import NodeHome
 from node.intake.landing import Landing
 from node.pull.archive import ArchiveRefused, FoundStudy, Receiver, Wanted
-from node.pull.hours import Hours
+from foundation.hours import Hours
 from node.pull.jobs import JobRow, Jobs
 from node.pull.question import Question
 from node.pull.reception import Storage

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.pull.hours import DAYS, Hours, time_zone
+from foundation.hours import DAYS, Hours, time_zone
 
 BERLIN = ZoneInfo("Europe/Berlin")
 moments = st.datetimes(

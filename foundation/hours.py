@@ -1,4 +1,4 @@
-"""The hours in which an archive may be asked: ``mon-fri 19:00-06:00, sat-sun 00:00-24:00``.
+"""The hours of a week in which something may happen: ``mon-fri 19:00-06:00, sat-sun 00:00-24:00``.
 
 A window belongs to the day on which it begins; one that ends at or before its beginning ends on
 the next day. Hours are civil time of a zone, so a change of daylight saving time moves nothing.

@@ -1,0 +1,140 @@
+"""The policy's hours, and what one project may do here, however much it was approved for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+
+from contract.documents import Project, TrainingWork
+from contract.errors import Refused
+from foundation.hours import Hours
+from node.gate.policy import ProjectLimits
+from node.gate.rules import Question
+
+
+class WithinHours:
+    """Jobs are let in within the policy's hours, and the project's, in the machine's own zone.
+
+    A job that came within them may be worked on later; so may one that waited for the steward.
+    """
+
+    code = "hours"
+
+    def check(self, question: Question) -> None:
+        """Refuse a new job outside the hours."""
+        if question.seen_nonce(question.job.nonce) is not None:
+            return
+        policy = question.policy
+        for hours in (policy.jobs.hours, policy.limits(question.job.project).hours):
+            if not is_open(hours, question.now):
+                raise Refused(self.code, "Jobs are not let in at this hour.")
+
+
+class WithinLimits:
+    """The job is within what the policy says of its project: ``[projects.NAME]``.
+
+    Guarantee: an approved project can't do here what the hospital excluded, whoever signed it. A
+    limit counts for every place of a question that a name can stand in, also for one that a later
+    kind of question brings. Refusals name the limit, which says nothing of any patient.
+    """
+
+    code = "limit"
+
+    def check(self, question: Question) -> None:
+        """Refuse what is outside a limit."""
+        limits = question.policy.limits(question.job.project)
+        for name, (objects, sentence) in LIMITS.items():
+            if objects(question, limits):
+                raise Refused(f"{self.code}-{name}", sentence)
+
+
+def is_open(hours: str, now: datetime) -> bool:
+    """Say whether ``now`` is within ``hours``; no hours are always."""
+    waits = Hours.parse(hours).opens_in(now)
+    return waits is not None and not waits
+
+
+def names_in(value: object) -> Iterator[str]:
+    """Yield every text of a question but its kinds, wherever it stands."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key != "kind":
+                yield str(key)
+                yield from names_in(inner)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            yield from names_in(inner)
+
+
+def variables_of(question: Question) -> set[str]:
+    """Return the variables that a job touches: those it names, and all that a recipe would see."""
+    work = question.job.work
+    if isinstance(work, TrainingWork):
+        assert question.release is not None
+        return {column.name for column in question.release.manifest.columns}
+    project = _project(question)
+    return {v.name for v in project.variables} & set(names_in(work.model_dump()))
+
+
+def _project(question: Question) -> Project:
+    assert question.project is not None
+    return question.project
+
+
+def _outside(found: set[str], allowed: list[str]) -> bool:
+    """Say whether a limit objects: there is one, and something is not in it, or nothing is said."""
+    return bool(allowed) and (not found or not found <= set(allowed))
+
+
+def _kind(question: Question, limits: ProjectLimits) -> bool:
+    return _outside({question.job.work.kind}, list(limits.kinds))
+
+
+def _researcher(question: Question, limits: ProjectLimits) -> bool:
+    return _outside({question.job.researcher}, limits.researchers)
+
+
+def _purpose(question: Question, limits: ProjectLimits) -> bool:
+    return _outside({_project(question).purpose}, limits.purposes)
+
+
+def _legal_basis(question: Question, limits: ProjectLimits) -> bool:
+    return _outside({_project(question).legal_basis}, limits.legal_bases)
+
+
+def _jurisdiction(question: Question, limits: ProjectLimits) -> bool:
+    return _outside(set(_project(question).jurisdictions), limits.jurisdictions)
+
+
+def _variable(question: Question, limits: ProjectLimits) -> bool:
+    return bool(limits.variables) and not variables_of(question) <= set(limits.variables)
+
+
+def _recipe(question: Question, limits: ProjectLimits) -> bool:
+    work = question.job.work
+    return isinstance(work, TrainingWork) and _outside({work.bundle}, limits.recipes)
+
+
+def _rate(question: Question, limits: ProjectLimits) -> bool:
+    if limits.per_hour is None or question.seen_nonce(question.job.nonce) is not None:
+        return False
+    return question.asked_of_project(question.job.project) >= limits.per_hour
+
+
+Objection = Callable[[Question, ProjectLimits], bool]
+LIMITS: Mapping[str, tuple[Objection, str]] = {
+    "kind": (_kind, "This site doesn't do this kind of work for the project."),
+    "researcher": (_researcher, "This site doesn't answer this researcher under the project."),
+    "purpose": (_purpose, "The project states a purpose that this site doesn't allow."),
+    "legal-basis": (_legal_basis, "The project states a legal basis that this site doesn't allow."),
+    "jurisdiction": (
+        _jurisdiction,
+        "The project reaches a jurisdiction that this site doesn't allow, or names none.",
+    ),
+    "variable": (_variable, "This site doesn't answer about a variable of the question."),
+    "recipe": (_recipe, "This site doesn't run this recipe for the project."),
+    "rate": (_rate, "The project is asked under more often than this site allows."),
+}
+"""Each limit by the end of its code: what objects, and the sentence."""
