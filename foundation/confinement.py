@@ -1,9 +1,11 @@
-"""The sandbox of foreign code, seen from outside: bubblewrap's command line, and its self-test.
+"""The sandbox of foreign code, seen from outside: bubblewrap's command line, and starting it.
 
-What a confined process has: a network, process and IPC namespace of its own with nothing in them,
-an empty root with the Python installation and what it was given bound read-only, two bounded
-``tmpfs``, a bare environment, and resource limits. ``foundation.confined`` is the inside: it sets
-the limits and gives up every privilege before any foreign code is read.
+What a confined process has: a network, process, IPC, host name and cgroup namespace of its own with
+nothing in them, an empty root with the Python installation and what it was given bound read-only,
+two bounded ``tmpfs``, a bare environment, a list of system calls (``foundation.seccomp``), resource
+limits, and bounds over all its processes where a cgroup was delegated (``foundation.cgroups``).
+``foundation.confined`` is the inside: it sets the limits and gives up every privilege before any
+foreign code is read. ``foundation.isolation`` proves that it all holds.
 
 An ordinary user gets the mounts through a user namespace. Root doesn't: as root outside, the
 process would be exempt from ``RLIMIT_NPROC``, so root's bubblewrap mounts and the inside then
@@ -13,15 +15,15 @@ own. The range is the one that systemd keeps for ``DynamicUser=`` (systemd.exec(
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
 import secrets
 import shutil
-import socket
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,13 +32,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from contract.errors import SandboxError
-
-ORDER = "WARDGATE_CONFINED"
-"""The environment variable that tells the inside its limits and whom to become."""
+from foundation import cgroups, seccomp
+from foundation.confined import ORDER
 
 UIDS = range(61184, 65520)
 WORKER_GID = 61184
-SELF_TEST_SECONDS = 30
+HOST_NAME = "confined"
+OWN_PROCESSES = 2  # bubblewrap's, outside and inside
+FORBIDDEN_CALL = 128 + signal.SIGSYS
+"""How bubblewrap ends when the kernel ended what it ran for a forbidden system call."""
+
+_ENTER = """\
+set -e
+if [ -n "$1" ]; then echo 0 > "$1"; fi
+echo 1000 > /proc/self/oom_score_adj
+shift
+exec "$@"
+"""
+"""Joins the cgroup, so that nothing is started outside it, and volunteers to be ended first when
+the machine is out of memory. The inside's ``/proc`` is read-only, so that can't be undone there."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,44 @@ class Limits:
     message_seconds: float = 3600.0
     reply_bytes: int = 256 * 2**20
     threads: int = 1
+    gpus: bool = False
+
+
+@dataclass(frozen=True)
+class Defences:
+    """The defences, each in force.
+
+    A test takes one away, to show that an attack succeeds without it. No setting does, and no
+    other code may (``tests/attacks/sandbox``).
+    """
+
+    network: bool = True
+    """No network but an empty one."""
+    processes: bool = True
+    """No process is seen but its own."""
+    root: bool = True
+    """No file is seen but what is given."""
+    read_only: bool = True
+    """What is given can't be written."""
+    tmp: bool = True
+    """Temporary files are bounded."""
+    user: bool = True
+    """It is nobody in particular, without a capability."""
+    limits: bool = True
+    """Resource limits."""
+    calls: bool = True
+    """A list of system calls."""
+    nesting: bool = True
+    """No user namespace inside its own (where it has one)."""
+    descriptors: bool = True
+    """No open file is inherited but what is passed."""
+    environment: bool = True
+    """No variable is inherited."""
+    session: bool = True
+    """No terminal is inherited."""
+
+
+EVERY = Defences()
 
 
 @dataclass(frozen=True)
@@ -91,6 +143,14 @@ class Installation:
         found = [path for path in wanted if path.exists()]
         return cls(sys.executable, outermost(found), tuple(links), os.geteuid() == 0)
 
+    def with_everything(self) -> Installation:
+        """Return it as where the root isn't empty: all of this machine's files are shown."""
+        own = {"proc", "dev", "tmp"}
+        places = [path for path in sorted(Path("/").iterdir()) if path.name not in own]
+        folders = tuple(path for path in places if path.is_dir() and not path.is_symlink())
+        links = tuple((str(path.readlink()), str(path)) for path in places if path.is_symlink())
+        return Installation(self.python, folders, links, self.root)
+
 
 def outermost(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Return the paths without those that lie inside another, parents first."""
@@ -108,30 +168,45 @@ def bubblewrap_command(
     binds: Sequence[Bind],
     limits: Limits,
     environment: Mapping[str, str],
+    devices: Sequence[Path] = (),
+    seccomp_descriptor: int | None = None,
+    defences: Defences = EVERY,
 ) -> list[str]:
     """Return the whole command line that runs ``command`` confined. Decides only; starts nothing.
 
     Every option is in bubblewrap 0.8 and later.
     """
-    line = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
-    line += ["--unshare-cgroup-try", "--die-with-parent", "--new-session"]
-    line += ["--hostname", "confined", "--clearenv"]
-    if installation.root:
+    line = ["bwrap", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    line += ["--die-with-parent", "--hostname", HOST_NAME]
+    for kept, option in (
+        (defences.processes, "--unshare-pid"),
+        (defences.network, "--unshare-net"),
+        (defences.session, "--new-session"),
+        (defences.environment, "--clearenv"),
+        (not installation.root, "--unshare-user"),
+        (not installation.root and defences.nesting, "--disable-userns"),
+    ):
+        line += [option] if kept else []
+    if installation.root and defences.user:
         line += ["--cap-drop", "ALL"]
         for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
             line += ["--cap-add", capability]
-    else:
-        line += ["--unshare-user"]
+    if defences.calls and seccomp_descriptor is not None:
+        line += ["--seccomp", str(seccomp_descriptor)]
     line += ["--tmpfs", "/", "--proc", "/proc", "--dev", "/dev"]
     for folder in ("/tmp", "/dev/shm"):  # noqa: S108
-        line += ["--perms", "1777", "--size", str(limits.tmp_bytes), "--tmpfs", folder]
-    everything = [Bind(path, str(path)) for path in installation.read_only] + list(binds)
+        size = ["--size", str(limits.tmp_bytes)] if defences.tmp else []
+        line += ["--perms", "1777", *size, "--tmpfs", folder]
+    shown = installation if defences.root else installation.with_everything()
+    everything = [Bind(path, str(path)) for path in shown.read_only] + list(binds)
     line += _folders([bind.target for bind in everything])
     for bind in everything:
-        line += ["--ro-bind", str(bind.source), bind.target]
-    for points_to, name in installation.links:
+        line += ["--ro-bind" if defences.read_only else "--bind", str(bind.source), bind.target]
+    for device in devices:
+        line += ["--dev-bind", str(device), str(device)]
+    for points_to, name in shown.links:
         line += ["--symlink", points_to, name]
-    line += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    line += ["--remount-ro", "/dev", "--remount-ro", "/proc", "--remount-ro", "/"]
     line += ["--chdir", "/tmp"]  # noqa: S108
     for name, value in environment.items():
         line += ["--setenv", name, value]
@@ -182,6 +257,7 @@ class Confined:
 
     process: subprocess.Popen[bytes]
     uid: int | None
+    group: cgroups.Group | None = None
     _freed: bool = field(default=False, repr=False)
 
     def kill(self) -> None:
@@ -189,10 +265,20 @@ class Confined:
         with suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
+        if self.group is not None:
+            self.group.remove()
         if self.uid is not None and not self._freed:
             self._freed = True
             with _lock:
                 _in_use.discard(self.uid)
+
+    def why_it_ended(self) -> str:
+        """Return what ended it, for a local log; empty when that isn't known."""
+        if self.process.poll() == FORBIDDEN_CALL:
+            return "it made a system call that the sandbox forbids"
+        if self.group is not None and self.group.ran_out_of_memory():
+            return "its processes together had more memory than the policy gives"
+        return ""
 
 
 _lock = threading.Lock()
@@ -208,40 +294,98 @@ def start(
     binds: Sequence[Bind],
     limits: Limits,
     pass_fds: Sequence[int] = (),
+    over_a_socket: bool = False,
+    defences: Defences = EVERY,
 ) -> Confined:
     """Start ``python -m module`` confined; its output and errors are one pipe, ``process.stdout``.
 
-    Raises ``SandboxError`` when bubblewrap is missing.
+    ``over_a_socket``: it may exchange messages and memory files over a socket that is passed.
+    ``defences`` is for tests. Raises ``SandboxError`` without bubblewrap or libseccomp.
     """
+    program = bubblewrap()
+    installation = Installation.here(packages)
+    calls = seccomp.program(as_root=installation.root, descriptors=over_a_socket, gpus=limits.gpus)
+    group = _group(limits) if defences.limits else None
+    uid = _take_uid() if installation.root and defences.user else None
+    order = {
+        "limits": asdict(limits) if defences.limits else None,
+        "uid": uid,
+        "gid": WORKER_GID,
+        "unprivileged": defences.user,
+    }
+    filter_file = os.memfd_create("calls", os.MFD_CLOEXEC)
+    try:
+        os.pwrite(filter_file, calls, 0)
+        command = bubblewrap_command(
+            [installation.python, "-sP", "-m", module, *arguments],
+            installation=installation,
+            binds=binds,
+            limits=limits,
+            environment={**environment_of(limits), ORDER: json.dumps(order)},
+            devices=graphics_devices() if limits.gpus else (),
+            seccomp_descriptor=filter_file,
+            defences=defences,
+        )
+        entrance = "" if group is None else str(group.entrance)
+        whole = ["/bin/sh", "-c", _ENTER, "sh", entrance, program, *command[1:]]
+        process = _executor().submit(_popen, whole, (*pass_fds, filter_file), defences).result()
+    finally:
+        os.close(filter_file)
+    return Confined(process, uid, group)
+
+
+def bubblewrap() -> str:
+    """Return the path of bubblewrap's program; ``SandboxError`` when it is missing."""
     program = shutil.which("bwrap")
     if program is None:
         raise SandboxError("bubblewrap is missing; install it: apt-get install bubblewrap.")
-    installation = Installation.here(packages)
-    uid = _take_uid() if installation.root else None
-    order = {"limits": asdict(limits), "uid": uid, "gid": WORKER_GID}
-    command = bubblewrap_command(
-        [installation.python, "-sP", "-m", module, *arguments],
-        installation=installation,
-        binds=binds,
-        limits=limits,
-        environment={**environment_of(limits), ORDER: json.dumps(order)},
-    )
-    process = _executor().submit(_popen, program, command, tuple(pass_fds)).result()
-    return Confined(process, uid)
+    return program
+
+
+def graphics_devices() -> tuple[Path, ...]:
+    """Return NVIDIA's device files of this machine (others' need more than a file)."""
+    names = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
+    return tuple(sorted(path for name in names for path in Path("/dev").glob(name)))
 
 
 def _popen(
-    program: str, command: Sequence[str], pass_fds: Sequence[int]
+    command: Sequence[str], pass_fds: Sequence[int], defences: Defences
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [program, *command[1:]],
-        env={},  # bubblewrap's own environment can be read from inside: /proc/1/environ
-        stdin=subprocess.DEVNULL,
+        command,
+        # bubblewrap's own environment can be read from inside: /proc/1/environ
+        env={} if defences.environment else None,
+        stdin=subprocess.DEVNULL if defences.session else None,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        pass_fds=pass_fds,
+        close_fds=defences.descriptors,
+        pass_fds=pass_fds if defences.descriptors else (),
         cwd="/",
     )
+
+
+@functools.cache
+def delegation() -> cgroups.Delegation | str:
+    """Return the cgroup that this process may divide, or why there is none."""
+    try:
+        return cgroups.claim()
+    except cgroups.NotDelegated as error:
+        return str(error)
+
+
+def _group(limits: Limits) -> cgroups.Group | None:
+    """Make a cgroup with room for what the limits give: files of ``/tmp`` are memory too."""
+    with _lock:
+        ours = delegation()
+    if isinstance(ours, str):
+        return None
+    try:
+        return ours.group(
+            memory_bytes=limits.memory_bytes + 2 * limits.tmp_bytes,
+            processes=limits.processes + OWN_PROCESSES,
+        )
+    except OSError as error:
+        raise SandboxError(f"A cgroup can't be made in {ours.folder}: {error.strerror}.") from None
 
 
 def _executor() -> ThreadPoolExecutor:
@@ -297,59 +441,3 @@ def _share(path: Path) -> None:
         ) from None
     finally:
         os.close(descriptor)
-
-
-def self_test() -> None:
-    """Prove that the sandbox holds on this machine; ``SandboxError`` says what stands in the way.
-
-    A confined process tries to reach a port that we listen on, to read a file of ours and
-    ``/etc/passwd``, to write to ``/release``, and looks at its own privileges.
-    """
-    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
-        release = Path(folder) / "release"
-        release.mkdir()
-        secret = Path(folder) / "outside"
-        secret.write_bytes(b"outside")
-        make_readable(release)
-        confined = start(
-            "foundation.confined",
-            [str(server.getsockname()[1]), str(secret)],
-            packages=["contract", "foundation"],
-            binds=[Bind(release, "/release")],
-            limits=Limits(tmp_bytes=2**20, processes=32),
-        )
-        try:
-            output, _ = confined.process.communicate(timeout=SELF_TEST_SECONDS)
-        except subprocess.TimeoutExpired:
-            output = b"it didn't end in time"
-        finally:
-            confined.kill()
-        if confined.process.returncode != 0 or output.strip() != b"confined":
-            raise SandboxError(diagnose(output.decode(errors="replace"), _sysctls()))
-
-
-def diagnose(output: str, sysctls: Mapping[str, str]) -> str:
-    """Return one line about a sandbox that failed, from its output and the kernel's settings."""
-    for name, bad in (
-        ("kernel.unprivileged_userns_clone", "0"),
-        ("kernel.apparmor_restrict_unprivileged_userns", "1"),
-        ("user.max_user_namespaces", "0"),
-    ):
-        denied = "ermission" in output or "not permitted" in output or "namespace" in output
-        if denied and sysctls.get(name) == bad:
-            good = {"0": "1", "1": "0"}[bad] if "max" not in name else "15000"
-            return f"User namespaces are off: sysctl {name} is {bad}; set it to {good}."
-    lines = [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
-    return f"The sandbox doesn't hold: {lines[-1][:300]}"
-
-
-def _sysctls() -> dict[str, str]:
-    values: dict[str, str] = {}
-    for name in (
-        "kernel.unprivileged_userns_clone",
-        "kernel.apparmor_restrict_unprivileged_userns",
-        "user.max_user_namespaces",
-    ):
-        with suppress(OSError):
-            values[name] = Path("/proc/sys", *name.split(".")).read_text().strip()
-    return values

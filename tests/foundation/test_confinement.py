@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from contract.errors import SandboxError
-from foundation import confinement
+from foundation import confinement, isolation
 from foundation.confined import privileges
-from foundation.confinement import Bind, Installation, Limits, bubblewrap_command, diagnose
+from foundation.confinement import Bind, Installation, Limits, bubblewrap_command
+from foundation.isolation import diagnose
 
 LIMITS = Limits(tmp_bytes=1000)
 
@@ -26,7 +27,7 @@ def command(root: bool) -> list[str]:
 
 
 def test_the_sandbox_holds_on_this_machine():
-    confinement.self_test()
+    isolation.self_test()
 
 
 def test_every_option_is_known_to_the_installed_bubblewrap():
@@ -55,7 +56,7 @@ def test_only_what_was_given_is_bound_and_only_for_reading():
 def test_self_test_names_a_missing_bubblewrap(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(SandboxError, match="apt-get install bubblewrap"):
-        confinement.self_test()
+        isolation.self_test()
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,17 @@ A payload that it returns is parsed but not yet checked; the gate does that.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from google.protobuf.message import DecodeError
 
@@ -31,6 +32,7 @@ from node.work.training.bundles import ApprovedRecipe
 from node.work.training.worker_main import FAILED, READY, REPLY, START, STATE, TASK
 
 MAX_LOG_BYTES = 2**20
+DYING_SECONDS = 1.0
 PACKAGES = ("contract", "foundation", "node")
 _LOCATION = re.compile(r"^(.{1,300}):(\d{1,7})$")
 
@@ -134,6 +136,8 @@ class Worker:
             try:
                 return self._ask(self._pipe, task, tensors, state, deadline)
             except FrameError as error:
+                if error.why is Broken.CLOSED:
+                    self._log_why()
                 self._stop()
                 raise WorkerFailed(_CODES[error.why]) from None
             except WorkerFailed as error:
@@ -212,12 +216,20 @@ class Worker:
             os.close(theirs_in)
             os.close(theirs_out)
         self._confined, self._pipe, self._fresh = confined, pipe, True
-        assert confined.process.stdout is not None
-        threading.Thread(
-            target=_keep_log, args=(confined.process.stdout, self._log), daemon=True
-        ).start()
+        threading.Thread(target=_keep_log, args=(confined, self._log), daemon=True).start()
         with suppress(FrameError):  # the next handle() reports a process that is dead already
             pipe.send(START, self._start, deadline=time.monotonic() + 5)
+
+    def _log_why(self) -> None:
+        """Write into the log what ended a process that is about to be gone."""
+        confined = self._confined
+        if confined is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            confined.process.wait(DYING_SECONDS)
+        if why := confined.why_it_ended():
+            with suppress(OSError), _open_log(self._log) as file:
+                file.write(f"The worker was ended: {why}.\n".encode())
 
     def _stop(self) -> None:
         if self._pipe is not None:
@@ -230,12 +242,18 @@ class Worker:
 _CODES = {Broken.CLOSED: "killed", Broken.OVERDUE: "timeout", Broken.TOO_LARGE: "too-large"}
 
 
-def _keep_log(output: IO[bytes], log: Path) -> None:
+def _keep_log(confined: Confined, log: Path) -> None:
     """Append what the worker prints to ``log``, as long as that stays within its limit."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    with output, suppress(OSError), os.fdopen(os.open(log, flags, SECRET_MODE), "ab", 0) as file:
+    output = confined.process.stdout
+    assert output is not None
+    with output, suppress(OSError), _open_log(log) as file:
         left = MAX_LOG_BYTES - os.fstat(file.fileno()).st_size
         while chunk := os.read(output.fileno(), 65536):
             if left > 0:
                 file.write(chunk[:left])
                 left -= len(chunk)
+
+
+def _open_log(log: Path) -> io.FileIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(log, flags, SECRET_MODE), "ab", 0)

@@ -296,6 +296,7 @@ def main(grid, context):
         replies = []
         while len(replies) < len(ids):
             replies += grid.pull_messages(ids)
+        replies.sort(key=lambda r: r.metadata.src_node_id)
         w = np.mean([r.content["arrays"]["w"].numpy() for r in replies], axis=0)
     context.state["model"] = ArrayRecord({"w": Array(w)})
 """

@@ -111,10 +111,10 @@ def query(message, context):
         out["nnp"] = status("NoNewPrivs")
         out["uid"] = os.getuid()
         out["setuid"] = tried(lambda: os.setuid(0))
+        out["seccomp"] = status("Seccomp")
+    elif do == "mount":
         import ctypes
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mount(b"none", b"/tmp", b"tmpfs", 0, None)
-        out["mount"] = ctypes.get_errno()
+        ctypes.CDLL(None).mount(b"none", b"/tmp", b"tmpfs", 0, None)
     elif do == "fork":
         out["forks"] = fork_bomb()
     elif do == "disk":
@@ -282,7 +282,12 @@ def test_no_privilege_is_left(worker):
     assert out["nnp"] == 1
     assert out["uid"] != 0
     assert out["setuid"]
-    assert out["mount"]
+    assert out["seccomp"] == 2
+
+
+def test_a_forbidden_system_call_ends_the_worker_and_the_log_says_so(place, worker):
+    assert fails(worker, "mount") == ("killed", "")
+    assert "system call that the sandbox forbids" in (place[0] / "log").read_text(errors="replace")
 
 
 def test_a_disk_can_be_filled_no_further_than_its_bound(worker):
