@@ -82,6 +82,14 @@ documents = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
 )
 
+heads = Table(
+    "heads",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    Column("tree_size", BigInteger, nullable=False),
+    Column("envelope", LargeBinary, nullable=False, doc="DSSE; the newest head of its ledger"),
+)
+
 # ---- jobs --------------------------------------------------------------------------------------
 
 jobs = Table(

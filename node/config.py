@@ -29,6 +29,8 @@ class LinkSettings(settings.Settings):
     """Pause before the first attempt to reconnect; doubled each time, with jitter."""
     longest_backoff_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Longest pause between two attempts."""
+    head_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """Pause between two heads of the ledger that are sent to be countersigned."""
 
 
 class WorkSettings(settings.Settings):

@@ -19,6 +19,7 @@ from contract.receipts import Receipt
 from coordinator.config import CoordinatorSettings
 from coordinator.home import CoordinatorHome
 from coordinator.jobs.desk import JobDesk
+from coordinator.link.heads import HeadRelay
 from coordinator.link.sessions import Session, Sessions
 from coordinator.registry.authority import Authority
 from coordinator.registry.documents import DocumentShelf
@@ -51,6 +52,11 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
     """Serials of certificates found in good standing since revocations were last looked for."""
     _heads: dict[str, wire.LedgerHead] = field(default_factory=dict)
     _unwritten_heads: set[str] = field(default_factory=set)
+    _relay: HeadRelay = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Carry heads over the same sessions."""
+        self._relay = HeadRelay(self.consortium, self.shelf.engine, self.shelf, self.sessions, _now)
 
     # ---- joining -------------------------------------------------------------------------------
 
@@ -131,6 +137,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         session.send(wire.ToNode(welcome=self._welcome(peer.name)))
         self._close_jobs_that_are_over(session, first.hello)
         self.sessions.add(session)
+        self._relay.arrived(session)
         log.info("online: %s", peer.name)
         reader = asyncio.create_task(self._read(session, requests, first.hello.ledger))
         try:
@@ -149,6 +156,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         welcome = wire.Welcome(
             documents=self.shelf.message("published"),
             heartbeat_seconds=self.settings.link.heartbeat_seconds,
+            head=self._relay.newest(site),
         )
         if known is not None and known.ledger_sequence is not None:
             welcome.ledger.sequence = known.ledger_sequence
@@ -200,6 +208,10 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                     case "heartbeat":
                         self.members.seen(session.site, _now())
                         session.send(wire.ToNode(heartbeat=wire.Empty()))
+                    case "head":
+                        self._relay.offered(session.site, message.head)
+                    case "countersigned":
+                        self._relay.countersigned(session.site, message.countersigned)
                     case "releases":
                         data = message.releases.SerializeToString()
                         if len(data) <= MAX_RELEASES_BYTES:

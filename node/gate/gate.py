@@ -664,6 +664,15 @@ class Gate:
                 release.projects.append(project.name)
         return wire.Releases(releases=listed.values())
 
+    def ledger_head(self, member: Membership, offer: wire.HeadOffer) -> Sealed:
+        """Seal a signed head of the ledger: its length, two hashes, a time, and proofs."""
+        return self._notice(member, "ledger-head", wire.FromNode(head=offer))
+
+    def countersigned(self, member: Membership, heads: wire.Countersignatures) -> Sealed:
+        """Seal heads of other sites' ledgers that we countersigned."""
+        message = wire.FromNode(countersigned=heads)
+        return self._notice(member, "countersignature", message)
+
     def heartbeat(self) -> Sealed:
         """Seal an empty message. It says nothing, so it is not on the ledger."""
         return Sealed(_SEAL, wire.FromNode(heartbeat=wire.Empty()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Executor
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from node.config import LinkSettings
 from node.gate.deadline import wait_seconds
 from node.gate.gate import Membership, Sealed
 from node.link import blobs
+from node.link.heads import HeadExchange
 from node.link.membership import take_in
 from node.work.desk import WorkDesk, offered_job
 
@@ -77,6 +79,8 @@ class ConsortiumLink:
         self._settings = settings
         self._pool = pool
         self._training = training
+        pause = settings.head_seconds / 4  # for a site that sends its own as often, with room
+        self._heads = HeadExchange(desk.gate, member, time.monotonic, pause)
         self._outbox: asyncio.Queue[Sealed | None] = asyncio.Queue()
         self._stub: wire_pb2_grpc.WardgateStub | None = None
         self._busy: set[asyncio.Task[None]] = set()
@@ -173,7 +177,12 @@ class ConsortiumLink:
                     f"{self._member.consortium} has seen: it was cut or restored from a backup. "
                     "Nothing is answered until that is cleared up."
                 )
+        await self._in_thread(self._heads.check, welcome.head)
         await self._stored(self._believe, welcome.documents)
+        if welcome.head:
+            told = wire.Countersignatures(envelopes=[welcome.head])
+            await self._stored(self._heads.countersigned, told)
+        self._heads.linked()
         log.info("%s: linked to %s", self._member.consortium, self._address)
 
     def _believe(self, documents: wire.Documents) -> None:
@@ -191,6 +200,10 @@ class ConsortiumLink:
                 self._start(self._task(message.task))
             case "documents":
                 await self._stored(self._believe, message.documents)
+            case "head":
+                self._start(self._countersign(message.head))
+            case "countersigned":
+                await self._stored(self._heads.countersigned, message.countersigned)
             case "received":
                 received = message.received
                 self._start(
@@ -371,6 +384,25 @@ class ConsortiumLink:
                 await self._upload(row.job, sealed)
             self._send(sealed)
         return situation
+
+    async def _exchange_heads(self) -> None:
+        """Offer the ledger's newest head to the other sites, again whenever there is news."""
+        held = await self._stored(self._heads.held)
+        if held is not None:
+            self._send(held)
+        while True:
+            try:
+                sealed = await self._stored(self._heads.offer)
+                if sealed is not None:
+                    self._send(sealed)
+            except WardgateError as error:
+                log.error("%s: no head is offered: %s", self._member.consortium, error)
+            await asyncio.sleep(self._settings.head_seconds)
+
+    async def _countersign(self, offer: wire.HeadOffer) -> None:
+        sealed = await self._stored(self._heads.countersign, offer)
+        if sealed is not None:
+            self._send(sealed)
 
     async def _renew_certificate(self) -> None:
         """Renew the certificate when less than a third of its life is left."""

@@ -136,6 +136,7 @@ class Ledger:
         self._queue: deque[_Waiting] = deque()
         self._commit = threading.Lock()
         self._in_doubt = False
+        self._state = _State(-1, GENESIS, 0, merkle.Tree(), hashlib.sha256())
         with storage_errors(self._path):
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._file = os.open(self._path, flags, file_mode(folder))
