@@ -22,7 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from contract import keys
+from contract import keys, names
+from contract.cohorts import Cohort
 from contract.envelope import Envelope
 from contract.errors import DocumentError
 
@@ -30,11 +31,10 @@ ROSTER_TYPE = "application/vnd.wardgate.roster+json"
 PROJECT_TYPE = "application/vnd.wardgate.project+json"
 JOB_TYPE = "application/vnd.wardgate.job+json"
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
-"""A site, researcher, consortium, project, recipe or release: lower case, at most 64 characters."""
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Line = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\r\n\x00]*$")]
+Name = names.Name
+VariableName = names.VariableName
+Sha256 = names.Sha256
+Line = names.Line
 PublicKey = Annotated[str, StringConstraints(min_length=44, max_length=44)]
 Scalar = bool | int | float | str
 
@@ -242,11 +242,28 @@ class ParameterRange(BaseModel):
         return self.minimum <= value <= self.maximum
 
 
+class MetricRange(BaseModel):
+    """Between what values a metric lies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    minimum: float
+    maximum: float
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.minimum >= self.maximum:
+            raise ValueError("minimum must be below maximum")
+        return self
+
+
 class RecipeGrant(BaseModel):
     """A recipe that may run: its exact bundle, its parameters' ranges, and what may come out.
 
-    ``bundle`` is the SHA-256 of the FAB. ``metrics`` are the only metric names that may leave.
-    Arrays that leave must have the names, shapes and dtypes of those that came in.
+    ``bundle`` is the SHA-256 of the FAB. ``metrics`` are the only metric names that may leave;
+    those in ``metric_ranges`` only within their range. Where a hospital wants noise, each metric
+    but ``num-examples`` needs one. Arrays that leave must have the names, shapes and dtypes of
+    those that came in.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -255,7 +272,14 @@ class RecipeGrant(BaseModel):
     bundle: Sha256
     parameters: dict[Line, ParameterRange] = Field(default_factory=dict)
     metrics: Annotated[tuple[Line, ...], Field(max_length=100)]
+    metric_ranges: dict[Line, MetricRange] = Field(default_factory=dict)
     max_reply_bytes: Annotated[int, Field(ge=1, le=8 * 2**30)] = 256 * 2**20
+
+    @model_validator(mode="after")
+    def _ranges_are_of_metrics(self) -> Self:
+        if not set(self.metric_ranges) <= set(self.metrics):
+            raise ValueError("a range is that of no metric")
+        return self
 
 
 class Project(Document):
@@ -308,13 +332,26 @@ class Statistic(BaseModel):
     by: VariableName | None = None
 
 
-class StatisticsWork(BaseModel):
-    """A question in statistics: up to 1,000 of them in one round trip."""
+Lane = Literal["exact", "dp"]
+"""How an answer was protected: as aggregates over declared cells, or by noise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class StatisticsWork(BaseModel):
+    """A question in statistics: up to 1,000 of them in one round trip, all of one cohort."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["statistics"] = "statistics"
     ask: Annotated[tuple[Statistic, ...], Field(min_length=1, max_length=1000)]
+    cohort: Cohort | None = None
+    """Of whom; everybody's when absent."""
+    analysis: Name | None = None
+    """The analysis set of the releases that is asked; each variable's own when absent."""
+    lane: Literal["any", "exact", "dp"] = "any"
+    """By which lane of the gate an answer may come; ``exact`` refuses noise."""
+    epsilon: Annotated[float, Field(gt=0, le=16)] | None = None
+    """What the question would spend on noise at each site, all its statistics together; the
+    policies' most when absent."""
 
 
 class TrainingWork(BaseModel):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract import wire_pb2 as wire
-from contract.documents import Project, Statistic, Variable
+from contract.documents import Lane, Project, Statistic, Variable
 from contract.errors import DocumentError
 from contract.statistics.summaries import Codes, Counts, Moments, Numbers
 
@@ -17,11 +17,39 @@ MAX_SUBJECTS = 2**48
 """No site has more; the sum over all sites still fits 64 bits."""
 
 
+MAX_TERMS = 16
+FIGURES = ("counts", "missing", "n", "mean", "m2")
+MECHANISMS = ("discrete-laplace", "discrete-gaussian", "laplace", "gaussian")
+
+
+@dataclass(frozen=True)
+class NoiseTerm:
+    """What noise one figure of a part has, of ``FIGURES``, by one of ``MECHANISMS``."""
+
+    figure: str
+    mechanism: str
+    scale: float
+    """Of the mechanism's distribution, in the figure's unit."""
+    half_width: float = 0.0
+    """Of a confidence interval about the figure; 0 where none is defined."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The terms of a part of the lane ``dp``: what it cost, and what noise it has."""
+
+    epsilon: float
+    delta: float
+    confidence: float
+    terms: tuple[NoiseTerm, ...]
+
+
 @dataclass(frozen=True)
 class Part:
     """One site's part of one statistic, or the merged whole: a summary for each group.
 
     The only key is "" when the statistic has no ``by``. ``withheld``: disclosure control objected.
+    Counts are below zero only by noise.
     """
 
     groups: dict[str, Summary]
@@ -29,6 +57,9 @@ class Part:
     rest: Summary | None = None
     """The subjects in no group. It never leaves: it is there for disclosure control, since the
     overall figure less the groups' would tell it."""
+    lane: Lane = "exact"
+    noise: Noise | None = None
+    """In the lane ``dp``."""
 
 
 def check(statistic: Statistic, project: Project) -> Variable:
@@ -116,7 +147,39 @@ def _merge(a: Part, b: Part) -> Part:
         return b if a.withheld else a
     if a.groups.keys() != b.groups.keys():
         raise DocumentError("Two sites answered a statistic with different groups.")
-    return Part({level: _merge_summaries(a.groups[level], b.groups[level]) for level in a.groups})
+    return Part(
+        {level: _merge_summaries(a.groups[level], b.groups[level]) for level in a.groups},
+        lane="exact" if a.lane == b.lane == "exact" else "dp",
+        noise=_merge_noise(a.noise, b.noise),
+    )
+
+
+def _merge_noise(a: Noise | None, b: Noise | None) -> Noise | None:
+    """Return the noise of a sum of two sites' figures: scales and widths add as squares.
+
+    Nobody is in two sites, so the sum costs what the dearer of them costs.
+    """
+    if a is None or b is None:
+        return a or b
+    terms = {t.figure: t for t in a.terms}
+    for term in b.terms:
+        known = terms.get(term.figure)
+        terms[term.figure] = (
+            term
+            if known is None
+            else NoiseTerm(
+                term.figure,
+                known.mechanism,
+                float(np.hypot(known.scale, term.scale)),
+                float(np.hypot(known.half_width, term.half_width)),
+            )
+        )
+    return Noise(
+        max(a.epsilon, b.epsilon),
+        max(a.delta, b.delta),
+        min(a.confidence, b.confidence),
+        tuple(terms.values()),
+    )
 
 
 def _merge_summaries(a: Summary, b: Summary) -> Summary:
@@ -131,7 +194,9 @@ def encode(parts: Sequence[Part]) -> wire.StatisticsAnswer:
     """Return the wire form of an answer."""
     message = wire.StatisticsAnswer()
     for part in parts:
-        out = message.parts.add(withheld=part.withheld)
+        out = message.parts.add(
+            withheld=part.withheld, lane="" if part.withheld else part.lane, noise=_noise(part)
+        )
         for level, summary in part.groups.items():
             group = out.groups.add(level=level)
             if isinstance(summary, Moments):
@@ -152,6 +217,23 @@ def encode(parts: Sequence[Part]) -> wire.StatisticsAnswer:
     return message
 
 
+def _noise(part: Part) -> wire.Noise | None:
+    noise = part.noise
+    if noise is None or part.withheld:
+        return None
+    return wire.Noise(
+        epsilon=noise.epsilon,
+        delta=noise.delta,
+        confidence=noise.confidence,
+        terms=[
+            wire.NoiseTerm(
+                figure=t.figure, mechanism=t.mechanism, scale=t.scale, half_width=t.half_width
+            )
+            for t in noise.terms
+        ],
+    )
+
+
 def decode(message: wire.StatisticsAnswer) -> list[Part]:
     """Return the parts of an answer from the wire; ``DocumentError`` when it is malformed."""
     parts: list[Part] = []
@@ -166,42 +248,62 @@ def decode(message: wire.StatisticsAnswer) -> list[Part]:
             else:
                 c = group.counts
                 groups[group.level] = Counts(tuple(c.counts), c.missing, c.below, c.above)
-        parts.append(Part(groups, part.withheld))
+        lanes: dict[str, Lane] = {"exact": "exact", "dp": "dp", "": "exact"}
+        if part.lane not in lanes or (not part.lane and not part.withheld):
+            raise DocumentError("An answer came by a lane that there isn't.")
+        noise = None
+        if part.HasField("noise"):
+            terms = tuple(
+                NoiseTerm(t.figure, t.mechanism, t.scale, t.half_width) for t in part.noise.terms
+            )
+            noise = Noise(part.noise.epsilon, part.noise.delta, part.noise.confidence, terms)
+        parts.append(Part(groups, part.withheld, lane=lanes[part.lane], noise=noise))
     return parts
 
 
 def fits(parts: Sequence[Part], ask: Sequence[Statistic], project: Project) -> bool:
     """Say whether an answer has exactly the declared form: the schema that a question implies."""
-    if len(parts) != len(ask):
+    return len(parts) == len(ask) and all(
+        _fits(part, statistic, project) for part, statistic in zip(parts, ask, strict=True)
+    )
+
+
+def _fits(part: Part, statistic: Statistic, project: Project) -> bool:
+    if part.withheld:
+        return not part.groups and part.noise is None
+    if (part.lane == "dp") != (part.noise is not None):
         return False
-    for part, statistic in zip(parts, ask, strict=True):
-        if part.withheld:
-            if part.groups:
-                return False
-            continue
-        variable = check(statistic, project)
-        by = project.variable(statistic.by) if statistic.by else None
-        if list(part.groups) != (list(by.levels) if by else [""]):
+    if part.noise is not None and not _is_declared(part.noise):
+        return False
+    variable = check(statistic, project)
+    by = project.variable(statistic.by) if statistic.by else None
+    if list(part.groups) != (list(by.levels) if by else [""]):
+        return False
+    lowest = 0 if part.noise is None else -MAX_SUBJECTS
+    return all(_form_of(s, statistic, variable, lowest) for s in part.groups.values())
+
+
+def _form_of(summary: Summary, statistic: Statistic, variable: Variable, lowest: int) -> bool:
+    if isinstance(summary, Moments):
+        counts = [summary.n, summary.missing]
+        good = statistic.kind == "moments" and bool(
+            np.isfinite(summary.mean)
+            and np.isfinite(summary.m2)
+            and (summary.m2 >= 0 or lowest < 0)
+        )
+    else:
+        counts = [*summary.counts, summary.missing, summary.below, summary.above, summary.n]
+        widths = {"count": 1, "levels": len(variable.levels), "histogram": variable.bins or 0}
+        good = len(summary.counts) == widths.get(statistic.kind)
+        if statistic.kind != "histogram":
+            good = good and summary.below == 0 and summary.above == 0
+    return good and all(lowest <= count <= MAX_SUBJECTS for count in counts)
+
+
+def _is_declared(noise: Noise) -> bool:
+    numbers = [noise.epsilon, noise.delta, noise.confidence]
+    for term in noise.terms:
+        numbers += [term.scale, term.half_width]
+        if term.figure not in FIGURES or term.mechanism not in MECHANISMS:
             return False
-        for summary in part.groups.values():
-            if isinstance(summary, Moments):
-                good = max(summary.n, summary.missing) <= MAX_SUBJECTS and bool(
-                    statistic.kind == "moments"
-                    and np.isfinite(summary.mean)
-                    and np.isfinite(summary.m2)
-                    and summary.m2 >= 0
-                )
-            else:
-                widths = {
-                    "count": 1,
-                    "levels": len(variable.levels),
-                    "histogram": variable.bins or 0,
-                }
-                good = len(summary.counts) == widths.get(statistic.kind)
-                if max(summary.n, summary.missing) > MAX_SUBJECTS:
-                    return False
-                if statistic.kind != "histogram":
-                    good = good and summary.below == 0 and summary.above == 0
-            if not good:
-                return False
-    return True
+    return len(noise.terms) <= MAX_TERMS and all(np.isfinite(n) and n >= 0 for n in numbers)

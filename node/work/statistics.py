@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.documents import Project, StatisticsWork, Variable
+from contract.errors import Refused
 from contract.statistics.answers import Part, answer_locally
 from node.catalog.rows import ReleaseRow
 from node.home import NodeHome
@@ -66,6 +67,8 @@ def work_out(
     cache: ColumnCache,
 ) -> list[Part]:
     """Return this site's part of each statistic, before disclosure control."""
+    if work.cohort is not None or work.analysis is not None or work.lane == "dp":
+        raise Refused("dp-lane", "This site gives no answers with noise yet.")
     names = {s.variable for s in work.ask} | {s.by for s in work.ask if s.by}
     variables = [v for v in project.variables if v.name in names]
     return answer_locally(work.ask, project, cache.load(home, release, variables))
