@@ -5,7 +5,7 @@ honest sites do, they learn of an honest site's vector no more than the sum over
 ``minimum`` sites, of which all honest ones that the sum holds are part. Over a sparse graph the
 same holds against a server that keeps to the protocol (``graph``).
 
-Assumptions: the participants' keys are those of the stewards' roster; X25519 with HKDF, AES-GCM,
+Assumptions: the participants' keys are those of the stewards' roster; X25519, AES-GCM,
 AES-CTR, Ed25519 and SHA-256 hold; the site's random source is good; fewer than
 ``2 * threshold - sites`` participants work with the server. What the sum itself tells, and what a
 site that lies puts in, is not hidden or checked here.

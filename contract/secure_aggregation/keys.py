@@ -1,4 +1,4 @@
-"""Keys of a secure sum: X25519 agreements, bound by HKDF to terms, purpose and direction."""
+"""Keys of a secure sum: X25519 agreements, derived with their terms, purpose and direction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 
 from contract.errors import DocumentError
 
@@ -19,12 +19,12 @@ def public_of(private: bytes) -> bytes:
 
 
 def agree(private: X25519PrivateKey, public: bytes, terms: bytes, purpose: bytes) -> bytes:
-    """Return 32 bytes that the holders of both keys know (RFC 7748, RFC 5869)."""
+    """Return 32 bytes that the holders of both keys know (RFC 7748; NIST SP 800-56C, one step)."""
     try:
         shared = private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         raise DocumentError("A key of a secure sum is of low order.") from None
-    return HKDF(hashes.SHA256(), KEY_BYTES, salt=terms, info=purpose).derive(shared)
+    return ConcatKDFHash(hashes.SHA256(), KEY_BYTES, terms + purpose).derive(shared)
 
 
 def mask_seed(private: X25519PrivateKey, public: bytes, terms: bytes, one: int, two: int) -> bytes:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from contract.errors import DocumentError
 from contract.secure_aggregation.masking import Words
@@ -63,7 +64,7 @@ class Terms:
         """How many sites may take part."""
         return len(self.participants)
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """SHA-256 of the terms."""
         said = {
