@@ -8,13 +8,14 @@ date, and ends with 1 when it isn't.
 from __future__ import annotations
 
 import argparse
-import ast
+import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 SUITE = ROOT / "tests" / "attacks"
 TARGET = ROOT / "docs" / "threat-model.md"
 BEGIN, END = "<!-- attacks: begin -->\n", "<!-- attacks: end -->\n"
@@ -35,20 +36,16 @@ class Attack:
 def attacks(suite: Path = SUITE) -> Iterator[Attack]:
     """Yield every attack, by module. ``SystemExit`` when a module has none or names no test."""
     for path in sorted(suite.rglob("test_*.py")):
-        tree = ast.parse(path.read_text())
         where = path.relative_to(ROOT).as_posix()
-        tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        found = [
-            ast.literal_eval(node.value)
-            for node in tree.body
-            if isinstance(node, ast.Assign)
-            and [target.id for target in node.targets if isinstance(target, ast.Name)]
-            == ["ATTACKS"]
-        ]
-        if len(found) != 1:
-            raise SystemExit(f"{where} needs one ATTACKS")
-        for name, reference, defence, test in found[0]:
-            if test not in tests:
+        module = importlib.import_module(where.removesuffix(".py").replace("/", "."))
+        found = getattr(module, "ATTACKS", ())
+        if not found:
+            raise SystemExit(f"{where} needs ATTACKS")
+        for attack in found:
+            if not (isinstance(attack, tuple) and len(attack) == 4):
+                raise SystemExit(f"{where}: ATTACKS are (attack, reference, defence, test)")
+            name, reference, defence, test = attack
+            if not callable(getattr(module, test, None)):
                 raise SystemExit(f"{where} has no test {test}")
             yield Attack(where, name, reference, defence, test)
 

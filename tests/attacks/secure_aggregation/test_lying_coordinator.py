@@ -25,7 +25,6 @@ from contract.secure_aggregation.messages import (
 from contract.secure_aggregation.sharing import SHARE_BYTES, Combiner
 from tests.contract.secure_aggregation.simulation import Run, World, both_shared
 
-BONAWITZ = "Bonawitz et al., CCS 2017, section 6.2"
 ATTACKS = (
     (
         "Keys swapped on their way",
@@ -35,19 +34,19 @@ ATTACKS = (
     ),
     (
         "Two lists of survivors",
-        BONAWITZ,
+        "Bonawitz et al., CCS 2017, section 6.2",
         "sites sign the list, and give shares only when enough signed the same",
         "test_sites_that_are_told_different_lists_give_nothing",
     ),
     (
         "Both shares of one site",
-        BONAWITZ,
+        "Bonawitz et al., CCS 2017, section 6.2",
         "a site takes each step once, and gives one kind of share of each other",
         "test_a_site_asked_twice_gives_nothing_more",
     ),
     (
         "Keys of an earlier sum",
-        BONAWITZ,
+        "Bonawitz et al., CCS 2017, section 6.2",
         "keys are signed together with the sum's terms",
         "test_keys_of_an_earlier_sum_are_refused",
     ),
