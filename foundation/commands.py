@@ -14,7 +14,6 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from contract.documents import printable
 from contract.errors import StorageError, WardgateError
 
 INTERRUPTED = 130
@@ -75,5 +74,7 @@ def run(app: Callable[[], Any], program: str) -> NoReturn:
 
 
 def _end(program: str, message: str, code: int) -> NoReturn:
+    from contract.documents import printable  # loads much, which a command that succeeds can spare
+
     print(f"{program}: {printable(message, 500)}", file=sys.stderr)
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import secrets
 from enum import StrEnum
@@ -105,13 +106,16 @@ def run(
 
     Example: wardgate-node deid run IN OUT --key-file node.key --workers 8 --paths positions.json
     """
-    from node.commands.progress import Progress
-    from node.deid.export.export import export
-
     _check_paths(paths, target, dry_run)
     if resume and not key_file:
         raise UsageError("--resume needs the --key-file of the run that was killed.")
+    # What is loaded now stays to the end; the collector would look at it over and over meanwhile.
+    gc.disable()
+    from node.commands.progress import Progress
+    from node.deid.export.export import export
+
     deidentifier = _deidentifier(profile, key_file, lists, pixels)
+    gc.enable()
     progress = Progress()
     try:
         result = export(

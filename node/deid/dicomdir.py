@@ -223,7 +223,7 @@ def _keys(old: Dataset, instance: Dataset) -> Dataset:
             continue
         was_empty = not old.get_item(tag).value
         if tag in _REQUIRED and not was_empty:
-            new[tag] = dummies.element(int(tag), kind)
+            new[tag] = DataElement(tag, kind, dummies.value(int(tag), kind))
         else:
             new[tag] = DataElement(tag, kind, None)
     return new

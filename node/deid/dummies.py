@@ -7,22 +7,21 @@ as the sequence itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import struct
 from functools import lru_cache
-from typing import Any
 
-from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
-from pydicom.sequence import Sequence
-from pydicom.tag import Tag
+from node.deid.dictionary import tag_of, vr_of
+from node.deid.elements import encode_header
 
 WORD = "REMOVED"
 DUMMY_UID = "2.25.205797653866853214968213409153823870491"
 _MPPS_CLASS = "1.2.840.10008.3.1.2.3.3"
 
-_BY_VR: dict[str, Any] = {
+Item = dict[int, "Value"]
+"""An item of a sequence: values by tag; each has the VR of the dictionary."""
+Value = str | int | bytes | tuple[float, ...] | list[Item]
+
+_BY_VR: dict[str, Value] = {
     **dict.fromkeys(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UT"), WORD),
     "AS": "000Y",
     "DA": "19000101",
@@ -37,99 +36,106 @@ _BY_VR: dict[str, Any] = {
 }
 # Attributes whose values the standard enumerates (PS3.3).
 _BY_TAG: dict[int, str] = {0x04000565: "COERCE"}
+_NUMBERS = {"FD": "d", "FL": "f", "SL": "l", "SS": "h", "SV": "q", "UL": "L", "US": "H", "UV": "Q"}
+_ITEM = 0xFFFEE000
 
 
-def element(tag: int, vr: str) -> DataElement:
-    """Return the attribute ``tag`` with a dummy of its value representation."""
+def value(tag: int, vr: str) -> Value:
+    """Return a dummy of a value representation for the attribute ``tag``."""
     if vr == "SQ":
-        make = _ITEMS.get(tag)
-        return DataElement(Tag(tag), "SQ", Sequence([make()] if make else []))
-    return DataElement(Tag(tag), vr, _BY_TAG.get(tag, _BY_VR.get(vr, b"\0" * 8)))
+        return [_ITEMS[tag]] if tag in _ITEMS else []
+    if vr == "CS" and tag in _BY_TAG:
+        return _BY_TAG[tag]
+    return _BY_VR.get(vr, b"\0" * 8)
 
 
 @lru_cache(maxsize=4096)
 def encoded(tag: int, vr: str, implicit: bool, little: bool) -> bytes:
-    """Return the bytes of ``element(tag, vr)`` in a transfer syntax's encoding."""
-    dataset = Dataset()
-    dataset[tag] = element(tag, vr)
-    return encode(dataset, implicit, little)
+    """Return the bytes of the attribute with its dummy, in a transfer syntax's encoding."""
+    return encode(tag, vr, value(tag, vr), implicit, little)
 
 
-def encode(dataset: Dataset, implicit: bool, little: bool) -> bytes:
-    """Return the bytes of a small data set of our own."""
-    file = DicomBytesIO()
-    file.is_implicit_VR, file.is_little_endian = implicit, little
-    write_dataset(file, dataset)
-    written: bytes = file.getvalue()
-    return written
+def encode(tag: int, vr: str, given: Value, implicit: bool, little: bool) -> bytes:
+    """Return the bytes of an element of our own, its value padded (PS3.5 section 6.2)."""
+    body = _body(vr, given, implicit, little)
+    if len(body) & 1:
+        body += b"\0" if vr == "UI" else b" "
+    return encode_header(tag, vr, len(body), implicit=implicit, little=little) + body
 
 
-def code() -> Dataset:
+def _body(vr: str, given: Value, implicit: bool, little: bool) -> bytes:
+    order = "<" if little else ">"
+    if isinstance(given, bytes):
+        return given
+    if isinstance(given, str):
+        return given.encode("ascii")
+    if isinstance(given, list):
+        items = [_item_body(item, implicit, little) for item in given]
+        header = struct.Struct(order + "HHL")
+        return b"".join(
+            header.pack(_ITEM >> 16, _ITEM & 0xFFFF, len(item)) + item for item in items
+        )
+    if vr == "AT":
+        assert isinstance(given, int)
+        return struct.pack(order + "HH", given >> 16, given & 0xFFFF)
+    numbers = given if isinstance(given, tuple) else (given,)
+    whole = vr not in ("FD", "FL")
+    return struct.pack(
+        f"{order}{len(numbers)}{_NUMBERS[vr]}", *(int(n) if whole else n for n in numbers)
+    )
+
+
+def _item_body(item: Item, implicit: bool, little: bool) -> bytes:
+    return b"".join(
+        encode(tag, vr_of(tag), given, implicit, little) for tag, given in sorted(item.items())
+    )
+
+
+def item(**values: Value) -> Item:
+    """Return an item, its attributes given by keyword."""
+    found: Item = {}
+    for keyword, given in values.items():
+        tag = tag_of(keyword)
+        assert tag is not None, keyword
+        found[tag] = given
+    return found
+
+
+def _code() -> Item:
     """Return a coded entry that says that there was one (PS3.3 section 8.8)."""
-    return _item(CodeValue=WORD, CodingSchemeDesignator="99WARDGATE", CodeMeaning="Removed")
+    return item(CodeValue=WORD, CodingSchemeDesignator="99WARDGATE", CodeMeaning="Removed")
 
 
-def _item(**values: Any) -> Dataset:
-    item = Dataset()
-    for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return item
-
-
-def _content() -> Dataset:
-    return _item(
+_ITEMS: dict[int, Item] = {
+    0x0040A730: item(
         RelationshipType="CONTAINS",
         ValueType="TEXT",
-        ConceptNameCodeSequence=[code()],
+        ConceptNameCodeSequence=[_code()],
         TextValue=WORD,
-    )
-
-
-def _graphic_annotation() -> Dataset:
-    text = _item(
-        UnformattedTextValue=WORD,
-        AnchorPointAnnotationUnits="PIXEL",
-        AnchorPoint=[0.0, 0.0],
-        AnchorPointVisibility="N",
-    )
-    return _item(GraphicLayer=WORD, TextObjectSequence=[text])
-
-
-def _verifying_observer() -> Dataset:
-    return _item(
+    ),
+    0x00340001: item(FlowIdentifier=b"\0" * 8),
+    0x00700001: item(
+        GraphicLayer=WORD,
+        TextObjectSequence=[
+            item(
+                UnformattedTextValue=WORD,
+                AnchorPointAnnotationUnits="PIXEL",
+                AnchorPoint=(0.0, 0.0),
+                AnchorPointVisibility="N",
+            )
+        ],
+    ),
+    0x00401101: _code(),
+    0x0040A073: item(
         VerifyingObserverName=WORD,
         VerifyingOrganization=WORD,
-        VerificationDateTime=_BY_VR["DT"],
+        VerificationDateTime="19000101000000",
         VerifyingObserverIdentificationCodeSequence=[],
-    )
-
-
-def _operator() -> Dataset:
-    return _item(PersonIdentificationCodeSequence=[code()], InstitutionName=WORD)
-
-
-def _performed_step() -> Dataset:
-    return _item(ReferencedSOPClassUID=_MPPS_CLASS, ReferencedSOPInstanceUID=DUMMY_UID)
-
-
-def _waveform_annotation() -> Dataset:
-    return _item(UnformattedTextValue=WORD, ReferencedWaveformChannels=[1, 0])
-
-
-def _flow() -> Dataset:
-    return _item(FlowIdentifier=b"\0" * 8)
-
-
-_ITEMS: dict[int, Callable[[], Dataset]] = {
-    0x0040A730: _content,
-    0x00340001: _flow,
-    0x00700001: _graphic_annotation,
-    0x00401101: code,
-    0x0040A073: _verifying_observer,
-    0x00080082: code,
-    0x00081111: _performed_step,
-    0x00081072: _operator,
-    0x0040B020: _waveform_annotation,
+    ),
+    0x00080082: _code(),
+    0x00081111: item(ReferencedSOPClassUID=_MPPS_CLASS, ReferencedSOPInstanceUID=DUMMY_UID),
+    0x00081072: item(PersonIdentificationCodeSequence=[_code()], InstitutionName=WORD),
+    0x0040B020: item(UnformattedTextValue=WORD, ReferencedWaveformChannels=(1, 0)),
 }
 SEQUENCES = frozenset(_ITEMS)
 """The sequences for which there is a dummy."""

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from pydicom.datadict import dictionary_VR
-
+from node.deid.dictionary import vr_of
 from node.deid.reading import Unsafe
 
 Buffer = bytes | memoryview
@@ -382,10 +381,7 @@ def known_vr(tag: int) -> str:
         return "UL"
     if tag >> 16 & 1:
         return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else ""
-    try:
-        known = str(dictionary_VR(tag))
-    except KeyError:
-        return ""
+    known = vr_of(tag)
     # "US or SS", "OB or OW", "US or SS or OW": the second is what fits every file.
     return known if len(known) == 2 else known[-2:]
 

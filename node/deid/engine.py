@@ -11,12 +11,11 @@ The file is not decoded: what stays is spliced from the source (``elements``, ``
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import Counter, OrderedDict
 from datetime import date
 from hashlib import blake2b
-
-from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from node.deid import gathering
 from node.deid.charsets import decode
@@ -30,6 +29,7 @@ from node.deid.elements import (
 )
 from node.deid.embedded import Documents, clean_overlay
 from node.deid.identifiers import Known, matcher
+from node.deid.misdeclared import real_charset
 from node.deid.part10 import declaration, prologue
 from node.deid.parts import Parts
 from node.deid.pixel_data import Header, Outcome, clean_pixel_data, without_overlay_bits
@@ -40,7 +40,7 @@ from node.deid.reading import Unsafe
 from node.deid.result import Deidentified
 from node.deid.series import Template
 from node.deid.values import Values
-from node.deid.walk import PATIENT_ID, Rules, Walk
+from node.deid.walk import CHARSET, PATIENT_ID, Rules, Walk
 from node.deid.walk import encode as encode_element
 
 _ICON = 0x00880200
@@ -55,6 +55,9 @@ _SHOW_FACES = {
     "NM": _HEADS,
     **dict.fromkeys(("XC", "GM", "VL", "DMS", "OP"), ("",)),
 }
+_DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+"""PS3.5 section 9.1."""
 _MOST_CONTEXTS = 64
 _MOST_DEFLATED = 1 << 30
 
@@ -150,7 +153,10 @@ class Deidentifier:
         if _ICON in header.elements:
             special |= self._icons(header, values)
         inserted |= documents.length_element
-        walk = Walk(file.data, self._rules, values, special, actions, dropped)
+        charset = real_charset(file) if values.is_foreign else ()
+        if charset:
+            inserted[CHARSET] = encode_element(CHARSET, "CS", charset[0].encode(), file.dataset)
+        walk = Walk(file.data, self._rules, values, special, actions, dropped, charset)
         top = walk.top(file.dataset, inserted)
         result = self._finish(header, data, instance, values, pixels, top.parts, actions)
         alone = all(
@@ -158,7 +164,7 @@ class Deidentifier:
             for element in header.elements.values()
             if id(element) in special
         )
-        if self.pixel_settings.mode == "off" and alone and not dropped:
+        if self.pixel_settings.mode == "off" and alone and not dropped and not charset:
             self.template = Template.of(file, top, values, result)
             self._known_before = known
         return result
@@ -259,6 +265,7 @@ class Deidentifier:
             everything, days, options.dates == "kept", pseudonyms.uid if replaces else None
         )
         context = Values(everything, finder, pseudonyms, subject, days, options)
+        context.is_foreign = any(not raw.isascii() for _, raw, _ in found)
         self._contexts[key] = context
         if len(self._contexts) > _MOST_CONTEXTS:
             self._contexts.popitem(last=False)
@@ -346,7 +353,7 @@ def read(data: Buffer) -> File:
     """Read a whole DICOM file; ``Unsafe`` for a part of one, a directory, and what is none."""
     file = parse(data)
     classes = (_text(file.meta.get(0x00020002, b"")), _class(file))
-    if MediaStorageDirectoryStorage in classes:
+    if _DIRECTORY_CLASS in classes:
         raise Unsafe("dicomdir")
     if not file.declared and not _is_uid(classes[1]):
         raise Unsafe("not-dicom")
@@ -419,7 +426,7 @@ def _text(raw: bytes) -> str:
 
 
 def _is_uid(value: str) -> bool:
-    return bool(value) and UID(value).is_valid
+    return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
 def _word(value: str, limit: int) -> str:

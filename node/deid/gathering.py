@@ -8,9 +8,8 @@ from __future__ import annotations
 from datetime import date
 from functools import lru_cache
 
-from pydicom.datadict import tag_for_keyword
-
 from node.deid.charsets import Charset, likeliest, parse_charset
+from node.deid.dictionary import tag_of
 from node.deid.elements import Buffer, Element, Elements, File, known_vr
 from node.deid.identifiers import Known
 from node.deid.profile import Options
@@ -53,7 +52,7 @@ Fact = tuple[str, bytes, Charset]
 
 
 def _tags(*texts: str) -> frozenset[int]:
-    return frozenset(tag for word in " ".join(texts).split() if (tag := tag_for_keyword(word)))
+    return frozenset(tag for word in " ".join(texts).split() if (tag := tag_of(word)))
 
 
 @lru_cache(maxsize=8)

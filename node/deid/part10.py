@@ -5,9 +5,8 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 
-from pydicom.dataset import Dataset
-
 from node.deid import dummies
+from node.deid.dictionary import vr_of
 
 IMPLEMENTATION_UID = "2.25.312040188316105632467325913823094672431"
 IMPLEMENTATION_VERSION = "WARDGATE_1"
@@ -18,22 +17,19 @@ def declaration(
     label: str, methods: tuple[tuple[str, str], ...], implicit: bool, little: bool
 ) -> tuple[tuple[int, bytes], ...]:
     """Return elements that say that identity was removed, and by which methods."""
-    dataset = Dataset()
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = f"Wardgate: PS3.15 2026d, {label}"[:64]
-    codes = []
-    for value, meaning in methods:
-        code = Dataset()
-        code.CodeValue, code.CodeMeaning = value, meaning
-        code.CodingSchemeDesignator = "DCM"
-        codes.append(code)
-    dataset.DeidentificationMethodCodeSequence = codes
-    encoded = []
-    for element in dataset:
-        one = Dataset()
-        one[element.tag] = element
-        encoded.append((int(element.tag), dummies.encode(one, implicit, little)))
-    return tuple(encoded)
+    codes: dummies.Value = [
+        dummies.item(CodeValue=value, CodingSchemeDesignator="DCM", CodeMeaning=meaning)
+        for value, meaning in methods
+    ]
+    said = dummies.item(
+        PatientIdentityRemoved="YES",
+        DeidentificationMethod=f"Wardgate: PS3.15 2026d, {label}"[:64],
+        DeidentificationMethodCodeSequence=codes,
+    )
+    return tuple(
+        (tag, dummies.encode(tag, vr_of(tag), value, implicit, little))
+        for tag, value in said.items()
+    )
 
 
 def prologue(sop_class: str, instance: str, syntax: str) -> bytes:

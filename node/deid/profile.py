@@ -17,12 +17,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
-from pydicom.datadict import dictionary_keyword, dictionary_VR
-
 from contract.errors import ConfigurationError
 from foundation.defaults import default_text
 from foundation.files import read_bounded
 from foundation.settings import MAX_SETTINGS_BYTES, Settings, build, check_keys
+from node.deid.dictionary import keyword_of, vr_of
 from node.deid.table import OPTIONS, Row, e1_1
 
 
@@ -200,7 +199,7 @@ class Profile:
         row = e1_1().row(tag)
         if row is not None:
             return self._of_row(row, tag, vr)
-        known = _dictionary_vr(tag)
+        known = vr_of(tag)
         return self._of_unlisted(tag, {vr, known}) if known else Action.REMOVE
 
     def _of_unlisted(self, tag: int, kinds: set[str]) -> Action:
@@ -218,7 +217,7 @@ class Profile:
         codes = {option: row.options[option] for option in self.options if option in row.options}
         if "K" in codes.values():
             return Action.KEEP
-        kind = _dictionary_vr(tag) or vr
+        kind = vr_of(tag) or vr
         if codes:
             if kind == "TM":
                 return Action.KEEP
@@ -252,13 +251,6 @@ def _parse(values: Mapping[str, object], origin: str) -> ProfileSettings:
     return build(ProfileSettings, values, origin)
 
 
-def _dictionary_vr(tag: int) -> str:
-    try:
-        return str(dictionary_VR(tag))
-    except KeyError:
-        return ""
-
-
 def _names_a_class(tag: int) -> bool:
-    keyword = dictionary_keyword(tag)
+    keyword = keyword_of(tag)
     return any(part in keyword for part in _CLASS_UIDS) and "Instance" not in keyword

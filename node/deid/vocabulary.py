@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Mapping
 from functools import cache
 
+from node.deid.dictionary import table
+
 _WORD = re.compile(r"[^\W\d_]+")
 _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _PLAIN = """
@@ -215,18 +217,16 @@ def eponyms() -> Mapping[str, frozenset[str]]:
 @cache
 def standard_words() -> frozenset[str]:
     """Return the words of the standard alone, in lower case."""
-    from pydicom import _dicom_dict, _uid_dict
-    from pydicom.sr import _concepts_dict
-
-    found: set[str] = set()
-    for keywords in _concepts_dict.concepts.values():
-        for keyword, codes in keywords.items():
-            if not all(_BREEDS.intersection(groups) for _, groups in codes.values()):
-                found.update(part.lower() for part in _PART.findall(keyword))
-    for row in _dicom_dict.DicomDictionary.values():
-        found.update(part.lower() for part in _WORD.findall(row[2]))
-    for known in _uid_dict.UID_dictionary.values():
-        found.update(part.lower() for part in _WORD.findall(known[0]))
+    concepts = [
+        keyword
+        for keywords in table("sr._concepts_dict").concepts.values()
+        for keyword, codes in keywords.items()
+        if not all(_BREEDS.intersection(groups) for _, groups in codes.values())
+    ]
+    names = [row[2] for row in table("_dicom_dict").DicomDictionary.values()]
+    names += [row[0] for row in table("_uid_dict").UID_dictionary.values()]
+    parts = {*_PART.findall("\n".join(concepts)), *_WORD.findall("\n".join(names))}
+    found = {part.lower() for part in parts}
     found.difference_update(_EPONYMS.split(), _ADJECTIVES.split())
     return frozenset(word for word in found if len(word) > 1)
 

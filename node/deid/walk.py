@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from pydicom.datadict import dictionary_VR
-
 from node.deid import dummies
 from node.deid.charsets import Charset, decode, parse_charset
+from node.deid.dictionary import vr_of
 from node.deid.elements import (
     ITEM,
     SEQUENCE_END,
@@ -53,6 +52,9 @@ _CONTENT_VALUES: Mapping[int, str] = {
     0x0040A300: "SQ",
 }
 """Where a content item has its value, by value type (PS3.3 table C.17.3-7)."""
+_BLANKED = frozenset({"TEXT", "PNAME", "DATE", "TIME", "DATETIME"})
+"""Value types whose items stay where the table removes them, with a dummy for a value: an item that
+went would give all behind it other numbers, and a template less than it requires."""
 _SEARCHED = frozenset(
     (
         *("LO", "SH", "ST", "LT", "UT", "UC", "PN", "CS", "AE", "UR", "IS", "DS"),
@@ -175,20 +177,23 @@ class Walk:
         special: Special,
         actions: Counter[str],
         dropped: frozenset[int] = frozenset(),
+        charset: Charset = (),
     ) -> None:
+        """``charset`` is what the text has, if the data set declares another."""
         self._data = data
         self._rules = rules
         self._values = values
         self._special = special
         self._actions = actions
         self._dropped = dropped
+        self._charset = charset
         self._private = rules.profile.keeps_safe_private
         self._counts = [0] * len(_NAMES)
 
     def top(self, dataset: Elements, inserted: Mapping[int, bytes]) -> Top:
         """Return the data set's parts, with whole elements of ours in their places."""
         parts, marks = Parts(), []
-        level = Level(dataset, ())
+        level = Level(dataset, self._charset)
         waiting = iter(sorted(inserted.items()))
         due = next(waiting, None)
         for element in dataset.elements:
@@ -337,7 +342,8 @@ class Walk:
         if not code:
             return "C"
         cleans_text = profile.settings.options.clean_descriptors
-        return concept_action(code, scheme, value_type, profile.options, cleans_text=cleans_text)
+        action = concept_action(code, scheme, value_type, profile.options, cleans_text=cleans_text)
+        return "D" if action == "X" and value_type in _BLANKED else action
 
     # ---- private blocks ------------------------------------------------------------------------
 
@@ -393,9 +399,8 @@ def _kind(tag: int, given: str) -> str:
     """Return the value representation that counts: the dictionary's, unless the file has items."""
     if given == "SQ":
         return given
-    try:
-        known = str(dictionary_VR(tag))
-    except KeyError:
+    known = vr_of(tag)
+    if not known:
         return given or "UN"
     if len(known) == 2:
         return known

@@ -20,7 +20,7 @@ from node.deid.engine import Deidentifier
 from node.deid.export.forks import Row, work_through
 from node.deid.export.journal import NAME, Journal
 from node.deid.export.names import instance_name
-from node.deid.export.output import PART, same_bytes
+from node.deid.export.output import PART, remove_parts, same_bytes
 from node.deid.export.patients import Patients, gather_patients
 from node.deid.export.tree import Tree, scan
 from node.deid.export.work import CONTESTED, DUPLICATE, WRITTEN, Work, died
@@ -105,6 +105,7 @@ def export(
     _second_pass(result, patients, deidentifier, target, journal, workers, observe)
     if journal is not None:
         _settle(result, target)
+        remove_parts(target)
         _directories(result, patients, deidentifier, target)
         _order(result)
         path = target / REPORT
@@ -141,8 +142,17 @@ def _second_pass(
     def one(index: int, worker: str) -> Row:
         return work(todo[index], worker)
 
+    def folder(index: int) -> str:
+        return tree.path(todo[index]).rpartition("/")[0]
+
+    # Reading pixels takes long and gains nothing from a series being done by one process.
+    reads = deidentifier.profile.settings.options.pixels == "ocr"
     rows = work_through(
-        range(len(todo)), one, workers=workers, died=lambda index: died(todo[index])
+        range(len(todo)),
+        one,
+        workers=workers,
+        died=lambda index: died(todo[index]),
+        together=None if reads else folder,
     )
     for row in rows:
         result.actions.update(row.get("actions", {}))

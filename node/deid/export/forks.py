@@ -25,9 +25,12 @@ from contract.errors import StorageError, WardgateError
 
 Row = dict[str, Any]
 MOST_IN_CHUNK = 32
+MOST_TOGETHER = 128
 ITEM_SECONDS = 3600.0
 """An item that takes longer is taken for one that never ends."""
 _LOOK_SECONDS = 1.0
+_LOT_SECONDS = 0.002
+"""Rows of so long a time are taken at once: waking up for each would hold up the processes."""
 _AHEAD = 2
 """Chunks that a process has at once, so that it never waits."""
 
@@ -39,18 +42,41 @@ def work_through(
     workers: int,
     died: Callable[[int], Row],
     item_seconds: float = ITEM_SECONDS,
+    together: Callable[[int], object] | None = None,
 ) -> Iterator[Row]:
     """Yield ``work(item, worker)`` for each item, in any order.
 
     ``died(item)`` stands for one that ended its process, or took more than ``item_seconds``. One
     worker is this process itself, where nothing can be done about either. ``WardgateError`` of the
-    work ends everything.
+    work ends everything. Neighbours for which ``together`` gives the same are done by one process
+    where they aren't too many, for work that is quick and quicker after its like.
     """
     if workers <= 1 or len(items) < 2:
         for item in items:
             yield work(item, "0")
         return
-    yield from _Pool(items, work, workers, died, item_seconds).rows()
+    workers = min(workers, len(items))
+    if together is None:
+        size = max(1, min(MOST_IN_CHUNK, len(items) // (workers * 4)))
+        chunks = [items[at : at + size] for at in range(0, len(items), size)]
+    else:
+        chunks = list(_alike(items, workers, together))
+    yield from _Pool(chunks, work, workers, died, item_seconds).rows()
+
+
+def _alike(items: range, workers: int, together: Callable[[int], object]) -> Iterator[range]:
+    """Yield chunks that end where ``together`` changes; smaller ones to the end, to even it out."""
+    at, count = 0, len(items)
+    while at < count:
+        size = max(1, min(MOST_TOGETHER, (count - at) // (workers * 4)))
+        stop = min(at + size, count)
+        first, last = at + max(1, size // 2), min(at + 2 * size, count)
+        for end in range(first, last):
+            if together(items[end - 1]) != together(items[end]):
+                stop = end
+                break
+        yield items[at:stop]
+        at = stop
 
 
 @dataclass
@@ -66,7 +92,7 @@ class _Worker:
 class _Pool:
     def __init__(
         self,
-        items: range,
+        chunks: list[range],
         work: Callable[[int, str], Row],
         workers: int,
         died: Callable[[int], Row],
@@ -75,9 +101,8 @@ class _Pool:
         self._work = work
         self._seconds = item_seconds
         self._died = died
-        self._count = min(workers, len(items))
-        size = max(1, min(MOST_IN_CHUNK, len(items) // (self._count * 4)))
-        self._waiting = deque(items[at : at + size] for at in range(0, len(items), size))
+        self._count = workers
+        self._waiting = deque(chunks)
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
         self._numbers = iter(range(sys.maxsize))
@@ -92,6 +117,7 @@ class _Pool:
                 for key, _ in self._selector.select(_LOOK_SECONDS):
                     yield from self._receive(key.data)
                 self._end_stalled()
+                time.sleep(_LOT_SECONDS)
         finally:
             for worker in list(self._workers.values()):
                 os.kill(worker.pid, signal.SIGKILL)

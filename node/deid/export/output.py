@@ -1,8 +1,8 @@
 """Files of the copy: each appears whole under its name, and none replaces another.
 
-A file is written beside all others under a name of its own and then linked to its place, which
-fails when there is something already. Nothing is synced file by file: a copy that a power cut
-interrupts is made anew, and its sources are still there.
+A file is written in a folder of its process's own, so that processes don't wait for each other, and
+then linked to its place, which fails when there is something already. Nothing is synced file by
+file: a copy that a power cut interrupts is made anew, and its sources are still there.
 """
 
 # Paths are text here and the calls are the kernel's: this runs for each of a million files.
@@ -21,7 +21,8 @@ from foundation.files import storage_errors
 _MODE = 0o600
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 PART = ".part-"
-"""How the names of unfinished files begin, in the top folder."""
+"""How the names of unfinished files and their folders begin, in the top folder."""
+_UNFINISHED = "unfinished"
 
 
 class Output:
@@ -29,7 +30,10 @@ class Output:
 
     def __init__(self, root: Path, worker: str) -> None:
         self._root = str(root)
-        self._part = f"{self._root}/{PART}{worker}"
+        folder = f"{self._root}/{PART}{worker}"
+        self._part = f"{folder}/{_UNFINISHED}"
+        with storage_errors(root), contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
         self._folders: set[str] = set()
 
     def path(self, relative: str) -> Path:
@@ -65,7 +69,8 @@ class Output:
 
     def set_aside(self, name: str) -> str:
         """Keep the unfinished file under a name of its own in the top folder."""
-        os.rename(self._part, f"{self._root}/{PART}{name}")
+        with storage_errors(Path(self._root)):
+            os.rename(self._part, f"{self._root}/{PART}{name}")
         return PART + name
 
     def same_as_part(self, relative: str) -> bool:
@@ -98,6 +103,13 @@ class Output:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(path, 0o700)
         self._folders.add(folder)
+
+
+def remove_parts(root: Path) -> None:
+    """Remove what processes have left unfinished, when all of them have ended."""
+    for folder in root.glob(f"{PART}*"):
+        (folder / _UNFINISHED).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def same_bytes(one: str, other: str) -> bool:

@@ -52,7 +52,13 @@ def gather_patients(
     numbers: dict[str, int] = {}
     pictures: set[str] = set()
     look = _Look(tree, options)
-    rows = work_through(range(1, len(tree) + 1), look, workers=workers, died=_died)
+    rows = work_through(
+        range(1, len(tree) + 1),
+        look,
+        workers=workers,
+        died=_died,
+        together=lambda position: tree.path(position).rpartition("/")[0],
+    )
     for count, row in enumerate(rows, 1):
         if row["kind"] in ("photograph", "slide"):
             pictures.add(tree.path(row["position"]).rpartition("/")[0])

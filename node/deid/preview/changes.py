@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pydicom.datadict import dictionary_keyword
-
 from node.deid.charsets import Charset, decode, parse_charset
+from node.deid.dictionary import keyword_of
 from node.deid.elements import Element, Elements, File, parse, value
 from node.deid.profile import Action, Profile
 
@@ -163,10 +162,7 @@ def _name(tag: int, creator: str) -> str:
         if _is_creator(tag):
             return "creator"
         return f"{creator or '?'} {tag & 0xFF:02x}"
-    try:
-        return str(dictionary_keyword(tag))
-    except KeyError:
-        return f"group {tag >> 16:04x}"
+    return keyword_of(tag) or f"group {tag >> 16:04x}"
 
 
 def _is_creator(tag: int) -> bool:

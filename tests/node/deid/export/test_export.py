@@ -253,6 +253,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_the_same(
     refused = run("--resume", "--key-file", str(other), check=False)
     assert refused.returncode == UsageError.exit_code
     run("--resume")
+    assert not list((tmp_path / "out").glob(".*"))
     assert tree(tmp_path / "out") == tree(tmp_path / "calm")
     assert report(tmp_path / "out") == report(tmp_path / "calm")
 
@@ -277,6 +278,7 @@ def test_a_file_that_kills_its_worker_costs_only_itself(
     assert found.outcomes == {"worker-died": 3, "written": 57}
     assert [r["position"] for r in found.rows if r["outcome"] == "worker-died"] == [8, 9, 56]
     assert len(tree(tmp_path / "out")) == 57
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_a_large_file_is_copied_with_little_memory(

@@ -26,6 +26,27 @@ def test_each_item_is_done_once(workers: int, count: int) -> None:
     assert sorted(row["item"] for row in rows) == list(range(10, 10 + count))
 
 
+@pytest.mark.parametrize("workers", [2, 3])
+def test_neighbours_that_belong_together_are_done_by_one_process(workers: int) -> None:
+    lengths = [1, 40, 3, 100, 100, 100, 7, 2, 60, 100, 100, 1, 1, 90]
+    folders = [number for number, length in enumerate(lengths) for _ in range(length)]
+    rows = list(
+        work_through(
+            range(5, 5 + len(folders)),
+            lambda item, worker: {"item": item, "worker": worker},
+            workers=workers,
+            died=died,
+            together=lambda item: folders[item - 5],
+        )
+    )
+    assert sorted(row["item"] for row in rows) == list(range(5, 5 + len(folders)))
+    by_folder: dict[int, set[str]] = {}
+    for row in rows:
+        by_folder.setdefault(folders[row["item"] - 5], set()).add(row["worker"])
+    # What comes last is divided further, so that no process waits for another.
+    assert all(len(by_folder[number]) == 1 for number in (3, 4))
+
+
 def test_items_that_kill_are_reported_and_the_others_done() -> None:
     fatal = {0, 1, 50, 98, 99}
 
