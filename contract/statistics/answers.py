@@ -18,7 +18,7 @@ MAX_SUBJECTS = 2**48
 
 
 MAX_TERMS = 16
-FIGURES = ("counts", "missing", "n", "mean", "m2")
+FIGURES = ("counts", "missing", "n", "sum", "squares")
 MECHANISMS = ("discrete-laplace", "discrete-gaussian", "laplace", "gaussian")
 
 

@@ -1,0 +1,52 @@
+"""One form for each question that is answered with noise, and what its noise costs.
+
+Guarantee: the digest depends on the question and the dictionary alone, never on whom the cohort
+selects or what they have. Two wordings of one question have one digest
+(``contract.cohorts.NormalForm``), whoever asks, in whatever project or consortium.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from contract import cohorts
+from contract.documents import Project, Statistic, StatisticsWork, Variable
+
+MOMENTS = 3
+"""Parts that moments share their epsilon among: counts, sums and sums of squares alike."""
+
+
+def digest(release: str, work: StatisticsWork, statistic: Statistic, project: Project) -> str:
+    """Return SHA-256 of one statistic's one form, over a release."""
+    names = {statistic.variable, *([statistic.by] if statistic.by else [])}
+    names |= set(cohorts.variables(work.cohort)) if work.cohort is not None else set()
+    form = {
+        "release": release,
+        "cohort": cohorts.normal_form(work.cohort, project),
+        "analysis": work.analysis,
+        "kind": statistic.kind,
+        "variable": statistic.variable,
+        "by": statistic.by,
+        "dictionary": [_defined(v) for v in project.variables if v.name in names],
+    }
+    return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
+
+
+def _defined(variable: Variable) -> dict[str, Any]:
+    """Return what a variable's values and grid depend on; its meaning and codes change nothing."""
+    return variable.model_dump(
+        mode="json",
+        include={"name", "kind", "whole", "minimum", "maximum", "bins", "levels", "missing"},
+    )
+
+
+def share(wish: float | None, most: float, statistics: Sequence[Statistic]) -> float:
+    """Return the epsilon of each statistic of a question: equal parts of what it may spend.
+
+    What a statistic gets doesn't depend on which were answered before.
+    """
+    whole = most if wish is None else min(wish, most)
+    return whole / len(set(statistics))
