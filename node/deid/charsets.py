@@ -164,6 +164,11 @@ def encode(text: str, charset: Charset, codec: str = "") -> bytes:
     return text.encode("latin_1" if main == "ascii" else main, "replace")
 
 
+def is_single_byte(charset: Charset) -> bool:
+    """Say whether the first set has one byte for each character, or is the default repertoire."""
+    return _codec(charset) in _BYTEWISE
+
+
 def _codec(charset: Charset) -> str:
     first = charset[0].replace("ISO 2022 IR", "ISO_IR") if charset else ""
     return _SINGLE.get(first, "ascii")

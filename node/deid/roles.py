@@ -294,6 +294,10 @@ def find_roles(text: str, tokens: frozenset[str]) -> list[tuple[int, int]]:
             if pattern is _BEHIND_ROLE and _MARY_JOSEPH.match(match.group()):
                 continue
             found = _name_in(text, *match.span("x"), mixed=mixed)
+            if found is not None and pattern is _CENTERS:
+                found = found[0], match.end()
+            elif found is not None and pattern is _HOUSES:
+                found = match.start(), found[1]
             if found is not None:
                 spans.append(found)
     if not tokens.isdisjoint(_SAINT_WORDS):

@@ -93,6 +93,8 @@ _NAMED = _compiled(
     rf"physician|attending|contact|nom|nachname|vorname|nazwisko)\s*[:=]\s*(?P<x>{_NAMES})",
     r"(?<!\w)(?i:referred by|reported by|reviewed by|signed by|dictated by|verified by|read by) "
     rf"(?:(?:Dr|Prof|med)\.? )*(?P<x>(?:[^\W\d_a-z]\. ?)*{_NAMES})",
+)
+_HOUSES = _compiled(
     r"(?<!\w)(?P<x>(?:[^\W\d_a-z][\w'’.-]+\s+){1,4})(?:Hospital|Clinic|Klinik|Klinikum|Krankenhaus|"
     r"Medical Cent(?:er|re)|Infirmary|Spital|HOSPITAL|CLINIC|MEDICAL CENTER)(?!\w)",
     r"(?<!\w)(?:Hospital|Hôpital|Szpital|Ospedale|Klinikum|Universitätsklinikum)\s+"
@@ -170,6 +172,7 @@ def find_shapes(text: str) -> list[tuple[int, int]]:
                 found = _trimmed(text, *_span(match))
                 if found is not None:
                     spans.append(found)
+        spans += _houses(text)
     if _HAS_DIGIT.search(text):
         spans += find_figures(text, tokens)
     if any(sign in low for sign in _PATH_SIGNS):
@@ -207,6 +210,18 @@ def _person_names(text: str) -> list[tuple[int, int]]:
         for match in _CARETS.finditer(text)
         if not any(word.lower() in words() for word in _ANY_WORD.findall(match.group()))
     ]
+
+
+def _houses(text: str) -> list[tuple[int, int]]:
+    """Return hospitals' names, with the word that says what kind of house it is."""
+    spans = []
+    for pattern in _HOUSES:
+        for match in pattern.finditer(text):
+            found = _trimmed(text, *match.span("x"))
+            if found is not None:
+                is_before = match.end("x") < match.end()
+                spans.append((match.start(), match.end() if is_before else found[1]))
+    return spans
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:

@@ -58,6 +58,8 @@ class Values:
         self.days = days
         """By which dates move into the past; None removes them."""
         self.options = options
+        self.is_foreign = False
+        """Whether names or places of the header are more than ASCII."""
         self._uid = pseudonyms.uid if options.uids == "replaced" else None
         self._digits = frozenset(
             digits

@@ -96,20 +96,20 @@ def dates(paired: list[Pair], result: Result) -> None:
     moved: dict[int, list[tuple[Pair, str, int | None]]] = defaultdict(list)
     for pair in paired:
         assert pair.after is not None
+        # A birth date goes, wherever it stands: it must not tell the age in days.
+        birth = (pair.before.values.get("00100030") or [""])[0]
         for place, vr in pair.before.representations.items():
-            if vr not in ("DA", "DT") or "@" in place or "xx" in place or place == "00100030":
+            if vr not in ("DA", "DT") or place == "00100030":
                 continue
             old, new = pair.before.values[place], pair.after.values.get(place, [])
-            if not any(_day(v) for v in old):
+            if not any(_day(v) for v in old) or (_is_private(place) and not new):
                 continue
-            if len(old) != len(new) and place.startswith("0040A730/"):
-                continue  # Table E.3.4-1 removes some items, the birth date's among them
             if len(old) != len(new):
                 moved[pair.file.patient].append((pair, place, None))
                 continue
             for a, b in zip(old, new, strict=True):
                 before, after = _day(a), _day(b)
-                if before:
+                if before and not (a == birth and a != b):
                     moved[pair.file.patient].append(
                         (pair, place, (after - before).days if after else None)
                     )
@@ -161,7 +161,12 @@ def _first(pair: Pair, place: str) -> str:
 
 
 def _is_instance(value: str) -> bool:
-    return "." in value and value not in UID_dictionary and not value.startswith("1.2.840.10008.")
+    """Say whether a UID names something of a hospital's; "0" stands for none."""
+    return value not in (*UID_dictionary, "0") and not value.startswith("1.2.840.10008.")
+
+
+def _is_private(place: str) -> bool:
+    return "@" in place or "xx" in place
 
 
 def _day(value: str) -> date | None:

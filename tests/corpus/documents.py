@@ -144,13 +144,13 @@ def plan(sheet: Sheet) -> None:
     for keyword in ("RTPlanLabel", "StructureSetLabel"):
         if keyword in ds:
             value = f"P1 {family.title()}"[:16]
-            sheet.put(kind, keyword, value, (family[: len(value) - 3],))
+            sheet.put(kind, keyword, value, (family[: len(value) - 3],), value[3:])
     for keyword in ("RTPlanDescription", "StructureSetDescription", "PrescriptionDescription"):
         if keyword[:4] == ("RTPl" if "RTPlanLabel" in ds else "Stru"):
             sheet.put_text(kind, keyword)
     for roi in ds.get("StructureSetROISequence", []):
         roi.ROIName = f"GTV {p.person.family.latin}"
-        sheet.plant(kind, "30060020/30060026", roi.ROIName, (family,))
+        sheet.plant(kind, "30060020/30060026", p.person.family.latin, (family,))
         sheet.put_text(kind, "ROIDescription", roi, "30060020/")
     for roi in ds.get("RTROIObservationsSequence", []):
         roi.ROIInterpreter = f"{p.operator.family.latin}^{p.operator.given.latin}"

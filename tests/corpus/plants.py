@@ -65,7 +65,8 @@ def standard(sheet: Sheet, study: int, *, padded: bool) -> None:
         put("standard", "IssuerOfPatientID", f"HOSP{p.station[3:]}")
     if sheet.random.random() < 0.5:
         put("standard", "PatientTelecomInformation", p.email)
-        put("standard", "MilitaryRank", f"Sgt {p.national_id}", (normal(p.national_id),))
+        rank = f"Sgt {p.national_id}"
+        put("standard", "MilitaryRank", rank, (normal(p.national_id),), p.national_id)
         put("standard", "AdmissionID", f"ADM{p.accessions[study][-5:]}")
         put("standard", "DeviceSerialNumber", f"SN{p.station[3:]}77")
         put("standard", "RequestedProcedureID", f"RP{p.accessions[study][-7:]}")
@@ -108,7 +109,8 @@ def unlisted(sheet: Sheet, count: int) -> None:
             sheet.put("unlisted attributes", keyword, family.upper()[:16])
         elif vr == "SH":
             value = f"{sheet.random.choice(('FC', 'B30', 'HD'))} {family.title()}"[:16]
-            sheet.put("unlisted attributes", keyword, value, (family[: len(value) - 4],))
+            shown = value.split(" ", 1)[1]
+            sheet.put("unlisted attributes", keyword, value, (normal(shown),), shown)
         elif vr == "PN":
             name(sheet, "unlisted attributes", keyword, sheet.patient.person)
         else:

@@ -55,12 +55,19 @@ class Sheet:
         """Return the text as pydicom must be given it, for a wrong character set as raw bytes."""
         return text.encode(self.undeclared).decode("latin-1") if self.undeclared else text
 
-    def put(self, category: str, keyword: str, value: str, tokens: tuple[str, ...] = ()) -> None:
-        """Set a top-level attribute that is an identifier as a whole."""
+    def put(
+        self,
+        category: str,
+        keyword: str,
+        value: str,
+        tokens: tuple[str, ...] = (),
+        identifies: str = "",
+    ) -> None:
+        """Set a top-level attribute that is an identifier as a whole, or in the part given."""
         tag = _tag(keyword)
         self.forget(f"{tag:08X}")
         self.dataset[tag] = DataElement(tag, dictionary_VR(tag), self.written(value))
-        self.plant(category, f"{tag:08X}", value, tokens)
+        self.plant(category, f"{tag:08X}", identifies or value, tokens)
 
     def put_text(
         self, category: str, keyword: str, into: Dataset | None = None, prefix: str = ""

@@ -22,6 +22,8 @@ _NARROW, _NARROW_STANDING = 1.65, 2.2
 Three syllables of Hangul, the shortest common name, are 1.7 times as long as high."""
 _LONG = 2.0
 """Few marks, and little of the tissue that is taken for text, are so long."""
+_HUGE_PIXELS, _HUGE = 64, 0.15
+"""What can't be read and is higher than this, and than this share of the picture, is a sign in it."""
 _GUESSED, _CERTAIN = 0.35, 0.9
 """Confidence from which a name may count, and from which nobody need ask if it is text at all."""
 
@@ -188,7 +190,8 @@ def _unreadable(picture: Array, line: Line, settings: PixelSettings) -> Text | N
         return None
     if not is_written(picture, line.box, line.height):
         return None
-    if line.length < narrow * line.height:
+    huge = line.height > max(_HUGE_PIXELS, _HUGE * min(picture.shape))
+    if huge or line.length < narrow * line.height:
         return Text(line, Verdict.HARMLESS, mark=True)
     return Text(line, Verdict.UNKNOWN, unreadable=True)
 
