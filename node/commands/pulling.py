@@ -16,6 +16,7 @@ from typing import NoReturn
 import typer
 
 from contract.errors import StorageError, Unavailable, WardgateError
+from foundation.hours import Hours, time_zone
 from node.catalog.store import Catalog
 from node.commands.options import catalogue
 from node.config import NodeSettings
@@ -31,7 +32,6 @@ from node.intake.register import IntakeReport
 from node.intake.secret import node_pseudonyms
 from node.pull.archive import Archive
 from node.pull.held import held_here
-from foundation.hours import Hours, time_zone
 from node.pull.jobs import Counts, JobRow, Jobs
 from node.pull.reception import Storage
 from node.pull.run import Pace, Progress, Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contract.documents import printable
-from contract.errors import DocumentError, NotFound, UsageError
+from contract.errors import DocumentError, NotFound, SignatureError, UsageError
 from foundation.commands import application
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 
 if TYPE_CHECKING:
     from foundation.bundle import Bundle
+    from node.catalog.asked import ConsortiumRow
+    from node.catalog.store import Catalog
+    from node.home import NodeHome
     from node.work.training.bundles import ApprovedRecipe
 
 app = application("Let recipes in, look at them, let them go.")
@@ -31,33 +35,162 @@ def approve(
     wheelhouse: Annotated[
         Path | None, typer.Option(help="A folder of wheels, for packages that the node lacks.")
     ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--steward-key", help="The steward's key, if kept elsewhere.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show what a recipe is made of and, once confirmed, let it run here, sandboxed.
 
-    Read its code first: it will see the releases of the projects that name it.
+    Read its code first: it will see the releases of the projects that name it. Shown is also what
+    differs from the last of its name, and what reading finds worth a look. Where the policy asks
+    for several people, each runs this with a key of their own.
 
     Example: wardgate-node recipe approve ./tabular.fab
     """
-    from foundation.bundle import Bundle
-    from node.work.training.bundles import approve_bytes, read_source
+    from node.work.training.bundles import read_source
 
     if not path.exists():
         raise NotFound(f"{path} does not exist.")
     data = read_source(path)
-    _describe(Bundle.parse(data))
-    if not yes and not typer.confirm("Let this recipe run here?"):
-        raise UsageError("Nothing was approved.")
     node = node_home(home)
     with catalogue(node) as catalog:
-        record(node, "recipe-approved", bundle=hashlib.sha256(data).hexdigest())
-        recipe = approve_bytes(catalog.engine, node, data, wheelhouse, datetime.now(UTC))
+        typer.echo("\n".join(describe_candidate(catalog, node, data, wheelhouse, code=False)))
+        if not yes and not typer.confirm("Let this recipe run here?"):
+            raise UsageError("Nothing was approved.")
+        if _signed_by_enough(catalog, node, data, key):
+            let_in(catalog, node, data, wheelhouse)
+
+
+def let_in(catalog: Catalog, node: NodeHome, data: bytes, wheelhouse: Path | None) -> None:
+    """Take a recipe in, with the packages that it is locked to."""
+    from node.work.training.bundles import approve_bytes
+
+    record(node, "recipe-approved", bundle=hashlib.sha256(data).hexdigest())
+    recipe = approve_bytes(catalog.engine, node, data, wheelhouse, datetime.now(UTC))
     for lock in recipe.lock:
         origin = f"wheel {lock.wheel} sha256:{lock.sha256}" if lock.sha256 else "this environment"
         typer.echo(f"  locked {lock.name}=={lock.version}  ({origin})")
     typer.echo(f"Approved {recipe.name} {recipe.version}.")
     typer.echo(recipe.bundle)
+
+
+def _signed_by_enough(catalog: Catalog, node: NodeHome, data: bytes, key: Path | None) -> bool:
+    """Say whether as many stewards as the policy asks for approved a bundle, this one included.
+
+    Where one is enough, whoever may write here decides, and no signature is asked for.
+    """
+    from node.catalog.asked import Asked
+    from node.catalog.inbox import Inbox
+    from node.commands.steward import present_key
+    from node.gate.inbox.decisions import decide, verdict
+    from node.gate.inbox.stewards import allowed_keys
+    from node.gate.policy import load_policy
+
+    people = load_policy(node.policy).approval.people
+    if people == 1:
+        return True
+    inbox, bundle = Inbox(catalog.engine), hashlib.sha256(data).hexdigest()
+    registered = [row.envelope for row in inbox.stewards()]
+    allowed: set[str] = set()
+    for row in Asked(catalog.engine).consortia():
+        allowed |= allowed_keys(row.anchor, registered)
+    steward = present_key(node, key)
+    if steward.id not in allowed:
+        raise SignatureError("This key is no steward's at this site; see wardgate-node steward.")
+    now = datetime.now(UTC)
+    envelope = decide(steward, "recipe", bundle, (None, None), now)
+    record(
+        node, "steward-decided", what="recipe", subject=bundle, verdict="approve", key=steward.id
+    )
+    inbox.add_decision(bundle, steward.id, envelope, now)
+    found = verdict(inbox.decisions(bundle), allowed, "recipe", bundle, (None, None), people)
+    if found is None or found.refusal is not None:
+        typer.echo(f"Signed; {people} stewards are needed before recipe {bundle[:16]} runs here.")
+        return False
+    return True
+
+
+def describe_candidate(
+    catalog: Catalog, node: NodeHome, data: bytes, wheelhouse: Path | None, *, code: bool
+) -> list[str]:
+    """Return what a bundle is, what is new in it, and what to look at, in lines.
+
+    New is what differs from the newest recipe of its name that was approved here. With ``code``,
+    every file is in it, line by line.
+    """
+    from foundation.bundle import Bundle
+    from node.gate.inbox.changes import differing, packages
+    from node.gate.reading import TOPICS, read_code
+    from node.work.training.bundles import list_recipes
+
+    bundle = Bundle.parse(data)
+    lines = list(_description(bundle))
+    former = [r for r in list_recipes(catalog.engine, node) if r.name == bundle.name]
+    former = [r for r in former if r.bundle != bundle.digest]
+    new = _would_lock(bundle, wheelhouse)
+    if former:
+        last = max(former, key=lambda recipe: recipe.approved_at)
+        lines.append(f"differs from {last.bundle[:16]}, approved {last.approved_at:%F}, in")
+        old = {lock.name: _locked(lock.version, lock.sha256) for lock in last.lock}
+        changes = [*packages(old, new)] if isinstance(new, dict) else [f"packages: {new}"]
+        changes += differing(last.bundle_file.files, bundle.files)
+        lines += [f"  {line}" for line in changes] or ["  nothing"]
+    else:
+        lines.append("no recipe of this name was approved here before")
+        if isinstance(new, dict):
+            lines += [f"  + {printable(name)} {version}" for name, version in sorted(new.items())]
+        else:
+            lines.append(f"  packages: {new}")
+    notes = read_code(bundle.files)
+    lines.append("worth a look" if notes else "worth a look: nothing was found by reading")
+    for note in notes:
+        where = f"{note.file}:{note.line}" if note.line else note.file
+        lines.append(f"  {printable(where)}  {note.topic}: {printable(note.what)}")
+    lines += [f"  {topic}: {TOPICS[topic]}" for topic in sorted({n.topic for n in notes})]
+    if code:
+        for name, content in sorted(bundle.files.items()):
+            lines.append(f"==== {printable(name)} ====")
+            text = content.decode(errors="replace").splitlines()
+            lines += [f"{i:>5}  {printable(line, 400)}" for i, line in enumerate(text, 1)]
+    return lines
+
+
+def _would_lock(bundle: Bundle, wheelhouse: Path | None) -> dict[str, str] | str:
+    """Return the packages that a bundle would be locked to, or why it can't be."""
+    import tempfile
+
+    from node.work.training.dependencies import settle
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = settle(bundle.dependencies, wheelhouse, Path(folder) / "packages")
+        except DocumentError as error:
+            return printable(str(error))
+    return {lock.name: _locked(lock.version, lock.sha256) for lock in found}
+
+
+def _locked(version: str, sha256: str) -> str:
+    return f"{version} sha256:{sha256[:16]}" if sha256 else version
+
+
+def fetch_bundle(node: NodeHome, row: ConsortiumRow, bundle: str) -> bytes:
+    """Return a bundle from a consortium's coordinator, checked against its digest."""
+    from contract import wire_pb2 as wire
+    from foundation import rpc
+    from foundation.bundle import MAX_BUNDLE_BYTES
+    from node.link.membership import transport_identity
+
+    received = bytearray()
+    with rpc.calling(row.address, transport_identity(node, row.name).channel_credentials()) as stub:
+        for chunk in stub.Download(wire.BlobRequest(blob=wire.BlobReference(digest=bundle))):
+            received += chunk.data
+            if len(received) > MAX_BUNDLE_BYTES:
+                raise DocumentError("The bundle is larger than a bundle may be.")
+    if hashlib.sha256(received).hexdigest() != bundle:
+        raise DocumentError("The coordinator sent another bundle than the one asked for.")
+    return bytes(received)
 
 
 @app.command("list")
@@ -84,7 +217,7 @@ def show(recipe: RecipeArgument, home: HomeOption = DEFAULT_HOME) -> None:
     Example: wardgate-node recipe show 3fa0880c
     """
     found = _find(home, recipe)
-    _describe(found.bundle_file)
+    typer.echo("\n".join(_description(found.bundle_file)))
     typer.echo(f"approved  {found.approved_at.isoformat(timespec='seconds')}")
     if found.withdrawn_at:
         typer.echo(f"withdrawn {found.withdrawn_at.isoformat(timespec='seconds')}")
@@ -123,26 +256,15 @@ def fetch(
 
     Example: wardgate-node recipe fetch 3fa0880c... -o tabular.fab
     """
-    from contract import wire_pb2 as wire
-    from foundation import rpc
-    from foundation.bundle import MAX_BUNDLE_BYTES
     from foundation.files import write_durably
     from node.commands.documents import find_consortium
-    from node.link.membership import transport_identity
 
     node = node_home(home)
     with catalogue(node) as catalog:
         row = find_consortium(catalog, consortium)
-    received = bytearray()
-    with rpc.calling(row.address, transport_identity(node, row.name).channel_credentials()) as stub:
-        for chunk in stub.Download(wire.BlobRequest(blob=wire.BlobReference(digest=bundle))):
-            received += chunk.data
-            if len(received) > MAX_BUNDLE_BYTES:
-                raise DocumentError("The bundle is larger than a bundle may be.")
-    if hashlib.sha256(received).hexdigest() != bundle:
-        raise DocumentError("The coordinator sent another bundle than the one asked for.")
+    received = fetch_bundle(node, row, bundle)
     target = output or Path(f"{bundle}.fab")
-    write_durably(target, bytes(received), 0o644)
+    write_durably(target, received, 0o644)
     typer.echo(f"{target}: {len(received)} bytes; next: wardgate-node recipe approve {target}")
 
 
@@ -163,16 +285,16 @@ def _find(home: Path, reference: str) -> ApprovedRecipe:
     return found[0]
 
 
-def _describe(bundle: Bundle) -> None:
-    typer.echo(f"name      {bundle.name}")
-    typer.echo(f"version   {bundle.version}")
-    typer.echo(f"digest    {bundle.digest}")
-    typer.echo("files")
+def _description(bundle: Bundle) -> Iterator[str]:
+    yield f"name      {bundle.name}"
+    yield f"version   {bundle.version}"
+    yield f"digest    {bundle.digest}"
+    yield "files"
     for name, content in sorted(bundle.files.items()):
-        typer.echo(f"  {len(content):>10} bytes  {name}")
-    typer.echo("parameters" if bundle.defaults else "parameters none")
+        yield f"  {len(content):>10} bytes  {printable(name)}"
+    yield "parameters" if bundle.defaults else "parameters none"
     for key, value in bundle.defaults.items():
-        typer.echo(f"  {printable(key)} = {printable(repr(value))}")
-    typer.echo("dependencies" if bundle.dependencies else "dependencies none")
+        yield f"  {printable(key)} = {printable(repr(value))}"
+    yield "dependencies" if bundle.dependencies else "dependencies none"
     for dependency in bundle.dependencies:
-        typer.echo(f"  {printable(dependency)}")
+        yield f"  {printable(dependency)}"

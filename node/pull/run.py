@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from contract.errors import Unavailable, UsageError
+from foundation.hours import Hours
 from node.pull.archive import (
     Archive,
     ArchiveRefused,
@@ -24,7 +25,6 @@ from node.pull.archive import (
     Interrupted,
     Wanted,
 )
-from foundation.hours import Hours
 from node.pull.jobs import Fetched, Jobs, PendingStudy
 from node.pull.question import Question
 from node.pull.reception import Reception, Storage

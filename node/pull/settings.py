@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from foundation.hours import Hours, time_zone
 from foundation.listening import is_loopback
 from foundation.settings import Settings
-from foundation.hours import Hours, time_zone
 
 AeTitle = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
 """An application entity's title (PS3.5 section 6.2, AE): 16 characters, no backslash."""

@@ -315,7 +315,7 @@ class Federation:
         coordinator_documents.propose_project(file, False, self.coordinator_home)
         for site in self.sites:
             for path in bundles.values():
-                node_recipe.approve(path, wheelhouse, True, self.home(site))
+                node_recipe.approve(path, wheelhouse, None, True, self.home(site))
             node_documents.approve_project(
                 PROJECT, ["trial"], self.name, None, True, self.home(site)
             )

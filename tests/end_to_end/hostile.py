@@ -163,7 +163,7 @@ class Victim:
         write_new(folder / "site.key", self.site.to_pem())
         fab = self.root / "steps.fab"
         fab.write_bytes(bundle("steps"))
-        node_recipe.approve(fab, None, True, self.home.root)
+        node_recipe.approve(fab, None, None, True, self.home.root)
         with Catalog.open(self.home) as catalog:
             asked = Asked(catalog.engine)
             asked.put_consortium(

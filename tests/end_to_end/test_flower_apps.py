@@ -87,4 +87,4 @@ def test_a_package_that_is_nowhere_is_named_when_the_recipe_is_approved(tmp_path
     fab = tmp_path / "wheeled.fab"
     fab.write_bytes(bundle("wheeled"))
     with pytest.raises(DocumentError, match="halver"):
-        node_recipe.approve(fab, None, True, home)
+        node_recipe.approve(fab, None, None, True, home)

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import StorageError, Unavailable, UsageError
+from foundation.hours import Hours
 from node.home import NodeHome
 from node.intake.landing import Landing
 from node.pull.archive import ArchiveRefused, FoundStudy, Receiver, Wanted
-from foundation.hours import Hours
 from node.pull.jobs import JobRow, Jobs
 from node.pull.question import Question
 from node.pull.reception import Storage
