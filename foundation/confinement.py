@@ -313,9 +313,9 @@ def start(
         "gid": WORKER_GID,
         "unprivileged": defences.user,
     }
-    filter_file = os.memfd_create("calls", os.MFD_CLOEXEC)
+    filter_file = _memory_file(calls)
+    options_file = -1
     try:
-        os.pwrite(filter_file, calls, 0)
         command = bubblewrap_command(
             [installation.python, "-sP", "-m", module, *arguments],
             installation=installation,
@@ -326,12 +326,26 @@ def start(
             seccomp_descriptor=filter_file,
             defences=defences,
         )
+        at = command.index("--")
+        # The inside can read bubblewrap's command line, which would name our folders.
+        options_file = _memory_file("\0".join([*command[1:at], ""]).encode())
         entrance = "" if group is None else str(group.entrance)
-        whole = ["/bin/sh", "-c", _ENTER, "sh", entrance, program, *command[1:]]
-        process = _executor().submit(_popen, whole, (*pass_fds, filter_file), defences).result()
+        whole = ["/bin/sh", "-c", _ENTER, "sh", entrance]
+        whole += [program, "--args", str(options_file), *command[at:]]
+        passed = (*pass_fds, filter_file, options_file)
+        process = _executor().submit(_popen, whole, passed, defences).result()
     finally:
-        os.close(filter_file)
+        for descriptor in {filter_file, options_file} - {-1}:
+            os.close(descriptor)
     return Confined(process, uid, group)
+
+
+def _memory_file(content: bytes) -> int:
+    descriptor = os.memfd_create("confinement", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def bubblewrap() -> str:
@@ -351,6 +365,9 @@ def graphics_devices() -> tuple[Path, ...]:
 def _popen(
     command: Sequence[str], pass_fds: Sequence[int], defences: Defences
 ) -> subprocess.Popen[bytes]:
+    if not defences.descriptors:
+        for descriptor in pass_fds:
+            os.set_inheritable(descriptor, True)
     return subprocess.Popen(
         command,
         # bubblewrap's own environment can be read from inside: /proc/1/environ

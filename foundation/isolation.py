@@ -13,7 +13,7 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +21,12 @@ from typing import Any
 
 from contract.errors import SandboxError
 from foundation import confinement
-from foundation.confinement import UIDS, Bind, Confined, Limits, environment_of
+from foundation.confinement import EVERY, UIDS, Bind, Confined, Defences, Limits, environment_of
 
 log = logging.getLogger("wardgate.sandbox")
 
 SECONDS = 30
+STARTS = "the sandbox starts"
 _LIMITS = Limits(tmp_bytes=2**20, processes=32)
 _SYSCTLS = {
     "user.max_user_namespaces": ("0", "15000"),
@@ -50,13 +51,16 @@ class Property:
         return not self.wrong
 
 
-def examine() -> list[Property]:
-    """Try the sandbox on this machine and return every property. Doesn't raise for a broken one."""
+def examine(defences: Defences = EVERY) -> list[Property]:
+    """Try the sandbox on this machine and return every property. Doesn't raise for a broken one.
+
+    ``defences`` is for tests.
+    """
     try:
-        found = _from_inside()
+        found = _from_inside(defences)
     except SandboxError as error:
-        return [Property("the sandbox starts", str(error))]
-    return [Property("the sandbox starts"), *found, _bounded_together()]
+        return [Property(STARTS, str(error))]
+    return [Property(STARTS), *found, _bounded_together()]
 
 
 def self_test() -> list[Property]:
@@ -65,15 +69,19 @@ def self_test() -> list[Property]:
     Returns the properties, of which some that aren't required may not hold.
     """
     found = examine()
+    if wrong := refusal(found):
+        raise SandboxError(wrong)
+    return found
+
+
+def refusal(found: Sequence[Property]) -> str:
+    """Return why no recipe may run, in a line; empty when one may."""
     for one in found:
         if one.required and not one.holds:
-            starts = one.name == "the sandbox starts"
-            raise SandboxError(
-                one.wrong
-                if starts
-                else f"The sandbox doesn't hold: not so: {one.name} ({one.wrong})."
+            return (
+                one.wrong if one.name == STARTS else f"The sandbox fails: {one.name}: {one.wrong}."
             )
-    return found
+    return ""
 
 
 _proved = threading.Lock()
@@ -92,7 +100,7 @@ def ensure() -> None:
         _holds = True
 
 
-def _from_inside() -> list[Property]:
+def _from_inside(defences: Defences) -> list[Property]:
     with tempfile.TemporaryDirectory() as folder:
         release = Path(folder) / "release"
         release.mkdir()
@@ -105,6 +113,7 @@ def _from_inside() -> list[Property]:
             packages=["contract", "foundation"],
             binds=[Bind(release, "/release")],
             limits=_LIMITS,
+            defences=defences,
         )
         output = _output(confined)
     try:
@@ -191,10 +200,10 @@ _SENTENCES = {
     "seccomp": "The kernel refuses a system-call list; it needs CONFIG_SECCOMP_FILTER.",
     "entering": "The sandbox's first step failed: its cgroup or /proc can't be written.",
     "version": "bubblewrap is too old; 0.8 or later is needed.",
-    "namespaces": "User namespaces can't be made.",
+    "namespaces": "The kernel lets this user make no namespaces.",
 }
 _IN_A_CONTAINER = (
-    " This is a container: it needs --security-opt seccomp=deploy/container/seccomp-sandbox.json, "
+    " In a container it needs --security-opt seccomp=deploy/container/seccomp-sandbox.json, "
     "apparmor=unconfined and systempaths=unconfined (deploy/compose/node.training.compose.yaml)."
 )
 _BY_CONTAINER = {"namespaces", "proc", "mounts"}

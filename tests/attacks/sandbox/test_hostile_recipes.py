@@ -1,0 +1,346 @@
+"""A hostile recipe against the sandbox: each attack succeeds without its defences, not with one.
+
+Where several defences stop an attack, it succeeds only without all of them, and each alone stops
+it.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from foundation import confinement, isolation
+from foundation.confinement import Defences
+from foundation.frames import FrameError, Pipe
+from node.work.training import worker
+from tests.attacks.sandbox import outside
+from tests.attacks.sandbox.outside import run, without
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="root alone can take the sandbox's defences away one by one"
+)
+
+SECRET = "secret-84417"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack, what it is told, and the defences of which each alone stops it."""
+
+    name: str
+    defences: str
+    arguments: str = ""
+
+    @property
+    def layers(self) -> set[str]:
+        """Return the defences' names."""
+        return set(self.defences.split())
+
+
+ATTACKS = [
+    # the network
+    Attack("ipv4", "network calls", "{tcp}"),
+    Attack("ipv6", "network calls", "{tcp6}"),
+    Attack("unix", "root calls", "{folder}/open/unix"),
+    Attack("abstract", "network calls", "{abstract}"),
+    Attack("dns", "network calls", "{udp}"),
+    Attack("families", "calls"),
+    Attack("datagram_pair", "calls"),
+    Attack("out_of_band", "calls"),
+    # other processes
+    Attack("ptrace", "processes user calls", "{victim}"),
+    Attack("ptrace_of_a_child", "calls"),
+    Attack("process_memory", "processes user calls", "{victim} {address}"),
+    Attack("command_lines", "processes", SECRET[::-1]),
+    Attack("signals", "processes user", "{victim}"),
+    # files
+    Attack("reads", "root user", "{folder}/other/patient"),  # another release
+    Attack("reads", "root", "/release/link"),  # a link in the release
+    Attack("links", "root", "{folder}/open/file"),
+    Attack("writes", "read_only user", "/release/patient"),
+    Attack("writes", "user read_only", "/release/new"),
+    Attack("handles", "user calls", "/release/patient"),
+    Attack("fills_the_disk", "tmp", "/tmp 16"),
+    Attack("fills_the_disk", "tmp", "/dev/shm 16"),
+    # memory, processes
+    Attack("fork_bomb", "limits", "100"),
+    Attack("private_memory", "limits", "160"),
+    Attack("shared_memory", "calls", "160"),
+    Attack("memory_files", "calls", "20"),
+    # the kernel's other parts
+    Attack("io_uring", "calls"),
+    Attack("user_namespace", "calls"),
+    Attack("user_namespace_by_clone", "calls"),
+    Attack("keys", "calls"),
+    Attack("reads_keys", "calls"),
+    Attack("bpf", "user calls"),
+    Attack("perf_events", "user calls"),
+    Attack("user_faults", "user calls"),
+    Attack("weaker_addresses", "calls"),
+    Attack("mounts", "user calls"),
+    Attack("another_filter", "calls"),
+    # what is left open
+    Attack("environment", "environment"),
+]
+
+
+class Place:
+    """What is around the sandbox: a release, another one, servers, a victim."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.chmod(0o755)
+        self.release = folder / "release"
+        for name in ("release", "other"):
+            (folder / name).mkdir(mode=0o700)
+            patient = folder / name / "patient"
+            patient.write_text(SECRET)
+            patient.chmod(0o640)
+        (folder / "open").mkdir(mode=0o755)
+        (folder / "open" / "file").write_text(SECRET)
+        (self.release / "link").symlink_to(folder / "open" / "file")
+        confinement.make_readable(self.release)
+        os.chown(folder / "other" / "patient", -1, confinement.WORKER_GID)
+        self.servers = [
+            socket.create_server(("127.0.0.1", 0)),
+            socket.create_server(("::1", 0), family=socket.AF_INET6),
+            self._bound(socket.AF_UNIX, str(folder / "open" / "unix")),
+            self._bound(socket.AF_UNIX, f"\0wardgate-{os.getpid()}"),
+            self._bound(socket.AF_INET, ("127.0.0.1", 0), socket.SOCK_DGRAM),
+        ]
+        (folder / "open" / "unix").chmod(0o777)
+        self.victim = subprocess.Popen(
+            [sys.executable, "-c", _VICTIM, SECRET], stdout=subprocess.PIPE, text=True
+        )
+        assert self.victim.stdout is not None
+        self.values = {
+            "folder": str(folder),
+            "tcp": self.servers[0].getsockname()[1],
+            "tcp6": self.servers[1].getsockname()[1],
+            "abstract": f"wardgate-{os.getpid()}",
+            "udp": self.servers[4].getsockname()[1],
+            "victim": self.victim.pid,
+            "address": self.victim.stdout.readline().strip(),
+        }
+
+    @staticmethod
+    def _bound(
+        family: int, address: object, kind: socket.SocketKind = socket.SOCK_STREAM
+    ) -> socket.socket:
+        server = socket.socket(family, kind)
+        server.bind(address)  # type: ignore[arg-type]
+        if kind == socket.SOCK_STREAM:
+            server.listen()
+        return server
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.close()
+        self.victim.kill()
+        self.victim.communicate()
+
+
+_VICTIM = """
+import ctypes, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+secret = ctypes.create_string_buffer(b"secret-84417")
+print(hex(ctypes.addressof(secret)), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    # Not below /tmp, which the sandbox has of its own.
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="wardgate-attacks-"))
+    one = Place(folder)
+    yield one
+    one.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def secret_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WARDGATE_TEST_TOKEN", "secret")
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: f"{a.name} {a.arguments}".strip())
+def test_an_attack_succeeds_without_its_defences_and_fails_with_any_of_them(
+    attack: Attack, place: Place
+) -> None:
+    arguments = attack.arguments.format(**place.values).split()
+    bare = run(attack.name, arguments, defences=without(attack.layers), release=place.release)
+    assert bare.succeeded, bare
+    for layer in attack.layers:
+        others = attack.layers - {layer}
+        held = run(attack.name, arguments, defences=without(others), release=place.release)
+        assert not held.succeeded, (layer, held)
+        assert held.was_ended or "failed: " in held.output, (layer, held)
+
+
+def test_a_file_that_the_node_has_open_is_not_inherited(place: Place) -> None:
+    with (place.folder / "open" / "file").open("rb") as file:
+        os.set_inheritable(file.fileno(), True)
+        bare = run("descriptors", defences=without(["descriptors"]))
+        assert bare.succeeded, bare
+        held = run("descriptors")
+        assert not held.succeeded, held
+
+
+_AT_A_TERMINAL = """
+import fcntl, os, select, sys, termios
+from tests.attacks.sandbox.outside import run, without
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+for names in sys.argv[2:]:
+    outcome = run(sys.argv[1], defences=without(names.split()))
+    typed = b""
+    while select.select([0], [], [], 0.1)[0]:
+        typed += os.read(0, 100)
+    print(names, outcome.succeeded, typed.strip().decode() or "nothing", sep=":", flush=True)
+"""
+
+
+@pytest.mark.skipif(
+    Path("/proc/sys/dev/tty/legacy_tiocsti").exists()
+    and Path("/proc/sys/dev/tty/legacy_tiocsti").read_text().strip() == "0",
+    reason="this kernel lets nobody type into a terminal",
+)
+@pytest.mark.parametrize("name", ["typing", "typing_in_64_bits"])
+def test_nothing_is_typed_into_the_terminal_that_the_node_was_started_from(name: str) -> None:
+    ours, theirs = os.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _AT_A_TERMINAL, name, "session calls", "session", "calls"],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            check=True,
+            start_new_session=True,
+            timeout=120,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    bare, calls, session = (line.split(":") for line in done.stdout.split("\n")[:3])
+    assert bare[1] == "True"
+    assert calls[1:] == ["False", "nothing"]
+    assert session[1:] == ["False", "nothing"]
+    if name == "typing":
+        assert bare[2] == "patient"
+
+
+# ---- what goes out -------------------------------------------------------------------------------
+
+
+def test_a_log_is_kept_up_to_its_limit(place: Place, tmp_path: Path, monkeypatch) -> None:
+    def log(name: str) -> int:
+        confined = outside.begin("floods", [str(3 * 2**20)])
+        worker._keep_log(confined, tmp_path / name)
+        confined.kill()
+        return (tmp_path / name).stat().st_size
+
+    assert log("held") == worker.MAX_LOG_BYTES
+    monkeypatch.setattr(worker, "MAX_LOG_BYTES", 2**40)
+    assert log("bare") >= 3 * 2**20
+
+
+def test_a_log_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("")
+    (tmp_path / "log").symlink_to(tmp_path / "outside")
+    confined = outside.begin("floods", ["100"])
+    worker._keep_log(confined, tmp_path / "log")
+    confined.kill()
+    assert (tmp_path / "outside").read_text() == ""
+    with (tmp_path / "log").open("w") as file:  # which an ordinary open does
+        file.write("followed")
+    assert (tmp_path / "outside").read_text() == "followed"
+
+
+def _reply(name: str, size: int, **limits: float) -> str:
+    """Return what a frame that an attack sends comes to."""
+    incoming, theirs = os.pipe()
+    unused, outgoing = os.pipe()
+    pipe = Pipe(incoming, outgoing)
+    confined = outside.begin(name, [str(theirs), str(size)], pass_fds=[theirs])
+    os.close(theirs)
+    try:
+        seconds = limits.get("seconds")
+        deadline = time.monotonic() + seconds if seconds else None
+        frame = pipe.receive(int(limits.get("bytes", 2**40)), deadline)
+        return f"{len(frame.message) + len(frame.body)} bytes"
+    except FrameError as error:
+        return error.why.name
+    finally:
+        confined.kill()
+        pipe.close()
+        os.close(unused)
+
+
+def test_a_huge_reply_is_refused_by_its_length() -> None:
+    assert _reply("huge_reply", 50_000_000) == "50000000 bytes"
+    assert _reply("huge_reply", 50_000_000, bytes=1_000_000) == "TOO_LARGE"
+
+
+def test_a_reply_in_slow_drops_ends_at_the_tasks_time() -> None:
+    assert _reply("slow_reply", 20) == "20 bytes"
+    assert _reply("slow_reply", 100_000, seconds=1.0) == "OVERDUE"
+
+
+# ---- the defences themselves ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("defence", "noticed"),
+    [
+        ("network", "there is no network|its namespaces are its own"),
+        ("processes", "no other process is seen"),
+        ("root", "files outside are out of reach"),
+        ("read_only", "the release can't be written"),
+        ("tmp", "its temporary files are bounded"),
+        ("user", "no privilege is left"),
+        ("limits", "its limits are in force"),
+        ("calls", "system calls are filtered"),
+        ("descriptors", "no open file is inherited"),
+        ("environment", "its environment is bare"),
+    ],
+)
+def test_the_self_test_notices_each_defence_that_is_missing(
+    defence: str, noticed: str, place: Place
+) -> None:
+    with (place.folder / "open" / "file").open("rb") as file:
+        os.set_inheritable(file.fileno(), True)
+        # As root nothing is written that a user may not write.
+        names = {defence, "user"} if defence == "read_only" else {defence}
+        found = isolation.examine(without(names))
+    wrong = [one.name for one in found if one.required and not one.holds]
+    assert any(re.fullmatch(noticed, name) for name in wrong), wrong
+    assert isolation.refusal(found)
+
+
+def test_no_code_of_ours_takes_a_defence_away() -> None:
+    root = Path(__file__).parents[3]
+    given: set[str] = set()
+    for package in ("contract", "foundation", "node", "coordinator", "researcher", "recipes"):
+        for path in (root / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    named = {keyword.arg for keyword in node.keywords}
+                    made = isinstance(node.func, ast.Name) and node.func.id == "Defences"
+                    if "defences" in named or (made and node.keywords):
+                        given.add(str(path.relative_to(root)))
+    # They hand on what they were given, which is all of them unless a test says otherwise.
+    assert given <= {"foundation/confinement.py", "foundation/isolation.py"}
+    assert Defences() == confinement.EVERY
+    assert all(vars(confinement.EVERY).values())
