@@ -19,10 +19,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 setup: $(STAMP)  ## Make .venv with pinned dependencies; install what Debian must provide
-	@demo/debian-packages bubblewrap
+	@demo/debian-packages bubblewrap python3-seccomp
 
 setup-test: setup
-	@demo/debian-packages bubblewrap chromium dcmtk dicom3tools orthanc orthanc-dicomweb postgresql softhsm2
+	@demo/debian-packages bubblewrap chromium dcmtk dicom3tools orthanc orthanc-dicomweb postgresql python3-seccomp softhsm2
 
 demo: setup  ## Four hospitals, a coordinator and a researcher on this machine, until Ctrl-C
 	@$(BIN)/python -m demo

@@ -100,6 +100,14 @@ def ensure() -> None:
         _holds = True
 
 
+def say() -> None:
+    """Run the self-test where nobody waits for it, at a daemon's start, and log why it failed."""
+    try:
+        ensure()
+    except SandboxError as error:
+        log.error("sandbox: no recipe can run here: %s", error)
+
+
 def _from_inside(defences: Defences) -> list[Property]:
     with tempfile.TemporaryDirectory() as folder:
         release = Path(folder) / "release"

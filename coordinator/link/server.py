@@ -25,6 +25,7 @@ from coordinator.registry.authority import Authority
 from coordinator.registry.documents import DocumentShelf
 from coordinator.registry.members import Members
 from coordinator.work.training.spool import tidy_ended
+from foundation import isolation
 from foundation.database import reading
 from foundation.transport import SERVER_OPTIONS, TransportIdentity
 
@@ -72,6 +73,7 @@ async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
     watchers = [
         asyncio.create_task(service.watch_sessions()),
         asyncio.create_task(_watch_documents(service)),
+        asyncio.create_task(asyncio.to_thread(isolation.say)),
     ]
     print(f"serving consortium {row.name} on port {port}", flush=True)
     stopping = asyncio.Event()
