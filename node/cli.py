@@ -45,6 +45,7 @@ _GROUPS = {
     "inbox": ("inbox", _GATE),
     "steward": ("steward", _GATE),
     "policy": ("policy", _GATE),
+    "privacy": ("privacy", _GATE),
     "job": ("jobs", _GATE),
     "ledger": ("ledger", _GATE),
 }
