@@ -475,6 +475,116 @@ class StatisticsAnswer(_message.Message):
     parts: _containers.RepeatedCompositeFieldContainer[StatisticPart]
     def __init__(self, parts: _Optional[_Iterable[_Union[StatisticPart, _Mapping]]] = ...) -> None: ...
 
+class SumStep(_message.Message):
+    __slots__ = ("terms", "keys", "shares", "survivors", "confirmations")
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    SURVIVORS_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMATIONS_FIELD_NUMBER: _ClassVar[int]
+    terms: SumTerms
+    keys: SumKeysOfAll
+    shares: SumSharesOfAll
+    survivors: SumSurvivors
+    confirmations: SumConfirmations
+    def __init__(self, terms: _Optional[_Union[SumTerms, _Mapping]] = ..., keys: _Optional[_Union[SumKeysOfAll, _Mapping]] = ..., shares: _Optional[_Union[SumSharesOfAll, _Mapping]] = ..., survivors: _Optional[_Union[SumSurvivors, _Mapping]] = ..., confirmations: _Optional[_Union[SumConfirmations, _Mapping]] = ...) -> None: ...
+
+class SumReply(_message.Message):
+    __slots__ = ("keys", "shares", "words", "confirmation", "revealed")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMATION_FIELD_NUMBER: _ClassVar[int]
+    REVEALED_FIELD_NUMBER: _ClassVar[int]
+    keys: SumKeys
+    shares: SumSharesOfAll
+    words: bytes
+    confirmation: SumConfirmation
+    revealed: SumRevealed
+    def __init__(self, keys: _Optional[_Union[SumKeys, _Mapping]] = ..., shares: _Optional[_Union[SumSharesOfAll, _Mapping]] = ..., words: _Optional[bytes] = ..., confirmation: _Optional[_Union[SumConfirmation, _Mapping]] = ..., revealed: _Optional[_Union[SumRevealed, _Mapping]] = ...) -> None: ...
+
+class SumTerms(_message.Message):
+    __slots__ = ("sites", "minimum")
+    SITES_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    sites: _containers.RepeatedScalarFieldContainer[str]
+    minimum: int
+    def __init__(self, sites: _Optional[_Iterable[str]] = ..., minimum: _Optional[int] = ...) -> None: ...
+
+class SumKeys(_message.Message):
+    __slots__ = ("sender", "channel_key", "mask_key", "commitment", "signature")
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_KEY_FIELD_NUMBER: _ClassVar[int]
+    MASK_KEY_FIELD_NUMBER: _ClassVar[int]
+    COMMITMENT_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    sender: int
+    channel_key: bytes
+    mask_key: bytes
+    commitment: bytes
+    signature: bytes
+    def __init__(self, sender: _Optional[int] = ..., channel_key: _Optional[bytes] = ..., mask_key: _Optional[bytes] = ..., commitment: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class SumKeysOfAll(_message.Message):
+    __slots__ = ("keys",)
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[SumKeys]
+    def __init__(self, keys: _Optional[_Iterable[_Union[SumKeys, _Mapping]]] = ...) -> None: ...
+
+class SumShares(_message.Message):
+    __slots__ = ("sender", "receiver", "ciphertext")
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    RECEIVER_FIELD_NUMBER: _ClassVar[int]
+    CIPHERTEXT_FIELD_NUMBER: _ClassVar[int]
+    sender: int
+    receiver: int
+    ciphertext: bytes
+    def __init__(self, sender: _Optional[int] = ..., receiver: _Optional[int] = ..., ciphertext: _Optional[bytes] = ...) -> None: ...
+
+class SumSharesOfAll(_message.Message):
+    __slots__ = ("shares",)
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    shares: _containers.RepeatedCompositeFieldContainer[SumShares]
+    def __init__(self, shares: _Optional[_Iterable[_Union[SumShares, _Mapping]]] = ...) -> None: ...
+
+class SumSurvivors(_message.Message):
+    __slots__ = ("members",)
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    members: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, members: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class SumConfirmation(_message.Message):
+    __slots__ = ("sender", "signature")
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    sender: int
+    signature: bytes
+    def __init__(self, sender: _Optional[int] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class SumConfirmations(_message.Message):
+    __slots__ = ("confirmations",)
+    CONFIRMATIONS_FIELD_NUMBER: _ClassVar[int]
+    confirmations: _containers.RepeatedCompositeFieldContainer[SumConfirmation]
+    def __init__(self, confirmations: _Optional[_Iterable[_Union[SumConfirmation, _Mapping]]] = ...) -> None: ...
+
+class SumShare(_message.Message):
+    __slots__ = ("owner", "share")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    owner: int
+    share: bytes
+    def __init__(self, owner: _Optional[int] = ..., share: _Optional[bytes] = ...) -> None: ...
+
+class SumRevealed(_message.Message):
+    __slots__ = ("sender", "keys", "seeds")
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    sender: int
+    keys: _containers.RepeatedCompositeFieldContainer[SumShare]
+    seeds: _containers.RepeatedCompositeFieldContainer[SumShare]
+    def __init__(self, sender: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[SumShare, _Mapping]]] = ..., seeds: _Optional[_Iterable[_Union[SumShare, _Mapping]]] = ...) -> None: ...
+
 class SiteList(_message.Message):
     __slots__ = ("sites",)
     SITES_FIELD_NUMBER: _ClassVar[int]
@@ -568,9 +678,11 @@ class JobResult(_message.Message):
     def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ...) -> None: ...
 
 class SitesOfPart(_message.Message):
-    __slots__ = ("answered", "withheld")
+    __slots__ = ("answered", "withheld", "unnamed")
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    UNNAMED_FIELD_NUMBER: _ClassVar[int]
     answered: _containers.RepeatedScalarFieldContainer[str]
     withheld: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, answered: _Optional[_Iterable[str]] = ..., withheld: _Optional[_Iterable[str]] = ...) -> None: ...
+    unnamed: int
+    def __init__(self, answered: _Optional[_Iterable[str]] = ..., withheld: _Optional[_Iterable[str]] = ..., unnamed: _Optional[int] = ...) -> None: ...
