@@ -117,6 +117,17 @@ class Encoded:
 
 def encode(records: Records) -> Encoded:
     """Return a message and its blob, hashed; ``DocumentError`` for what can't travel."""
+    encoded = lay_out(records)
+    if encoded.pieces:
+        digest = hashlib.sha256()
+        for piece in encoded.pieces:
+            digest.update(piece)
+        encoded.message.tensors.digest = digest.hexdigest()
+    return encoded
+
+
+def lay_out(records: Records) -> Encoded:
+    """Return a message and its blob, whose digest the message doesn't say yet."""
     message = wire.RecordDict()
     header: dict[str, object] = {}
     bodies: list[bytes | memoryview] = []
@@ -145,9 +156,5 @@ def encode(records: Records) -> Encoded:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     pieces: tuple[bytes | memoryview, ...] = (len(text).to_bytes(8, "little") + text, *bodies)
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    message.tensors.digest = digest.hexdigest()
     message.tensors.size = sum(len(piece) for piece in pieces)
     return Encoded(message, pieces)

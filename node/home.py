@@ -116,6 +116,11 @@ class NodeHome:
         return self.root / "steward.key"
 
     @property
+    def noise_key(self) -> Path:
+        """The secret from which the gate's noise on model updates is drawn."""
+        return self.root / "noise.key"
+
+    @property
     def console_password(self) -> Path:
         """The hash of the console's password."""
         return self.root / "console.json"
