@@ -145,6 +145,7 @@ class ConsortiumLink:
                     asyncio.create_task(self._tell_releases()),
                     asyncio.create_task(self._renew_certificate()),
                     asyncio.create_task(self._look_at_inbox()),
+                    asyncio.create_task(self._exchange_heads()),
                 ]
                 while (message := await stream.read()) is not grpc.aio.EOF:
                     await self._take(message)
@@ -288,9 +289,17 @@ class ConsortiumLink:
             if (offer := self._offers.get(task.job)) is not None:
                 await asyncio.wait([offer])  # the job is being decided on; its tasks come after
             # Recipes have threads of their own: a long one must not keep questions waiting.
+            is_sum = task.message_type == "sum"
+            began = self._loop.time()
             sealed = await self._stored(
-                self._desk.task, self._member, task, self._fetch, pool=self._training
+                self._desk.task,
+                self._member,
+                task,
+                self._fetch,
+                pool=self._pool if is_sum else self._training,
             )
+            period = self._desk.sums.period_seconds(task.job)
+            await asyncio.sleep(wait_seconds(began, self._loop.time(), period))
             if sealed.tensors:
                 await self._upload(task.job, sealed)
         except Exception as error:

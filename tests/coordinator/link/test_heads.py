@@ -1,0 +1,148 @@
+"""Heads are carried from their site to the others and back, kept, and made by nobody here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from contract import wire_pb2 as wire
+from contract.envelope import Envelope
+from contract.heads import SignedHead, TreeHead
+from coordinator.database import HEAD, MIGRATIONS
+from coordinator.link.heads import HeadRelay
+from coordinator.link.sessions import Session, Sessions
+from coordinator.registry.documents import DocumentShelf
+from foundation.database import open_database
+from foundation.transport import Peer, Role
+from tests.contract.world import NOW, YEAR, World
+
+NORTH, SOUTH, WEST = "kentucky", "minnesota", "new-york"
+
+
+@dataclass
+class Relay:
+    """A relay with a session for each site that is online."""
+
+    engine: Engine
+    world: World = field(default_factory=World)
+    sessions: Sessions = field(default_factory=Sessions)
+
+    def __post_init__(self) -> None:
+        shelf = DocumentShelf(self.engine)
+        envelope = Envelope.parse(self.world.signed_roster(by=()))
+        shelf.propose("roster", self.world.consortium, 1, envelope, NOW)
+        shelf.sign(self.world.signed_roster(), NOW)
+        self.now = NOW
+        self.relay = HeadRelay(
+            self.world.consortium, self.engine, shelf, self.sessions, lambda: self.now
+        )
+
+    def online(self, site: str) -> None:
+        session = Session(Peer(Role.SITE, site, "1", NOW + YEAR))
+        self.sessions.add(session)
+        self.relay.arrived(session)
+
+    def heard(self, site: str) -> list[wire.ToNode]:
+        """What a site was sent since the last time."""
+        queue, found = self.sessions.live[site].queue, []
+        while not queue.empty():
+            message = queue.get_nowait()
+            assert message is not None
+            found.append(message)
+        return found
+
+    def head(self, size: int, site: str = NORTH) -> bytes:
+        head = TreeHead(
+            consortium=self.world.consortium,
+            site=site,
+            tree_size=size,
+            root_hash=f"{size:064x}",
+            chain_hash="0" * 64,
+            time=NOW,
+        )
+        return head.sign(self.world.sites[site])
+
+    def countersigned(self, size: int, by: str) -> bytes:
+        envelope = Envelope.parse(self.head(size))
+        return envelope.sign(self.world.sites[by]).to_bytes()
+
+    def newest(self) -> SignedHead:
+        return SignedHead.verify(self.relay.newest(NORTH), self.world.roster())
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Relay]:
+    engine = open_database(tmp_path / "coordinator.db", "", MIGRATIONS, HEAD)
+    yield Relay(engine)
+    engine.dispose()
+
+
+def test_an_offer_goes_to_all_others_and_to_those_that_come_later(relay: Relay) -> None:
+    relay.online(NORTH)
+    relay.online(SOUTH)
+    proof = wire.ConsistencyProof(first=3, path=[b"p" * 32])
+    offer = wire.HeadOffer(envelope=relay.head(5), proofs=[proof])
+    relay.relay.offered(NORTH, offer)
+    relay.online(WEST)
+    assert relay.heard(NORTH) == []
+    for site in (SOUTH, WEST):
+        assert relay.heard(site) == [wire.ToNode(head=offer)]
+    assert relay.relay.newest(NORTH) == relay.head(5)
+    assert relay.relay.newest(SOUTH) == b""
+
+
+def test_countersignatures_are_put_together_told_and_kept(relay: Relay) -> None:
+    relay.online(NORTH)
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(5)))
+    for site in (SOUTH, WEST):
+        envelope = relay.countersigned(5, site)
+        relay.relay.countersigned(site, wire.Countersignatures(envelopes=[envelope]))
+        (message,) = relay.heard(NORTH)
+        assert list(message.countersigned.envelopes) == [envelope]
+    assert relay.newest().countersigned == {SOUTH, WEST}
+    assert relay.newest().head.tree_size == 5
+
+
+def test_a_newer_head_takes_the_place_and_an_older_one_does_not(relay: Relay) -> None:
+    relay.online(NORTH)
+    for size, newest in ((5, 5), (9, 9), (7, 9)):
+        relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(size)))
+        assert relay.newest().head.tree_size == newest
+    # What a witness still holds tells a coordinator that lost its memory, and the site itself.
+    older = relay.countersigned(7, SOUTH)
+    relay.relay.countersigned(SOUTH, wire.Countersignatures(envelopes=[older]))
+    assert relay.newest().head.tree_size == 9
+    assert len(relay.heard(NORTH)) == 1
+    newer = relay.countersigned(12, SOUTH)
+    relay.relay.countersigned(SOUTH, wire.Countersignatures(envelopes=[newer]))
+    assert relay.newest().head.tree_size == 12
+    assert relay.newest().countersigned == {SOUTH}
+
+
+def test_what_is_not_signed_by_whom_it_names_is_not_carried(relay: Relay) -> None:
+    relay.online(NORTH)
+    relay.online(WEST)
+    stranger = Envelope.parse(relay.head(5)).model_copy(update={"signatures": ()})
+    relay.relay.offered(SOUTH, wire.HeadOffer(envelope=relay.head(5)))
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=stranger.to_bytes()))
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=b"nonsense"))
+    foreign = [
+        relay.head(5),
+        relay.countersigned(5, WEST),
+        stranger.sign(relay.world.sites[SOUTH]).to_bytes(),
+        b"",
+    ]
+    relay.relay.countersigned(SOUTH, wire.Countersignatures(envelopes=foreign))
+    assert relay.heard(NORTH) == relay.heard(WEST) == []
+    assert relay.relay.newest(NORTH) == b""
+    relay.now += 2 * YEAR
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(5)))
+    assert relay.heard(WEST) == []
+    relay.now = NOW + timedelta(hours=1)
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(5)))
+    assert len(relay.heard(WEST)) == 1
