@@ -25,10 +25,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from node.gate.account.events import Event, PureRelease, text
+from node.gate.account.events import Event, GaussianRelease, PureRelease, text
 
 if TYPE_CHECKING:
     from dp_accounting.dp_event import DpEvent
+
+_COARSE, _FINE = 1e-3, 1e-4
+"""Grids on which losses are rounded up: the fine one where thousands of small ones add up."""
 
 
 def epsilon(events: Mapping[Event, int], delta: float) -> float:
@@ -56,7 +59,8 @@ def _composed(events: tuple[tuple[Event, int], ...], delta: float) -> float:
     from dp_accounting.pld import PLDAccountant
     from dp_accounting.privacy_accountant import NeighboringRelation
 
-    accountant = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE)
+    sampled = any(isinstance(e, GaussianRelease) and e.sampling < 1 for e, _ in events)
+    accountant = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE, _FINE if sampled else _COARSE)
     for event, count in events:
         accountant.compose(_of_the_library(event), count)
     return float(accountant.get_epsilon(delta))

@@ -1,0 +1,185 @@
+"""Seeing through the noise: its bits, its seed, and the lack of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from contract.cohorts import Cohort
+from contract.errors import Refused
+from node.gate.dp import lane as lane_module
+from node.gate.dp.draws import Draws
+from node.gate.dp.lane import DpLane
+from node.gate.dp.mechanism import Draw, discrete_laplace
+from tests.attacks.privacy.conftest import NewLane
+from tests.node.gate.dp.conftest import Lane
+
+ATTACKS = (
+    (
+        "Least significant bits of floating-point noise",
+        "Mironov 2012, On Significance of the Least Significant Bits for Differential Privacy",
+        "noise is drawn in whole numbers by exact arithmetic, and added to whole numbers",
+        "test_the_bits_of_an_answer_tell_nothing",
+    ),
+    (
+        "Prediction of seeded noise",
+        "DataSHIELD's known holes: noise seeded alike for every question",
+        "noise comes from the operating system and has no seed",
+        "test_noise_of_a_known_answer_doesn_t_come_off_another",
+    ),
+    (
+        "Tracker through open cohorts",
+        "Denning, Denning and Schwartz 1979, The Tracker",
+        "cohorts that the release doesn't declare are answered with noise only",
+        "test_a_tracker_finds_noise",
+    ),
+    (
+        "Cohort-size probe",
+        "Denning 1982, Cryptography and Data Security, 6.3",
+        "in the lane dp nothing is refused or withheld for what is in the data",
+        "test_a_refusal_tells_of_nobody",
+    ),
+)
+
+
+# ---- bits ----------------------------------------------------------------------------------------
+
+
+def naive(values: Sequence[float], sensitivity: int, epsilon: float) -> list[float]:
+    """The textbook's mechanism in floating point, as analysts write it."""
+    scale = sensitivity / epsilon
+    uniform = np.random.default_rng().random(len(values)) - 0.5
+    noise = -scale * np.sign(uniform) * np.log1p(-2 * np.abs(uniform))
+    return [float(v) for v in np.asarray(values, dtype=np.float64) + noise]
+
+
+def on_the_grid_of_one(answer: float) -> bool:
+    """Whether an answer could be 1 plus noise: near 0, such sums are multiples of 2^-53."""
+    return abs(answer) >= 0.5 or float(answer * 2.0**53).is_integer()
+
+
+def told(answers: Sequence[float]) -> float:
+    """The share of answers whose bits alone say that the true count can't have been one."""
+    return sum(not on_the_grid_of_one(answer) for answer in answers) / len(answers)
+
+
+def test_the_bits_of_an_answer_tell_nothing() -> None:
+    nobody = naive([0.0] * 5000, 1, 1.0)
+    somebody = naive([1.0] * 5000, 1, 1.0)
+    assert told(nobody) > 0.2  # for all of these the attacker knows for certain
+    assert told(somebody) == 0
+
+    ours = [float(v) for v in discrete_laplace([0] * 5000, 1, 1.0)[0]]
+    theirs = [float(v) for v in discrete_laplace([1] * 5000, 1, 1.0)[0]]
+    assert told(ours) == told(theirs) == 0
+    # Whatever is likely for one is possible for the other.
+    likely = {value for value in ours if ours.count(value) > 50}
+    assert likely <= set(theirs)
+
+
+# ---- seeds ---------------------------------------------------------------------------------------
+
+
+def seeded(values: Sequence[int], sensitivity: int, epsilon: float) -> tuple[list[int], float]:
+    """Good noise, from a seed that is the same for every question."""
+    random = np.random.default_rng(12345)
+    ratio = 1 - np.exp(-epsilon / sensitivity)
+    noise = random.geometric(ratio, len(values)) - random.geometric(ratio, len(values))
+    return [int(v + n) for v, n in zip(values, noise, strict=True)], sensitivity / epsilon
+
+
+def hits(lane: Lane, draw: Draw) -> int:
+    """How often the noise of a cohort that the attacker knows comes off another's answer.
+
+    Everybody's number is in the list of releases; whoever is at least 30 is the secret.
+    """
+    lane.lane = DpLane(lane.account, Draws(lane.catalog.engine), draw)
+    known, found = lane.columns["sex"].size, 0
+    for number in range(25):
+        secret = Cohort(variable="age", at_least=30 + number)
+        true = int(np.count_nonzero(lane.columns["age"] >= 30 + number))
+        release = f"{number:064x}"
+        noise = lane.count(release=release, epsilon=0.2) - known
+        found += lane.count(secret, release=release, epsilon=0.2) - noise == true
+    return found
+
+
+def test_noise_of_a_known_answer_doesn_t_come_off_another(new_lane: NewLane) -> None:
+    assert hits(new_lane("off"), seeded) == 25
+    # The difference of two draws of epsilon 0.2 is zero once in 20 times, by luck.
+    assert hits(new_lane("on"), discrete_laplace) <= 9
+
+
+# ---- trackers ------------------------------------------------------------------------------------
+
+
+def exactly(values: Sequence[int], sensitivity: int, epsilon: float) -> tuple[list[int], float]:
+    """No noise."""
+    return list(values), 0.0
+
+
+def tracked(lane: Lane, draw: Draw) -> list[bool]:
+    """Find out whether each of some subjects relapsed, from three broad cohorts each.
+
+    The target is the one subject of an age; with a tracker T, those who relapsed among (T or
+    target) and among (not T or target) less those among everybody are the target alone.
+    """
+    lane.lane = DpLane(lane.account, Draws(lane.catalog.engine), draw)
+    lane.columns["age"][:20] = 90 + np.arange(20) / 8
+    lane.columns["age"][20:] = np.minimum(lane.columns["age"][20:], 89)
+    tracker = Cohort(variable="sex", levels=("f",))
+    relapsed = Cohort(variable="relapse", levels=("yes",))
+    right = []
+    for number in range(12):
+        age = 90 + number / 8
+        target = Cohort(variable="age", at_least=age) & Cohort(variable="age", at_most=age)
+        padded = lane.count((tracker | target) & relapsed, epsilon=0.5)
+        rest = lane.count((~tracker | target) & relapsed, epsilon=0.5)
+        everybody = lane.count(relapsed, epsilon=0.5)
+        right.append(padded + rest - everybody == lane.columns["relapse"][number])
+    return right
+
+
+def test_a_tracker_finds_noise(new_lane: NewLane) -> None:
+    assert all(tracked(new_lane("off"), exactly))
+    # Three draws of epsilon 0.5 add up to zero less than once in eight times.
+    assert sum(tracked(new_lane("on"), discrete_laplace)) <= 7
+
+
+# ---- sizes ---------------------------------------------------------------------------------------
+
+
+def outcomes(lane: Lane) -> list[str]:
+    """Ask about the 19 oldest with and without one more, who is there or isn't."""
+    ages = lane.columns["age"]
+    found = []
+    for there in (True, False):
+        ages[:] = 40
+        ages[:19] = 95
+        ages[19] = 92 if there else 40
+        release = f"{there:064x}"
+        try:
+            lane.count(Cohort(variable="age", at_least=90), release=release)
+        except Refused as refusal:
+            found.append(refusal.code)
+        else:
+            found.append("answered")
+    return found
+
+
+def test_a_refusal_tells_of_nobody(new_lane: NewLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = lane_module.measure
+
+    def withholding(*arguments: object) -> object:
+        found = measure(*arguments)  # type: ignore[arg-type]
+        if found.counts[0] < 20:
+            raise Refused("small-cell", "The cohort is smaller than the policy's minimum.")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lane_module, "measure", withholding)
+        assert outcomes(new_lane("off")) == ["answered", "small-cell"]
+
+    assert outcomes(new_lane("on")) == ["answered", "answered"]
