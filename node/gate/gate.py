@@ -6,7 +6,7 @@ import functools
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from node.catalog.inbox import Inbox, InboxRow
 from node.catalog.rows import ReleaseRow
 from node.catalog.store import Catalog
 from node.gate import before_egress, before_work, deadline
+from node.gate.account import Charge, Event, Limits, Payer, PrivacyAccount
 from node.gate.inbox.decisions import Verdict, What, output_subject, verdict
 from node.gate.inbox.stewards import allowed_keys
 from node.gate.ledger import Ledger
@@ -115,6 +116,7 @@ class Gate:
         self.asked = Asked(catalog.engine)
         self.inbox = Inbox(catalog.engine)
         self.ledger = ledger
+        self.account = PrivacyAccount(catalog.engine, ledger)
         self.policy = policy
         self.clock = clock
         self._lock = threading.Lock()
@@ -409,6 +411,8 @@ class Gate:
         policy = self.policy()
         treated = None
         try:
+            events = replies.charges(output.records, policy.training)
+            self._charge(member, admission, task, events, policy)
             treated = replies.treat_reply(
                 output,
                 policy.training,
@@ -435,6 +439,26 @@ class Gate:
         return self._let_out(
             member, admission, task, outbound, payload, tensors, seconds, treated, keep
         )
+
+    def _charge(
+        self,
+        member: Membership,
+        admission: Admission,
+        task: str,
+        events: Sequence[Event],
+        policy: Policy,
+    ) -> None:
+        """Spend what noise on a reply costs, before it is drawn; ``Refused`` beyond the account."""
+        if events:
+            project = admission.job.project
+            self.account.spend(
+                Payer(member.consortium, project),
+                admission.release.digest,
+                [Charge(f"{admission.digest}:{task}", event) for event in events],
+                Limits.of(policy, project),
+                self.clock(),
+                admission.digest,
+            )
 
     def _noise_secret(self) -> bytes:
         if self._noise_key is None:
