@@ -247,6 +247,19 @@ def private_memory(mebibytes: str) -> Found:
 
 
 @attack
+def many_memories(processes: str, mebibytes: str) -> Found:
+    """A process stays within its limit; many of them don't stay within it together."""
+    children = []
+    for _ in range(int(processes)):
+        if (child := os.fork()) == 0:
+            hold = bytearray(int(mebibytes) * MIB)
+            time.sleep(2)
+            os._exit(len(hold) // MIB % 2)
+        children.append(child)
+    return all(os.waitpid(child, 0)[1] == 0 for child in children)
+
+
+@attack
 def shared_memory(mebibytes: str) -> Found:
     """Memory that counts against no limit of a process."""
     size = int(mebibytes) * MIB

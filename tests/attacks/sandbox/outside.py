@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ LIMITS = Limits(
     cpu_seconds=60,
 )
 SECONDS = 60
+HELD = (0, confinement.FORBIDDEN_CALL, -signal.SIGKILL)
+"""How an attack may end: by itself, by a forbidden call, for want of memory."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,7 @@ def run(
     try:
         output, _ = confined.process.communicate(timeout=SECONDS)
         text = output.decode(errors="replace")
-        if "Traceback" in text or confined.process.returncode not in (
-            0,
-            confinement.FORBIDDEN_CALL,
-        ):
+        if "Traceback" in text or confined.process.returncode not in HELD:
             raise AssertionError(f"{name} ended with {confined.process.returncode}: {text}")
         return Outcome(text, confined.process.returncode)
     except subprocess.TimeoutExpired:
