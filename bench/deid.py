@@ -6,8 +6,9 @@ command ``deid run`` with one worker, its start too. ``ratio_to_best_python`` co
 with the fastest Python tool on the same files. ``ratio_to_rust_two_workers`` compares ``deid run
 --workers 2`` with dcmanon the fastest way it goes on two cores (one after the other, two threads or
 two processes), its start not counted. ``scaling`` is two workers to one, the command's start not
-counted. ``resident_mb`` is the highest resident memory of any process of ``deid run`` over a
-multi-frame file of 4 GB.
+counted. Files of these lie in memory where there is room, so that tools are compared, not a disk's
+way with files that were just deleted. ``resident_mb`` is the highest resident memory of any process
+of ``deid run`` over a multi-frame file of 4 GB.
 
 ``--score`` scores Wardgate and the peers on one corpus with planted identifiers instead, and prints
 a table.
@@ -28,7 +29,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from bench.support import peers
 from bench.support.federation import report
-from bench.support.slices import multi_frame, slices
+from bench.support.slices import SIDE, multi_frame, slices
 
 COMMAND = Path(sys.executable).with_name("wardgate-node")
 
@@ -171,23 +172,30 @@ def scores(root: Path, seed: int) -> None:
 def main() -> None:
     """Run and report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--files", type=int, default=1200)
+    parser.add_argument("--files", type=int, default=2400)
     parser.add_argument("--no-memory", action="store_true", help="leave the file of 4 GB out")
     parser.add_argument("--score", action="store_true", help="score tools on a corpus instead")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     peers.CACHE.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.mkdtemp(prefix="bench-deid-"))
-    try:
-        if options.score:
-            scores(root, options.seed)
-            return
-        figures, notes = speed(root, options.files)
-        if not options.no_memory:
-            figures |= memory(root)
-        report(figures, [f"{options.files} CT slices of 512 x 512 x 16 bit", *notes])
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    if options.score:
+        with tempfile.TemporaryDirectory(prefix="bench-deid-") as folder:
+            scores(Path(folder), options.seed)
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-deid-", dir=_in_memory(options.files)) as folder:
+        figures, notes = speed(Path(folder), options.files)
+    if not options.no_memory:
+        with tempfile.TemporaryDirectory(prefix="bench-deid-") as folder:
+            figures |= memory(Path(folder))
+    report(figures, [f"{options.files} CT slices of 512 x 512 x 16 bit", *notes])
+
+
+def _in_memory(files: int) -> str | None:
+    """Return a folder in memory if it has room for the files, twice."""
+    folder = Path("/dev/shm")
+    room = 3 * files * SIDE * SIDE * 2
+    has_room = folder.is_dir() and shutil.disk_usage(folder).free > room
+    return str(folder) if has_room else None
 
 
 def _new(folder: Path) -> Path:

@@ -19,9 +19,9 @@ from foundation.files import private_folder
 from node.deid.engine import Deidentifier
 from node.deid.export.forks import Row, work_through
 from node.deid.export.journal import NAME, Journal
-from node.deid.export.names import instance_name
-from node.deid.export.output import PART, remove_parts, same_bytes
+from node.deid.export.output import PART, remove_parts
 from node.deid.export.patients import Patients, gather_patients
+from node.deid.export.settling import contested, settle
 from node.deid.export.tree import Tree, scan
 from node.deid.export.work import CONTESTED, DUPLICATE, WRITTEN, Work, died
 
@@ -104,7 +104,7 @@ def export(
     )
     _second_pass(result, patients, deidentifier, target, journal, workers, observe)
     if journal is not None:
-        _settle(result, target)
+        _settle(result, target, journal)
         remove_parts(target)
         _directories(result, patients, deidentifier, target)
         _order(result)
@@ -181,56 +181,11 @@ def _clear(target: Path, finished: list[Row]) -> None:
             path.unlink()
 
 
-def _settle(result: Export, target: Path) -> None:
-    """Name files that ask for one name: the first, by position, gets it, the others a further one.
-
-    They have one instance with different content. None is left out: which is right, nobody knows.
-    """
-    owners = {row["file"]: row for row in result.rows if row["outcome"] == WRITTEN}
-    contested = [row for row in result.rows if row["outcome"] == CONTESTED]
-    for row in sorted(contested, key=lambda row: row["position"]):
-        _place(row, result.rows, owners, target)
-    for row in result.rows:
-        if row["outcome"] == DUPLICATE:
-            owner = owners.get(row["file"])
-            if owner is not None and owner["position"] > row["position"]:
-                owner["outcome"], row["outcome"] = DUPLICATE, WRITTEN
-                owners[row["file"]] = row
-
-
-def _place(row: Row, rows: list[Row], owners: dict[str, Row], target: Path) -> None:
-    """Move a contested file to a name of its own, or leave it out as a duplicate."""
-    part, uid = target / row.pop("part"), row.pop("uid", "")
-    followers: list[Row] = []
-    attempt = 0
-    while (place := target / row["file"]).exists():
-        if same_bytes(str(place), str(part)):
-            part.unlink()
-            row["outcome"] = DUPLICATE
-            return
-        owner = owners.get(row["file"])
-        if owner is not None and row["position"] < owner["position"]:
-            _exchange(part, place)
-            owners[row["file"]] = row
-            row["outcome"] = WRITTEN
-            followers = [
-                one for one in rows if one["outcome"] == DUPLICATE and one["file"] == row["file"]
-            ]
-            owner["file"], row = row["file"], owner
-        attempt += 1
-        row["file"] = f"{row['file'].rpartition('/')[0]}/{instance_name(uid, attempt)}"
-    part.rename(place)
-    row["outcome"] = WRITTEN
-    owners[row["file"]] = row
-    for one in followers:
-        one["file"] = row["file"]
-
-
-def _exchange(part: Path, place: Path) -> None:
-    aside = part.with_name(part.name + "-first")
-    part.rename(aside)
-    place.rename(part)
-    aside.replace(place)
+def _settle(result: Export, target: Path, journal: Journal) -> None:
+    names = contested(result.rows)
+    if names:
+        journal.forget(names)
+    settle(result.rows, target)
 
 
 def _directories(

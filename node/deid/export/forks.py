@@ -25,7 +25,7 @@ from contract.errors import StorageError, WardgateError
 
 Row = dict[str, Any]
 MOST_IN_CHUNK = 32
-MOST_TOGETHER = 128
+LEAST_TOGETHER, MOST_TOGETHER = 16, 128
 ITEM_SECONDS = 3600.0
 """An item that takes longer is taken for one that never ends."""
 _LOOK_SECONDS = 1.0
@@ -67,8 +67,9 @@ def work_through(
 def _alike(items: range, workers: int, together: Callable[[int], object]) -> Iterator[range]:
     """Yield chunks that end where ``together`` changes; smaller ones to the end, to even it out."""
     at, count = 0, len(items)
+    least = max(1, min(LEAST_TOGETHER, count // (workers * 4)))
     while at < count:
-        size = max(1, min(MOST_TOGETHER, (count - at) // (workers * 4)))
+        size = max(least, min(MOST_TOGETHER, (count - at) // (workers * 4)))
         stop = min(at + size, count)
         first, last = at + max(1, size // 2), min(at + 2 * size, count)
         for end in range(first, last):

@@ -7,9 +7,10 @@ without a line was unfinished and is deleted before going on.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -33,11 +34,13 @@ class Journal:
 
     def start(self, done: list[Row]) -> None:
         """Begin anew, with what an earlier run has done."""
+        first = json.dumps({"run": self._first}) + "\n"
+        self._replace(itertools.chain([first], map(self._line, done)))
+
+    def _replace(self, lines: Iterable[str]) -> None:
         unfinished = self._path.with_name(NAME + ".new")
         with unfinished.open("w") as file:
-            file.write(json.dumps({"run": self._first}) + "\n")
-            for row in done:
-                file.write(self._line(row))
+            file.writelines(lines)
         unfinished.chmod(0o600)
         unfinished.replace(self._path)
         self._file = self._path.open("a")
@@ -47,6 +50,14 @@ class Journal:
         assert self._file is not None
         self._file.write(self._line(row))
         self._file.flush()
+
+    def forget(self, files: set[str]) -> None:
+        """Forget files of these names: who goes on after a kill makes them anew."""
+        assert self._file is not None
+        self._file.close()
+        first, *lines = self._path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line).get("file") not in files]
+        self._replace([first, *kept])
 
     def remove(self) -> None:
         """End the run."""
