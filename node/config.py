@@ -11,6 +11,7 @@ from foundation import settings
 from foundation.defaults import default_text
 from foundation.files import write_new
 from foundation.web.settings import ConsoleSettings
+from node.gate.notices.settings import NoticeSettings
 from node.home import NodeHome
 from node.pull.settings import PullSettings
 
@@ -172,6 +173,7 @@ class NodeSettings(settings.Settings):
     link: LinkSettings = LinkSettings()
     work: WorkSettings = WorkSettings()
     intake: IntakeSettings = IntakeSettings()
+    notices: NoticeSettings = NoticeSettings()
     console: NodeConsoleSettings = NodeConsoleSettings()
     account: AccountSettings = AccountSettings()
     receive: ReceiveSettings = ReceiveSettings()

@@ -25,7 +25,7 @@ from node.catalog.asked import AnswerRow, Asked
 from node.catalog.inbox import Inbox, InboxRow
 from node.catalog.rows import ReleaseRow
 from node.catalog.store import Catalog
-from node.gate import before_egress, before_work, deadline
+from node.gate import before_egress, before_work, deadline, limits
 from node.gate.account import Charge, Event, Limits, Payer, PrivacyAccount
 from node.gate.inbox.decisions import Verdict, What, output_subject, verdict
 from node.gate.inbox.stewards import allowed_keys
@@ -117,6 +117,7 @@ class Gate:
         self.inbox = Inbox(catalog.engine)
         self.ledger = ledger
         self.account = PrivacyAccount(catalog.engine, ledger)
+        self.dp = DpLane(PrivacyAccount(catalog.engine, ledger), Draws(catalog.engine))
         self.policy = policy
         self.clock = clock
         self._lock = threading.Lock()
@@ -182,7 +183,7 @@ class Gate:
             before_work.RosterInForce(),
             before_work.ProjectApproved(),
             before_work.ReleaseGranted(),
-            before_work.WithinLimits(),
+            limits.WithinLimits(),
             before_work.RecipeApproved(),
         )
         for rule in rules:
@@ -392,6 +393,86 @@ class Gate:
         )
         return self._let_out(member, admission, "statistics", outbound, payload, b"", seconds)
 
+    def noise(
+        self, member: Membership, admission: Admission, ask: Sequence[Statistic], look: Look
+    ) -> list[Part]:
+        """Answer statistics with noise (``node.gate.dp``); ``look`` gives columns and cohort."""
+        policy, job = self.policy(), admission.job
+        assert isinstance(job.work, StatisticsWork)
+        asked = DpQuestion(
+            Payer(member.consortium, job.project),
+            admission.digest,
+            admission.release.digest,
+            job.work.model_copy(update={"ask": tuple(ask)}),
+            admission.project,
+            Limits.of(policy, job.project),
+            policy.privacy.epsilon_question,
+            self.clock(),
+        )
+        return self.dp.answer(asked, look).parts
+
+    def withhold(self, admission: Admission, parts: list[Part]) -> list[Part]:
+        """Return a site's parts as they may go into a secure sum: checked, and small ones gone."""
+        policy = self.policy()
+        if policy.holds_outputs(admission.job.project, "statistics"):
+            raise Refused("held", "This site looks at every answer, which a secure sum forbids.")
+        kept = before_egress.withhold_small(parts, policy.disclosure)
+        size = len(answers.encode(kept).SerializeToString(deterministic=True))
+        before_egress.let_pass(
+            Outbound(
+                admission.job,
+                admission.project,
+                admission.release,
+                policy,
+                StatisticsOutput(kept),
+                size,
+            )
+        )
+        return kept
+
+    def answer_step(
+        self,
+        member: Membership,
+        admission: Admission,
+        task: str,
+        reply: wire.SumReply,
+        parts: list[Part] | None,
+        seconds: float,
+    ) -> Sealed:
+        """Write a step of a secure sum on the ledger and seal it.
+
+        ``parts`` are what a masked vector holds, as ``withhold`` returned them; the ledger has the
+        digests of both.
+        """
+        policy = self.policy()
+        payload = reply.SerializeToString(deterministic=True)
+        if (reply.WhichOneof("step") == "words") is (parts is None):
+            raise Refused("undeclared-output", "A masked vector is made of no checked parts.")
+        if len(payload) > policy.jobs.max_answer_bytes:
+            refusal = Refused("too-large", "The payload is larger than what may leave.")
+            self._record_withheld(member, admission, task, refusal)
+            raise refusal
+        plain = (
+            b"" if parts is None else answers.encode(parts).SerializeToString(deterministic=True)
+        )
+        entry: dict[str, object] = {
+            "consortium": member.consortium,
+            "job": admission.digest,
+            "task": task,
+            "work": admission.job.work.kind,
+            "project": admission.job.project,
+            "researcher": admission.job.researcher,
+            "release": admission.release.digest,
+            "payload": hashlib.sha256(payload).hexdigest(),
+            "tensors": "",
+            "bytes": len(payload),
+            "lane": "exact",
+            "rules": [type(r).__name__ for r in before_egress.BEFORE_EGRESS] if plain else [],
+            "policy": policy.digest,
+            **({"masked": hashlib.sha256(plain).hexdigest()} if plain else {}),
+        }
+        return self._leave(member, admission, task, entry, payload, b"", seconds)
+
     def answer_task(
         self,
         member: Membership,
@@ -525,7 +606,7 @@ class Gate:
             "payload": hashlib.sha256(payload).hexdigest(),
             "tensors": outbound.message.tensors.digest,  # checked by the second table
             "bytes": outbound.size,
-            "lane": "exact" if isinstance(admission.job.work, StatisticsWork) else "training",
+            "lane": _lane(outbound),
             "rules": list(rules),
             **({"treatment": dict(treated.done)} if treated is not None else {}),
             "policy": outbound.policy.digest,
@@ -724,3 +805,11 @@ class Gate:
 def _published(subjects: int, policy: Policy) -> int:
     """Return how many subjects a release is said to hold: a multiple of the policy's cell."""
     return subjects // policy.disclosure.minimum_cell * policy.disclosure.minimum_cell
+
+
+def _lane(outbound: Outbound) -> str:
+    """Return by which lane a payload leaves; "exact+dp" when some of its parts have noise."""
+    if not isinstance(outbound.output, StatisticsOutput):
+        return "training"
+    found = {part.lane for part in outbound.output.parts if not part.withheld}
+    return "+".join(lane for lane in ("exact", "dp") if lane in found) or "exact"

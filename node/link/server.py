@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from contract.errors import NotFound, WardgateError
+from foundation import isolation
 from node.catalog.asked import Asked
 from node.catalog.store import Catalog
 from node.config import NodeSettings
 from node.gate.gate import Gate
 from node.gate.ledger import Ledger
+from node.gate.notices.bell import Bell
 from node.gate.policy import Policy, load_policy
 from node.home import NodeHome
 from node.link.client import ConsortiumLink
@@ -23,6 +26,8 @@ from node.work.statistics import ColumnCache
 
 log = logging.getLogger("wardgate.node")
 
+BELL_SECONDS = 1.0
+"""How often is looked whether the steward is to be told of something."""
 DISALLOWED_SECONDS = 1.0
 """How often running jobs are checked against what was taken back."""
 
@@ -34,7 +39,7 @@ def now() -> datetime:
 
 def open_gate(home: NodeHome, catalog: Catalog) -> Gate:
     """Return the gate of a home, with its ledger and its policy file."""
-    return Gate(catalog, Ledger(home.ledger), PolicyFile(home), now)
+    return Gate(catalog, Ledger(home.ledger), PolicyFile(home), now, home.noise_key)
 
 
 class PolicyFile:
@@ -70,6 +75,8 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
         desk = WorkDesk(home, gate, settings, ColumnCache(settings.work.column_cache_bytes))
         pool = ThreadPoolExecutor(settings.work.threads, thread_name_prefix="work")
         training = ThreadPoolExecutor(settings.work.training_jobs, thread_name_prefix="training")
+        if gate.policy().training.allowed:
+            training.submit(isolation.say)
         links = {
             asyncio.create_task(
                 ConsortiumLink(
@@ -88,16 +95,31 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
         stopping = asyncio.create_task(
             _stop_disallowed(desk, settings.link.longest_backoff_seconds)
         )
+        silent = threading.Event()
+        if settings.notices.wanted:
+            bell = Bell(gate.inbox, gate.ledger, settings.notices, now)
+            threading.Thread(target=_ring, args=(bell, silent), name="bell", daemon=True).start()
         print(f"serving {', '.join(row.name for row in rows)}", flush=True)
         try:
             await _until_over(links)
         finally:
+            silent.set()
             for task in (stopping, *links):
                 task.cancel()
             await asyncio.gather(stopping, *links, return_exceptions=True)
             await asyncio.to_thread(desk.stop)
             pool.shutdown(wait=False, cancel_futures=True)
             training.shutdown(wait=False, cancel_futures=True)
+
+
+def _ring(bell: Bell, silent: threading.Event) -> None:
+    """Tell the steward what waits, in a thread of its own: no mail server keeps work waiting."""
+    while not silent.wait(BELL_SECONDS):
+        try:
+            bell.ring()
+        except Exception as error:
+            log.error("the steward can't be told what waits: %s", type(error).__name__)
+            silent.wait(bell.settings.every_seconds)
 
 
 async def _stop_disallowed(desk: WorkDesk, pause_seconds: float) -> None:
