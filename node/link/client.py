@@ -183,7 +183,7 @@ class ConsortiumLink:
         if welcome.head:
             told = wire.Countersignatures(envelopes=[welcome.head])
             await self._stored(self._heads.countersigned, told)
-        self._heads.linked()
+        await self._in_thread(self._heads.linked)
         log.info("%s: linked to %s", self._member.consortium, self._address)
 
     def _believe(self, documents: wire.Documents) -> None:

@@ -7,6 +7,7 @@ withhold heads and countersignatures, and can make neither.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -40,7 +41,6 @@ class HeadExchange:
     ) -> None:
         self._gate = gate
         self._member = member
-        self._store = HeadStore(gate.ledger.folder, member.consortium)
         self._lock = threading.Lock()
         self._seconds = seconds
         self._pause = pause_seconds
@@ -51,8 +51,6 @@ class HeadExchange:
         self._again = False
         self._told: list[bytes] | None = None
         self._refused: set[str] = set()
-        for envelope in self._store.own():
-            self._note_sizes(envelope)
 
     # ---- our ledger ----------------------------------------------------------------------------
 
@@ -60,6 +58,12 @@ class HeadExchange:
         """Note that a link is up: what was offered over the last one may not have arrived."""
         with self._lock:
             self._offered = None
+            for envelope in self._store.own():
+                self._note_sizes(envelope)
+
+    @functools.cached_property
+    def _store(self) -> HeadStore:
+        return HeadStore(self._gate.ledger.folder, self._member.consortium)
 
     def offer(self) -> Sealed | None:
         """Return our newest head with the proofs that the others need; None when they have it.
@@ -117,7 +121,7 @@ class HeadExchange:
             time=now,
         )
         signed = SignedHead(head, head.sign(self._member.key), frozenset())
-        self._store.keep(signed, believed.envelope)
+        self._store.keep(signed, believed)
         return signed
 
     def check(self, envelope: bytes) -> None:
@@ -181,7 +185,7 @@ class HeadExchange:
             if kept == self._offered:
                 self._offered = merged.envelope
             signed = merged
-        self._store.keep(signed, believed.envelope)
+        self._store.keep(signed, believed)
 
     def _note_sizes(self, envelope: bytes) -> None:
         believed = self._roster()

@@ -1,8 +1,8 @@
 """Signed heads, kept durably beside the ledger: our own with their countersignatures, and others'.
 
-``heads/CONSORTIUM/own/SIZE.json`` are heads of this ledger as envelopes; ``roster.json`` is the
-roster under which the newest was signed; ``witnessed/SITE.json`` is the head of another site's
-ledger that we countersigned last.
+``heads/CONSORTIUM/own/SIZE.json`` are heads of this ledger as envelopes; ``rosters/`` holds the
+rosters under which they were signed; ``witnessed/SITE.json`` is the head of another site's ledger
+that we countersigned last.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from contract.errors import DocumentError, LedgerError
+from contract.documents import Roster
+from contract.envelope import MAX_ENVELOPE_BYTES
+from contract.errors import DocumentError, LedgerError, NotFound
 from contract.heads import MAX_HEAD_BYTES, SignedHead, TreeHead, read_head
+from contract.trust import Believed
 from foundation.files import private_folder, read_bounded, write_durably
 
 KEPT_HEADS = 8
@@ -26,6 +29,7 @@ class HeadStore:
         self._folder = private_folder(folder / "heads" / consortium)
         self._own = private_folder(self._folder / "own")
         self._witnessed = private_folder(self._folder / "witnessed")
+        self._rosters = private_folder(self._folder / "rosters")
 
     def own(self) -> list[bytes]:
         """Return the envelopes of this ledger's heads, shortest tree first."""
@@ -41,12 +45,12 @@ class HeadStore:
         path = self._path(size)
         return read_bounded(path, MAX_HEAD_BYTES) if path.exists() else None
 
-    def keep(self, signed: SignedHead, roster: bytes) -> None:
+    def keep(self, signed: SignedHead, roster: Believed[Roster]) -> None:
         """Keep a head of this ledger, in place of one of the same size, with its roster."""
+        path = self._rosters / f"{roster.document.version:08d}-{roster.digest[:16]}.json"
+        if not path.exists():
+            write_durably(path, roster.envelope)
         write_durably(self._path(signed.head.tree_size), signed.envelope)
-        path = self._folder / "roster.json"
-        if not path.exists() or path.read_bytes() != roster:
-            write_durably(path, roster)
         self._prune()
 
     def _path(self, size: int) -> Path:
@@ -62,6 +66,13 @@ class HeadStore:
                 path.unlink()
             else:
                 days.add(day)
+
+    def roster(self) -> bytes:
+        """Return the envelope of the newest roster under which a head was signed."""
+        paths = sorted(self._rosters.glob("*.json"))
+        if not paths:
+            raise NotFound("No head of the ledger was signed yet.")
+        return read_bounded(paths[-1], MAX_ENVELOPE_BYTES)
 
     def witnessed(self, site: str) -> bytes | None:
         """Return the head of another site's ledger that we countersigned last."""

@@ -58,6 +58,7 @@ class Site:
             self.world.consortium, self.name, "", self.world.sites[self.name], self.trusted
         )
         self.exchange = HeadExchange(self.gate, member, lambda: self.seconds, 1.0)
+        self.exchange.linked()
         return self
 
     @property
