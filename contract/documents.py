@@ -352,6 +352,15 @@ class StatisticsWork(BaseModel):
     epsilon: Annotated[float, Field(gt=0, le=16)] | None = None
     """What the question would spend on noise at each site, all its statistics together; the
     policies' most when absent."""
+    secure: bool = False
+    """Whether the sites' parts are summed securely, so that nobody sees a site's own. Of the lane
+    ``exact`` only."""
+
+    @model_validator(mode="after")
+    def _is_exact_if_secure(self) -> Self:
+        if self.secure and self.lane != "exact":
+            raise ValueError("a secure sum is of the lane exact")
+        return self
 
 
 class TrainingWork(BaseModel):

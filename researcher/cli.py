@@ -141,6 +141,9 @@ def statistics(
     by: ByOption = None,
     site: SitesOption = None,
     minimum_sites: MinimumOption = 1,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="Sum so that nobody sees a single site's part.")
+    ] = False,
     dry_run: Annotated[
         Path | None,
         typer.Option(help="Sign the job into this file instead of sending it (see policy check)."),
@@ -168,14 +171,18 @@ def statistics(
         if dry_run is not None:
             from contract.documents import StatisticsWork
 
-            _, envelope = consortium.sign(
-                project, StatisticsWork(ask=tuple(ask)), site, minimum_sites
-            )
+            work = StatisticsWork(ask=tuple(ask), secure=secure, lane="exact" if secure else "any")
+            _, envelope = consortium.sign(project, work, site, minimum_sites)
             write_durably(dry_run, envelope)
             print(f"signed into {dry_run}, not sent; a hospital can run 'policy check' on it")
             return
         answer = consortium.statistics(
-            project, ask, sites=site, minimum_sites=minimum_sites, waiting=_say_who_waits
+            project,
+            ask,
+            sites=site,
+            minimum_sites=minimum_sites,
+            secure=secure,
+            waiting=_say_who_waits,
         )
     _print_answer(answer, as_json)
 

@@ -168,6 +168,7 @@ class Consortium:
         sites: Sequence[str] | None = None,
         minimum_sites: int = 1,
         releases: Mapping[str, str] | None = None,
+        secure: bool = False,
         waiting: Callable[[wire.JobStatus], None] | None = None,
     ) -> StatisticsAnswer:
         """Ask for statistics across the sites and wait for the merged answer.
@@ -176,10 +177,13 @@ class Consortium:
         without it each site's newest release of the project is. Raises ``JobFailed`` when fewer
         than ``minimum_sites`` are in the answer; who is not in it, and why, is in the answer.
 
+        ``secure`` sums the sites' parts so that nobody sees a site's own, the coordinator included:
+        it needs five sites (or what their policies say) and takes five round trips.
+
         Where a site's steward is to decide first, this waits until the job's end; ``waiting`` is
         told as soon as that is so, and ``answer`` reads the answer later.
         """
-        work = StatisticsWork(ask=tuple(ask))
+        work = StatisticsWork(ask=tuple(ask), secure=secure, lane="exact" if secure else "any")
         job, envelope = self.sign(project, work, sites, minimum_sites, releases, life=JOB_LIFE)
         digest = self._submit(envelope)
 

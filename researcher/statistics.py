@@ -49,6 +49,8 @@ class PartAnswer:
     part: Part
     answered: tuple[str, ...]
     withheld: tuple[str, ...]
+    unnamed: int = 0
+    """In a secure sum: how many of ``answered`` withheld theirs; nobody knows which."""
 
     def moments(self, group: str = "") -> Moments:
         """Return a group's moments; ``KeyError`` when withheld or of another kind."""
@@ -93,7 +95,7 @@ class StatisticsAnswer:
         return cls(
             job=result.status.job,
             parts=tuple(
-                PartAnswer(statistic, part, tuple(who.answered), tuple(who.withheld))
+                PartAnswer(statistic, part, tuple(who.answered), tuple(who.withheld), who.unnamed)
                 for statistic, part, who in zip(job.work.ask, merged, result.parts, strict=True)
             ),
             answered=tuple(result.answered),
@@ -126,13 +128,12 @@ class StatisticsAnswer:
         """What is not in the answer, in sentences; empty when everybody is in everything."""
         said = [f"{m.site} is not in the answer ({m.sentence or m.state})." for m in self.missing]
         for part in self.parts:
-            if part.withheld:
+            if part.withheld or part.unnamed:
                 what = f"{part.statistic.kind} of {part.statistic.variable}"
                 if part.statistic.by:
                     what += f" by {part.statistic.by}"
                 said.append(
-                    f"{', '.join(part.withheld)} withheld {what}: left out of numerator and "
-                    "denominator alike."
+                    f"{_who(part)} withheld {what}: left out of numerator and denominator alike."
                 )
         return said
 
@@ -163,6 +164,12 @@ class StatisticsAnswer:
         for note in self.notes:
             console.print(note, markup=False)
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def _who(part: PartAnswer) -> str:
+    if part.withheld:
+        return ", ".join(part.withheld)
+    return "one site" if part.unnamed == 1 else f"{part.unnamed} sites"
 
 
 def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:

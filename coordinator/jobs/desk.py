@@ -21,6 +21,7 @@ from coordinator.jobs.states import ENDED, JobEvent
 from coordinator.jobs.store import JobRow, JobStore
 from coordinator.link.sessions import Sessions
 from coordinator.work.statistics import StatisticsJob
+from coordinator.work.sums import SecureSumJob
 
 log = logging.getLogger("wardgate.coordinator")
 
@@ -73,6 +74,8 @@ class JobDesk:
         around = Surroundings(self.home, self.store, self.sessions, self.settings, self.publish)
         roster = trusted.current_roster(now)
         kind: type[ActiveJob] = StatisticsJob
+        if isinstance(job.work, StatisticsWork) and job.work.secure:
+            kind = SecureSumJob
         if not isinstance(job.work, StatisticsWork):
             from coordinator.work.training.job import TrainingJob
 

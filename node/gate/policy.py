@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -31,6 +32,8 @@ class DisclosureSettings(settings.Settings):
 
     omit_with_withdrawals: Annotated[int, Field(ge=HARD_MINIMUM)] = 10
     """Fewest others, drawn at random, that releases omit with those who withdrew."""
+    minimum_sum_sites: Annotated[int, Field(ge=HARD_MINIMUM)] = 5
+    """Fewest sites of the roster that a secure sum may be over."""
     largest_contribution: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Largest share of a total that one subject may hold in any cell that a release declares."""
 
@@ -204,6 +207,26 @@ class Policy(settings.Settings):
     def digest(self) -> str:
         """SHA-256 of the policy's values, as the ledger notes it."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def changes(old: Policy, new: Policy) -> dict[str, tuple[object, object]]:
+    """Return what differs between two policies: the keys, each with what was and what is."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    return {
+        key: (before.get(key), after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    }
+
+
+def _flat(values: Mapping[str, object], above: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = value
+    return found
 
 
 def load_policy(path: Path) -> Policy:

@@ -23,6 +23,7 @@ from contract.documents import Scalar, StatisticsWork, TrainingWork
 from contract.envelope import Envelope
 from contract.errors import DataError, DocumentError, Refused, WardgateError
 from contract.records import Arrays, decode
+from contract.statistics.answers import Part
 from foundation.blobs import BlobFolder
 from foundation.files import private_folder, write_durably
 from foundation.tensors import read
@@ -31,7 +32,8 @@ from node.config import NodeSettings
 from node.gate.gate import FLOOD, Admission, Gate, Membership, Sealed
 from node.gate.rules import TrainingOutput, Waits
 from node.home import NodeHome
-from node.work.statistics import ColumnCache, work_out
+from node.work.statistics import ColumnCache, cohort_rows, work_out
+from node.work.sums import SumDesk
 
 if TYPE_CHECKING:
     from node.work.training.worker import Worker
@@ -64,7 +66,11 @@ class WorkDesk:
     settings: NodeSettings
     cache: ColumnCache
     sessions: dict[str, TrainingSession] = field(default_factory=dict)
+    sums: SumDesk = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.sums = SumDesk(self.home, self.gate, self.cache)
 
     # ---- statistics and admission --------------------------------------------------------------
 
@@ -79,6 +85,10 @@ class WorkDesk:
         except Refused as refusal:
             return None if refusal.code == FLOOD else self.gate.decision(member, digest, refusal)
         if isinstance(admission.job.work, StatisticsWork):
+            if admission.job.work.secure:
+                period = self.gate.period_seconds(member, envelope)
+                self.sums.open(member, admission, period)
+                return self.gate.decision(member, digest, None)
             return self._statistics(member, admission, admission.job.work, started)
         try:
             self._open(member, admission, admission.job.work)
@@ -98,7 +108,7 @@ class WorkDesk:
             held = self.gate.inbox.held(admission.digest, "statistics")
             if held is not None:
                 return self.gate.settle_held(member, admission, held)
-            parts = work_out(self.home, admission.release, admission.project, work, self.cache)
+            parts = self._parts(member, admission, work)
             self.gate.check_still_allowed(member, admission)
             seconds = time.perf_counter() - started
             return self.gate.answer_statistics(member, admission, parts, seconds)
@@ -107,6 +117,24 @@ class WorkDesk:
         except (DataError, DocumentError) as error:
             log.error("job %s: %s", admission.digest[:12], error)
             return self.gate.failure(member, admission.digest, "statistics", "data", "")
+
+    def _parts(self, member: Membership, admission: Admission, work: StatisticsWork) -> list[Part]:
+        """Return the parts of a question: exact as far as the release declares them, then noise."""
+        release, project = admission.release, admission.project
+        found = work_out(self.home, release, project, work, self.cache, self.gate.policy())
+        noisy = [s for s, part in zip(work.ask, found, strict=True) if part is None]
+        if noisy:
+            asked = work.model_copy(update={"ask": tuple(noisy)})
+            drawn = iter(
+                self.gate.noise(
+                    member,
+                    admission,
+                    noisy,
+                    lambda: cohort_rows(self.home, release, project, asked, self.cache),
+                )
+            )
+            found = [next(drawn) if part is None else part for part in found]
+        return [part for part in found if part is not None]
 
     # ---- training ------------------------------------------------------------------------------
 
@@ -161,6 +189,8 @@ class WorkDesk:
         """Run one task of an admitted training job; an answer made before is sent again."""
         if not 0 < len(task.task) <= MAX_TASK_NAME or not task.task.isascii():
             return self.gate.failure(member, task.job, task.task[:MAX_TASK_NAME], "malformed", "")
+        if task.job in self.sums.sessions:
+            return self.sums.task(member, task)
         try:
             session = self.sessions.get(task.job) or self._reopen(member, task.job)
         except Refused as refusal:
@@ -336,6 +366,7 @@ class WorkDesk:
         """A job of this consortium is over: end its worker and drop its spool."""
         if not self.gate.asked.close(member.consortium, job, self.gate.clock()):
             return
+        self.sums.close(job)
         with self._lock:
             session = self.sessions.pop(job, None)
         if session is not None:

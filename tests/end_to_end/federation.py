@@ -74,6 +74,7 @@ POLICY = """
 profile = "open-research"
 [disclosure]
 minimum_cohort = 10
+minimum_sum_sites = 3
 minimum_cell = 5
 [training]
 minimum_subjects = 30

@@ -1,0 +1,38 @@
+"""A question whose parts are summed securely: its terms, which sites and coordinator work out alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from contract.documents import Job, Project, Roster, StatisticsWork
+from contract.errors import DocumentError
+from contract.secure_aggregation.messages import Participant, Terms, smallest_threshold
+from contract.statistics import words
+
+
+def terms(
+    digest: str, job: Job, project: Project, roster: Roster, sites: Sequence[str], minimum: int
+) -> Terms:
+    """Return the terms of the secure sum of a job's question over ``sites``.
+
+    ``digest`` is the job's. There is one sum for a job: its session is the job's digest.
+    ``DocumentError`` for a site that the job doesn't ask, or that isn't on the roster.
+    """
+    work = job.work
+    if not isinstance(work, StatisticsWork) or not work.secure:
+        raise DocumentError("The job asks for no secure sum.")
+    participants = []
+    for name in sites:
+        member = roster.site(name)
+        if member is None or name not in job.releases or name not in project.sites:
+            raise DocumentError("A secure sum names a site that the job doesn't ask.")
+        participants.append(Participant(member.name, member.key))
+    return Terms(
+        session=hashlib.sha256(b"wardgate statistics\0" + bytes.fromhex(digest)).digest(),
+        participants=tuple(participants),
+        minimum=minimum,
+        length=words.length(work.ask, project),
+        word=64,
+        threshold=smallest_threshold(len(participants)),
+    )

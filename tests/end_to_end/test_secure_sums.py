@@ -1,0 +1,100 @@
+"""Sums that nobody sees the parts of, over the real link."""
+
+from __future__ import annotations
+
+import pytest
+
+from contract import wire_pb2 as wire
+from contract.errors import JobFailed
+from contract.statistics.summaries import Moments
+from researcher import histogram, levels, mean
+from tests.end_to_end.federation import PROJECT, SUBJECTS, Federation, records
+
+QUESTION = (mean("age"), mean("age", by="arm"), levels("outcome"), histogram("age"))
+
+
+def test_a_secure_sum_is_the_answer_that_is_got_in_clear(trio: Federation) -> None:
+    with trio.connect() as ana:
+        plain = ana.statistics(PROJECT, QUESTION)
+        secure = ana.statistics(PROJECT, QUESTION, secure=True)
+    assert secure.answered == trio.sites
+    assert {r.site for r in secure.receipts} == set(trio.sites)
+    for one, other in zip(plain.parts, secure.parts, strict=True):
+        assert one.part.groups.keys() == other.part.groups.keys()
+        for level, summary in one.part.groups.items():
+            found = other.part.groups[level]
+            if isinstance(summary, Moments):
+                assert isinstance(found, Moments)
+                assert found.n == summary.n
+                assert found.mean == pytest.approx(summary.mean, rel=1e-12)
+                assert found.m2 == pytest.approx(summary.m2, rel=1e-9)
+            else:
+                assert found == summary
+    rows = [r for i, site in enumerate(trio.sites) for r in records(site, i, few=False)]
+    ages = [float(str(r["age"])) for r in rows]
+    assert secure[0].moments().n == 3 * SUBJECTS
+    assert secure[0].moments().mean == pytest.approx(sum(ages) / len(ages), rel=1e-12)
+
+
+def test_no_sites_own_part_is_in_what_left(trio: Federation) -> None:
+    from contract.statistics.answers import encode
+
+    with trio.connect() as ana:
+        plain = ana.statistics(PROJECT, [levels("outcome")])
+        secure = ana.statistics(PROJECT, [levels("outcome")], secure=True)
+    words: dict[str, bytes] = {}
+    for site in trio.sites:
+        entries = trio.answers(site, secure.job)
+        assert [e.body["task"] for e in entries] == ["1", "2", "3", "4", "5"]
+        vector = entries[2]
+        assert vector.body["masked"] and vector.body["lane"] == "exact"
+        payload = (trio.home(site) / "ledger" / "payloads" / vector.body["payload"]).read_bytes()
+        words[site] = wire.SumReply.FromString(payload).words
+        own = trio.answers(site, plain.job)[0].body["payload"]
+        # The digest of what was masked is that of the answer in clear: the ledger has both.
+        assert vector.body["masked"] == own
+    assert encode([plain[0].part])
+    for site, masked in words.items():
+        numbers = [int.from_bytes(masked[i : i + 8], "little") for i in range(0, len(masked), 8)]
+        assert sum(number < 1 << 48 for number in numbers) <= 1, (site, numbers)
+
+
+def test_a_withheld_part_is_counted_and_not_named(trio: Federation) -> None:
+    with trio.connect() as ana:
+        answer = ana.statistics(PROJECT, [levels("rare"), levels("outcome")], secure=True)
+    rare, outcome = answer.parts
+    assert (rare.unnamed, rare.withheld) == (1, ())
+    assert rare.counts().n == 2 * SUBJECTS
+    assert outcome.counts().n == 3 * SUBJECTS
+    [note] = answer.notes
+    assert "one site withheld levels of rare" in note
+
+
+def test_a_sum_over_fewer_sites_than_the_policies_want_is_refused(trio: Federation) -> None:
+    with trio.connect() as ana, pytest.raises(JobFailed):
+        ana.statistics(
+            PROJECT, [mean("age")], sites=["north", "south"], minimum_sites=2, secure=True
+        )
+
+
+def test_the_command_sums_securely(trio: Federation) -> None:
+    asked = ("statistics", "-p", PROJECT, "--mean", "age", "--secure")
+    done = trio.as_researcher("ana", *asked)
+    assert done.code == 0, done.errors
+    assert "3 sites" in done.out
+
+
+def test_a_site_that_is_gone_before_the_sum_is_in_none(
+    federations: object,
+) -> None:
+    make = federations
+    federation = make("a", "b", "c", "d")  # type: ignore[operator]
+    federation.settings["WARDGATE_COORDINATOR_JOBS__OFFLINE_GRACE_SECONDS"] = "1"
+    federation.bring_up()
+    with federation.connect() as ana:
+        assert ana.statistics(PROJECT, [mean("age")], secure=True).answered == ("a", "b", "c", "d")
+        federation.node("d").kill()
+        answer = ana.statistics(PROJECT, [mean("age")], secure=True)
+    assert answer.answered == ("a", "b", "c")
+    assert answer[0].moments().n == 3 * SUBJECTS
+    assert [m.site for m in answer.missing] == ["d"]
