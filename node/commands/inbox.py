@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from contract.documents import Job, Project, TrainingWork, printable
+from contract.documents import Job, Project, StatisticsWork, TrainingWork, printable
 from contract.envelope import Envelope
 from contract.errors import DocumentError, SignatureError, UsageError
 from contract.keys import SigningKey
@@ -26,9 +26,11 @@ from node.commands.documents import StewardOption, YesOption
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 from node.commands.recipe import describe_candidate, fetch_bundle, let_in
 from node.commands.steward import present_key
+from node.gate.account import Charge, Limits, Payer, PrivacyAccount, PureRelease
 from node.gate.inbox import preview
 from node.gate.inbox.decisions import REASONS, Verdict, What, decide, verdict
 from node.gate.inbox.stewards import allowed_keys
+from node.gate.ledger import Ledger
 from node.gate.policy import Policy, load_policy
 from node.home import NodeHome
 from node.link.server import now
@@ -305,15 +307,40 @@ def _preview(opened: Opened) -> Iterator[str]:
         yield _line("waits because", preview.REASONS.get(reason, reason))
     for name, text in preview.about(opened.job, opened.project, opened.release, opened.policy):
         yield _line(name, text)
-    account = preview.account_after(opened.job)
-    if account is not None:
-        yield _line("account after", account)
+    if opened.what == "job":
+        yield from (_line(name, text) for name, text in _account(opened))
     people = opened.policy.approval.people
     if people > 1:
         yield _line("signed by", f"{opened.approvals()} of {people} stewards")
     if row.payload is not None:
         for name, text in _output(opened, row.payload):
             yield _line(name, text)
+
+
+def _account(opened: Opened) -> Iterator[tuple[str, str]]:
+    """Yield how the privacy account would stand if all of a question were answered with noise."""
+    work = opened.job.work
+    if not isinstance(work, StatisticsWork) or work.lane == "exact" or opened.release is None:
+        return
+    policy, now_ = opened.policy, now()
+    most = min(work.epsilon or policy.privacy.epsilon_question, policy.privacy.epsilon_question)
+    ledger = Ledger(opened.home.ledger)
+    try:
+        standing = PrivacyAccount(opened.catalog.engine, ledger).after(
+            Payer(opened.row.consortium, opened.row.project),
+            opened.release.digest,
+            [Charge(opened.row.job, PureRelease(most))],
+            Limits.of(policy, opened.row.project),
+            now_,
+        )
+    finally:
+        ledger.close()
+    limits = standing.limits
+    yield (
+        "account after",
+        f"at most epsilon {standing.epsilon_project:.3g} of {limits.epsilon_project:g} by the "
+        f"project, {standing.epsilon_year:.3g} of {limits.epsilon_year:g} by all in a year",
+    )
 
 
 def _output(opened: Opened, payload: bytes) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contract.envelope import MAX_ENVELOPE_BYTES, Envelope
-from contract.errors import Refused
+from contract.errors import Refused, WardgateError
 from foundation import commands
 from foundation.defaults import CONFIGS, default_text
 from foundation.files import read_bounded, write_durably
@@ -20,9 +21,11 @@ from node.config import create_home
 from node.gate.before_egress import BEFORE_EGRESS
 from node.gate.before_work import BEFORE_WORK
 from node.gate.gate import Gate
+from node.gate.inbox import preview
 from node.gate.ledger import Ledger
-from node.gate.policy import load_policy
-from node.gate.rules import Question
+from node.gate.policy import Policy, changes, load_policy
+from node.gate.rules import Question, Waits
+from node.home import NodeHome
 from node.link.membership import load_membership
 from node.link.server import PolicyFile, now
 
@@ -49,7 +52,7 @@ def use(
     profile: Annotated[str, typer.Argument(help="strict, standard, open-research, or a file.")],
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Put a profile (or a file of your own) in force; the change goes on the ledger.
+    """Put a profile (or a file of your own) in force; what changes is shown and on the ledger.
 
     Example: wardgate-node policy use strict
     """
@@ -66,11 +69,27 @@ def use(
         policy = load_policy(candidate)
     finally:
         candidate.unlink()
-    Ledger(place.ledger).append(
-        "policy", {"digest": policy.digest, "values": policy.model_dump(mode="json")}, now()
-    )
+    changed = _changed(place, policy)
+    body: dict[str, object] = {"digest": policy.digest, "values": policy.model_dump(mode="json")}
+    if changed is not None:
+        body["changed"] = {key: list(values) for key, values in changed.items()}
+    Ledger(place.ledger).append("policy", body, now())
     write_durably(place.policy, text.encode())
+    for key, (old, new) in (changed or {}).items():
+        print(f"  {key}: {_shown(old)} -> {_shown(new)}")
     print(f"policy in force: profile {policy.profile}, digest {policy.digest[:16]}…")
+
+
+def _changed(place: NodeHome, policy: Policy) -> dict[str, tuple[object, object]] | None:
+    """Return what a new policy changes; None when the former one can't be read."""
+    try:
+        return changes(load_policy(place.policy), policy)
+    except WardgateError:
+        return None
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else json.dumps(value)
 
 
 @app.command("check")
@@ -82,7 +101,8 @@ def check(
 ) -> None:
     """Explain which rules stand, and what a given job would meet. Nothing is recorded or sent.
 
-    Exit code 8 when the job would be refused.
+    It says too whether the job, or its answers, would wait for a steward. Exit code 8 when the job
+    would be refused.
 
     Example: wardgate-node policy check job.dsse.json
     """
@@ -121,8 +141,18 @@ def _explain(question: Question, consortium: str) -> Refused | None:
         try:
             rule.check(question)
             table.add_row(name, "passes")
+        except Waits as waits:
+            why = "; ".join(preview.REASONS.get(reason, reason) for reason in waits.reasons)
+            table.add_row(name, f"waits for the steward: {why}")
+            people = question.policy.approval.people
+            if people > 1:
+                table.add_row("", f"{people} stewards must approve")
         except Refused as refusal:
             objection = refusal
             table.add_row(name, f"refuses: {refusal.sentence}")
     Console(markup=False).print(table)
+    if objection is None:
+        job = question.job
+        if question.policy.holds_outputs(job.project, job.work.kind):
+            print("Its answers are held until a steward releases them.")
     return objection

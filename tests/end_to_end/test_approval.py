@@ -126,6 +126,24 @@ def test_a_question_waits_for_the_steward_and_is_answered_once_it_is_approved(
     pair.on("north", "inbox", "approve", one, "--yes").fails(2, "doesn't wait")
 
 
+def test_policy_check_says_what_would_wait_and_what_would_be_held(
+    pair: Federation, at_north: Callable[[str], None], tmp_path: Path
+) -> None:
+    job = tmp_path / "job.json"
+    question = ("statistics", "-p", PROJECT, "--mean", "age", "--dry-run", job)
+    assert pair.as_researcher("ana", *question).code == 0
+    before = len(pair.entries("north"))
+    at_north(HOLD_JOBS + 'people = 2\nhold_outputs = ["statistics"]\n')
+    said = pair.on("north", "policy", "check", job)
+    assert said.code == 0
+    for words in ("waits for the steward", "2 stewards must approve", "answers are held"):
+        assert words in said.out
+    limits = f'[projects.{PROJECT}]\nresearchers = ["ben"]\n'
+    at_north(POLICY + limits)
+    pair.on("north", "policy", "check", job).fails(8, "doesn't answer this researcher")
+    assert len(pair.entries("north")) == before
+
+
 def test_what_waits_outlives_the_death_of_coordinator_and_node(
     pair: Federation, at_north: Callable[[str], None]
 ) -> None:

@@ -153,8 +153,3 @@ def output_of_training(payload: bytes, tensors: bytes) -> Iterator[Line]:
         elif isinstance(record, Metrics):
             for key, value in record.items.items():
                 yield printable(name), printable(f"{key} = {value!r}")
-
-
-def account_after(job: Job) -> str | None:
-    """Return what the privacy account of the release would hold after the job; None: not known."""
-    return None

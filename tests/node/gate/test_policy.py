@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ConfigurationError, NotFound, WardgateError
-from node.gate.policy import HARD_MINIMUM, DisclosureSettings, Policy, load_policy
+from node.commands.policy import use
+from node.gate.ledger import read_entries
+from node.gate.policy import (
+    HARD_MINIMUM,
+    DisclosureSettings,
+    Policy,
+    ProjectLimits,
+    changes,
+    load_policy,
+)
 from node.home import NodeHome
 from node.link.server import PolicyFile
 
@@ -100,3 +109,37 @@ def test_a_policy_with_the_same_time_and_size_is_read_again_when_its_file_was_re
     os.utime(replacement, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     replacement.replace(home.policy)
     assert policy().disclosure.minimum_cohort == 90
+
+
+def test_what_differs_between_policies_is_named_key_by_key() -> None:
+    new = Policy(
+        disclosure=DisclosureSettings(minimum_cohort=50),
+        projects={"birth": ProjectLimits(researchers=["ana"])},
+    )
+    found = changes(Policy(), new)
+    assert found["disclosure.minimum_cohort"] == (20, 50)
+    assert found["projects.birth.researchers"] == (None, ["ana"])
+    assert set(found) - {f"projects.birth.{key}" for key in ProjectLimits.model_fields} == {
+        "disclosure.minimum_cohort"
+    }
+    assert changes(new, new) == {}
+
+
+def test_policy_use_shows_what_changes_and_the_ledger_keeps_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "node"
+    use("standard", home)
+    capsys.readouterr()
+    use("strict", home)
+    out = capsys.readouterr().out
+    assert "disclosure.minimum_cohort: 20 -> 50" in out
+    assert 'profile: "standard" -> "strict"' in out
+    entry = list(read_entries(home / "ledger"))[-1]
+    assert entry.kind == "policy"
+    assert entry.body["changed"]["disclosure.minimum_cohort"] == [20, 50]
+    assert "disclosure.minimum_cell" not in entry.body["changed"]
+    # A former policy that can't be read keeps nobody from putting a good one in force.
+    (home / "policy.toml").write_text("[[[")
+    use("standard", home)
+    assert "changed" not in list(read_entries(home / "ledger"))[-1].body
