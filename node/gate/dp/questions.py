@@ -20,13 +20,15 @@ MOMENTS = 3
 
 
 def digest(release: str, work: StatisticsWork, statistic: Statistic, project: Project) -> str:
-    """Return SHA-256 of one statistic's one form, over a release."""
+    """Return SHA-256 of one statistic's one form, over a release.
+
+    The analysis set plays no part: with noise, whoever has a value counts.
+    """
     names = {statistic.variable, *([statistic.by] if statistic.by else [])}
     names |= set(cohorts.variables(work.cohort)) if work.cohort is not None else set()
     form = {
         "release": release,
         "cohort": cohorts.normal_form(work.cohort, project),
-        "analysis": work.analysis,
         "kind": statistic.kind,
         "variable": statistic.variable,
         "by": statistic.by,
