@@ -24,7 +24,6 @@ DANGEROUS = """
     kexec_load kexec_file_load init_module finit_module delete_module open_by_handle_at personality
     seccomp pivot_root chroot
 """
-)
 
 
 def answers(found: list[Rule], call: str) -> set[str]:
