@@ -121,6 +121,20 @@ def releases_with(connection: Connection, subjects: Collection[str]) -> tuple[li
     return valid, released
 
 
+def releases_holding(connection: Connection, subject: str) -> list[str]:
+    """Return all releases, revoked ones too, that hold a subject, oldest first.
+
+    A release whose subjects aren't known (its files are damaged) counts as holding everybody.
+    """
+    releases, index = schema.releases, schema.release_index
+    rows = connection.execute(
+        select(releases.c.digest, index.c.seals)
+        .join(index, index.c.release == releases.c.digest, isouter=True)
+        .order_by(releases.c.created_at, releases.c.digest)
+    )
+    return [digest for digest, seals in rows if seals is None or holds(seals, subject)]
+
+
 def look(connection: Connection, subjects: Collection[str]) -> Withdrawn:
     """Return what withdrawing the subjects would do."""
     new = set(subjects) - withdrawn_subjects(connection)

@@ -66,7 +66,7 @@ def withdraw(
     node = existing_home(home)
     with catalogue(node) as catalog:
         pseudonyms = keyed(node)
-        subjects = {pseudonyms.subject(number) for number in _numbers(file)}
+        subjects = {pseudonyms.subject(number) for number in hospital_numbers(file)}
         consents = Consents(catalog, node, pseudonyms.days)
         coming = consents.look(subjects)
         if coming.unknown and not unknown:
@@ -122,7 +122,7 @@ def show(file: FileOption = None, home: HomeOption = DEFAULT_HOME) -> None:
     from node.catalog.consents import Consents
 
     node = existing_home(home)
-    numbers = _numbers(file)
+    numbers = hospital_numbers(file)
     if len(numbers) != 1:
         raise UsageError("Name one number.")
     with catalogue(node) as catalog:
@@ -192,7 +192,7 @@ def _line(consent: ConsentRow, today: date) -> str:
     return f"{state}  {consent.basis}  {purposes}  {period}  ({consent.source})"
 
 
-def _numbers(file: Path | None) -> list[str]:
+def hospital_numbers(file: Path | None) -> list[str]:
     """Return the hospital's own numbers: from a file, standard input, or the keyboard."""
     if file is None and sys.stdin.isatty():
         text = str(typer.prompt("The patient's number", hide_input=True))

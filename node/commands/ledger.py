@@ -1,39 +1,99 @@
-"""``ledger``: check the record, and read what left."""
+"""``ledger``: check the record, read what left, prove an entry, hand the record to an auditor."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from contract.errors import NotFound
+from contract.errors import LedgerError, NotFound, UsageError
 from foundation import commands
-from node.commands.options import DEFAULT_HOME, HomeOption, existing_home
-from node.gate.ledger import read_entries
-from node.gate.ledger import verify as verify_ledger
+from foundation.files import read_bounded, write_new
+from node.commands.consent import FileOption, hospital_numbers
+from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, existing_home, keyed
+from node.gate.ledger import Entry, Ledger, examine, read_entries
 from node.gate.summary import summarise
+from node.home import NodeHome
+
+if TYPE_CHECKING:
+    from contract.heads import SignedHead
 
 app = commands.application("The ledger: every decision, and every byte that left.")
 
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+
 
 @app.command("verify")
-def verify(home: HomeOption = DEFAULT_HOME) -> None:
-    """Check the whole chain and every kept payload; exit code 12 when anything was changed.
+def verify(
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail also when the clock went back somewhere.")
+    ] = False,
+    as_json: JsonOption = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Check the whole record: the chain, signed heads, every kept payload.
+
+    Exit code 12 when anything was changed, removed, cut or turned back. deploy/verify_ledger.py
+    checks the same without Wardgate.
 
     Example: wardgate-node ledger verify
+
+    Example: wardgate-node ledger verify --strict --json
     """
-    head = verify_ledger(existing_home(home).ledger)
-    print(f"verified {head.sequence + 1} entries; head {head.hash}")
+    folder = existing_home(home).ledger
+    with _Counting("verified") as counting:
+        found = examine(folder, counting)
+    newest = {name: _newest_head(folder, name) for name in _consortia(folder)}
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "entries": found.entries,
+                    "head": found.head.hash,
+                    "root": found.root,
+                    "payloads": found.payloads,
+                    "purged": found.purged,
+                    "heads": {name: _told(head) for name, head in newest.items() if head},
+                    "clock_went_back": [
+                        {"entry": entry, "seconds": by.total_seconds()}
+                        for entry, by in found.went_back
+                    ],
+                }
+            )
+        )
+    else:
+        print(f"verified {found.entries} entries; head {found.head.hash}")
+        print(f"Merkle root {found.root}")
+        print(f"{found.payloads} payloads are kept, {found.purged} were purged")
+        for name, head in newest.items():
+            if head is not None:
+                by = ", ".join(sorted(head.countersigned)) or "nobody yet"
+                time = f"{head.head.time:%Y-%m-%d %H:%M:%S}"
+                print(f"{name}: {head.head.tree_size} entries signed at {time}, by {by} too")
+        for entry, by in found.went_back[:10]:
+            print(f"the clock went back at entry {entry}, by {by}")
+        if len(found.went_back) > 10:
+            print(f"and at {len(found.went_back) - 10} other entries")
+    if strict and found.went_back:
+        raise LedgerError(f"The ledger's clock went back at {len(found.went_back)} entries.")
 
 
 @app.command("show")
 def show(
     job: Annotated[
         str | None, typer.Option("--job", help="Only entries of this job (digest or its start).")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--last", min=1, help="Only so many, the newest.")
     ] = None,
     payloads: Annotated[
         bool, typer.Option("--payloads", help="Print the kept payloads' sizes and digests too.")
@@ -46,30 +106,23 @@ def show(
     """Show what was asked, decided and sent, oldest first.
 
     Example: wardgate-node ledger show --job 3f8a1c
+
+    Example: wardgate-node ledger show --last 20 --json
     """
-    entries = [
+    entries: Iterable[Entry] = (
         entry
         for entry in read_entries(existing_home(home).ledger)
         if job is None or str(entry.body.get("job", "")).startswith(job)
-    ]
-    if job is not None and not entries:
-        raise NotFound(f"The ledger holds no entry of a job that begins with {job!r}.")
-    if as_json:
-        for entry in entries:
-            print(
-                json.dumps(
-                    {
-                        "sequence": entry.sequence,
-                        "time": entry.time,
-                        "kind": entry.kind,
-                        "hash": entry.hash,
-                        **entry.body,
-                    }
-                )
-            )
-        return
+    )
+    if last is not None:
+        entries = deque(entries, last)
+    shown = 0
     table = Table("no.", "time", "kind", "what", "bytes", "rules")
     for entry in entries:
+        shown += 1
+        if as_json:
+            print(json.dumps(_as_object(entry)))
+            continue
         table.add_row(
             str(entry.sequence),
             entry.time[:19].replace("T", " "),
@@ -80,7 +133,10 @@ def show(
         )
         if payloads and entry.body.get("payload"):
             table.add_row("", "", "", f"payload {entry.body['payload']}", "", "")
-    Console(markup=False).print(table)
+    if job is not None and not shown:
+        raise NotFound(f"The ledger holds no entry of a job that begins with {job!r}.")
+    if not as_json:
+        Console(markup=False).print(table)
 
 
 @app.command("summary")
@@ -97,11 +153,267 @@ def summary(home: HomeOption = DEFAULT_HOME) -> None:
     Console(markup=False).print(table)
 
 
+@app.command("subject")
+def subject(
+    pseudonym: Annotated[
+        str | None, typer.Argument(help="The subject's pseudonym; without it, a number is asked.")
+    ] = None,
+    file: FileOption = None,
+    as_json: JsonOption = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """List the jobs that used a patient: all that were let in over a release that holds them.
+
+    Name the pseudonym. The hospital's own number is asked for, or read from --file: as an argument,
+    others on the machine could see it.
+
+    Example: wardgate-node ledger subject
+
+    Example: wardgate-node ledger subject 5f0c… --json
+    """
+    from node.catalog.withdrawals import releases_holding
+    from node.gate.ledger.usage import uses
+
+    node = existing_home(home)
+    if pseudonym is not None and file is not None:
+        raise UsageError("Name a pseudonym or a file, not both.")
+    numbers = [] if pseudonym is not None else hospital_numbers(file)
+    if len(numbers) > 1:
+        raise UsageError("Name one number.")
+    with catalogue(node) as catalog:
+        who = pseudonym or keyed(node).subject(numbers[0])
+        with catalog.snapshot() as connection:
+            holding = releases_holding(connection, who)
+        names = {row.digest: row.name for row in catalog.list_releases()}
+    found = uses(read_entries(node.ledger), holding)
+    if as_json:
+        releases = [{"release": digest, "name": names.get(digest, "")} for digest in holding]
+        print(json.dumps({"releases": releases, "jobs": [asdict(use) for use in found]}))
+        return
+    for digest in holding:
+        print(f"in release {names.get(digest, '')} ({digest[:16]})")
+    if not holding:
+        print("No release holds this subject, so no job used them.")
+        return
+    table = Table("job", "time", "work", "project", "researcher", "release", "answers", "bytes")
+    for use in found:
+        table.add_row(
+            use.job[:12],
+            use.time[:19].replace("T", " "),
+            use.work,
+            f"{use.consortium} {use.project}",
+            use.researcher,
+            use.release[:12],
+            str(len(use.answers)),
+            f"{use.bytes:,}",
+        )
+    Console(markup=False).print(table)
+
+
+@app.command("prove")
+def prove(
+    entry: Annotated[int, typer.Argument(min=0, help="The entry's number, as `show` prints it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    consortium: Annotated[
+        str | None, typer.Option("--consortium", help="Whose heads; else the entry's own.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Write the proof that an entry is on the record: its line, the path to a signed head, the head
+    with the other sites' countersignatures.
+
+    The proof holds that one entry and nothing of the others. `check-proof` or
+    deploy/verify_ledger.py checks it.
+
+    Example: wardgate-node ledger prove 1041 --out entry-1041.json
+    """
+    from node.gate.ledger.heads import HeadStore
+    from node.gate.ledger.proofs import prove as prove_entry
+
+    node = existing_home(home)
+    ledger = _open(node)
+    name = consortium or _consortium_of(ledger.entry(entry), node.ledger)
+    if name not in _consortia(node.ledger):
+        raise NotFound(f"No head of the ledger was signed in consortium {name} yet.")
+    bundle = prove_entry(ledger, HeadStore(node.ledger, name), entry)
+    write_new(out, bundle.to_bytes())
+    signatures = len(bundle.head.signatures) - 1
+    print(f"wrote {out}: entry {entry}, under a head with {signatures} countersignatures")
+
+
+@app.command("check-proof")
+def check_proof(
+    path: Annotated[Path, typer.Argument(help="What `prove` wrote, here or at another site.")],
+    roster_digest: Annotated[
+        str | None, typer.Option("--roster-digest", help="The roster's SHA-256 that you know.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a proof. Compare the roster's digest that is printed with one that you know.
+
+    Example: wardgate-node ledger check-proof entry-1041.json
+    """
+    from node.gate.ledger.proofs import MAX_BUNDLE_BYTES, check
+
+    proved = check(read_bounded(path, MAX_BUNDLE_BYTES))
+    if roster_digest is not None and roster_digest != proved.roster:
+        raise LedgerError(f"The proof's roster is {proved.roster}, not the one that you know.")
+    told = _told(proved.head)
+    if as_json:
+        print(json.dumps({"entry": proved.entry, "head": told, "roster": proved.roster}))
+        return
+    by = ", ".join(told["countersigned"]) or "nobody"
+    print(f"roster version {proved.roster_version}, digest {proved.roster}")
+    print(
+        f"head of {told['site']}: {told['entries']} entries, {told['time']}, countersigned by {by}"
+    )
+    print(f"proved: entry {proved.entry['sequence']} of {proved.entry.get('time')}")
+    print(json.dumps(proved.entry))
+
+
+@app.command("export")
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    payloads: Annotated[
+        bool,
+        typer.Option("--payloads", help="Also copy the kept payloads: the answers themselves."),
+    ] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Copy the record for an auditor: entries, signed heads, rosters.
+
+    deploy/verify_ledger.py checks the copy (with --no-payloads if they are not in it).
+
+    Example: wardgate-node ledger export /media/stick/ledger-2026
+    """
+    from node.gate.ledger.export import export as export_ledger
+
+    ledger = _open(existing_home(home))
+    with _Counting("exported") as counting:
+        size = export_ledger(ledger, folder, payloads=payloads, progress=counting)
+    print(f"exported {size} entries to {folder}")
+
+
+@app.command("purge")
+def purge(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many; delete nothing.")
+    ] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Delete kept payloads that are older than the policy keeps them. The record says so first.
+
+    The node does so once a day while it serves. Entries stay for ever.
+
+    Example: wardgate-node ledger purge --dry-run
+    """
+    from node.gate.policy import load_policy
+
+    node = existing_home(home)
+    ledger, now = _open(node), datetime.now(UTC)
+    days = load_policy(node.policy).ledger.keep_payload_days
+    older_than = now - timedelta(days=days)
+    if dry_run:
+        print(f"{len(ledger.purgeable(older_than))} payloads are older than {days} days")
+    else:
+        print(f"purged {ledger.purge(older_than, now)} payloads older than {days} days")
+
+
+def _open(node: NodeHome) -> Ledger:
+    """Open the ledger as the node's own user, whose it is."""
+    from node.config import load_settings
+    from node.intake.account import become_node
+
+    become_node(node, load_settings(node).account)
+    return Ledger(node.ledger)
+
+
+def _consortia(ledger: Path) -> list[str]:
+    """Return the consortia in which heads were signed."""
+    return sorted({path.parent.parent.name for path in (ledger / "heads").glob("*/own/*.json")})
+
+
+def _consortium_of(entry: Entry, ledger: Path) -> str:
+    """Return the consortium that an entry is about, or else the only one."""
+    known = _consortia(ledger)
+    named = str(entry.body.get("consortium", ""))
+    if named in known:
+        return named
+    if not known:
+        raise NotFound("No head of the ledger was signed yet: the node signs them while it serves.")
+    return known[0]
+
+
+def _newest_head(ledger: Path, consortium: str) -> SignedHead | None:
+    """Return the newest head that carries most countersignatures, by the roster kept with it."""
+    from contract.documents import Roster
+    from contract.envelope import Envelope
+    from contract.errors import SignatureError
+    from contract.heads import SignedHead
+    from node.gate.ledger.heads import HeadStore
+
+    store = HeadStore(ledger, consortium)
+    roster = Roster.read(Envelope.parse(store.roster()).body)
+    newest = None
+    for envelope in store.own():
+        try:
+            signed = SignedHead.verify(envelope, roster)
+        except SignatureError:
+            continue  # of a former key of ours
+        if newest is None or signed.countersigned or not newest.countersigned:
+            newest = signed
+    return newest
+
+
+def _told(signed: SignedHead) -> dict[str, Any]:
+    head = signed.head
+    return {
+        "consortium": head.consortium,
+        "site": head.site,
+        "entries": head.tree_size,
+        "root": head.root_hash,
+        "time": head.time.isoformat(),
+        "countersigned": sorted(signed.countersigned),
+    }
+
+
+def _as_object(entry: Entry) -> dict[str, Any]:
+    return {
+        "sequence": entry.sequence,
+        "time": entry.time,
+        "kind": entry.kind,
+        "hash": entry.hash,
+        **entry.body,
+    }
+
+
 def _what(body: Mapping[str, Any]) -> str:
     job = str(body.get("job", ""))[:12]
     parts = [
         str(body[key])
-        for key in ("what", "work", "project", "researcher", "code", "task")
+        for key in ("what", "work", "project", "researcher", "code", "task", "site")
         if body.get(key)
     ]
     return " ".join([*([job] if job else []), *parts])
+
+
+class _Counting:
+    """A line on standard error, for a person who watches: how many entries are through."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+        self._shown = False
+
+    def __call__(self, entries: int) -> None:
+        if entries and sys.stderr.isatty():
+            self._shown = True
+            sys.stderr.write(f"\r\x1b[K{self._word} {entries:,} entries")
+            sys.stderr.flush()
+
+    def __enter__(self) -> _Counting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
