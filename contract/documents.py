@@ -113,6 +113,10 @@ class Roster(Document):
     stewards: Annotated[tuple[Member, ...], Field(min_length=1, max_length=1024)]
     sites: Annotated[tuple[Member, ...], Field(max_length=1024)]
     researchers: Annotated[tuple[Member, ...], Field(max_length=4096)]
+    projects: Annotated[dict[Name, Annotated[int, Field(ge=1)]], Field(max_length=4096)] = Field(
+        default_factory=dict
+    )
+    """The versions of the projects that were in force when it was made: no older one holds."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -300,6 +304,8 @@ class Project(Document):
     kinds: tuple[Literal["statistics", "training"], ...]
     recipes: tuple[RecipeGrant, ...] = ()
     model_outcome: Line = "stays within the consortium"
+    roster_version: Annotated[int, Field(ge=1)] = 1
+    """The roster that was in force when it was made: with an older one it doesn't hold."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -394,6 +400,8 @@ class Job(Document):
     nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     releases: Annotated[dict[Name, Sha256], Field(min_length=1, max_length=1024)]
     minimum_sites: Annotated[int, Field(ge=1)] = 1
+    roster_version: Annotated[int, Field(ge=1)] = 1
+    """The roster that its researcher knows: a site that knows an older one was kept from it."""
     work: Work
 
     @model_validator(mode="after")

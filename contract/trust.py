@@ -15,6 +15,12 @@ The rules, in the order in which they are applied (after TUF's root role, specif
 6.  A job is believed when a researcher signed it who is on the roster and in the project, it is
     within its validity, and it names a version of the project that is believed.
 
+7.  Documents are of one time (TUF's mix-and-match attack): a project names the version of the
+    roster that it was made under, a roster the versions of the projects in force when it was made,
+    a job the roster that its researcher knows. A project older than the roster says is not
+    believed. One that names a newer roster shows that this roster is withheld: nothing is believed
+    until it comes. A job that names a newer roster is not believed.
+
 Nobody's transport certificate plays a part in any of these, so a coordinator (who owns the
 certificate authority) can withhold documents but can't make any.
 """
@@ -62,6 +68,8 @@ class TrustedDocuments:
     projects: dict[str, Believed[Project]] = field(default_factory=dict)
     newest: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Version and digest of the newest project of each name that was ever believed."""
+    named_roster: int = 0
+    """The newest roster that a project names which a threshold of stewards signed (rule 7)."""
 
     def update_roster(self, data: bytes, now: datetime) -> bool:
         """Apply rules 1-4 to a roster's envelope. Returns False when it was known already."""
@@ -105,14 +113,20 @@ class TrustedDocuments:
             members = all(roster.site(s) for s in believed.document.sites) and all(
                 roster.researcher(r) for r in believed.document.researchers
             )
-            if len(signers) < roster.threshold or not members:
+            old = believed.document.version < roster.projects.get(name, 0)
+            if len(signers) < roster.threshold or not members or old:
                 del self.projects[name]
 
     def current_roster(self, now: datetime) -> Roster:
-        """Return the roster in force (rule 4)."""
+        """Return the roster in force (rules 4 and 7)."""
         if self.roster is None:
             raise DocumentError("No roster is known yet, so nothing can be believed.")
         self.roster.document.check_validity(now)
+        if self.named_roster > self.roster.document.version:
+            raise DocumentError(
+                f"The stewards have a roster of version {self.named_roster}, which is kept from "
+                "this holder; nothing is believed until it comes."
+            )
         return self.roster.document
 
     def update_project(self, data: bytes, now: datetime) -> bool:
@@ -126,6 +140,7 @@ class TrustedDocuments:
         known = self.projects.get(project.name)
         if known is not None and known.digest == envelope.digest:
             return False
+        self._check_time(project, roster)
         version, digest = self.newest.get(project.name, (0, ""))
         if project.version <= version and envelope.digest != digest:
             raise DocumentError(
@@ -144,6 +159,21 @@ class TrustedDocuments:
         self.projects[project.name] = Believed(project, envelope.digest, data, frozenset(signers))
         self.newest[project.name] = (project.version, envelope.digest)
         return True
+
+    def _check_time(self, project: Project, roster: Roster) -> None:
+        """Apply rule 7 to a project that a threshold signed."""
+        if project.roster_version > roster.version:
+            self.named_roster = max(self.named_roster, project.roster_version)
+            raise DocumentError(
+                f"Project {project.name} was made under a roster of version "
+                f"{project.roster_version}; version {roster.version} is known here."
+            )
+        least = roster.projects.get(project.name, 0)
+        if project.version < least:
+            raise DocumentError(
+                f"Project {project.name} of version {project.version} is older than version "
+                f"{least}, which the roster names."
+            )
 
     def current_project(self, name: str, version: int, now: datetime) -> Believed[Project]:
         """Return the believed project of this name if ``version`` is the one in force."""
@@ -171,6 +201,11 @@ class TrustedDocuments:
         if job.consortium != self.consortium:
             raise DocumentError(f"A job is of another consortium than {self.consortium!r}.")
         job.check_validity(now)
+        if job.roster_version > roster.version:
+            raise DocumentError(
+                f"The job names a roster of version {job.roster_version}; version "
+                f"{roster.version} is known here."
+            )
         project = self.current_project(job.project, job.project_version, now).document
         if job.researcher not in project.researchers:
             raise DocumentError(f"Researcher {job.researcher} is not in project {job.project}.")

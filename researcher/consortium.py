@@ -250,9 +250,14 @@ class Consortium:
             nonce=new_nonce(),
             releases=named,
             minimum_sites=minimum_sites,
+            roster_version=self._roster_version(),
             work=work,
         )
         return job, job.seal(JOB_TYPE).sign(self._key).to_bytes()
+
+    def _roster_version(self) -> int:
+        roster = self._roster().roster
+        return 1 if roster is None else roster.document.version
 
     def _newest(self, project: str, sites: Sequence[str] | None) -> dict[str, str]:
         found: dict[str, str] = {}

@@ -62,6 +62,7 @@ def propose_roster(
             stewards=tuple(Member(name=m.name, key=m.steward_key) for m in sites),
             sites=tuple(Member(name=m.name, key=m.signing_key) for m in sites),
             researchers=tuple(Member(name=m.name, key=m.signing_key) for m in researchers),
+            projects={d.name: d.version for d in shelf.all("published") if d.kind == "project"},
         )
     except ValidationError as error:
         raise DocumentError(f"This roster can't be: {error.errors()[0]['msg']}.") from None
@@ -110,6 +111,9 @@ def propose_project(
         "version": shelf.latest_version("project", name) + 1,
         "issued_at": now() - CLOCK_SKEW,
         "expires_at": now() + timedelta(days=days),
+        "roster_version": max(
+            (d.version for d in shelf.all("published") if d.kind == "roster"), default=1
+        ),
     }
     check_keys(Project, values, str(file))
     try:

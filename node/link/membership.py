@@ -36,6 +36,11 @@ def load_membership(home: NodeHome, asked: Asked, row: ConsortiumRow, now: datet
         except DocumentError as error:
             log.warning("%s: nothing is answered: %s", row.name, error)
         for project in asked.projects(row.name):
+            # Also one that isn't in force now keeps older ones out.
+            trusted.newest[project.name] = (
+                project.version,
+                Envelope.parse(project.envelope).digest,
+            )
             _quietly_update(trusted, project.envelope, now)
     return Membership(row.name, row.site, row.anchor, signing_key(home, row.name), trusted)
 

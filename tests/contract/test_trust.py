@@ -578,3 +578,55 @@ def test_a_receipt_of_a_site_that_left_the_roster_is_refused(world: World) -> No
     roster: Roster = world.roster(2, sites=members(stay))
     with pytest.raises(SignatureError):
         Receipt.verify(world.receipt("kentucky", "00" * 32), roster)
+
+
+# ---- rule 7: documents are of one time -----------------------------------------------------------
+
+
+def test_rule_7_a_project_made_under_a_newer_roster_stops_everything_until_that_comes(
+    world: World,
+) -> None:
+    view = world.settled()
+    view.job(world.signed_job(), NOW)
+    newer = world.signed_project(2, roster_version=2)
+    with pytest.raises(DocumentError, match="version 2"):
+        view.update_project(newer, NOW)
+    for question in (view.current_roster, lambda now: view.job(world.signed_job(), now)):
+        with pytest.raises(DocumentError, match="kept from this holder"):
+            question(NOW)
+    assert view.update_roster(world.signed_roster(2), NOW)
+    assert view.update_project(newer, NOW)
+    assert view.job(world.signed_job(project_version=2), NOW)
+
+
+def test_rule_7_a_project_that_too_few_signed_names_no_roster(world: World) -> None:
+    view = world.settled()
+    for signers in (("kentucky",), ()):
+        with pytest.raises(SignatureError):
+            view.update_project(world.signed_project(2, by=signers, roster_version=99), NOW)
+    assert view.job(world.signed_job(), NOW)
+
+
+def test_rule_7_a_project_older_than_the_roster_says_is_not_believed(world: World) -> None:
+    view = world.view()
+    assert view.update_roster(world.signed_roster(2, projects={"birth": 2}), NOW)
+    with pytest.raises(DocumentError, match="older than version 2"):
+        view.update_project(world.signed_project(1), NOW)
+    assert view.update_project(world.signed_project(2), NOW)
+
+
+def test_rule_7_a_roster_ends_the_projects_that_it_has_newer_versions_of(world: World) -> None:
+    view = world.settled()
+    assert view.update_roster(world.signed_roster(2, projects={"birth": 2}), NOW)
+    assert view.projects == {}
+
+
+def test_rule_7_a_job_of_one_who_knows_a_newer_roster_is_not_believed_and_stops_no_other(
+    world: World,
+) -> None:
+    view = world.settled()
+    with pytest.raises(DocumentError, match="version 2; version 1"):
+        view.job(world.signed_job(roster_version=2), NOW)
+    assert view.job(world.signed_job(roster_version=1), NOW)
+    assert view.update_roster(world.signed_roster(2), NOW)
+    assert view.job(world.signed_job(roster_version=2), NOW)

@@ -104,3 +104,15 @@ def test_a_change_of_stewards_drops_their_projects_also_after_a_restart(node: No
     node.hear(node.world.signed_roster(2, stewards=members(stay)))
     assert node.member.trusted.projects == {}
     assert node.restart().trusted.projects == {}
+
+
+def test_a_project_that_is_out_of_force_keeps_older_ones_out_after_a_restart(node: Node) -> None:
+    world = node.world
+    older = world.signed_project(1)
+    short = world.signed_project(2, expires_at=NOW + YEAR / 365)
+    assert node.hear(world.signed_roster(), short) == []
+    later = NOW + YEAR / 100
+    node.restart(later)
+    assert node.member.trusted.projects == {}
+    assert len(node.hear(b"", older, now=later)) == 1
+    assert node.member.trusted.projects == {}
