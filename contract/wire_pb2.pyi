@@ -470,10 +470,28 @@ class StatisticPart(_message.Message):
     def __init__(self, withheld: _Optional[bool] = ..., groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., lane: _Optional[str] = ..., noise: _Optional[_Union[Noise, _Mapping]] = ...) -> None: ...
 
 class StatisticsAnswer(_message.Message):
-    __slots__ = ("parts",)
+    __slots__ = ("parts", "account")
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[StatisticPart]
-    def __init__(self, parts: _Optional[_Iterable[_Union[StatisticPart, _Mapping]]] = ...) -> None: ...
+    account: Account
+    def __init__(self, parts: _Optional[_Iterable[_Union[StatisticPart, _Mapping]]] = ..., account: _Optional[_Union[Account, _Mapping]] = ...) -> None: ...
+
+class Account(_message.Message):
+    __slots__ = ("spent", "remaining")
+    SPENT_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    spent: float
+    remaining: float
+    def __init__(self, spent: _Optional[float] = ..., remaining: _Optional[float] = ...) -> None: ...
+
+class SiteAccount(_message.Message):
+    __slots__ = ("site", "account")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    account: Account
+    def __init__(self, site: _Optional[str] = ..., account: _Optional[_Union[Account, _Mapping]] = ...) -> None: ...
 
 class SumStep(_message.Message):
     __slots__ = ("terms", "keys", "shares", "survivors", "confirmations")
@@ -660,7 +678,7 @@ class JobEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., time: _Optional[float] = ..., kind: _Optional[str] = ..., site: _Optional[str] = ..., text: _Optional[str] = ..., round: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., status: _Optional[_Union[JobStatus, _Mapping]] = ...) -> None: ...
 
 class JobResult(_message.Message):
-    __slots__ = ("status", "statistics", "answered", "model", "receipts", "rounds", "parts")
+    __slots__ = ("status", "statistics", "answered", "model", "receipts", "rounds", "parts", "accounts")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
@@ -668,6 +686,7 @@ class JobResult(_message.Message):
     RECEIPTS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
     status: JobStatus
     statistics: StatisticsAnswer
     answered: _containers.RepeatedScalarFieldContainer[str]
@@ -675,7 +694,8 @@ class JobResult(_message.Message):
     receipts: _containers.RepeatedScalarFieldContainer[bytes]
     rounds: _containers.RepeatedCompositeFieldContainer[JobEvent]
     parts: _containers.RepeatedCompositeFieldContainer[SitesOfPart]
-    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ...) -> None: ...
+    accounts: _containers.RepeatedCompositeFieldContainer[SiteAccount]
+    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ..., accounts: _Optional[_Iterable[_Union[SiteAccount, _Mapping]]] = ...) -> None: ...
 
 class SitesOfPart(_message.Message):
     __slots__ = ("answered", "withheld", "unnamed")

@@ -215,8 +215,9 @@ def _say_who_waits(status: wire.JobStatus) -> None:
 def _print_answer(answer: StatisticsAnswer, as_json: bool) -> None:
     if as_json:
         for row in answer.rows():
-            value = None if math.isnan(row.value) else row.value
-            print(json.dumps({**row.__dict__, "value": value}))
+            figures = {"value": row.value, "half_width": row.half_width}
+            told = {k: None if math.isnan(v) else v for k, v in figures.items()}
+            print(json.dumps({**row.__dict__, **told}))
         for note in answer.notes:
             print(note, file=sys.stderr)
         return

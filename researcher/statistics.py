@@ -10,11 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from contract import wire_pb2 as wire
-from contract.documents import JOB_TYPE, Job, Project, Statistic, StatisticsWork
+from contract.documents import (
+    JOB_TYPE,
+    Job,
+    Project,
+    Statistic,
+    StatisticsWork,
+    Variable,
+    printable,
+)
 from contract.errors import DocumentError, SignatureError
 from contract.receipts import Receipt
 from contract.statistics import answers
-from contract.statistics.answers import Part
+from contract.statistics.answers import Noise, Part
+from contract.statistics.noisy import estimate
 from contract.statistics.summaries import Counts, Moments
 from contract.trust import TrustedDocuments
 from researcher.receipts import check_answered, verify_receipts
@@ -30,6 +39,10 @@ class Row:
     level: str
     value: float
     n: int
+    lane: str = "exact"
+    half_width: float = 0.0
+    """With noise: the true value lies within so much of ``value`` in 95 % of draws. NaN when noise
+    may be all there is, or when nothing is told."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,15 @@ class Missing:
     site: str
     state: str
     sentence: str
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a question cost at a site's privacy account, and what the project has left there."""
+
+    site: str
+    epsilon: float
+    remaining: float
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,9 @@ class StatisticsAnswer:
     receipts: tuple[Receipt, ...]
     project: Project
     lane: str = "exact"
+    """``exact``, ``dp``, or ``exact and dp``."""
+    spent: tuple[Spent, ...] = ()
+    """At each site that answered with noise."""
 
     @classmethod
     def from_result(
@@ -106,6 +131,11 @@ class StatisticsAnswer:
             ),
             receipts=tuple(receipts),
             project=project,
+            lane=" and ".join(sorted({p.lane for p in merged if not p.withheld})) or "exact",
+            spent=tuple(
+                Spent(printable(s.site), s.account.spent, s.account.remaining)
+                for s in result.accounts
+            ),
         )
 
     def __getitem__(self, key: int | tuple[str, str]) -> PartAnswer:
@@ -135,6 +165,13 @@ class StatisticsAnswer:
                 said.append(
                     f"{_who(part)} withheld {what}: left out of numerator and denominator alike."
                 )
+        if "dp" in self.lane:
+            said.append("With ±: noise is added; the truth is within it in 95 % of draws.")
+        for site in self.spent:
+            said.append(
+                f"{site.site}: epsilon {site.epsilon:.4g} spent; the project has "
+                f"{site.remaining:.4g} left there."
+            )
         return said
 
     def table(self) -> Table:
@@ -146,7 +183,7 @@ class StatisticsAnswer:
         table.add_column("n", justify="right")
         for row in self.rows():
             table.add_row(
-                row.variable, row.statistic, row.group, row.level, _number(row.value), str(row.n)
+                row.variable, row.statistic, row.group, row.level, _value(row), str(row.n)
             )
         return table
 
@@ -178,6 +215,9 @@ def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:
     if part.part.withheld or variable is None:
         yield Row("withheld", statistic.variable, "", "", math.nan, 0)
         return
+    if part.part.noise is not None:
+        yield from _noisy_rows(part, part.part.noise, variable)
+        return
     for group, summary in part.part.groups.items():
         if isinstance(summary, Moments):
             for name, value in (
@@ -206,10 +246,52 @@ def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:
                     yield Row("count", variable.name, group, level, counted, summary.n)
 
 
+def _noisy_rows(part: PartAnswer, noise: Noise, variable: Variable) -> Iterator[Row]:
+    """Yield the figures of a part with noise, each with its half width."""
+    widths = {term.figure: term.half_width for term in noise.terms}
+    within = widths.get("counts", math.nan)
+    names: Sequence[str] = [""]
+    if part.statistic.kind == "levels":
+        names = variable.levels
+    elif part.statistic.kind == "histogram" and None not in (variable.minimum, variable.maximum):
+        assert variable.minimum is not None
+        assert variable.maximum is not None
+        low, high = variable.minimum, variable.maximum
+        names = [
+            *bins(low, high, variable.bins or 0),
+            f"below {low:g}",
+            f"above {high:g}",
+        ]
+    for group, summary in part.part.groups.items():
+        if isinstance(summary, Moments):
+            if variable.minimum is None or variable.maximum is None:
+                raise DocumentError(f"Noise on {variable.name}, which has no bounds.")
+            said = estimate(summary, noise, variable.minimum, variable.maximum)
+            for name, value, width in (
+                ("mean", said.mean, said.mean_half_width),
+                (
+                    "standard deviation",
+                    said.standard_deviation,
+                    said.standard_deviation_half_width,
+                ),
+            ):
+                yield Row(name, variable.name, group, "", value, summary.n, "dp", width)
+            continue
+        counts = [*summary.counts, summary.below, summary.above]
+        for level, counted in zip(names, counts, strict=False):
+            yield Row("count", variable.name, group, level, counted, summary.n, "dp", within)
+
+
 def bins(low: float, high: float, number: int) -> Sequence[str]:
     """Return the names of ``number`` equal bins from ``low`` to ``high``."""
     width = (high - low) / number
     return [f"{low + i * width:g} to {low + (i + 1) * width:g}" for i in range(number)]
+
+
+def _value(row: Row) -> str:
+    if row.lane == "exact" or math.isnan(row.value):
+        return _number(row.value)
+    return f"{_number(row.value)} ± {row.half_width:.3g}"
 
 
 def _number(value: float) -> str:

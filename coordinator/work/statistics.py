@@ -41,12 +41,15 @@ class StatisticsJob(ActiveJob):
             return
         work = self.job.work
         assert isinstance(work, StatisticsWork)
-        parts = {
-            site: answers.decode(wire.StatisticsAnswer.FromString(self._replies[site].payload))
-            for site in answered
+        said = {
+            site: wire.StatisticsAnswer.FromString(self._replies[site].payload) for site in answered
         }
+        parts = {site: answers.decode(message) for site, message in said.items()}
         merged = answers.merge_answers(parts[site] for site in answered)
         result = wire.JobResult(answered=answered, statistics=answers.encode(merged))
+        for site, message in said.items():
+            if message.HasField("account"):
+                result.accounts.add(site=site, account=message.account)
         for number in range(len(work.ask)):
             held = [site for site in answered if parts[site][number].withheld]
             result.parts.add(

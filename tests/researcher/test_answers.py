@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from contract.documents import Job, Statistic, StatisticsWork, Variable
 from contract.envelope import Envelope
 from contract.errors import DocumentError, SignatureError, UsageError
 from contract.statistics import answers
-from contract.statistics.answers import Part
+from contract.statistics.answers import Noise, NoiseTerm, Part
 from contract.statistics.summaries import Counts, Moments
 from researcher import cli
 from researcher.cli import _parameter
@@ -132,6 +133,76 @@ def test_rows_are_tidy(world: World) -> None:
     assert rows[1].value == pytest.approx((990 / 99) ** 0.5)
 
 
+def noise(epsilon: float, **scales: float) -> Noise:
+    terms = tuple(
+        NoiseTerm(figure, "discrete-laplace", scale, 3 * scale) for figure, scale in scales.items()
+    )
+    return Noise(epsilon, 0.0, 0.95, terms)
+
+
+def noisy(world: World) -> Answer:
+    made = Answer(world)
+    of_counts = noise(0.1, counts=2.0, missing=2.0)
+    of_moments = noise(0.1, n=6.0, missing=6.0, sum=240.0, squares=9600.0)
+    exact = merged()
+    parts = [
+        Part({"": Moments(1000, 10, 50.5, 100_000.0)}, lane="dp", noise=of_moments),
+        Part(
+            {"A": Moments(990, 0, 51.0, 99_000.0), "B": Moments(3, -7, -400.0, -8.0)},
+            lane="dp",
+            noise=of_moments,
+        ),
+        exact[2],
+        Part(
+            {"": Counts((-2, 0, 0, 30, 40, 30, 0, 0, 0, 0), -1, 3, -4)}, lane="dp", noise=of_counts
+        ),
+        exact[4],
+    ]
+    made.result.statistics.CopyFrom(answers.encode(parts))
+    made.result.accounts.add(site="kentucky", account=wire.Account(spent=0.3, remaining=7.7))
+    return made
+
+
+def test_figures_with_noise_say_how_far_they_may_be_off(world: World) -> None:
+    answer = noisy(world).read()
+    rows = list(answer.rows())
+    assert answer.lane == "dp and exact"
+    assert {row.lane for row in rows if row.variable == "age"} == {"dp", "exact"}
+    first = rows[0]
+    assert (first.value, first.n) == (50.5, 1000)
+    assert 0.5 < first.half_width < 1.5
+    nothing = [row for row in rows if row.group == "B"]
+    assert all(math.isnan(row.value) and math.isnan(row.half_width) for row in nothing)
+    bins_found = [row for row in rows if row.level]
+    assert [row.value for row in bins_found][-2:] == [3, -4]
+    assert {row.half_width for row in bins_found} == {6}
+    assert rows[-1].half_width == 0
+    text = str(answer)
+    assert "±" in text
+    assert "undefined" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_answer_with_noise_says_what_it_cost_and_what_is_left(world: World) -> None:
+    answer = noisy(world).read()
+    assert [(s.site, s.epsilon, s.remaining) for s in answer.spent] == [("kentucky", 0.3, 7.7)]
+    assert "kentucky: epsilon 0.3 spent; the project has 7.7 left there." in answer.notes
+    assert not Answer(world).read().spent
+
+
+def test_noise_on_a_variable_without_bounds_is_nothing_that_a_site_says(world: World) -> None:
+    unbounded = tuple(
+        v.model_copy(update={"minimum": None, "maximum": None}) if v.name == "age" else v
+        for v in VARIABLES
+    )
+    made = noisy(world)
+    answer = StatisticsAnswer.from_result(
+        made.job, world.project(variables=unbounded), made.result, world.settled()
+    )
+    with pytest.raises(DocumentError):
+        list(answer.rows())
+
+
 class Asked:
     """A consortium that gives the one answer, so that the command's printing is what is tested."""
 
@@ -169,7 +240,10 @@ def test_the_command_prints_a_row_for_each_figure(
 ) -> None:
     rows = [json.loads(line) for line in printed(monkeypatch, world, "--json").splitlines()]
     assert len(rows) == 18
-    assert set(rows[0]) == {"statistic", "variable", "group", "level", "value", "n"}
+    assert set(rows[0]) == {
+        *("statistic", "variable", "group", "level", "value", "n"),
+        *("lane", "half_width"),
+    }
     assert rows[0]["value"] == 50.5
 
 
