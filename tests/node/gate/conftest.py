@@ -70,7 +70,11 @@ class Hospital:
         if hasattr(self, "gate"):
             self.gate.ledger.close()
         self.gate = Gate(
-            self.catalog, Ledger(self.home.ledger), lambda: self.policy, lambda: self.now
+            self.catalog,
+            Ledger(self.home.ledger),
+            lambda: self.policy,
+            lambda: self.now,
+            self.home.noise_key,
         )
 
     def settle(self, project: bytes) -> None:
