@@ -210,11 +210,8 @@ def _patient(path: Path) -> str:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the packages ship odd files on purpose
-        try:
-            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
-            return str(dataset.get("PatientID", ""))
-        except Exception:
-            return ""
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+        return str(dataset.get("PatientID", ""))
 
 
 # ---- what the variables mean -------------------------------------------------------------------

@@ -102,6 +102,8 @@ def write_directory(
             except StorageError:
                 raise
             except Exception:
+                # pydicom raises whatever a stranger's directory makes it raise; the files that it
+                # refers to are written all the same.
                 outcomes.append("unreadable")
                 continue
         if found and not uid:

@@ -11,20 +11,14 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from node.deid.elements import parse
-from node.deid.export.identity import Identities
-from node.deid.export.source import LONG_HEAD_BYTES, Unreadable, head, opened
-from node.deid.gathering import gather
+from node.deid.export.headers import Headers
+from node.deid.export.source import head
 from node.deid.identifiers import Known
 from node.deid.profile import Options
 from node.deid.pseudonyms import Pseudonyms
-from node.deid.reading import Unsafe
 from node.intake.items import Item
 
-_MOST_HEADERS = 4096
 _MOST_PATIENTS = 4096
-_NOBODY = "", Known()
-_Told = tuple[str, Known]
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,10 +35,8 @@ class Looker:
     """Looks at files; remembers which headers it has read."""
 
     def __init__(self, options: Options, pseudonyms: Pseudonyms) -> None:
-        self._options = options
+        self._headers = Headers(options)
         self._pseudonyms = pseudonyms
-        self._identities = Identities()
-        self._seen: OrderedDict[bytes, _Told] = OrderedDict()
 
     def look(self, items: Iterable[Item]) -> Looked:
         """Return what the files say; one that can't be read says nothing."""
@@ -52,39 +44,17 @@ class Looker:
         known: dict[str, Known] = {}
         for item in items:
             try:
-                subject, told = self._one(item.place)
+                told = self._headers.told(item.place, *head(item.place))
+                subject = self._pseudonyms.source(b"patient", told.patient.encode())
             except Exception:
-                # The second pass names what is wrong.
-                subject, told = _NOBODY
+                # A stranger's bytes raise whatever they like; the second pass names what is wrong.
+                subjects.append("")
+                continue
             subjects.append(subject)
-            if subject and known.get(subject) is not told:
-                known[subject] = known[subject] | told if subject in known else told
+            if known.get(subject) is not told.known:
+                before = known.get(subject)
+                known[subject] = told.known if before is None else before | told.known
         return Looked(tuple(subjects), known)
-
-    def _one(self, place: str) -> _Told:
-        try:
-            start, size = head(place)
-            if start[128:132] != b"DICM":
-                return self._read(place)
-            same = self._identities.of(start, size)
-            if same is None and len(start) < size:
-                start, size = head(place, LONG_HEAD_BYTES)
-                same = self._identities.of(start, size)
-            if same is None:
-                return self._read(place)
-            told = self._seen.get(same)
-            if told is None:
-                told = self._seen[same] = self._read(place)
-                if len(self._seen) > _MOST_HEADERS:
-                    self._seen.popitem(last=False)
-            return told
-        except (Unreadable, Unsafe):
-            return _NOBODY
-
-    def _read(self, place: str) -> _Told:
-        with opened(place) as source:
-            patient, known = gather(parse(memoryview(source.data)), self._options)
-        return self._pseudonyms.source(b"patient", patient.encode()), known
 
 
 class Patients:

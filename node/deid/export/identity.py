@@ -16,15 +16,15 @@ from itertools import pairwise
 from node.deid.elements import EXPLICIT, IMPLICIT, LONG, UNDEFINED, VRS, known_vr
 
 _META_END = 2
+_PATIENT_ID, _STUDY = (0x0010, 0x0020), (0x0020, 0x000D)
 _ITEMS, _SEQUENCE_END, _ICON, _PIXELS = 0xFFFE, 0xE0DD, 0x0088, 0x7FE0
 _LONG = frozenset(vr.encode() for vr in LONG)
-_VRS = frozenset(vr.encode() for vr in VRS)
+_VRS = {vr.encode(): vr for vr in VRS}
 _UNTELLING = (
     VRS
     - frozenset(["AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST"])
     - {*("SQ", "UC", "UN", "UR", "UT")}
 )
-_UNTELLING_BYTES = frozenset(vr.encode() for vr in _UNTELLING)
 _MOST_TEMPLATES = 256
 _COMPRESSED = b"1.2.840.10008.1.2.4."
 _RLE = b"1.2.840.10008.1.2.5"
@@ -133,127 +133,115 @@ def _meta(head: bytes, position: int, skipped: list[tuple[int, int]]) -> tuple[i
         position += 8 + short
 
 
-class _Place:
-    """Whether the reader is within a sequence; items and their ends are stepped over."""
+class _Reading:
+    """What a head was found to tell so far, and whether the reader is within a sequence.
 
-    __slots__ = ("depth", "has_icon", "until")
+    Items and their ends are stepped over.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("depth", "has_icon", "is_told", "pieces", "skipped", "until")
+
+    def __init__(self, skipped: list[tuple[int, int]]) -> None:
         self.depth = 0
         self.until = 0
         self.has_icon = False
+        self.is_told = False
+        self.pieces: list[bytes] = []
+        self.skipped = skipped
 
     def enter(self, group: int, start: int, length: int) -> None:
+        """Note a sequence."""
         self.has_icon |= group == _ICON
         if length == UNDEFINED:
             self.depth += 1
         else:
             self.until = max(self.until, start + length)
 
+    def leave(self, element: int) -> None:
+        """Note the end of an item or of a sequence."""
+        self.depth -= element == _SEQUENCE_END and self.depth > 0
+
     def is_top(self, position: int) -> bool:
         return not self.depth and position >= self.until
 
+    def take(
+        self, head: bytes, tag: tuple[int, int], vr: str, position: int, start: int, stop: int
+    ) -> None:
+        """Note the element at ``position``, whose value is from ``start`` to ``stop``."""
+        group = tag[0]
+        if vr not in _UNTELLING:
+            if vr == "DT":
+                stop_of_day = min(start + 8, stop)
+                self.pieces.append(head[position:stop_of_day])
+                self.skipped.append((stop_of_day, stop))
+            elif not group & 1 or vr in ("PN", "DA"):
+                self.pieces.append(head[position:stop])
+                self.is_told |= tag == _PATIENT_ID and stop > start and self.is_top(position)
+            else:
+                self.skipped.append((start, stop))
+        elif tag == _STUDY:
+            self.pieces.append(head[position:stop])
+            self.is_told |= stop > start and self.is_top(position)
+        elif group != _PIXELS or self.is_top(position):
+            self.skipped.append((start, stop))
+
+    def end(self, group: int, start: int, end: int, *, is_whole: bool) -> list[bytes] | None:
+        """Note how far the head was looked at: to its end, or to pixels that go beyond it."""
+        if not self.is_told:
+            return None
+        if not is_whole:
+            if group != _PIXELS or self.has_icon:
+                return None
+            self.skipped.pop()
+            end = start
+        self.skipped.append((0, end))
+        return self.pieces
+
 
 def _explicit(head: bytes, position: int, skipped: list[tuple[int, int]]) -> list[bytes] | None:
-    pieces: list[bytes] = []
-    end, place, is_told, group, start = len(head), _Place(), False, 0, position
+    reading, end, group, start = _Reading(skipped), len(head), 0, position
     while position + 8 <= end:
-        group, element, vr, length = _HEAD(head, position)
+        group, element, code, length = _HEAD(head, position)
         if group == _ITEMS:
-            place.depth -= element == _SEQUENCE_END and place.depth > 0
+            reading.leave(element)
             position += 8
             continue
-        if vr not in _VRS:
+        vr = _VRS.get(code)
+        if vr is None:
             return None
         start = position + 8
-        if vr in _LONG:
+        if vr in LONG:
             length = _LENGTH(head, start)[0]
             start += 4
-            if vr == b"SQ":
-                place.enter(group, start, length)
+            if vr == "SQ":
+                reading.enter(group, start, length)
                 position = start
                 continue
             if length == UNDEFINED:
                 skipped.append((start, end))
                 position = end + 1
                 break
-        if vr not in _UNTELLING_BYTES:
-            if vr == b"DT":
-                pieces.append(head[position : start + min(length, 8)])
-                skipped.append((start + min(length, 8), start + length))
-            elif not group & 1 or vr in (b"PN", b"DA"):
-                pieces.append(head[position : start + length])
-                if group == 0x0010 and element == 0x0020 and length and place.is_top(position):
-                    is_told = True
-            else:
-                skipped.append((start, start + length))
-        elif group == 0x0020 and element == 0x000D:
-            pieces.append(head[position : start + length])
-            is_told |= bool(length) and place.is_top(position)
-        elif group != _PIXELS or place.is_top(position):
-            skipped.append((start, start + length))
+        reading.take(head, (group, element), vr, position, start, start + length)
         position = start + length
-        if position > end:
-            break
-    if not is_told:
-        return None
-    return _looked_at(pieces, skipped, group, start, end, position <= end, place)
+    return reading.end(group, start, end, is_whole=position <= end)
 
 
 def _implicit(head: bytes, position: int, skipped: list[tuple[int, int]]) -> list[bytes] | None:
-    pieces: list[bytes] = []
-    end, place, is_told, group, start = len(head), _Place(), False, 0, position
+    reading, end, group, start = _Reading(skipped), len(head), 0, position
     while position + 8 <= end:
         group, element, length = _TAG_LENGTH(head, position)
         if group == _ITEMS:
-            place.depth -= element == _SEQUENCE_END and place.depth > 0
+            reading.leave(element)
             position += 8
             continue
         start = position + 8
         vr = known_vr(group << 16 | element)
         if vr == "SQ":
-            place.enter(group, start, length)
+            reading.enter(group, start, length)
             position = start
             continue
         if length == UNDEFINED:
             return None
-        if vr not in _UNTELLING:
-            if vr == "DT":
-                pieces.append(head[position : start + min(length, 8)])
-                skipped.append((start + min(length, 8), start + length))
-            elif not group & 1:
-                pieces.append(head[position : start + length])
-                if group == 0x0010 and element == 0x0020 and length and place.is_top(position):
-                    is_told = True
-            else:
-                skipped.append((start, start + length))
-        elif group == 0x0020 and element == 0x000D:
-            pieces.append(head[position : start + length])
-            is_told |= bool(length) and place.is_top(position)
-        elif group != _PIXELS or place.is_top(position):
-            skipped.append((start, start + length))
+        reading.take(head, (group, element), vr, position, start, start + length)
         position = start + length
-        if position > end:
-            break
-    if not is_told:
-        return None
-    return _looked_at(pieces, skipped, group, start, end, position <= end, place)
-
-
-def _looked_at(
-    pieces: list[bytes],
-    skipped: list[tuple[int, int]],
-    group: int,
-    start: int,
-    end: int,
-    is_whole: bool,
-    place: _Place,
-) -> list[bytes] | None:
-    """Note how far the head was looked at: to its end, or to pixels that go beyond it."""
-    if not is_whole:
-        if group != _PIXELS or place.has_icon:
-            return None
-        skipped.pop()
-        end = start
-    skipped.append((0, end))
-    return pieces
+    return reading.end(group, start, end, is_whole=position <= end)

@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 
-from node.deid.elements import parse
 from node.deid.export.forks import Row, work_through
-from node.deid.export.identity import Identities
-from node.deid.export.kinds import Kind, kind_of
-from node.deid.export.source import LONG_HEAD_BYTES, Unreadable, head, opened
+from node.deid.export.headers import Headers
+from node.deid.export.kinds import kind_of
+from node.deid.export.source import Unreadable, head
 from node.deid.export.tree import Tree
-from node.deid.gathering import gather
 from node.deid.identifiers import Known
 from node.deid.profile import Options
 from node.deid.reading import Unsafe
@@ -94,9 +92,7 @@ class _Look:
 
     def __init__(self, tree: Tree, options: Options) -> None:
         self._tree = tree
-        self._options = options
-        self._identities = Identities()
-        self._seen: dict[bytes, str] = {}
+        self._headers = Headers(options)
 
     def __call__(self, position: int, worker: str) -> Row:
         row: Row = {"position": position, "kind": "other"}
@@ -107,30 +103,16 @@ class _Look:
             start, size = head(path)
             row["kind"] = kind = kind_of(start, path)
             if kind in ("dicom", "other"):
-                self._gather(row, path, start, kind, size)
+                told = self._headers.told(path, start, size)
+                row["patient"] = told.patient
+                if told.is_new:
+                    row["known"] = _write(told.known)
         except (Unreadable, Unsafe):
             pass
         except Exception:
-            # The second pass names what is wrong.
+            # A stranger's bytes raise whatever they like; the second pass names what is wrong.
             row.pop("patient", None)
         return row
-
-    def _gather(self, row: Row, path: str, start: bytes, kind: Kind, size: int) -> None:
-        same = self._identities.of(start, size) if kind == "dicom" else None
-        if same is None and kind == "dicom" and len(start) < size:
-            start, size = head(path, LONG_HEAD_BYTES)
-            same = self._identities.of(start, size)
-        if same is not None and same in self._seen:
-            row["patient"] = self._seen[same]
-            return
-        if len(start) == size:
-            patient, known = gather(parse(start), self._options)
-        else:
-            with opened(path) as source:
-                patient, known = gather(parse(memoryview(source.data)), self._options)
-        row["patient"], row["known"] = patient, _write(known)
-        if same is not None:
-            self._seen[same] = patient
 
 
 def _died(position: int) -> Row:

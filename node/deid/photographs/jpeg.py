@@ -82,7 +82,7 @@ def decode(data: bytes) -> Pixels:
 
     try:
         return np.asarray(imagecodecs.jpeg8_decode(data))
-    except Exception:
+    except (RuntimeError, ValueError, MemoryError):
         raise Unsafe("unreadable") from None
 
 

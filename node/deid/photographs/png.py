@@ -90,7 +90,7 @@ def decode(data: bytes) -> Pixels:
     try:
         # The decoder writes its warnings, with names that the file gives, to standard error.
         return np.asarray(imagecodecs.png_decode(write(header, needed, packed)))
-    except Exception:
+    except (RuntimeError, ValueError, MemoryError):
         raise Unsafe("unreadable") from None
 
 

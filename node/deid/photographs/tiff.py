@@ -77,7 +77,8 @@ def strip(data: bytes) -> tuple[Stripped, Pixels]:
     except Unsafe:
         raise
     except Exception:
-        # Whatever the reader stumbles over, the file is not taken in.
+        # tifffile raises whatever a stranger's bytes make it raise (struct, index and zlib
+        # errors among them); the file is not taken in.
         raise Unsafe("unreadable") from None
     return replace(known, data=encode(pixels, known)), pixels
 
