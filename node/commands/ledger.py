@@ -79,8 +79,8 @@ def verify(
                 by = ", ".join(sorted(head.countersigned)) or "nobody yet"
                 time = f"{head.head.time:%Y-%m-%d %H:%M:%S}"
                 print(f"{name}: {head.head.tree_size} entries signed at {time}, by {by} too")
-        for entry, by in found.went_back[:10]:
-            print(f"the clock went back at entry {entry}, by {by}")
+        for entry, back in found.went_back[:10]:
+            print(f"the clock went back at entry {entry}, by {back}")
         if len(found.went_back) > 10:
             print(f"and at {len(found.went_back) - 10} other entries")
     if strict and found.went_back:

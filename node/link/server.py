@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from contract.errors import NotFound, WardgateError
 from foundation import isolation
@@ -30,6 +30,8 @@ BELL_SECONDS = 1.0
 """How often is looked whether the steward is to be told of something."""
 DISALLOWED_SECONDS = 1.0
 """How often running jobs are checked against what was taken back."""
+PURGE_SECONDS = 24 * 3600.0
+"""How often is looked for payloads that needn't be kept longer."""
 
 
 def now() -> datetime:
@@ -95,6 +97,7 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
         stopping = asyncio.create_task(
             _stop_disallowed(desk, settings.link.longest_backoff_seconds)
         )
+        purging = asyncio.create_task(_purge_payloads(gate))
         silent = threading.Event()
         if settings.notices.wanted:
             bell = Bell(gate.inbox, gate.ledger, settings.notices, now)
@@ -104,9 +107,9 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
             await _until_over(links)
         finally:
             silent.set()
-            for task in (stopping, *links):
+            for task in (stopping, purging, *links):
                 task.cancel()
-            await asyncio.gather(stopping, *links, return_exceptions=True)
+            await asyncio.gather(stopping, purging, *links, return_exceptions=True)
             await asyncio.to_thread(desk.stop)
             pool.shutdown(wait=False, cancel_futures=True)
             training.shutdown(wait=False, cancel_futures=True)
@@ -120,6 +123,19 @@ def _ring(bell: Bell, silent: threading.Event) -> None:
         except Exception as error:
             log.error("the steward can't be told what waits: %s", type(error).__name__)
             silent.wait(bell.settings.every_seconds)
+
+
+async def _purge_payloads(gate: Gate) -> None:
+    """Delete kept payloads once a day that are older than the policy keeps them."""
+    while True:
+        try:
+            older_than = now() - timedelta(days=gate.policy().ledger.keep_payload_days)
+            purged = await asyncio.to_thread(gate.ledger.purge, older_than, now())
+            if purged:
+                log.info("%d payloads were purged, as the policy says", purged)
+        except Exception as error:
+            log.error("payloads can't be purged: %s", type(error).__name__)
+        await asyncio.sleep(PURGE_SECONDS)
 
 
 async def _stop_disallowed(desk: WorkDesk, pause_seconds: float) -> None:

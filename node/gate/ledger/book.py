@@ -33,7 +33,7 @@ from node.gate.ledger.entries import (
     parse_line,
 )
 from node.gate.ledger.heads import kept_positions
-from node.gate.ledger.index import SEGMENT, Checkpoint, Index
+from node.gate.ledger.index import DAMAGED, SEGMENT, Checkpoint, Index
 from node.gate.ledger.payloads import Payloads
 
 R = TypeVar("R")
@@ -116,7 +116,8 @@ class _Batch:
         if not quiet:
             state.news = state.sequence + 1
         if (state.sequence + 1) % SEGMENT == 0:
-            at = Checkpoint(state.sequence + 1, state.end, bytes.fromhex(hash_))
+            root = state.tree.root()
+            at = Checkpoint(state.sequence + 1, state.end, bytes.fromhex(hash_), root)
             self.checkpoints.append((at, state.segment.digest()))
             state.segment = hashlib.sha256()
 
@@ -363,11 +364,19 @@ class Ledger:
 
     def inclusion_proof(self, sequence: int, size: int) -> list[bytes]:
         """Return the proof that an entry is in the tree of the first ``size`` entries."""
-        return merkle.inclusion_proof(sequence, size, self._index.node)
+        path = merkle.inclusion_proof(sequence, size, self._index.node)
+        leaf = merkle.leaf_hash(self.line(sequence))
+        if not merkle.inclusion_holds(leaf, sequence, size, path, self.root(size)):
+            raise LedgerError(DAMAGED)
+        return path
 
     def consistency_proof(self, first: int, second: int) -> list[bytes]:
         """Return the proof that the tree of ``second`` entries begins with that of ``first``."""
-        return merkle.consistency_proof(first, second, self._index.node)
+        path = merkle.consistency_proof(first, second, self._index.node)
+        roots = self.root(first), self.root(second)
+        if not merkle.consistency_holds(first, roots[0], second, roots[1], path):
+            raise LedgerError(DAMAGED)
+        return path
 
     # ---- payloads ------------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ In ``index/`` beside it; all of it can be deleted and is then made again.
 
 - ``hashes``: the Merkle tree's hashes in the order of completion (``contract.merkle.stored``).
 - ``offsets``: where each entry ends in the file, 8 bytes each.
-- ``segments``: a checkpoint for every 4,096 entries: where they end, the last one's hash, the
-  SHA-256 of their bytes, and a checksum of these. It is written once the others are durable.
+- ``segments``: a checkpoint for every 4,096 entries: where they end, the last one's hash, the root,
+  the SHA-256 of their bytes, and a checksum of these. It is written once the others are durable.
 
 At a start each segment's bytes are hashed again and compared, which takes a second for a million
 entries; entries after the last checkpoint are read one by one. A checkpoint that fails its own
@@ -26,17 +26,20 @@ from foundation.files import file_mode, private_folder, storage_errors, sync_fol
 
 SEGMENT = 4096
 """Entries between two checkpoints."""
-_RECORD = 8 + 32 + 32 + 8
+DAMAGED = "The ledger's index is damaged; delete its folder 'index', which is made again."
+_FIELDS = 8 + 32 + 32 + 32
+_RECORD = _FIELDS + 8
 _CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Entries that were found whole: how many, where they end, the last one's hash."""
+    """Entries that were found whole: how many, where they end, the last one's hash, the root."""
 
     size: int
     end: int
     hash: bytes
+    root: bytes
 
 
 class Index:
@@ -66,7 +69,7 @@ class Index:
         """Return the hash of a complete subtree."""
         found = os.pread(self._hashes, 32, 32 * merkle.stored(level, number))
         if len(found) != 32:
-            raise LedgerError("The ledger's index is damaged; delete its folder 'index'.")
+            raise LedgerError(DAMAGED)
         return found
 
     def place(self, sequence: int) -> tuple[int, int]:
@@ -76,7 +79,7 @@ class Index:
         else:
             found = os.pread(self._offsets, 16, 8 * (sequence - 1))
         if len(found) != 16:
-            raise LedgerError("The ledger's index is damaged; delete its folder 'index'.")
+            raise LedgerError(DAMAGED)
         return int.from_bytes(found[:8], "big"), int.from_bytes(found[8:], "big")
 
     def write(self, first: int, hashes: Sequence[bytes], ends: Sequence[int]) -> None:
@@ -93,7 +96,7 @@ class Index:
         with storage_errors(self._folder):
             os.fsync(self._hashes)
             os.fsync(self._offsets)
-            record = at.end.to_bytes(8, "big") + at.hash + digest
+            record = at.end.to_bytes(8, "big") + at.hash + at.root + digest
             place = (at.size // SEGMENT - 1) * _RECORD
             _write_at(self._segments, record + _checksum(at.size, record), place)
             os.fsync(self._segments)
@@ -103,7 +106,7 @@ class Index:
 
         ``LedgerError`` when the file was changed or cut behind a checkpoint.
         """
-        last = Checkpoint(0, 0, bytes(32))
+        last = Checkpoint(0, 0, bytes(32), merkle.EMPTY_ROOT)
         length = os.fstat(ledger).st_size
         for at, digest in self._records():
             if at.end > length:
@@ -117,11 +120,10 @@ class Index:
         if last.size:
             begin, end = self.place(last.size - 1)
             line = os.pread(ledger, end - begin, begin)
-            leaf = merkle.leaf_hash(line[:-1])
-            if (end, hashlib.sha256(line[:-1]).digest()) != (last.end, last.hash) or (
-                self.node(0, last.size - 1) != leaf
-            ):
-                raise LedgerError("The ledger's index is damaged; delete its folder 'index'.")
+            hash_ = hashlib.sha256(line[:-1]).digest()
+            root = merkle.root(last.size, self.node)
+            if Checkpoint(last.size, end, hash_, root) != last:
+                raise LedgerError(DAMAGED)
         return last
 
     def _records(self) -> Iterator[tuple[Checkpoint, bytes]]:
@@ -129,10 +131,10 @@ class Index:
         while True:
             record = os.pread(self._segments, _RECORD, size // SEGMENT * _RECORD)
             size += SEGMENT
-            if len(record) < _RECORD or record[72:] != _checksum(size, record[:72]):
+            if len(record) < _RECORD or record[_FIELDS:] != _checksum(size, record[:_FIELDS]):
                 return
             end = int.from_bytes(record[:8], "big")
-            yield Checkpoint(size, end, record[8:40]), record[40:72]
+            yield Checkpoint(size, end, record[8:40], record[40:72]), record[72:_FIELDS]
 
 
 def _checksum(size: int, record: bytes) -> bytes:

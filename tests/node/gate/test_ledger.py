@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +21,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract import merkle
 from contract.errors import LedgerError, NotFound, StorageError
-from node.gate.ledger import GENESIS, Head, Ledger, format_line, parse_line, read_entries, verify
+from node.gate.ledger import (
+    GENESIS,
+    Entry,
+    Head,
+    Ledger,
+    book,
+    examine,
+    format_line,
+    parse_line,
+    read_entries,
+    verify,
+)
+from node.gate.ledger.index import SEGMENT
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[3]
@@ -334,3 +350,335 @@ def test_an_entry_whose_sync_failed_is_taken_back(
 def test_a_ledgers_lines_are_json_that_any_tool_reads(folder: Path) -> None:
     for number, line in enumerate(lines(folder)):
         assert json.loads(line)["sequence"] == number
+
+
+# ---- group commit ------------------------------------------------------------------------------
+
+TRACED = """
+import os, sys, threading
+from datetime import UTC, datetime
+from pathlib import Path
+from node.gate.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+def work(who):
+    for n in range(25):
+        head = ledger.append("notice", {"who": who, "n": n}, datetime.now(UTC))
+        os.write(1, b"acknowledged %d\\n" % head.sequence)
+threads = [threading.Thread(target=work, args=(who,)) for who in range(8)]
+os.write(1, b"begin\\n")
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def may_trace() -> bool:
+    """Say whether strace is here and allowed to trace."""
+    if shutil.which("strace") is None:
+        return False
+    done = subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True)
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(not may_trace(), reason="no process may be traced here")
+def test_no_append_returns_before_its_entry_was_written_and_synced(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-f", "-y", "-s", "400000", "-e", "trace=write,fsync", "-o", str(trace),
+         sys.executable, "-c", TRACED, str(tmp_path / "ledger")],
+        check=True, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=120,
+    )  # fmt: skip
+    entries = {json.loads(line)["sequence"] for line in lines(tmp_path / "ledger")}
+    written: set[int] = set()
+    synced: set[int] = set()
+    acknowledged: set[int] = set()
+    syncs = 0
+    pending = ""
+    text = trace.read_text()
+    assert "begin" in text
+    for line in text[text.index("begin") :].splitlines():
+        if "ledger.jsonl>" in line and " write(" in line:
+            written |= {int(n) for n in re.findall(r'\\"sequence\\":(\d+)', line)}
+        elif "fsync(" in line and "ledger.jsonl>" in line:
+            pending = line.split()[0] if "unfinished" in line else ""
+            before = set(written)
+            if not pending:
+                synced, syncs = before, syncs + 1
+        elif "fsync resumed" in line and line.split()[0] == pending:
+            synced, syncs, pending = before, syncs + 1, ""
+        elif found := re.search(r"acknowledged (\d+)", line):
+            assert int(found[1]) in synced
+            acknowledged.add(int(found[1]))
+    assert acknowledged == entries == set(range(200))
+    assert 0 < syncs < 200, "entries of several threads share a sync"
+
+
+def test_what_several_threads_wait_for_is_written_in_one_piece(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(folder)
+    written: list[int] = []
+    real, real_sync = os.write, os.fsync
+    first, go_on = threading.Event(), threading.Event()
+
+    def write(descriptor: int, data: bytes) -> int:
+        written.append(bytes(data).count(b"\n"))
+        return real(descriptor, data)
+
+    def sync(descriptor: int) -> None:
+        first.set()
+        assert go_on.wait(60)
+        real_sync(descriptor)
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "fsync", sync)
+    heads: list[Head] = []
+    threads = [
+        threading.Thread(target=lambda: heads.append(ledger.append("notice", {}, NOW)))
+        for _ in range(9)
+    ]
+    threads[0].start()
+    assert first.wait(60)
+    for thread in threads[1:]:
+        thread.start()
+    while len(ledger._queue) < 8:
+        time.sleep(0.01)
+    assert not heads, "nobody's append returns before the sync"
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert written == [1, 8]
+    assert sorted(h.sequence for h in heads) == list(range(10, 19))
+    assert verify(folder).sequence == 18
+
+
+def test_a_write_that_fails_fails_for_all_that_were_in_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(folder)
+    before = (folder / "ledger.jsonl").read_bytes()
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(6)
+
+    def full(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def work() -> None:
+        barrier.wait()
+        try:
+            ledger.append("answer", {}, NOW)
+        except StorageError as error:
+            errors.append(error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(errors) == 6
+    assert (folder / "ledger.jsonl").read_bytes() == before
+    assert ledger.append("answer", {}, NOW).sequence == 10
+    assert ledger.root(11) == root_of(folder)
+
+
+# ---- the tree and its index --------------------------------------------------------------------
+
+
+def root_of(folder: Path) -> bytes:
+    """The root, from the lines alone."""
+    tree = merkle.Tree()
+    for line in lines(folder):
+        tree.append(merkle.leaf_hash(line.removesuffix(b"\n")))
+    return tree.root()
+
+
+def grow(folder: Path, count: int) -> None:
+    """Write many entries without waiting for a disk."""
+    found = lines(folder) if (folder / "ledger.jsonl").exists() else []
+    previous = hashlib.sha256(found[-1].rstrip(b"\n")).hexdigest() if found else GENESIS
+    with (folder / "ledger.jsonl").open("ab") as file:
+        for number in range(len(found), len(found) + count):
+            line = format_line(number, NOW, "notice", {"number": number}, previous)
+            previous = hashlib.sha256(line).hexdigest()
+            file.write(line + b"\n")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger with two checkpoints and some entries after them, as an older Wardgate left it."""
+    folder = tmp_path_factory.mktemp("large") / "ledger"
+    folder.mkdir(mode=0o700)
+    grow(folder, 2 * SEGMENT + 10)
+    return folder
+
+
+@pytest.fixture
+def long(large: Path, tmp_path: Path) -> Path:
+    """A copy of it that was opened before."""
+    shutil.copytree(large, tmp_path / "long")
+    Ledger(tmp_path / "long").close()
+    return tmp_path / "long"
+
+
+def test_an_older_ledger_of_lines_alone_gets_its_tree_when_it_is_opened(
+    large: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(large, tmp_path / "ledger")
+    before = (tmp_path / "ledger" / "ledger.jsonl").read_bytes()
+    ledger = Ledger(tmp_path / "ledger")
+    size = 2 * SEGMENT + 10
+    assert ledger.standing().root == root_of(large)
+    assert ledger.standing().size == size
+    head = ledger.append("notice", {}, NOW)
+    assert head.sequence == size
+    for number in (0, 1, SEGMENT - 1, SEGMENT, size):
+        path = ledger.inclusion_proof(number, size + 1)
+        leaf = merkle.leaf_hash(ledger.line(number))
+        assert merkle.inclusion_holds(leaf, number, size + 1, path, ledger.root(size + 1))
+    proof = ledger.consistency_proof(5, size)
+    assert merkle.consistency_holds(5, ledger.root(5), size, ledger.root(size), proof)
+    assert (tmp_path / "ledger" / "ledger.jsonl").read_bytes().startswith(before)
+    assert examine(tmp_path / "ledger").root == ledger.root(size + 1).hex()
+
+
+def test_a_start_reads_entry_by_entry_only_what_came_after_the_last_checkpoint(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+    real = book.parse_line
+
+    def counting(line: bytes, expected: int, previous: str) -> Entry:
+        parsed.append(expected)
+        return real(line, expected, previous)
+
+    monkeypatch.setattr(book, "parse_line", counting)
+    ledger = Ledger(long)
+    assert parsed == list(range(2 * SEGMENT, 2 * SEGMENT + 10))
+    assert ledger.standing().root == root_of(long)
+    assert ledger.holds(17, hashlib.sha256(lines(long)[17].rstrip(b"\n")).hexdigest())
+
+
+@pytest.mark.parametrize("at", [3, SEGMENT - 1, SEGMENT, SEGMENT + 5])
+def test_a_change_before_a_checkpoint_is_seen_though_the_chain_was_made_to_fit(
+    long: Path, at: int
+) -> None:
+    found = [json.loads(line) for line in lines(long)]
+    found[at]["body"] = {"number": -1}
+    previous = found[at]["previous"]
+    rewritten = []
+    for value in found[at:]:
+        value["previous"] = previous
+        line = json.dumps(value, separators=(",", ":")).encode()
+        previous = hashlib.sha256(line).hexdigest()
+        rewritten.append(line + b"\n")
+    put(long, [*lines(long)[:at], *rewritten])
+    with pytest.raises(LedgerError, match=r"changed before entry|was cut"):
+        Ledger(long)
+
+
+def test_a_ledger_shorter_than_its_checkpoint_was_cut(long: Path) -> None:
+    put(long, lines(long)[: 2 * SEGMENT - 1])
+    with pytest.raises(LedgerError, match=f"cut: it had {2 * SEGMENT} entries"):
+        Ledger(long)
+
+
+@pytest.mark.parametrize("name", ["hashes", "offsets", "segments"])
+@pytest.mark.parametrize("how", ["gone", "torn", "zeros"])
+def test_what_a_crash_did_to_the_index_is_mended_or_said_and_never_believed(
+    long: Path, name: str, how: str
+) -> None:
+    path = long / "index" / name
+    data = path.read_bytes()
+    if how == "gone":
+        path.unlink()
+    else:
+        keep = len(data) - len(data) // 5
+        path.write_bytes(data[:keep] + (bytes(len(data) - keep) if how == "zeros" else b""))
+    try:
+        ledger = Ledger(long)
+    except LedgerError as error:
+        assert "delete its folder 'index'" in str(error)
+        assert name != "segments"
+        shutil.rmtree(long / "index")
+        ledger = Ledger(long)
+    assert ledger.standing().root == root_of(long)
+    assert ledger.entry(2 * SEGMENT).body["number"] == 2 * SEGMENT
+
+
+def test_a_hash_that_rotted_is_seen_when_its_entry_is_read(long: Path) -> None:
+    path = long / "index" / "hashes"
+    data = bytearray(path.read_bytes())
+    data[32 * merkle.stored(0, 7)] ^= 1
+    path.write_bytes(data)
+    ledger = Ledger(long)
+    with pytest.raises(LedgerError, match="entry 7 was changed"):
+        ledger.entry(7)
+
+
+def test_a_root_that_rotted_is_neither_signed_nor_proved_by(long: Path) -> None:
+    path = long / "index" / "hashes"
+    data = bytearray(path.read_bytes())
+    data[32 * merkle.stored(13, 0)] ^= 1  # over both segments
+    path.write_bytes(data)
+    with pytest.raises(LedgerError, match="index is damaged"):
+        Ledger(long)
+    data[32 * merkle.stored(13, 0)] ^= 1
+    data[32 * merkle.stored(3, 1)] ^= 1
+    path.write_bytes(data)
+    ledger = Ledger(long)
+    with pytest.raises(LedgerError, match="index is damaged"):
+        ledger.inclusion_proof(1, 2 * SEGMENT)
+    with pytest.raises(LedgerError, match="index is damaged"):
+        ledger.consistency_proof(8, 2 * SEGMENT)
+
+
+def test_the_root_of_every_length_is_the_same_whoever_wrote_the_entries(folder: Path) -> None:
+    ours, theirs = Ledger(folder), Ledger(folder)
+    for number in range(30):
+        (ours, theirs)[number % 3 == 0].append("notice", {"n": number}, NOW)
+    assert ours.standing() == theirs.standing()
+    tree = merkle.Tree()
+    for size, line in enumerate(lines(folder), 1):
+        tree.append(merkle.leaf_hash(line.rstrip(b"\n")))
+        assert ours.root(size) == theirs.root(size) == tree.root()
+
+
+def test_a_ledger_whose_file_is_replaced_while_it_is_open_takes_no_more(folder: Path) -> None:
+    ledger = Ledger(folder)
+    shutil.copy(folder / "ledger.jsonl", folder / "copy")
+    (folder / "copy").replace(folder / "ledger.jsonl")
+    with pytest.raises(LedgerError, match="replaced while it was open"):
+        ledger.append("answer", {}, NOW)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.characters() | st.floats(allow_nan=False, allow_infinity=False),
+        max_size=4,
+    )
+)
+def test_whatever_is_written_is_read_back(body: dict[str, object]) -> None:
+    line = format_line(3, NOW, "notice", body, GENESIS)
+    assert parse_line(line, 3, GENESIS).body == body
+
+
+def test_a_lone_surrogate_does_not_make_the_ledger_unreadable(folder: Path) -> None:
+    ledger = Ledger(folder)
+    ledger.append("notice", {"text": "\ud800"}, NOW)
+    ledger.close()
+    assert Ledger(folder).entry(10).body["text"] == "\ud800"
+    assert verify(folder).sequence == 10
+
+
+# ---- the clock ---------------------------------------------------------------------------------
+
+
+def test_a_clock_that_went_back_is_told_with_its_entry(folder: Path) -> None:
+    ledger = Ledger(folder)
+    for days in (-400, 0, -1):
+        ledger.append("notice", {}, NOW + timedelta(days=days))
+    found = examine(folder)
+    assert [entry for entry, _ in found.went_back] == [10, 12]
+    assert found.went_back[1][1] == timedelta(days=1)
