@@ -1,4 +1,4 @@
-"""A question whose parts are summed securely: its terms, which sites and coordinator work out alike."""
+"""A question whose parts are summed securely: its terms, alike at the sites and in the middle."""
 
 from __future__ import annotations
 

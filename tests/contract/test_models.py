@@ -1,0 +1,330 @@
+"""Models over sites are the pooled ones: of published data, by other implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import lifelines
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lifelines.datasets import load_larynx, load_rossi, load_waltons
+from numpy.typing import NDArray
+
+from contract.documents import Variable
+from contract.errors import DocumentError
+from contract.statistics import design, regression, survival
+from contract.statistics.regression import Factor, Family, Fit, Sums
+from contract.statistics.survival import LifeTable, Ties
+from tests.contract.world import World
+
+Rows = NDArray[np.intp]
+TIGHT = {"rel": 1e-9, "abs": 1e-11}
+
+
+def split(rows: int, sites: int, seed: int = 0) -> list[Rows]:
+    """Deal rows out to sites, unevenly."""
+    owner = np.random.default_rng(seed).integers(0, sites, rows) ** 2 // max(1, sites - 1)
+    return [np.flatnonzero(owner == site) for site in range(sites)]
+
+
+def fitted(family: Family, x: Any, y: Any, sites: Sequence[Rows], offset: Any = None) -> Fit:
+    """Fit over sites as the coordinator does."""
+    if family == "linear":
+        parts = [Factor.of(x[rows], y[rows]) for rows in sites]
+        return regression.finish_linear(reduce(Factor.merge, parts))
+    shift = np.zeros(len(y)) if offset is None else offset
+    state: regression.State | Fit = regression.start(family, x.shape[1])
+    while not isinstance(state, Fit):
+        beta = state.beta
+        merged = reduce(
+            Sums.merge,
+            [regression.sums(family, x[r], y[r], beta, shift[r]) for r in sites],
+        )
+        state = regression.advance(family, state, merged)
+    return state
+
+
+# ---- published and certified values --------------------------------------------------------------
+
+
+def test_spector_and_mazzeos_logistic_model_has_its_published_coefficients() -> None:
+    """Greene, Econometric analysis, 5th edition, table 21.1 (logit)."""
+    data = sm.datasets.spector.load_pandas().data
+    x = sm.add_constant(data[["GPA", "TUCE", "PSI"]].to_numpy())
+    fit = fitted("logistic", x, data["GRADE"].to_numpy(), split(len(x), 3))
+    assert fit.coefficients == pytest.approx([-13.021, 2.826, 0.095, 2.379], abs=6e-4)
+    assert fit.standard_errors == pytest.approx([4.931, 1.263, 0.142, 1.065], abs=6e-4)
+    assert -fit.deviance / 2 == pytest.approx(-12.8896, abs=5e-5)
+
+
+NORRIS = np.array([
+    [0.1, 0.2], [338.8, 337.4], [118.1, 118.2], [888.0, 884.6], [9.2, 10.1], [228.1, 226.5],
+    [668.5, 666.3], [998.5, 996.3], [449.1, 448.6], [778.9, 777.0], [559.2, 558.2], [0.3, 0.4],
+    [0.1, 0.6], [778.1, 775.5], [668.8, 666.9], [339.3, 338.0], [448.9, 447.5], [10.8, 11.6],
+    [557.7, 556.0], [228.3, 228.1], [998.0, 995.8], [888.8, 887.6], [119.6, 120.2], [0.3, 0.3],
+    [0.6, 0.3], [557.6, 556.8], [339.3, 339.1], [888.0, 887.2], [998.5, 999.0], [778.9, 779.0],
+    [10.2, 11.1], [117.6, 118.3], [228.9, 229.2], [668.4, 669.1], [449.2, 448.9], [0.2, 0.5],
+])  # fmt: skip
+"""NIST StRD, Norris: y, x."""
+
+
+def test_norris_has_its_certified_values() -> None:
+    """NIST Statistical Reference Datasets, linear regression, lower level of difficulty."""
+    y, x = NORRIS[:, 0], np.column_stack([np.ones(36), NORRIS[:, 1]])
+    fit = fitted("linear", x, y, split(36, 3))
+    assert fit.coefficients == pytest.approx([-0.262323073774029, 1.00211681802045], rel=1e-9)
+    assert fit.standard_errors == pytest.approx([0.232818234301152, 0.429796848199937e-3], rel=1e-9)
+    assert np.sqrt(fit.dispersion) == pytest.approx(0.884796396144373, rel=1e-9)
+
+
+WAMPLER = {
+    "Wampler1": (1, 1, 1, 1, 1, 1),
+    "Wampler2": (1, 0.1, 0.01, 0.001, 1e-4, 1e-5),
+}
+
+
+@pytest.mark.parametrize("name", WAMPLER)
+def test_wamplers_polynomials_have_their_certified_coefficients(name: str) -> None:
+    """NIST StRD, Wampler 1 and 2: exact polynomials of degree 5, higher level of difficulty."""
+    t = np.arange(21.0)
+    x = np.column_stack([t**power for power in range(6)])
+    y = x @ np.array(WAMPLER[name])
+    fit = fitted("linear", x, y, split(21, 3))
+    assert fit.coefficients == pytest.approx(WAMPLER[name], rel=1e-9)
+
+
+# ---- other implementations -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "other"),
+    [
+        ("logistic", sm.families.Binomial()),
+        ("poisson", sm.families.Poisson()),
+        ("gamma", sm.families.Gamma(sm.families.links.Log())),
+        ("linear", sm.families.Gaussian()),
+    ],
+)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10**6), sites=st.integers(1, 6))
+def test_a_model_over_sites_is_the_pooled_one(
+    family: Family, other: Any, seed: int, sites: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    x = np.column_stack([np.ones(200), chance.normal(size=(200, 3)), chance.integers(0, 2, 200)])
+    eta = x @ np.array([0.3, 0.5, -0.4, 0.2, 0.6])
+    y = {
+        "logistic": lambda: (chance.random(200) < 1 / (1 + np.exp(-eta))).astype(float),
+        "poisson": lambda: chance.poisson(np.exp(eta)).astype(float),
+        "gamma": lambda: chance.gamma(2.0, np.exp(eta) / 2),
+        "linear": lambda: eta + chance.normal(size=200),
+    }[family]()
+    fit = fitted(family, x, y, split(200, sites, seed))
+    expected = sm.GLM(y, x, family=other).fit(tol=1e-14, maxiter=100)
+    assert fit.converged
+    assert fit.n == 200
+    assert fit.coefficients == pytest.approx(expected.params, **TIGHT)
+    assert fit.standard_errors == pytest.approx(expected.bse, rel=1e-7)
+    assert fit.deviance == pytest.approx(expected.deviance, rel=1e-9)
+
+
+def test_an_offset_is_a_coefficient_of_one() -> None:
+    chance = np.random.default_rng(5)
+    years = chance.uniform(1, 10, 300)
+    x = np.column_stack([np.ones(300), chance.normal(size=300)])
+    y = chance.poisson(years * np.exp(x @ np.array([-1.0, 0.4]))).astype(float)
+    fit = fitted("poisson", x, y, split(300, 4), np.log(years))
+    expected = sm.GLM(y, x, family=sm.families.Poisson(), offset=np.log(years)).fit(tol=1e-14)
+    assert fit.coefficients == pytest.approx(expected.params, **TIGHT)
+
+
+def test_perfect_separation_is_said() -> None:
+    x = np.column_stack([np.ones(40), np.arange(40.0)])
+    y = (np.arange(40) >= 20).astype(float)
+    try:
+        fit = fitted("logistic", x, y, split(40, 2))
+    except DocumentError as error:
+        assert "singular" in str(error)
+    else:
+        assert not fit.converged
+
+
+@pytest.mark.parametrize("family", ["linear", "logistic"])
+def test_a_constant_column_is_said(family: Family) -> None:
+    chance = np.random.default_rng(1)
+    x = np.column_stack([np.ones(50), chance.normal(size=50), np.full(50, 3.0)])
+    with pytest.raises(DocumentError, match="singular"):
+        fitted(family, x, chance.integers(0, 2, 50).astype(float), split(50, 3))
+
+
+def test_a_site_without_rows_changes_nothing() -> None:
+    data = sm.datasets.spector.load_pandas().data
+    x = sm.add_constant(data[["GPA", "TUCE", "PSI"]].to_numpy())
+    y = data["GRADE"].to_numpy()
+    rows = split(len(x), 2)
+    for family in ("logistic", "linear"):
+        alone = fitted(family, x, y, rows)  # type: ignore[arg-type]
+        beside = fitted(family, x, y, [*rows, np.array([], dtype=np.intp)])  # type: ignore[arg-type]
+        assert beside.coefficients == pytest.approx(alone.coefficients, **TIGHT)
+
+
+def test_an_outcome_that_can_not_be_is_refused() -> None:
+    x = np.ones((3, 1))
+    for family, y in (("logistic", [0, 1, 2]), ("poisson", [1, -1, 0]), ("gamma", [1, 0, 2])):
+        with pytest.raises(DocumentError, match=family):
+            regression.sums(family, x, np.array(y, float), np.zeros(1))  # type: ignore[arg-type]
+
+
+# ---- the matrix ----------------------------------------------------------------------------------
+
+
+def test_columns_are_treatment_coded_as_r_has_them() -> None:
+    project = World().project(
+        variables=(
+            Variable(name="age", kind="number"),
+            Variable(name="arm", kind="category", levels=("A", "B", "C")),
+            Variable(name="sex", kind="category", levels=("F", "M")),
+        )
+    )
+    terms = [("age",), ("arm",), ("arm", "sex"), ("age", "sex")]
+    made = design.columns(terms, project)
+    assert [c.name for c in made] == [
+        "(Intercept)", "age", "arm[B]", "arm[C]", "arm[B]:sex[M]", "arm[C]:sex[M]", "age:sex[M]",
+    ]  # fmt: skip
+    values: dict[str, Any] = {
+        "age": np.array([30.0, 40.0]),
+        "arm": np.array([1, 2]),
+        "sex": np.array([0, 1]),
+    }
+    assert design.matrix(made, values, 2).tolist() == [
+        [1, 30, 1, 0, 0, 0, 0],
+        [1, 40, 0, 1, 0, 1, 40],
+    ]
+    for wrong in ([("height",)], [("age", "age")], [()], [("age",), ("age",)]):
+        with pytest.raises(DocumentError):
+            design.columns(wrong, project)
+
+
+# ---- survival ------------------------------------------------------------------------------------
+
+
+def life_table(time: Any, event: Any, sites: Sequence[Rows], grid: Any = None) -> LifeTable:
+    grid = np.unique(time) if grid is None else grid
+    return reduce(LifeTable.merge, [LifeTable.of(grid, time[r], event[r]) for r in sites])
+
+
+@pytest.mark.parametrize("sites", [1, 4])
+def test_curves_on_a_grid_of_all_times_are_lifelines(sites: int) -> None:
+    data = load_waltons()
+    time, event = data["T"].to_numpy(float), data["E"].to_numpy(bool)
+    table = life_table(time, event, split(len(time), sites))
+    fitter = lifelines.KaplanMeierFitter().fit(time, event)
+    grid = np.unique(time)
+    assert table.survival == pytest.approx(
+        fitter.survival_function_at_times(grid).to_numpy(), rel=1e-12, abs=1e-15
+    )
+    hazard = lifelines.NelsonAalenFitter(nelson_aalen_smoothing=False).fit(time, event)
+    assert table.cumulative_hazard == pytest.approx(
+        hazard.cumulative_hazard_at_times(grid).to_numpy(), rel=1e-12
+    )
+
+
+def test_a_coarser_grid_keeps_the_counts() -> None:
+    data = load_waltons()
+    time, event = data["T"].to_numpy(float), data["E"].to_numpy(bool)
+    table = life_table(time, event, split(len(time), 3), np.array([20.0, 40.0, 60.0]))
+    assert table.events.tolist() == [
+        int((event & (low < time) & (time <= high)).sum())
+        for low, high in ((-1, 20), (20, 40), (40, 60))
+    ]
+    assert table.at_risk[0] == len(time)
+
+
+def test_the_log_rank_test_is_lifelines() -> None:
+    data = load_waltons()
+    time, event = data["T"].to_numpy(float), data["E"].to_numpy(bool)
+    group = (data["group"] == "control").to_numpy()
+    grid = np.unique(time)
+    tables = [life_table(time[g], event[g], split(int(g.sum()), 3), grid) for g in (group, ~group)]
+    statistic, degrees = survival.log_rank(tables)
+    expected = lifelines.statistics.logrank_test(
+        time[group], time[~group], event[group], event[~group]
+    )
+    assert statistic == pytest.approx(expected.test_statistic, rel=1e-9)
+    assert degrees == 1
+
+
+def cox(
+    x: Any, time: Any, event: Any, strata: Sequence[Rows], ties: Ties, entry: Any = None
+) -> Fit:
+    state: regression.State | Fit = regression.start("logistic", x.shape[1])
+    while not isinstance(state, Fit):
+        beta = state.beta
+        parts = [
+            survival.cox_sums(
+                x[r], time[r], event[r], beta, ties, None if entry is None else entry[r]
+            )
+            for r in strata
+        ]
+        state = regression.advance("logistic", state, reduce(Sums.merge, parts))
+    return state
+
+
+def test_rossis_cox_model_has_its_published_coefficients() -> None:
+    """Fox, Weisberg: An R companion, appendix on Cox regression (Efron ties)."""
+    data = load_rossi()
+    names = ["fin", "age", "race", "wexp", "mar", "paro", "prio"]
+    fit = cox(
+        data[names].to_numpy(float), data["week"].to_numpy(float),
+        data["arrest"].to_numpy(bool), [np.arange(len(data))], "efron",
+    )  # fmt: skip
+    assert fit.coefficients == pytest.approx(
+        [-0.37942, -0.05744, 0.31390, -0.14980, -0.43370, -0.08487, 0.09150], abs=6e-6
+    )
+    assert fit.standard_errors == pytest.approx(
+        [0.19138, 0.02200, 0.30799, 0.21222, 0.38187, 0.19576, 0.02865], abs=6e-6
+    )
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_a_cox_model_stratified_by_site_is_that_of_statsmodels(ties: Ties) -> None:
+    data = load_larynx()
+    x = data[["age", "Stage_II", "Stage_III", "Stage_IV"]].to_numpy(float)
+    time, event = data["time"].to_numpy(float), data["death"].to_numpy(bool)
+    strata = split(len(x), 3, 2)
+    fit = cox(x, time, event, strata, ties)
+    site = np.zeros(len(x), int)
+    for number, rows in enumerate(strata):
+        site[rows] = number
+    model = sm.PHReg(time, x, status=event.astype(int), strata=site, ties=ties)
+    expected = model.fit(method="newton", tol=1e-12, maxiter=100, disp=0)
+    assert fit.coefficients == pytest.approx(expected.params, rel=1e-6)
+    assert fit.standard_errors == pytest.approx(expected.bse, rel=1e-6)
+
+
+def test_late_entry_is_that_of_statsmodels() -> None:
+    chance = np.random.default_rng(4)
+    x = chance.normal(size=(150, 2))
+    entry = chance.uniform(0, 1, 150)
+    time = entry + chance.exponential(1 / np.exp(x @ np.array([0.5, -0.3])))
+    event = chance.random(150) < 0.7
+    fit = cox(x, time, event, [np.arange(150)], "efron", entry)
+    model = sm.PHReg(time, x, status=event.astype(int), entry=entry, ties="efron")
+    expected = model.fit(method="newton", tol=1e-12, maxiter=100, disp=0)
+    assert fit.coefficients == pytest.approx(expected.params, rel=1e-6)
+
+
+def test_a_stratum_with_one_event_or_none_is_allowed() -> None:
+    data = load_rossi()
+    x, time = data[["fin", "age"]].to_numpy(float), data["week"].to_numpy(float)
+    event = data["arrest"].to_numpy(bool)
+    quiet = np.flatnonzero(~event)[:20]
+    rest = np.setdiff1d(np.arange(len(x)), quiet)
+    fit = cox(x, time, event, [rest, quiet], "efron")
+    alone = cox(x, time, event, [rest], "efron")
+    assert fit.coefficients == pytest.approx(alone.coefficients, **TIGHT)
