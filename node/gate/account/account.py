@@ -154,37 +154,53 @@ class PrivacyAccount:
     ) -> Standing:
         """Spend for all charges or for none; ``Refused`` when the account doesn't allow it.
 
-        What is spent is durable when this returns, and stays spent whatever happens next.
+        What is spent is durable when this returns, and stays spent whatever happens next. No
+        charges are always allowed.
         """
         for charge in charges:
             events.check(charge.event)
         with self._lock:
             self._reconcile()
-            with self._engine.begin() as connection:
-                _lock_pool(connection)
-                standing = _standing(connection, payer, release, charges, limits, now)
-                if not standing.within_limits:
-                    raise Refused(
-                        "privacy-budget", "The privacy account doesn't allow this question now."
-                    )
-                if not charges:
-                    return standing
-                rows = [
-                    {
-                        "id": secrets.token_hex(16),
-                        "pool": POOL,
-                        "consortium": payer.consortium,
-                        "project": payer.project,
-                        "release": release,
-                        "question": charge.question,
-                        "event": events.text(charge.event),
-                        "spent_at": now,
-                    }
-                    for charge in charges
-                ]
-                connection.execute(insert(schema.privacy_spends), rows)
-                self._ledger.append(SPENT, _entry(rows, standing, job), now)
+            try:
+                with self._engine.begin() as connection:
+                    _lock_pool(connection)
+                    standing = _standing(connection, payer, release, charges, limits, now)
+                    if charges:
+                        self._spend(connection, payer, release, charges, standing, now, job)
+            except Refused:
+                raise
+            except BaseException:
+                self._reconciled = False  # the ledger may have what the catalogue has not
+                raise
             return standing
+
+    def _spend(
+        self,
+        connection: Connection,
+        payer: Payer,
+        release: str,
+        charges: Sequence[Charge],
+        standing: Standing,
+        now: datetime,
+        job: str,
+    ) -> None:
+        if not standing.within_limits:
+            raise Refused("privacy-budget", "The privacy account doesn't allow this question now.")
+        rows = [
+            {
+                "id": secrets.token_hex(16),
+                "pool": POOL,
+                "consortium": payer.consortium,
+                "project": payer.project,
+                "release": release,
+                "question": charge.question,
+                "event": events.text(charge.event),
+                "spent_at": now,
+            }
+            for charge in charges
+        ]
+        connection.execute(insert(schema.privacy_spends), rows)
+        self._ledger.append(SPENT, _entry(rows, standing, job), now)
 
     # ---- asking --------------------------------------------------------------------------------
 

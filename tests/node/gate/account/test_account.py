@@ -13,8 +13,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.event import listen, remove
 
-from contract.errors import DocumentError, LedgerError, Refused
+from contract.errors import DocumentError, LedgerError, Refused, StorageError
 from node.gate.account import Charge, Limits, Payer, PureRelease
 from node.gate.account.events import GaussianRelease, parse, text
 from node.gate.ledger import read_entries
@@ -182,6 +183,30 @@ def test_a_catalogue_that_was_made_anew_takes_up_all_of_the_ledger(
     assert len(books.account.spends()) == 3
     with pytest.raises(Refused):
         books.spend(1.0)
+
+
+def test_nothing_can_be_spent_by_an_account_that_is_overdrawn(books: Books) -> None:
+    books.spend(2.0)
+    books.limits = replace(LIMITS, epsilon_project=0.5)
+    standing = books.account.spend(ANA, "", [], books.limits, books.now)
+    assert not standing.within_limits
+    assert standing.remaining_project == 0
+    with pytest.raises(Refused):
+        books.spend(0.001)
+
+
+def test_what_the_ledger_has_and_a_failed_commit_lost_is_taken_up_at_once(books: Books) -> None:
+    def fail(connection: object) -> None:
+        raise StorageError("The disk is full.")
+
+    books.standing()
+    listen(books.catalog.engine, "commit", fail)
+    with pytest.raises(StorageError):
+        books.spend(1.5)
+    remove(books.catalog.engine, "commit", fail)
+    with pytest.raises(Refused):
+        books.spend(1.0)
+    assert len(books.account.spends()) == 1
 
 
 def test_a_malformed_entry_about_spending_stops_the_account(books: Books) -> None:
