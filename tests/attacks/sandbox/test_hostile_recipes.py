@@ -36,9 +36,14 @@ SECRET = "secret-84417"
 
 
 @dataclass(frozen=True)
-class Attack:
-    """An attack, what it is told, and the defences of which each alone stops it."""
+class Case:
+    """An attack in words, its source, its name in ``hostile``, and the defences that stop it alone.
 
+    ``arguments`` is what it is told.
+    """
+
+    title: str
+    source: str
     name: str
     defences: str
     arguments: str = ""
@@ -49,51 +54,115 @@ class Attack:
         return set(self.defences.split())
 
 
-ATTACKS = [
+MITRE = "MITRE ATT&CK"
+CASES = (
     # the network
-    Attack("ipv4", "network calls", "{tcp}"),
-    Attack("ipv6", "network calls", "{tcp6}"),
-    Attack("unix", "root calls", "{folder}/open/unix"),
-    Attack("abstract", "network calls", "{abstract}"),
-    Attack("dns", "network calls", "{udp}"),
-    Attack("families", "calls"),
-    Attack("datagram_pair", "calls"),
-    Attack("out_of_band", "calls"),
+    Case("A connection over IPv4", f"{MITRE} T1041", "ipv4", "network calls", "{tcp}"),
+    Case("A connection over IPv6", f"{MITRE} T1041", "ipv6", "network calls", "{tcp6}"),
+    Case("A Unix socket in a folder", f"{MITRE} T1559", "unix", "root calls", "{folder}/open/unix"),
+    Case("An abstract Unix socket", "CVE-2020-15257", "abstract", "network calls", "{abstract}"),
+    Case("A record in a name to resolve", f"{MITRE} T1071.004", "dns", "network calls", "{udp}"),
+    Case("A socket of any family", "CVE-2017-7308", "families", "calls"),
+    Case("Datagrams out of a connected pair", "unix(7)", "datagram_pair", "calls"),
+    Case("Out-of-band bytes on a Unix stream", "CVE-2025-38236", "out_of_band", "calls"),
     # other processes
-    Attack("ptrace", "processes user calls", "{victim}"),
-    Attack("ptrace_of_a_child", "calls"),
-    Attack("process_memory", "processes user calls", "{victim} {address}"),
-    Attack("command_lines", "processes", SECRET[::-1]),
-    Attack("signals", "processes user", "{victim}"),
+    Case(
+        "Tracing another process", f"{MITRE} T1055.008", "ptrace", "processes user calls",
+        "{victim}",
+    ),
+    Case("The kernel's tracer", "CVE-2019-13272", "ptrace_of_a_child", "calls"),
+    Case(
+        "Reading another process's memory", f"{MITRE} T1003.007", "process_memory",
+        "processes user calls", "{victim} {address}",
+    ),
+    Case(
+        "Others' command lines in /proc", f"{MITRE} T1057", "command_lines", "processes",
+        SECRET[::-1],
+    ),
+    Case("Signals to the node", f"{MITRE} T1489", "signals", "processes user", "{victim}"),
     # files
-    Attack("reads", "root user", "{folder}/other/patient"),  # another release
-    Attack("reads", "root", "/release/link"),  # a link in the release
-    Attack("links", "root", "{folder}/open/file"),
-    Attack("writes", "read_only user", "/release/patient"),
-    Attack("writes", "user read_only", "/release/new"),
-    Attack("handles", "user calls", "/release/patient"),
-    Attack("fills_the_disk", "tmp", "/tmp 16"),
-    Attack("fills_the_disk", "tmp", "/dev/shm 16"),
+    Case(
+        "Reading another release", f"{MITRE} T1005", "reads", "root user",
+        "{folder}/other/patient",
+    ),
+    Case("A link in the release that leads out", "CWE-59", "reads", "root", "/release/link"),
+    Case("A link in /tmp that leads out", "CWE-59", "links", "root", "{folder}/open/file"),
+    Case("Changing a release", f"{MITRE} T1565", "writes", "read_only user", "/release/patient"),
+    Case("Adding to a release", f"{MITRE} T1565", "writes", "read_only user", "/release/new"),
+    Case(
+        "Files by inode number", "Krahmer 2014, Shocker", "handles", "user calls",
+        "/release/patient",
+    ),
+    Case("Filling /tmp", f"{MITRE} T1499", "fills_the_disk", "tmp", "/tmp 16"),
+    Case("Filling /dev/shm", f"{MITRE} T1499", "fills_the_disk", "tmp", "/dev/shm 16"),
     # memory, processes
-    Attack("fork_bomb", "limits", "100"),
-    Attack("private_memory", "limits", "160"),
-    Attack("shared_memory", "calls", "160"),
-    Attack("memory_files", "calls", "20"),
+    Case("A fork bomb", f"{MITRE} T1499", "fork_bomb", "limits", "100"),
+    Case("A memory bomb", f"{MITRE} T1499", "private_memory", "limits", "160"),
+    Case("A bomb of shared memory", "mmap(2)", "shared_memory", "calls", "160"),
+    Case("A bomb of memory files", "memfd_create(2)", "memory_files", "calls", "20"),
     # the kernel's other parts
-    Attack("io_uring", "calls"),
-    Attack("user_namespace", "calls"),
-    Attack("user_namespace_by_clone", "calls"),
-    Attack("keys", "calls"),
-    Attack("reads_keys", "calls"),
-    Attack("bpf", "user calls"),
-    Attack("perf_events", "user calls"),
-    Attack("user_faults", "user calls"),
-    Attack("weaker_addresses", "calls"),
-    Attack("mounts", "user calls"),
-    Attack("another_filter", "calls"),
+    Case("io_uring", "CVE-2022-2602", "io_uring", "calls"),
+    Case("A user namespace", "CVE-2022-0185", "user_namespace", "calls"),
+    Case("A user namespace by clone3", "CVE-2022-0185", "user_namespace_by_clone", "calls"),
+    Case("A key in the kernel's keyring", "CVE-2016-0728", "keys", "calls"),
+    Case("Reading keyrings", "keyctl(2)", "reads_keys", "calls"),
+    Case("BPF", "CVE-2021-3490", "bpf", "user calls"),
+    Case("Performance events", "CVE-2013-2094", "perf_events", "user calls"),
+    Case("Handling page faults", "userfaultfd(2)", "user_faults", "user calls"),
+    Case("Addresses that aren't random", "personality(2)", "weaker_addresses", "calls"),
+    Case("A mount", "CVE-2022-0492", "mounts", "user calls"),
+    Case("A filter of its own", "seccomp(2)", "another_filter", "calls"),
     # what is left open
-    Attack("environment", "environment"),
-]
+    Case("Secrets in the environment", f"{MITRE} T1552", "environment", "environment"),
+)  # fmt: skip
+_WORDS = {
+    "network": "an empty network",
+    "calls": "the list of system calls",
+    "root": "an empty root",
+    "processes": "a process namespace",
+    "user": "another user without a capability",
+    "read_only": "read-only mounts",
+    "tmp": "a bounded tmpfs",
+    "limits": "resource limits",
+    "environment": "a bare environment",
+}
+ATTACKS = (
+    *(
+        (
+            case.title,
+            case.source,
+            "; ".join(_WORDS[name] for name in case.defences.split()),
+            "test_an_attack_succeeds_without_its_defences_and_fails_with_any_of_them",
+        )
+        for case in CASES
+    ),
+    (
+        "An open file of the node's", "CVE-2024-21626", "no descriptor is inherited",
+        "test_a_file_that_the_node_has_open_is_not_inherited",
+    ),
+    (
+        "Typing into the terminal", "CVE-2017-5226, CVE-2019-7303",
+        "a session of its own; the list of system calls",
+        "test_nothing_is_typed_into_the_terminal_that_the_node_was_started_from",
+    ),
+    (
+        "An endless log", f"{MITRE} T1499", "a limit of the log",
+        "test_a_log_is_kept_up_to_its_limit",
+    ),
+    (
+        "A link where the log goes", "CWE-59", "the log follows no link",
+        "test_a_log_follows_no_link",
+    ),
+    (
+        "A huge reply", "CWE-789", "lengths are checked before anything is read",
+        "test_a_huge_reply_is_refused_by_its_length",
+    ),
+    (
+        "A reply in slow drops", "Hansen 2009, Slowloris", "a deadline of the whole reply",
+        "test_a_reply_in_slow_drops_ends_at_the_tasks_time",
+    ),
+)  # fmt: skip
+"""What the threat model lists: attack, source, defences of which each alone stops it, test."""
 
 
 class Place:
@@ -176,9 +245,9 @@ def secret_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WARDGATE_TEST_TOKEN", "secret")
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: f"{a.name} {a.arguments}".strip())
+@pytest.mark.parametrize("attack", CASES, ids=lambda case: f"{case.name} {case.title}")
 def test_an_attack_succeeds_without_its_defences_and_fails_with_any_of_them(
-    attack: Attack, place: Place
+    attack: Case, place: Place
 ) -> None:
     arguments = attack.arguments.format(**place.values).split()
     bare = run(attack.name, arguments, defences=without(attack.layers), release=place.release)

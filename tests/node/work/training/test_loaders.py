@@ -29,7 +29,7 @@ def train(message, context):
 
     class Rows(Dataset):
         def __init__(self):
-            self.rows = torch.arange(1200, dtype=torch.float64).reshape(300, 4)
+            self.rows = torch.arange(400, dtype=torch.float64).reshape(100, 4)
 
         def __len__(self):
             return len(self.rows)
@@ -49,14 +49,14 @@ def train(message, context):
                                 torch.nn.Linear(4 * 64, 2))
     optimiser = torch.optim.Adam(model.parameters())
     images, labels = torch.randn(64, 1, 10, 10), torch.randint(0, 2, (64,))
-    first = last = None
-    for _ in range(20):
+    first = float(torch.nn.functional.cross_entropy(model(images), labels))
+    for _ in range(12):
         for x, y in DataLoader(TensorDataset(images, labels), batch_size=16, shuffle=True):
             optimiser.zero_grad()
             loss = torch.nn.functional.cross_entropy(model(x), y)
             loss.backward()
             optimiser.step()
-            first, last = first or float(loss), float(loss)
+    last = float(torch.nn.functional.cross_entropy(model(images), labels))
     save_file(model.state_dict(), "/tmp/model.safetensors")
     model.load_state_dict(load_file("/tmp/model.safetensors"))
     torch.save(model.state_dict(), "/tmp/model.pt")
