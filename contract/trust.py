@@ -90,19 +90,22 @@ class TrustedDocuments:
                     "(run 'wardgate-node roster sign' after comparing its fingerprints)."
                 )
         else:
-            known = self.roster.document
-            envelope.open(ROSTER_TYPE, known.steward_keys, known.threshold)
-            if claimed.version <= known.version:
-                raise DocumentError(
-                    f"A roster of version {claimed.version} is not newer than the known "
-                    f"version {known.version}."
-                )
+            self._check_succession(envelope, claimed, self.roster.document)
         envelope.open(ROSTER_TYPE, claimed.steward_keys, claimed.threshold)
         claimed.check_begun(now)
         signers = envelope.signers(claimed.steward_keys)
         self.roster = Believed(claimed, envelope.digest, data, frozenset(signers))
         self._forget_projects_of_former_stewards()
         return True
+
+    def _check_succession(self, envelope: Envelope, claimed: Roster, known: Roster) -> None:
+        """Apply rules 2 and 3: the former stewards pass the roster on, to a higher version."""
+        envelope.open(ROSTER_TYPE, known.steward_keys, known.threshold)
+        if claimed.version <= known.version:
+            raise DocumentError(
+                f"A roster of version {claimed.version} is not newer than the known "
+                f"version {known.version}."
+            )
 
     def _forget_projects_of_former_stewards(self) -> None:
         """Apply rule 5 again: former stewards' signatures no longer count."""

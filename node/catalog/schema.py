@@ -382,6 +382,20 @@ answers = Table(
 
 Index("ix_answers_open", answers.c.received, answers.c.job)
 
+ledger_marks = Table(
+    "ledger_marks",
+    metadata,
+    Column("name", String(32), primary_key=True, doc="what was read of the ledger"),
+    Column("sequence", BigInteger, nullable=False, doc="up to this entry"),
+    Column("hash", String(64), nullable=False, doc="of its line"),
+)
+
+forgotten_jobs = Table(
+    "forgotten_jobs",
+    metadata,
+    Column("digest", String(64), primary_key=True, doc="answered by the ledger, in no other table"),
+)
+
 # ---- what stewards decide one by one -----------------------------------------------------------
 
 stewards = Table(

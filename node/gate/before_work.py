@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from contract import cohorts
 from contract.documents import StatisticsWork, TrainingWork
 from contract.errors import DocumentError, Refused, SignatureError
 from contract.statistics import answers
+from node.gate import exact
+from node.gate.dp import measure
 from node.gate.limits import WithinHours, WithinLimits
 from node.gate.rules import BeforeWork, Question, Waits
 
@@ -54,11 +57,30 @@ class SignedAndValid:
             raise Refused(self.code, str(error)) from None
 
 
+class SignerOnTheRoster:
+    """The key that signed an admitted job is still its researcher's, on the roster in force.
+
+    Guarantee: a researcher who was taken off the roster, or whose key was replaced there, gets
+    nothing more of a job that is under way.
+    """
+
+    code = "revoked"
+
+    def check(self, question: Question) -> None:
+        """Refuse a job whose signer is on the roster no more."""
+        assert question.roster is not None
+        assert question.believed is not None
+        member = question.roster.researcher(question.job.researcher)
+        if member is None or member.key_id not in question.believed.signers:
+            raise Refused(self.code, "The researcher's key is not on the roster in force.")
+
+
 class NotAReplay:
     """A nonce belongs to one job for ever.
 
     Guarantee: a job that was closed or refused isn't worked on again, and no second job goes under
-    its nonce. Assumption: the catalogue isn't rolled back (the link compares ledger heads).
+    its nonce. What was answered stays so when the catalogue is restored from a backup
+    (``node.gate.remembering``); a ledger that is turned back with it is noticed by the link.
     """
 
     code = "replay"
@@ -69,6 +91,8 @@ class NotAReplay:
         seen = question.seen_nonce(question.job.nonce)
         digest = question.believed.digest
         if seen not in (None, f"{digest}:accepted", f"{digest}:waiting"):
+            raise Refused(self.code, "This job was seen before.")
+        if seen is None and question.forgotten(digest):
             raise Refused(self.code, "This job was seen before.")
 
 
@@ -146,6 +170,14 @@ class WithinTheDictionary:
         if manifest.rows != manifest.subjects:
             raise Refused("rows", "Statistics need a release with one row for each subject.")
         held = {column.name for column in manifest.columns}
+        if work.cohort is not None:
+            try:
+                cohorts.check(work.cohort, question.project)
+            except DocumentError as error:
+                raise Refused(self.code, str(error)) from None
+            unknown = set(cohorts.variables(work.cohort)) - held
+            if unknown:
+                raise Refused(self.code, f"The release has no variable {min(unknown)}.")
         for statistic in work.ask:
             try:
                 answers.check(statistic, question.project)
@@ -154,6 +186,33 @@ class WithinTheDictionary:
             for name in (statistic.variable, statistic.by):
                 if name is not None and name not in held:
                     raise Refused(self.code, f"The release has no variable {name}.")
+
+
+class DeclaredCells:
+    """A statistic is of what the release declares, or it may have noise.
+
+    Guarantee: the lane and the refusal follow from question, dictionary, manifest and policy alone.
+    Whatever is asked and however often, exact answers tell only aggregates over at least the
+    policy's number of subjects: ``docs/reference/disclosure.md`` proves it from the declaration.
+    Source: Denning, Denning and Schwartz 1979, "The tracker", of which it is the remedy.
+    """
+
+    code = "not-declared"
+
+    def check(self, question: Question) -> None:
+        """Refuse what is not declared where noise isn't allowed, and what can't have noise."""
+        work = question.job.work
+        if not isinstance(work, StatisticsWork):
+            return
+        assert question.project is not None
+        assert question.release is not None
+        try:
+            plan = exact.lanes(work, question.project, question.release.manifest, question.policy)
+        except DocumentError as error:
+            raise Refused(self.code, str(error)) from None
+        for statistic, exactly in zip(work.ask, plan, strict=True):
+            if exactly is None:
+                measure.check(statistic, question.project)
 
 
 class RecipeApproved:
@@ -243,6 +302,7 @@ BEFORE_WORK: tuple[BeforeWork, ...] = (
     ReleaseGranted(),
     WithinLimits(),
     WithinTheDictionary(),
+    DeclaredCells(),
     RecipeApproved(),
     CohortLargeEnough(),
     StewardDecides(),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from contract import wire_pb2 as wire
-from contract.documents import Job, Project, StatisticsWork
+from contract.documents import Job, Project, Statistic, StatisticsWork
 from contract.errors import NotFound, Refused
 from contract.keys import SigningKey
 from contract.receipts import Receipt
@@ -25,8 +25,11 @@ from node.catalog.asked import AnswerRow, Asked
 from node.catalog.inbox import Inbox, InboxRow
 from node.catalog.rows import ReleaseRow
 from node.catalog.store import Catalog
-from node.gate import before_egress, before_work, deadline, limits
+from node.gate import before_egress, before_work, deadline, limits, remembering
 from node.gate.account import Charge, Event, Limits, Payer, PrivacyAccount
+from node.gate.dp.draws import Draws
+from node.gate.dp.lane import Asked as DpQuestion
+from node.gate.dp.lane import DpLane, Look
 from node.gate.inbox.decisions import Verdict, What, output_subject, verdict
 from node.gate.inbox.stewards import allowed_keys
 from node.gate.ledger import Ledger
@@ -64,6 +67,8 @@ class Admission:
     project: Project
     release: ReleaseRow
     resumed: bool
+    signers: frozenset[str]
+    """The keys that signed the job; its researcher's must stay on the roster."""
 
 
 STRANGERS_AN_HOUR = 1000
@@ -122,6 +127,7 @@ class Gate:
         self.clock = clock
         self._lock = threading.Lock()
         self._noted_policy = ""
+        self._remembers = False
         self._strangers: deque[datetime] = deque(maxlen=STRANGERS_AN_HOUR)
 
     # ---- in ------------------------------------------------------------------------------------
@@ -132,6 +138,9 @@ class Gate:
         Raises ``Refused``; then the refusal is on the ledger and the job's nonce is used up.
         """
         with self._lock:
+            if not self._remembers:
+                remembering.remember(self.catalog.engine, self.ledger)
+                self._remembers = True
             question = self.question(member, envelope)
             self._note_policy(question.policy, question.now)
             try:
@@ -173,14 +182,16 @@ class Gate:
                     self.asked.add_job(
                         digest, job, member.site, envelope, "accepted", "", question.now
                     )
-            return Admission(digest, job, question.project, question.release, resumed)
+            signers = question.believed.signers
+            return Admission(digest, job, question.project, question.release, resumed, signers)
 
     def check_still_allowed(self, member: Membership, admission: Admission) -> None:
         """Raise ``Refused`` when what an admitted job rests on was taken back since."""
         question = self.question(member, b"")
-        question.believed = Believed(admission.job, admission.digest, b"", frozenset())
+        question.believed = Believed(admission.job, admission.digest, b"", admission.signers)
         rules: tuple[BeforeWork, ...] = (
             before_work.RosterInForce(),
+            before_work.SignerOnTheRoster(),
             before_work.ProjectApproved(),
             before_work.ReleaseGranted(),
             limits.WithinLimits(),
@@ -219,6 +230,7 @@ class Gate:
             asked_of_project=lambda project: self.asked.asked_of_project(
                 member.consortium, project, hour_ago
             ),
+            forgotten=lambda job: remembering.is_forgotten(self.catalog.engine, job),
             withdrawn_recipes=self.asked.withdrawn_recipes,
             decided=lambda job: self.verdict(member, "job", job),
         )

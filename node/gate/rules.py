@@ -44,6 +44,8 @@ class Question:
     """The releases granted to a project."""
     approved_recipes: Callable[[], frozenset[str]]
     """The bundles that our steward approved."""
+    forgotten: Callable[[str], bool] = lambda job: False
+    """Whether the ledger answered a job, by its digest, that the catalogue doesn't know."""
     asked_of_project: Callable[[str], int] = lambda project: 0
     """How many jobs all researchers asked under a project in the last hour."""
     withdrawn_recipes: Callable[[], frozenset[str]] = frozenset

@@ -1,4 +1,4 @@
-"""What waits for a steward, and what stewards decided."""
+"""What waits for a steward, what stewards decided, and jobs that a backup forgot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,19 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables of stewards, inbox and decisions."""
+    """Make the tables of stewards, inbox and decisions, and of what the ledger remembers."""
+    op.create_table(
+        "ledger_marks",
+        sa.Column("name", sa.String(32), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("hash", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_ledger_marks")),
+    )
+    op.create_table(
+        "forgotten_jobs",
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_forgotten_jobs")),
+    )
     op.create_table(
         "stewards",
         sa.Column("key_id", sa.String(64), nullable=False),

@@ -1,0 +1,60 @@
+"""Jobs that the ledger answered and the catalogue forgot: after a restored backup, for example.
+
+Guarantee: a job of which something left is not worked on again, also when the catalogue was turned
+back, as long as the ledger was not (which the link notices). Assumption: an answer's entry is
+written after its job is in the catalogue, so a job that is in neither never had an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Engine, insert, select, update
+
+from foundation.database import reading
+from node.catalog import schema
+from node.gate.ledger import Ledger
+
+MARK = "jobs"
+_KINDS = ("answer", "held")
+
+
+def remember(engine: Engine, ledger: Ledger) -> int:
+    """Take up what the ledger says was answered and no table knows; return how many jobs."""
+    marks, forgotten, jobs = schema.ledger_marks, schema.forgotten_jobs, schema.jobs
+    head = ledger.head
+    with engine.begin() as connection:
+        mark = connection.execute(select(marks).where(marks.c.name == MARK)).one_or_none()
+        begin = 0
+        if mark is not None and ledger.holds(mark.sequence, mark.hash):
+            begin = mark.sequence + 1
+        found = set(_answered(ledger, begin, head.sequence))
+        known = set(connection.execute(select(forgotten.c.digest)).scalars())
+        if found:
+            known |= set(connection.execute(select(jobs.c.digest)).scalars())
+        missing = sorted(found - known)
+        if missing:
+            connection.execute(insert(forgotten), [{"digest": digest} for digest in missing])
+        values = {"sequence": head.sequence, "hash": head.hash}
+        done = connection.execute(update(marks).where(marks.c.name == MARK).values(**values))
+        if done.rowcount == 0:
+            connection.execute(insert(marks).values(name=MARK, **values))
+    return len(missing)
+
+
+def is_forgotten(engine: Engine, digest: str) -> bool:
+    """Say whether a job was answered and forgotten."""
+    table = schema.forgotten_jobs
+    query = select(table.c.digest).where(table.c.digest == digest)
+    with reading(engine) as connection:
+        return connection.execute(query).one_or_none() is not None
+
+
+def _answered(ledger: Ledger, begin: int, end: int) -> Iterator[str]:
+    for sequence in range(begin, end + 1):
+        line = ledger.line(sequence)
+        if not any(f'"{kind}"'.encode() in line for kind in _KINDS):
+            continue
+        entry = ledger.entry(sequence)
+        if entry.kind in _KINDS:
+            yield str(entry.body["job"])
