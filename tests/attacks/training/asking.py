@@ -47,9 +47,12 @@ class Rounds:
     defence: Mapping[str, Any]
     admission: Admission = field(init=False)
     asked: int = 0
+    grant: RecipeGrant = GRANT
 
     def __post_init__(self) -> None:
         self.hospital.policy = policy(**self.defence)
+        if not self.hospital.home.noise_key.exists():
+            self.hospital.home.noise_key.write_bytes(b"one secret, so one run is all...")
         release = self.hospital.release(SUBJECTS)
         self.admission = self.hospital.gate.admit(
             self.hospital.member, self.hospital.training(release)
@@ -77,7 +80,7 @@ class Rounds:
             "evaluate" if reply is None else "train",
             codec.decode(encoded.message, encoded.blob),
             {"arrays": form},
-            GRANT,
+            self.grant,
             {"arrays": dict(received)},
             question,
         )
