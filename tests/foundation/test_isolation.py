@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from contract.errors import SandboxError
 from foundation import isolation, seccomp
 from foundation.isolation import Property, diagnose, refusal
+from tests.foundation import ordinary
 
-ROOT = Path(__file__).parents[2]
-NOBODY = "65534"
 SYSTEM = {
     "user.max_user_namespaces": "15000",
     "kernel.unprivileged_userns_clone": "1",
@@ -89,7 +86,6 @@ number, *calls = sys.argv[1].split()
 found = seccomp.SyscallFilter(seccomp.ALLOW)
 for call in calls:
     name, _, flag = call.partition(":")
-    where = int(name == "prctl" and 0)
     arguments = [seccomp.Arg(0, seccomp.MASKED_EQ, int(flag, 0), int(flag, 0))] if flag else []
     found.add_rule(seccomp.ERRNO(int(number)), name, *arguments)
 found.load()
@@ -100,23 +96,12 @@ os.execv(sys.argv[2], sys.argv[2:])
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Run the self-test as an ordinary user of another Python, below some other program."""
-    if os.geteuid() != 0:
-        pytest.skip("root alone can become another user")
-    for folder in (ROOT, *ROOT.parents):
-        if not folder.stat().st_mode & 0o001:
-            pytest.skip("the sources can't be read by other users")
-    place = tmp_path_factory.mktemp("elsewhere")
-    for folder in (place, *place.parents[:2]):
-        folder.chmod(0o755)
-    subprocess.run([seccomp.SYSTEM_PYTHON, "-m", "venv", "--without-pip", place / "v"], check=True)
-    (packages,) = (place / "v" / "lib").glob("python3*/site-packages")
-    (packages / "wardgate.pth").write_text(f"{ROOT}\n")
+    python = ordinary.python(tmp_path_factory.mktemp("elsewhere"))
 
     def tried(*before: str, user: bool = True) -> str:
-        become = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]
         done = subprocess.run(
-            [*(become if user else []), *before, place / "v" / "bin" / "python", "-c", _TRY],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            [*(ordinary.BECOME if user else []), *before, python, "-c", _TRY],
+            env=ordinary.ENVIRONMENT,
             capture_output=True,
             text=True,
             check=True,

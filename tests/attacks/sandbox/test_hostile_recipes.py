@@ -27,6 +27,7 @@ from foundation.frames import FrameError, Pipe
 from node.work.training import worker
 from tests.attacks.sandbox import outside
 from tests.attacks.sandbox.outside import run, without
+from tests.foundation import ordinary
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="root alone can take the sandbox's defences away one by one"
@@ -144,6 +145,12 @@ ATTACKS = (
         "Typing into the terminal", "CVE-2017-5226, CVE-2019-7303",
         "a session of its own; the list of system calls",
         "test_nothing_is_typed_into_the_terminal_that_the_node_was_started_from",
+    ),
+    (
+        "A user namespace in a user namespace",
+        "CVE-2022-0185",
+        "no room for another; the list of system calls",
+        "test_a_user_namespace_holds_no_other",
     ),
     (
         "An endless log", f"{MITRE} T1499", "a limit of the log",
@@ -365,6 +372,28 @@ def test_a_huge_reply_is_refused_by_its_length() -> None:
 def test_a_reply_in_slow_drops_ends_at_the_tasks_time() -> None:
     assert _reply("slow_reply", 20) == "20 bytes"
     assert _reply("slow_reply", 100_000, seconds=1.0) == "OVERDUE"
+
+
+_AS_A_USER = """
+import sys
+from tests.attacks.sandbox.outside import run, without
+for names in ("nesting calls", "nesting", "calls"):
+    print(run(sys.argv[1], defences=without(names.split())).succeeded)
+"""
+
+
+@pytest.mark.parametrize("name", ["user_namespace", "user_namespace_by_clone"])
+def test_a_user_namespace_holds_no_other(name: str, tmp_path: Path) -> None:
+    python = ordinary.python(tmp_path)
+    done = subprocess.run(
+        [*ordinary.BECOME, python, "-c", _AS_A_USER, name],
+        env=ordinary.ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+    )
+    assert done.stdout.split() == ["True", "False", "False"]
 
 
 # ---- the defences themselves ---------------------------------------------------------------------

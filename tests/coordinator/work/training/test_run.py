@@ -12,6 +12,7 @@ import pytest
 
 from contract import records
 from contract import wire_pb2 as wire
+from foundation import isolation
 from tests.coordinator.work.training.harness import SITES, Consortium, release_of
 from tests.node.work.training.flower_apps import CLIENT, CONFIG, SERVER, bundle
 
@@ -279,6 +280,15 @@ def test_a_serverapp_is_confined_and_its_failure_is_one_line(consortium):
     log = one.log()
     assert "done" in log
     assert not any(word in log for word in ("READ", "WROTE", "CONNECTED"))
+
+
+def test_no_serverapp_runs_where_the_sandbox_does_not_hold(consortium, monkeypatch):
+    one = consortium(bundle())
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(isolation, "_holds", False)
+    outcome = one.train()
+    assert outcome.model is None
+    assert "apt-get install bubblewrap" in outcome.reason
 
 
 RAW_SERVER = """\
