@@ -342,6 +342,48 @@ Lane = Literal["exact", "dp"]
 """How an answer was protected: as aggregates over declared cells, or by noise."""
 
 
+Term = Annotated[tuple[VariableName, ...], Field(min_length=1, max_length=3)]
+"""A variable, or a product of up to three."""
+
+
+class Model(BaseModel):
+    """A model to be fitted over sites: what is explained, and by which terms.
+
+    ``outcome`` is a number; of a logistic model a category of two levels, of which the second is
+    the event. Of a Cox model it is the time, and ``event`` such a category. Categories are
+    treatment-coded, the first level being the reference; there is an intercept, but in a Cox model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["linear", "logistic", "poisson", "gamma", "cox"]
+    outcome: VariableName
+    terms: Annotated[tuple[Term, ...], Field(min_length=1, max_length=100)]
+    event: VariableName | None = None
+    """Of a Cox model."""
+    offset: VariableName | None = None
+    """A number that is added to the linear predictor."""
+    ties: Literal["efron", "breslow"] = "efron"
+    """How a Cox model treats events at one time."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if (self.family == "cox") != (self.event is not None):
+            raise ValueError("a Cox model has an event, and no other has")
+        if self.offset is not None and self.family in ("linear", "cox"):
+            raise ValueError("a linear or Cox model has no offset")
+        explaining = {name for term in self.terms for name in term}
+        if {self.outcome, self.event, self.offset} & explaining:
+            raise ValueError("a variable can't explain itself")
+        return self
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All variables of the model, in one order."""
+        named = [self.outcome, self.event, self.offset, *(n for t in self.terms for n in t)]
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
 class StatisticsWork(BaseModel):
     """A question in statistics: up to 1,000 of them in one round trip, all of one cohort."""
 
@@ -362,10 +404,16 @@ class StatisticsWork(BaseModel):
     """Whether the sites' parts are summed securely, so that nobody sees a site's own. Of the lane
     ``exact`` only."""
 
+    fit: Model | None = None
+    """A model to fit to the analysis set, step by step. ``ask`` is then of each of its variables:
+    who may have all of these exactly may have the model's sums."""
+
     @model_validator(mode="after")
-    def _is_exact_if_secure(self) -> Self:
-        if self.secure and self.lane != "exact":
-            raise ValueError("a secure sum is of the lane exact")
+    def _is_exact_if_secure_or_fitted(self) -> Self:
+        if (self.secure or self.fit is not None) and self.lane != "exact":
+            raise ValueError("a secure sum or a model is of the lane exact")
+        if self.fit is not None and (self.secure or self.analysis is None):
+            raise ValueError("a model is of an analysis set, and its sums are in clear")
         return self
 
 

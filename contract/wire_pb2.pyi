@@ -493,6 +493,46 @@ class SiteAccount(_message.Message):
     account: Account
     def __init__(self, site: _Optional[str] = ..., account: _Optional[_Union[Account, _Mapping]] = ...) -> None: ...
 
+class ModelStep(_message.Message):
+    __slots__ = ("beta",)
+    BETA_FIELD_NUMBER: _ClassVar[int]
+    beta: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, beta: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class ModelPart(_message.Message):
+    __slots__ = ("n", "information", "score", "deviance", "pearson")
+    N_FIELD_NUMBER: _ClassVar[int]
+    INFORMATION_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    DEVIANCE_FIELD_NUMBER: _ClassVar[int]
+    PEARSON_FIELD_NUMBER: _ClassVar[int]
+    n: int
+    information: _containers.RepeatedScalarFieldContainer[float]
+    score: _containers.RepeatedScalarFieldContainer[float]
+    deviance: float
+    pearson: float
+    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ...) -> None: ...
+
+class ModelFit(_message.Message):
+    __slots__ = ("n", "columns", "coefficients", "covariance", "dispersion", "deviance", "steps", "converged")
+    N_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
+    COVARIANCE_FIELD_NUMBER: _ClassVar[int]
+    DISPERSION_FIELD_NUMBER: _ClassVar[int]
+    DEVIANCE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    CONVERGED_FIELD_NUMBER: _ClassVar[int]
+    n: int
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    coefficients: _containers.RepeatedScalarFieldContainer[float]
+    covariance: _containers.RepeatedScalarFieldContainer[float]
+    dispersion: float
+    deviance: float
+    steps: int
+    converged: bool
+    def __init__(self, n: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., coefficients: _Optional[_Iterable[float]] = ..., covariance: _Optional[_Iterable[float]] = ..., dispersion: _Optional[float] = ..., deviance: _Optional[float] = ..., steps: _Optional[int] = ..., converged: _Optional[bool] = ...) -> None: ...
+
 class SumStep(_message.Message):
     __slots__ = ("terms", "keys", "shares", "survivors", "confirmations")
     TERMS_FIELD_NUMBER: _ClassVar[int]
@@ -678,7 +718,7 @@ class JobEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., time: _Optional[float] = ..., kind: _Optional[str] = ..., site: _Optional[str] = ..., text: _Optional[str] = ..., round: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., status: _Optional[_Union[JobStatus, _Mapping]] = ...) -> None: ...
 
 class JobResult(_message.Message):
-    __slots__ = ("status", "statistics", "answered", "model", "receipts", "rounds", "parts", "accounts")
+    __slots__ = ("status", "statistics", "answered", "model", "receipts", "rounds", "parts", "fit", "accounts")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
@@ -686,6 +726,7 @@ class JobResult(_message.Message):
     RECEIPTS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    FIT_FIELD_NUMBER: _ClassVar[int]
     ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
     status: JobStatus
     statistics: StatisticsAnswer
@@ -694,8 +735,9 @@ class JobResult(_message.Message):
     receipts: _containers.RepeatedScalarFieldContainer[bytes]
     rounds: _containers.RepeatedCompositeFieldContainer[JobEvent]
     parts: _containers.RepeatedCompositeFieldContainer[SitesOfPart]
+    fit: ModelFit
     accounts: _containers.RepeatedCompositeFieldContainer[SiteAccount]
-    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ..., accounts: _Optional[_Iterable[_Union[SiteAccount, _Mapping]]] = ...) -> None: ...
+    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ..., fit: _Optional[_Union[ModelFit, _Mapping]] = ..., accounts: _Optional[_Iterable[_Union[SiteAccount, _Mapping]]] = ...) -> None: ...
 
 class SitesOfPart(_message.Message):
     __slots__ = ("answered", "withheld", "unnamed")

@@ -197,9 +197,8 @@ class State:
     direction: Vector | None = None
 
 
-def start(family: Family, width: int) -> State:
+def start(width: int) -> State:
     """Return the first coefficients: all zero."""
-    del family
     return State(np.zeros(width))
 
 

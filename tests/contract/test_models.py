@@ -38,7 +38,7 @@ def fitted(family: Family, x: Any, y: Any, sites: Sequence[Rows], offset: Any = 
         parts = [Factor.of(x[rows], y[rows]) for rows in sites]
         return regression.finish_linear(reduce(Factor.merge, parts))
     shift = np.zeros(len(y)) if offset is None else offset
-    state: regression.State | Fit = regression.start(family, x.shape[1])
+    state: regression.State | Fit = regression.start(x.shape[1])
     while not isinstance(state, Fit):
         beta = state.beta
         merged = reduce(
@@ -262,7 +262,7 @@ def test_the_log_rank_test_is_lifelines() -> None:
 def cox(
     x: Any, time: Any, event: Any, strata: Sequence[Rows], ties: Ties, entry: Any = None
 ) -> Fit:
-    state: regression.State | Fit = regression.start("logistic", x.shape[1])
+    state: regression.State | Fit = regression.start(x.shape[1])
     while not isinstance(state, Fit):
         beta = state.beta
         parts = [
