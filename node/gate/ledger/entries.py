@@ -42,21 +42,31 @@ class Entry:
 
 def parse_line(line: bytes, expected: int, previous: str) -> Entry:
     """Return the entry of one line; ``LedgerError`` unless it continues the chain."""
+    value = read_line(line, expected, previous)
     try:
-        value = _object(line)
-        entry = Entry(
-            sequence=value["sequence"],
+        return Entry(
+            sequence=expected,
             time=value["time"],
             kind=value["kind"],
             body=value["body"],
-            previous=value["previous"],
+            previous=previous,
             hash=hashlib.sha256(line).hexdigest(),
         )
+    except KeyError:
+        raise LedgerError(f"The ledger's entry {expected} is not readable.") from None
+
+
+def read_line(line: bytes, expected: int, previous: str) -> dict[str, Any]:
+    """Return one line's object as it is; ``LedgerError`` unless it continues the chain."""
+    try:
+        value = _object(line)
+        place = value["sequence"], value["previous"]
     except (ValueError, KeyError, TypeError):
         raise LedgerError(f"The ledger's entry {expected} is not readable.") from None
-    if entry.sequence != expected or entry.previous != previous:
+    if place != (expected, previous):
         raise LedgerError(f"The ledger's chain breaks at entry {expected}.")
-    return entry
+    found: dict[str, Any] = value
+    return found
 
 
 def _object(line: bytes) -> Any:

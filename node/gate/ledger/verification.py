@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from contract import merkle
 from contract.errors import LedgerError
 from node.gate.ledger.book import PURGED
-from node.gate.ledger.entries import FILE, GENESIS, Entry, Head, parse_line, read_lines
+from node.gate.ledger.entries import FILE, GENESIS, Head, read_line, read_lines
 from node.gate.ledger.heads import kept_positions
 
 CLOCK_SLACK = timedelta(seconds=5)
@@ -55,19 +56,22 @@ def examine(folder: Path, progress: Callable[[int], None] = lambda entries: None
     sizes = {size for size, _, _ in heads}
     payloads = _PayloadCheck(folder / "payloads")
     went_back: list[tuple[int, timedelta]] = []
-    head, latest = Head(-1, GENESIS), datetime.min.replace(tzinfo=UTC)
+    hash_, latest = GENESIS, datetime.min.replace(tzinfo=UTC)
     found = set()
     for number, line in enumerate(read_lines(folder / FILE)):
-        entry = parse_line(line, number, head.hash)
-        head = Head(number, entry.hash)
+        try:
+            value = read_line(line, number, hash_)
+            time = datetime.fromisoformat(value["time"]).astimezone(UTC)
+            payloads.check(number, value["kind"], value["body"], time)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise LedgerError(f"The ledger's entry {number} is not readable.") from None
+        hash_ = hashlib.sha256(line).hexdigest()
         tree.append(merkle.leaf_hash(line))
         if number + 1 in sizes:
-            found.add((number + 1, tree.root().hex(), head.hash))
-        time = _time(entry)
+            found.add((number + 1, tree.root().hex(), hash_))
         if time + CLOCK_SLACK < latest:
             went_back.append((number, latest - time))
         latest = time
-        payloads.check(entry)
         if number % PROGRESS_ENTRIES == 0:
             progress(number)
     if missing := heads - found:
@@ -78,7 +82,7 @@ def examine(folder: Path, progress: Callable[[int], None] = lambda entries: None
         )
     payloads.finish()
     return Report(
-        head,
+        Head(tree.size - 1, hash_),
         tree.root().hex(),
         len(payloads.checked),
         payloads.purged,
@@ -94,42 +98,35 @@ class _PayloadCheck:
         self._folder = folder
         self.checked: set[bytes] = set()
         self.purged = 0
-        self._missing: dict[bytes, Entry] = {}
+        self._missing: dict[bytes, tuple[int, datetime]] = {}
 
-    def check(self, entry: Entry) -> None:
+    def check(self, number: int, kind: str, body: Mapping[str, Any], time: datetime) -> None:
         """Look at what one entry says of payloads."""
-        if entry.kind == PURGED:
-            self._purge(entry)
-        for digest in entry.body.get("kept", ()):
+        if kind == PURGED:
+            self._purge(body)
+        for digest in body.get("kept", ()):
             key = bytes.fromhex(digest)
             if key in self.checked:
                 continue
             try:
-                data = (self._folder / str(digest)).read_bytes()
+                data = (self._folder / key.hex()).read_bytes()
             except FileNotFoundError:
-                self._missing[key] = entry
+                self._missing[key] = number, time
                 continue
             if hashlib.sha256(data).digest() != key:
-                raise LedgerError(f"The payload of entry {entry.sequence} was changed.")
+                raise LedgerError(f"The payload of entry {number} was changed.")
             self.checked.add(key)
 
-    def _purge(self, entry: Entry) -> None:
-        limit = datetime.fromisoformat(str(entry.body["older_than"]))
-        for digest in entry.body["payloads"]:
+    def _purge(self, body: Mapping[str, Any]) -> None:
+        limit = datetime.fromisoformat(body["older_than"]) + PURGE_SLACK
+        for digest in body["payloads"]:
             self.purged += 1
-            kept = self._missing.pop(bytes.fromhex(digest), None)
-            if kept is not None and _time(kept) > limit + PURGE_SLACK:
-                raise LedgerError(f"The payload of entry {kept.sequence} was purged before time.")
+            number, time = self._missing.pop(bytes.fromhex(digest), (-1, limit))
+            if time > limit:
+                raise LedgerError(f"The payload of entry {number} was purged before time.")
 
     def finish(self) -> None:
         """Object if a payload isn't there that was not purged."""
         if self._missing:
-            first = min(entry.sequence for entry in self._missing.values())
+            first = min(number for number, _ in self._missing.values())
             raise LedgerError(f"The payload of entry {first} was removed.")
-
-
-def _time(entry: Entry) -> datetime:
-    try:
-        return datetime.fromisoformat(entry.time)
-    except (ValueError, TypeError):
-        raise LedgerError(f"The ledger's entry {entry.sequence} is not readable.") from None
