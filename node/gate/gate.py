@@ -28,8 +28,8 @@ from node.catalog.store import Catalog
 from node.gate import before_egress, before_work, deadline, limits, remembering
 from node.gate.account import Charge, Event, Limits, Payer, PrivacyAccount
 from node.gate.dp.draws import Draws
+from node.gate.dp.lane import Answered, DpLane, Look
 from node.gate.dp.lane import Asked as DpQuestion
-from node.gate.dp.lane import DpLane, Look
 from node.gate.inbox.decisions import Verdict, What, output_subject, verdict
 from node.gate.inbox.stewards import allowed_keys
 from node.gate.ledger import Ledger
@@ -122,7 +122,7 @@ class Gate:
         self.inbox = Inbox(catalog.engine)
         self.ledger = ledger
         self.account = PrivacyAccount(catalog.engine, ledger)
-        self.dp = DpLane(PrivacyAccount(catalog.engine, ledger), Draws(catalog.engine))
+        self.dp = DpLane(self.account, Draws(catalog.engine))
         self.policy = policy
         self.clock = clock
         self._lock = threading.Lock()
@@ -389,12 +389,24 @@ class Gate:
     # ---- out -----------------------------------------------------------------------------------
 
     def answer_statistics(
-        self, member: Membership, admission: Admission, parts: list[Part], seconds: float
+        self,
+        member: Membership,
+        admission: Admission,
+        parts: list[Part],
+        seconds: float,
+        answered: Answered | None = None,
     ) -> Sealed:
-        """Withhold what is small, run the second table, write the ledger, seal the answer."""
+        """Withhold what is small, run the second table, write the ledger, seal the answer.
+
+        ``answered`` is what ``noise`` returned, if some of the parts are from there.
+        """
         policy = self.policy()
         kept = before_egress.withhold_small(parts, policy.disclosure)
-        payload = answers.encode(kept).SerializeToString(deterministic=True)
+        message = answers.encode(kept)
+        if answered is not None:
+            message.account.spent = answered.epsilon
+            message.account.remaining = answered.standing.remaining_project
+        payload = message.SerializeToString(deterministic=True)
         outbound = Outbound(
             admission.job,
             admission.project,
@@ -407,7 +419,7 @@ class Gate:
 
     def noise(
         self, member: Membership, admission: Admission, ask: Sequence[Statistic], look: Look
-    ) -> list[Part]:
+    ) -> Answered:
         """Answer statistics with noise (``node.gate.dp``); ``look`` gives columns and cohort."""
         policy, job = self.policy(), admission.job
         assert isinstance(job.work, StatisticsWork)
@@ -421,7 +433,11 @@ class Gate:
             policy.privacy.epsilon_question,
             self.clock(),
         )
-        return self.dp.answer(asked, look).parts
+        try:
+            return self.dp.answer(asked, look)
+        except Refused as refusal:
+            self._record_withheld(member, admission, "statistics", refusal)
+            raise
 
     def withhold(self, admission: Admission, parts: list[Part]) -> list[Part]:
         """Return a site's parts as they may go into a secure sum: checked, and small ones gone."""

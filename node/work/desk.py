@@ -29,6 +29,7 @@ from foundation.files import private_folder, write_durably
 from foundation.tensors import read
 from node.catalog.inbox import InboxRow
 from node.config import NodeSettings
+from node.gate.dp.lane import Answered
 from node.gate.gate import FLOOD, Admission, Gate, Membership, Sealed
 from node.gate.rules import TrainingOutput, Waits
 from node.home import NodeHome
@@ -108,33 +109,38 @@ class WorkDesk:
             held = self.gate.inbox.held(admission.digest, "statistics")
             if held is not None:
                 return self.gate.settle_held(member, admission, held)
-            parts = self._parts(member, admission, work)
+            parts, answered = self._parts(member, admission, work)
             self.gate.check_still_allowed(member, admission)
             seconds = time.perf_counter() - started
-            return self.gate.answer_statistics(member, admission, parts, seconds)
+            return self.gate.answer_statistics(member, admission, parts, seconds, answered)
         except Refused as refusal:
             return self.gate.failure(member, admission.digest, "statistics", refusal.code, "")
         except (DataError, DocumentError) as error:
             log.error("job %s: %s", admission.digest[:12], error)
             return self.gate.failure(member, admission.digest, "statistics", "data", "")
 
-    def _parts(self, member: Membership, admission: Admission, work: StatisticsWork) -> list[Part]:
-        """Return the parts of a question: exact as far as the release declares them, then noise."""
+    def _parts(
+        self, member: Membership, admission: Admission, work: StatisticsWork
+    ) -> tuple[list[Part], Answered | None]:
+        """Return the parts of a question: exact as far as the release declares them, then noise.
+
+        With them, what noise cost, if there is some.
+        """
         release, project = admission.release, admission.project
         found = work_out(self.home, release, project, work, self.cache, self.gate.policy())
         noisy = [s for s, part in zip(work.ask, found, strict=True) if part is None]
+        answered = None
         if noisy:
             asked = work.model_copy(update={"ask": tuple(noisy)})
-            drawn = iter(
-                self.gate.noise(
-                    member,
-                    admission,
-                    noisy,
-                    lambda: cohort_rows(self.home, release, project, asked, self.cache),
-                )
+            answered = self.gate.noise(
+                member,
+                admission,
+                noisy,
+                lambda: cohort_rows(self.home, release, project, asked, self.cache),
             )
+            drawn = iter(answered.parts)
             found = [next(drawn) if part is None else part for part in found]
-        return [part for part in found if part is not None]
+        return [part for part in found if part is not None], answered
 
     # ---- training ------------------------------------------------------------------------------
 

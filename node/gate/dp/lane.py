@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+Look = Callable[[], "tuple[Columns, NDArray[np.bool_] | None]"]
+"""Gives the columns and who is in the cohort; None is everybody."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """A question as the lane sees it. ``most`` is the epsilon that policy allows one question."""
@@ -85,9 +89,7 @@ class DpLane:
         charges = self._charges(asked, self._wanted(asked))
         return self.account.after(asked.payer, asked.release, charges, asked.limits, asked.now)
 
-    def answer(
-        self, asked: Asked, look: Callable[[], tuple[Columns, NDArray[np.bool_] | None]]
-    ) -> Answered:
+    def answer(self, asked: Asked, look: Look) -> Answered:
         """Return the answer; ``look`` gives the columns and who is in the cohort."""
         self.check(asked)
         with self._lock:
