@@ -132,7 +132,8 @@ def _binomial(count: int, chance: float) -> NDArray[np.float64]:
         else (0.0 if k == count else -math.inf)
         for k in range(count + 1)
     ]
-    return np.exp(np.array(logs))
+    masses: NDArray[np.float64] = np.exp(np.array(logs))
+    return masses
 
 
 def _checked(scores: Sequence[float]) -> NDArray[np.float64]:

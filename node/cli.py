@@ -42,6 +42,7 @@ _GROUPS = {
     "sandbox": ("sandbox", _NODE),
     "project": ("documents:project", _GATE),
     "recipe": ("recipe", _GATE),
+    "model": ("model", _GATE),
     "inbox": ("inbox", _GATE),
     "steward": ("steward", _GATE),
     "policy": ("policy", _GATE),

@@ -20,6 +20,7 @@ from contract.errors import UsageError
 from foundation import commands
 from foundation.files import write_durably
 from foundation.invitations import Invitation
+from researcher import releasing
 from researcher.consortium import Consortium, ReleaseInfo, held_by
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
@@ -345,6 +346,7 @@ def build(
 
 
 app.add_typer(recipe_app, name="recipe")
+app.add_typer(releasing.app, name="model")
 
 
 def main() -> None:

@@ -114,6 +114,11 @@ class Consortium:
         """The consortium's name."""
         return self._place.consortium
 
+    @property
+    def researcher(self) -> str:
+        """Who we are in it."""
+        return self._place.name
+
     def refresh(self) -> TrustedDocuments:
         """Fetch roster and projects and return what is believed of them."""
         with self._calling() as stub:

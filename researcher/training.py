@@ -56,9 +56,13 @@ class TrainingResult:
     answered: tuple[str, ...]
     receipts: tuple[Receipt, ...]
 
+    def safetensors(self) -> bytes:
+        """Return the model as safetensors; the same model gives the same bytes."""
+        return bytes(safetensors.numpy.save(dict(self.arrays.items)))
+
     def save(self, path: Path) -> None:
-        """Write the model as safetensors."""
-        write_durably(path, safetensors.numpy.save(dict(self.arrays.items)), 0o644)
+        """Write the model as safetensors, for use within the consortium."""
+        write_durably(path, self.safetensors(), 0o644)
 
 
 class TrainingHandle:
