@@ -23,7 +23,7 @@ from node.pull.question import Question
 from node.pull.reception import Reception, Storage
 from node.pull.settings import DicomwebArchive
 from node.pull.throttle import Throttle
-from tests.node.pull.certificates import Authority
+from tests.node.certificates import Authority
 from tests.node.pull.making import Study
 
 STUDY = Study(1, ("CT",), 3)

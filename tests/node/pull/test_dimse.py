@@ -23,8 +23,8 @@ from node.pull.reception import Storage
 from node.pull.run import Pace, Run
 from node.pull.settings import DicomArchive
 from node.pull.states import StudyState
+from tests.node.certificates import Authority
 from tests.node.orthanc import Orthanc, free_port, needs_orthanc, start_orthanc, stop_orthanc
-from tests.node.pull.certificates import Authority
 from tests.node.pull.conftest import Node, secrets
 from tests.node.pull.making import Study
 from tests.node.pull.test_dicomweb import Kept, reception

@@ -37,6 +37,7 @@ from node.receive.negotiation import (
 )
 from node.receive.pdu import Broken, PduType
 from node.receive.room import Limits, Room
+from tests.node.certificates import Authority
 from tests.node.orthanc import free_port
 from tests.node.receive.conftest import DATA, Listener, as_file, instance
 
@@ -283,16 +284,15 @@ def test_over_tls_only_who_shows_a_certificate_of_the_authority_gets_in(
 ) -> None:
     from node.config import ReceiveSettings
     from node.receive.listening import dicom_tls
-    from tests.node.receive.certificates import authority
 
-    ours = authority(tmp_path, "hospital")
-    other = authority(tmp_path, "other")
-    server, client, stranger = ours.issue("server"), ours.issue("client"), other.issue("stranger")
+    ours, other = Authority(tmp_path, "hospital"), Authority(tmp_path, "other")
+    server = ours.certify("server")
+    client, stranger = ours.certify("client"), other.certify("stranger")
     context = dicom_tls(
         ReceiveSettings(
-            tls_certificate=str(server.certificate),
-            tls_key=str(server.key),
-            tls_authority=str(ours.certificate),
+            tls_certificate=str(server[0]),
+            tls_key=str(server[1]),
+            tls_authority=str(ours.file),
         )
     )
     assert context is not None
@@ -301,7 +301,7 @@ def test_over_tls_only_who_shows_a_certificate_of_the_authority_gets_in(
     outcomes = []
     for pair in (client, stranger):
         done = dcmtk(
-            "storescu", "+tls", pair.key, pair.certificate, "+cf", ours.certificate, "-aec", "W",
+            "storescu", "+tls", pair[1], pair[0], "+cf", ours.file, "-aec", "W",
             "127.0.0.1", listener.port, tmp_path / "a.dcm",
         )  # fmt: skip
         outcomes.append(done.returncode == 0)

@@ -21,8 +21,8 @@ from node.home import NodeHome
 from node.intake.landing import Landing
 from tests.end_to_end.federation import fill, mount, unmount
 from tests.end_to_end.processes import Server, eventually, run
+from tests.node.certificates import Authority
 from tests.node.orthanc import free_port, needs_orthanc, start_orthanc, stop_orthanc
-from tests.node.receive.certificates import authority
 from tests.node.receive.conftest import as_file, instance
 
 STORESCU = "/usr/bin/storescu"
@@ -89,9 +89,9 @@ def test_an_orthanc_pushes_a_study_by_dicom_and_by_dicomweb_and_asks_for_its_saf
     home: NodeHome, dicom_port: int, tmp_path: Path
 ) -> None:
     web_port = free_port()
-    ours = authority(tmp_path, "hospital")
-    pair = ours.issue("server")
-    orthanc = start_orthanc(tmp_path / "orthanc", HttpsCACertificates=str(ours.certificate))
+    ours = Authority(tmp_path, "hospital")
+    certificate, key = ours.certify("server")
+    orthanc = start_orthanc(tmp_path / "orthanc", HttpsCACertificates=str(ours.file))
     server = receiver(
         home,
         f"""
@@ -103,8 +103,8 @@ report_to = ["ORTHANC=127.0.0.1:{orthanc.dicom_port}"]
 [receive.web]
 enabled = true
 port = {web_port}
-tls_certificate = "{pair.certificate}"
-tls_key = "{pair.key}"
+tls_certificate = "{certificate}"
+tls_key = "{key}"
 """,
     )
     token = run("wardgate-node", "receive", "token", "add", "orthanc", "--home", home.root).out
