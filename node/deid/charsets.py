@@ -8,6 +8,7 @@ fit is also read in the encodings that its bytes do fit, because a name must be 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 Charset = tuple[str, ...]
@@ -78,6 +79,12 @@ _ESCAPE = re.compile(rb"\x1b(?:[(][BJ]|[)]I|-[A-Za-z]|\$[(]D|\$[)][AC]|\$[B@])")
 _GUESSES = ("utf_8", "gb18030", "shift_jis", "euc_kr", "iso8859_5", "cp1251", "latin_1")
 _ASCII = re.compile(rb"[\x00-\x1a\x1c-\x7f]*")
 _PAIRS = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xfe]{2})*")
+_PAIR = re.compile(rb"[\xa1-\xfe]{2}")
+_COMMON = range(0xB0, 0xD8)
+_KANA = (0xA4, 0xA5)
+_LAST_HANGUL, _FIRST_CYRILLIC = 0xC8, 0xB0
+_FEWEST_PAIRS = 4
+_UNDECLARED = ("iso8859_5", "cp1251")
 _BYTEWISE = frozenset(set(_SINGLE.values()) - {"shift_jis", "utf_8", "gb18030", "gbk"})
 _DELIMITER = re.compile(r"[\\^=\r\n\f\t]")
 _DELIMITED = re.compile(rb"(?=[\\^=\r\n\f\t])")
@@ -127,8 +134,8 @@ def likeliest(raw: bytes, charset: Charset) -> tuple[str, str]:
     """Return the text in the encoding that its bytes most likely have: (text, codec).
 
     The codec is "" for the declared set. Bytes that are UTF-8 are taken for it, since other text
-    hardly ever is; where a set of single bytes is declared, or none, pairs of high bytes are taken
-    for GB 18030.
+    hardly ever is; where Latin-1 is declared, or nothing, pairs of high bytes are taken for
+    GB 18030, and where another set of single bytes is, what is Chinese by its characters.
     """
     if _ASCII.fullmatch(raw):
         return raw.decode("ascii"), ""
@@ -136,7 +143,7 @@ def likeliest(raw: bytes, charset: Charset) -> tuple[str, str]:
         return _decode_escapes(raw, charset), ""
     codec = _codec(charset)
     for guess in ("utf_8", codec if codec not in _BYTEWISE else "", "gb18030"):
-        if guess and (guess != "gb18030" or guess == codec or _PAIRS.fullmatch(raw)):
+        if guess and (guess != "gb18030" or guess == codec or _may_be_chinese(raw, codec)):
             try:
                 return raw.decode(guess), "" if guess == codec else guess
             except UnicodeDecodeError:
@@ -147,6 +154,47 @@ def likeliest(raw: bytes, charset: Charset) -> tuple[str, str]:
         return raw.decode(codec), ""
     except UnicodeDecodeError:
         return raw.decode("latin_1"), "latin_1"
+
+
+def plausible(raw: bytes, charset: Charset) -> list[str]:
+    """Return the text as it is most likely, as it is declared, and as it may be undeclared.
+
+    What is known of a patient is to be found however the file's other texts are read.
+    """
+    texts = [likeliest(raw, charset)[0]]
+    if _ASCII.fullmatch(raw) or b"\x1b" in raw or _fits(raw, "utf_8"):
+        return texts
+    texts.append(decode(raw, charset))
+    if _codec(charset) in ("ascii", "latin_1"):
+        texts += [raw.decode(codec) for codec in _UNDECLARED if _fits(raw, codec)]
+    return list(dict.fromkeys(texts))
+
+
+def looks_chinese(raws: Iterable[bytes]) -> bool:
+    """Say whether values are GB 18030 by their bytes beyond ASCII: pairs, and Chinese characters.
+
+    Most of those are of the common ones (GB 2312, level 1), spread over all first and second
+    bytes. Letters in pairs are not: those of Latin-1 lie beyond the common ones, those of Cyrillic
+    sets have no second bytes below 0xB0, Korean syllables no first ones beyond 0xC8, and Japanese
+    has kana.
+    """
+    found = [raw for raw in raws if not _ASCII.fullmatch(raw)]
+    if not all(_PAIRS.fullmatch(raw) for raw in found):
+        return False
+    pairs = [pair for raw in found for pair in _PAIR.findall(raw)]
+    if len(pairs) < _FEWEST_PAIRS or any(pair[0] in _KANA for pair in pairs):
+        return False
+    common = sum(pair[0] in _COMMON for pair in pairs)
+    late = sum(pair[0] > _LAST_HANGUL for pair in pairs)
+    low = sum(pair[1] < _FIRST_CYRILLIC for pair in pairs)
+    count = len(pairs)
+    return common >= 0.6 * count and late >= 0.1 * count and low >= max(0.04 * count, 1)
+
+
+def _may_be_chinese(raw: bytes, codec: str) -> bool:
+    if codec in ("ascii", "latin_1"):
+        return _PAIRS.fullmatch(raw) is not None
+    return looks_chinese([raw])
 
 
 def encode(text: str, charset: Charset, codec: str = "") -> bytes:

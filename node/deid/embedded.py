@@ -6,7 +6,7 @@ import struct
 
 from node.deid.elements import Element
 from node.deid.parts import Parts
-from node.deid.pixel_data import Header
+from node.deid.pixel_data import Header, swapped
 from node.deid.pixels.image import PixelSettings
 from node.deid.profile import Profile
 from node.deid.reading import Unsafe
@@ -75,16 +75,10 @@ def clean_overlay(
     if len(raw) < size:
         raise Unsafe("truncated")
     words = element.vr == "OW" and not level.little
-    bits = _swapped(raw) if words else raw
+    bits = swapped(raw) if words else raw
     new = clean_bitmap(bits[:size], rows, columns, frames, values.matcher, settings)
     new += b"\0" * (len(new) & 1)
     parts = Parts()
     vr = element.vr if element.vr in ("OB", "OW") else "OW"
-    parts.put(encode_element(element.tag, vr, _swapped(new) if words else new, level))
+    parts.put(encode_element(element.tag, vr, swapped(new) if words else new, level))
     return parts
-
-
-def _swapped(raw: bytes) -> bytes:
-    swapped = bytearray(raw)
-    swapped[0::2], swapped[1::2] = raw[1::2], raw[0::2]
-    return bytes(swapped)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date
 from functools import lru_cache
 
-from node.deid.charsets import Charset, likeliest, parse_charset
+from node.deid.charsets import Charset, likeliest, parse_charset, plausible
 from node.deid.dictionary import tag_of
 from node.deid.elements import Buffer, Element, Elements, File, known_vr
 from node.deid.identifiers import Known
@@ -98,7 +98,8 @@ def known(found: frozenset[Fact]) -> Known:
             if day is not None:
                 (births if kind == "birth" else dates).add(day)
             continue
-        for value in likeliest(raw, charset)[0].split("\\"):
+        texts = plausible(raw, charset)
+        for value in [part for text in texts for part in text.split("\\")]:
             text = value.partition("\0")[0].strip(" ")
             if not text:
                 continue

@@ -29,6 +29,7 @@ from node.deid.names import (
     is_hangul,
     is_unspaced,
     loose,
+    slips,
 )
 from node.deid.notations import find_dates, shifted
 from node.deid.shapes import find_shapes, find_uids
@@ -48,6 +49,8 @@ _WITHIN = frozenset("'’`´ʼ-\u00ad\r\n")
 _DIGIT = re.compile(r"\d")
 _JAMO = re.compile("[\u1100-\u11ff]")
 _MAX_GAP = 3
+_TYPED = 8
+"""Letters from which on a word in small letters is taken for a name with a letter wrong."""
 _NOUN = re.compile(r"['’]?s?['’]?[ -]([^\W\d_]+)")
 _BEFORE = re.compile(r"([^\W\d_]+)[ .,^_-]{1,2}$")
 
@@ -107,6 +110,7 @@ class Matcher:
         for person in sorted(known.persons):
             names.add(person)
         self._numbers = frozenset(n for raw in known.numbers for n in _number_forms(raw))
+        self._short = _short_numbers(known.numbers)
         phrases, telling = _phrase_terms(known.phrases)
         self._strong = frozenset(names.strong | telling)
         self._cased = frozenset(names.cased)
@@ -117,6 +121,7 @@ class Matcher:
         self._scripts = frozenset(names.scripts) | unspaced
         self._loose = frozenset(names.loose)
         self._initials = frozenset(names.initials)
+        self._slips = frozenset(names.slips)
         self._by_case = self._cased | self._weak
         self._has_words = bool(known.persons)
         self.terms = self._strong | self._whole | self._scripts | self._numbers
@@ -178,6 +183,8 @@ class Matcher:
             for term in self._numbers:
                 if term in plain:
                     spans += reduced.find(term, _NUMBER_SEPARATORS, number=True)
+        if self._short is not None:
+            spans += [match.span(match.lastgroup or 0) for match in self._short.finditer(text)]
         for term in self._whole:
             if term in plain:
                 spans += reduced.find(term, _SEPARATORS)
@@ -205,8 +212,12 @@ class Matcher:
         if not text.isascii():
             found = [fold(word) for word in found]
         return not self._by_case.isdisjoint(found) or any(
-            loose(word) in self._loose for word in found if len(word) > 3
+            loose(word) in self._loose or self._is_slip(word) for word in found if len(word) > 3
         )
+
+    def _is_slip(self, word: str) -> bool:
+        """Say whether a word is one of the names with a letter wrong."""
+        return not self._slips.isdisjoint(slips(word)) and word not in words()
 
     def _strong_spans(self, reduced: Reduced, term: str) -> list[tuple[int, int]]:
         found = reduced.find(term, _WITHIN)
@@ -239,7 +250,7 @@ class Matcher:
                 and loose(word) in self._loose
                 and word not in words()
                 and (len(word) > 4 or not text[start:end].islower())
-            ):
+            ) or ((len(word) >= _TYPED or not text[start:end].islower()) and self._is_slip(word)):
                 found.append((start, end))
         if words_of and len(words_of) <= 2:
             # A text that is nothing but a name, even one that is a word as well; not so a single
@@ -287,6 +298,7 @@ class Matcher:
                     and (
                         word in self._weak
                         or word in self._cased
+                        or self._is_slip(word)
                         or (
                             len(word) == 1
                             and word in self._initials
@@ -460,6 +472,24 @@ def _number_forms(raw: str) -> set[str]:
     elif not plain.isdigit() and len(digits) >= 6:
         forms.add(digits)
     return forms
+
+
+def _short_numbers(numbers: Iterable[str]) -> re.Pattern[str] | None:
+    """Return a pattern of numbers of four digits, which are told from others by what is before.
+
+    Behind a label of a number, and where one is all that stands there.
+    """
+    short = sorted(
+        bare for raw in numbers if len(bare := raw.strip().lstrip("0")) == 4 and bare.isdigit()
+    )
+    if not short:
+        return None
+    return re.compile(
+        r"(?i)(?:(?<![^\W_])(?:no|nr|num|number|id|mrn|pid|pat|patient|pt|case|fall|chart|acc|"
+        r"accession|hosp|n°|№)[.:#=№_ -]{0,4}|#\s?|(?:病历号|患者番号|등록번호|号)[:： ]?)"
+        rf"(?P<x>0*(?:{'|'.join(short)}))(?:(?!\w|[.,]\d)|(?=_))"
+        rf"|^\s*(?P<y>0*(?:{'|'.join(short)}))\s*$"
+    )
 
 
 def _phrase_terms(phrases: Iterable[str]) -> tuple[frozenset[str], set[str]]:

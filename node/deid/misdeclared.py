@@ -8,19 +8,13 @@ speaks against it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from node.deid.charsets import Charset, is_single_byte, parse_charset
+from node.deid.charsets import Charset, is_single_byte, looks_chinese, parse_charset
 from node.deid.elements import Buffer, Elements, File
 
 _CHARSET = 0x00080005
 _TEXTS = frozenset({"LO", "SH", "ST", "LT", "UT", "UC", "PN"})
-_PAIRS = re.compile(rb"(?:[\x00-\x7f]+|[\xa1-\xfe]{2})*")
-_PAIR = re.compile(rb"[\xa1-\xfe]{2}")
-_COMMON = range(0xB0, 0xD8)
-"""First bytes of the 3,755 most common Chinese characters (GB 2312, level 1)."""
-_FEWEST_PAIRS, _COMMON_SHARE = 3, 0.6
 _MOST_BYTES = 4 << 20
 
 
@@ -47,7 +41,7 @@ def real_charset(file: File) -> Charset:
         return ()
     if all(_is_utf8(raw) for raw in found):
         return ("ISO_IR 192",)
-    return ("GB18030",) if _is_chinese(found) else ()
+    return ("GB18030",) if looks_chinese(found) else ()
 
 
 def _foreign(data: Buffer, scope: Elements, depth: int = 0) -> Iterator[bytes | None]:
@@ -70,16 +64,3 @@ def _is_utf8(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _is_chinese(found: list[bytes]) -> bool:
-    """Say whether all bytes beyond ASCII are pairs, and most of those are common characters.
-
-    In a Latin alphabet, letters with marks hardly ever stand in pairs only, and most that do would
-    be rare characters: small letters lie beyond the common ones.
-    """
-    if not all(_PAIRS.fullmatch(raw) for raw in found):
-        return False
-    pairs = [pair for raw in found for pair in _PAIR.findall(raw)]
-    common = sum(pair[0] in _COMMON for pair in pairs)
-    return len(pairs) >= _FEWEST_PAIRS and common >= _COMMON_SHARE * len(pairs)

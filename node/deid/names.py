@@ -60,6 +60,8 @@ class Names:
         self.loose: set[str] = set()
         """Keys of parts (``loose``)."""
         self.initials: set[str] = set()
+        self.slips: set[str] = set()
+        """Long parts, and those without one of their letters (``slips``)."""
 
     def add(self, person: str) -> None:
         """Add a name: DICOM's PN (PS3.5 section 6.2.1) or plain."""
@@ -129,6 +131,7 @@ class Names:
                 self.strong.add(stem)
         if len(token) >= 4:
             self.loose.add(loose(token))
+        self.slips |= slips(token)
 
     def _add_with_particles(self, part: list[str]) -> None:
         """Add "vanderBerg" and "vdBerg"."""
@@ -279,6 +282,21 @@ def loose(word: str) -> str:
         word = word.replace(old, new)
     kept = [c for i, c in enumerate(word) if i == 0 or c != word[i - 1]]
     return "".join(kept)
+
+
+_FEWEST_TYPED = 6
+"""Letters from which on a word is told from another by one letter."""
+
+
+def slips(word: str) -> frozenset[str]:
+    """Return the word and what is left without one letter, the first aside; none of a short word.
+
+    Two words share one of these if a letter was left out, doubled, mistaken or exchanged with its
+    neighbour in one of them. People seldom mistake the first.
+    """
+    if len(word) < _FEWEST_TYPED:
+        return frozenset()
+    return frozenset({word, *(word[:i] + word[i + 1 :] for i in range(1, len(word)))})
 
 
 _LATIN = {

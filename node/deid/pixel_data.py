@@ -174,7 +174,14 @@ def _native(
         )
         parts.put(encoded)
 
-    cleaned = _read(header, matcher, settings, memoryview(data)[start : start + kept], None)
+    # Two pixels of 8 bits are one word of OW: in big endian, the second comes first (PS3.5 7.3).
+    in_pairs = not dataset.little and element.vr == "OW" and header.number(0x00280100) in (1, 8)
+    if in_pairs and settings.mode == "ocr":
+        if kept > _MOST_MASKED:
+            raise Unsafe("too-large-pixels")
+        masked = swapped(bytes(memoryview(data)[start : start + padded]))
+    native = memoryview(data)[start : start + kept] if masked is None else memoryview(masked)
+    cleaned = _read(header, matcher, settings, native[:kept], None)
     _note(cleaned, outcome)
     if masked is not None:
         pixels = bytearray(masked[:kept])
@@ -182,7 +189,8 @@ def _native(
             for offset, new in cleaned.patches():
                 pixels[offset : offset + len(new)] = new
         begin(padded)
-        parts.put(bytes(pixels) + b"\0" * (padded - kept))
+        whole = bytes(pixels) + b"\0" * (padded - kept)
+        parts.put(swapped(whole) if in_pairs and settings.mode == "ocr" else whole)
     elif cleaned is not None and cleaned.patches is not None:
         begin(padded)
         position = 0
@@ -199,6 +207,13 @@ def _native(
         parts.take(start, start + kept)
         parts.put(b"\0" * (padded - kept))
     outcome.elements[PIXEL_DATA] = parts
+
+
+def swapped(raw: bytes) -> bytes:
+    """Return the bytes of each word of 16 bits the other way round; an odd last one as it is."""
+    turned, even = bytearray(raw), len(raw) // 2 * 2
+    turned[0:even:2], turned[1:even:2] = raw[1:even:2], raw[0:even:2]
+    return bytes(turned)
 
 
 def _check_length(header: Header, length: int) -> None:

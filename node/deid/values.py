@@ -127,10 +127,10 @@ class Values:
         text, codec = likeliest(raw, charset)
         cleaned = self.matcher.clean(_shown(text))
         new = raw if cleaned == text else encode(_fitting(cleaned, vr), charset, codec)
-        for other, codec in readings(new, charset):
+        for other, its in readings(new, charset):
             # In another encoding than is likely, only a name in its own script counts.
-            if codec and self._names_in(other):
-                new = encode(_fitting(self.matcher.clean(other), vr), charset, codec)
+            if its != codec and self._names_in(other):
+                new = encode(_fitting(self.matcher.clean(other), vr), charset, its)
         return None if new == raw else new
 
     def _names_in(self, text: str) -> bool:

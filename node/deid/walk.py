@@ -62,7 +62,7 @@ _SEARCHED = frozenset(
     )
 )
 
-_TEXT = 5
+_TEXT = 4
 """Bytes from which on numbers are looked at for text."""
 
 # What is done with an element, whatever the reason.
@@ -297,7 +297,9 @@ class Walk:
         assert element.items is not None
         scope, charset = level.scope, level.charset
         body = Parts()
-        changed = False
+        last = element.items[-1] if element.items else None
+        after = element.start if last is None else last.end + (8 if last.undefined else 0)
+        changed = after != element.end  # bytes that are no item
         for item in element.items:
             end = item.end + (8 if item.undefined else 0)
             action = self._content_action(item, charset) if content else "C"
@@ -305,7 +307,7 @@ class Walk:
                 changed = True
                 continue
             inner = Parts()
-            if not self._scope(item, charset, inner, action == "D"):
+            if not self._scope(item, charset, inner, action == "D") and _is_whole(item):
                 body.take(item.start - 8, end)
                 continue
             changed = True
@@ -384,6 +386,11 @@ def encode(tag: int, vr: str, value: bytes, scope: Elements) -> bytes:
         value += b"\0" if vr in ("UI", "OB", "UN") else b" "
     header = encode_header(tag, vr, len(value), implicit=scope.implicit, little=scope.little)
     return header + value
+
+
+def _is_whole(item: Elements) -> bool:
+    """Say whether an item's bytes are all those of its elements."""
+    return (item.elements[-1].after if item.elements else item.start) == item.end
 
 
 def _item_header(tag: int, length: int, little: bool) -> bytes:

@@ -166,11 +166,13 @@ def leak(plant: Plant, pair: Pair, target: Path) -> str:
         return next((t for t in plant.tokens if t in text), "")
     if plant.place == "trailing":
         return next((t for t in plant.tokens if after.holds("file", t)), "")
+    # In a compressed stream, three letters occur by chance.
+    long = tuple(t for t in plant.tokens if len(t) >= 5 or plant.place != "7FE00010")
     levels = plant.place.split("/")
     for depth in range(len(levels), 0, -1):
         # A sequence that can't be seen into is searched as bytes, at its own place.
         place = "/".join(levels[:depth])
-        held = next((t for t in plant.tokens if after.holds(place, t)), "")
+        held = next((t for t in long or plant.tokens if after.holds(place, t)), "")
         if held:
             return f"{held} in {str(after.values.get(place, []))[:90]}"
     return ""

@@ -23,7 +23,7 @@ Three syllables of Hangul, the shortest common name, are 1.7 times as long as hi
 _LONG = 2.0
 """Few marks, and little of the tissue that is taken for text, are so long."""
 _HUGE_PIXELS, _HUGE = 64, 0.15
-"""What can't be read and is higher than this, and than this share of the picture, is a sign in it."""
+"""What can't be read and is higher than both, the second of the picture, is a sign in it."""
 _GUESSED, _CERTAIN = 0.35, 0.9
 """Confidence from which a name may count, and from which nobody need ask if it is text at all."""
 

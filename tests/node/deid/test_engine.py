@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import struct
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.deid.elements import parse
 from node.deid.engine import Deidentifier
@@ -322,3 +323,39 @@ def test_what_is_told_of_a_file_is_cleaned_as_the_file_is(longitudinal: Deidenti
         written(dataset(Modality="CT", ImageLaterality="L", InstanceNumber="12"))
     )
     assert (kept.modality, kept.laterality, kept.instance_number) == ("CT", "L", "12")
+
+
+def _with_elements(*elements: tuple[int, bytes]) -> bytes:
+    """Return a file in implicit VR with elements behind its own, whatever their values are."""
+    made = dataset()
+    made.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    file = io.BytesIO()
+    made.save_as(file, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    more = (struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(v)) + v for tag, v in elements)
+    return file.getvalue() + b"".join(more)
+
+
+@pytest.mark.parametrize("value", [b"Thistlewood^Jane", b"Jane", b"MRN4711993"])
+@pytest.mark.parametrize("tag", [0x00280106, 0x00280103, 0x00281101, 0x00283006, 0x00181310])
+def test_text_where_numbers_belong_goes(longitudinal: Deidentifier, tag: int, value: bytes) -> None:
+    assert value not in longitudinal.deidentify(_with_elements((tag, value))).data
+
+
+@pytest.mark.parametrize("tag", [0x0018A001, 0x00400555, 0x0040A730, 0x00081140])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"Jane",
+        b"\xfe\xff\x00\xe0\0\0\0\0Jane",
+        b"\xfe\xff\x00\xe0\x04\0\0\0Jane",
+        b"\xfe\xff\xdd\xe0\0\0\0\0Thistlewood^Jane",
+    ],
+)
+def test_what_is_no_item_of_a_sequence_goes(
+    longitudinal: Deidentifier, tag: int, value: bytes
+) -> None:
+    try:
+        after = longitudinal.deidentify(_with_elements((tag, value))).data
+    except Unsafe:
+        return
+    assert b"Jane" not in after

@@ -183,6 +183,40 @@ def test_a_number_goes_with_blanks_hyphens_and_padding(known: str, text: str, cl
 
 
 @pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("Thronbury seen", "*** seen"),
+        ("pt THORNBERY, m", "pt ***, m"),
+        ("Mrs. Thornbuury, Margart", "Mrs. ***"),
+        ("margret thornbury", "***"),
+        ("thornburi has fever", "*** has fever"),
+        ("Емельянекно, пневмония", "***, пневмония"),
+        ("Margarine 5 g, Thorn forceps", "Margarine 5 g, Thorn forceps"),
+    ],
+)
+def test_a_name_with_a_letter_wrong_goes(text: str, cleaned: str) -> None:
+    known = Known(persons=frozenset({"Thornbury^Margaret", "Емельяненко^Всеволод"}))
+    found = re.sub(r"\*\*\*(?:,? \*\*\*)+", "***", Matcher(known).clean(text))
+    assert found == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("MRN 4711", "MRN ***"),
+        ("No. 4711 and id:004711, ok", "No. *** and id:***, ok"),
+        (" 4711 ", " *** "),
+        ("pat_4711_x", "pat_***_x"),
+        ("病历号4711", "病历号***"),
+        ("TE 4711 ms, 4711 counts", "TE 4711 ms, 4711 counts"),
+        ("Patient 4711.5", "Patient 4711.5"),
+    ],
+)
+def test_a_number_of_four_digits_goes_behind_its_label(text: str, cleaned: str) -> None:
+    assert Matcher(Known(numbers=frozenset({"4711"}))).clean(text) == cleaned
+
+
+@pytest.mark.parametrize(
     ("known", "text", "cleaned"),
     [
         ("Harrowgate Memorial Infirmary", "seen at Harrowgate", "seen at ***"),

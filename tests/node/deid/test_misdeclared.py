@@ -52,6 +52,10 @@ def test_what_is_chinese_in_fact_is_declared_so(
         ("latin-1", "ISO_IR 100", "Befund: Größe unverändert, Höhe", "Müllenbrück^Jörg"),
         ("latin-1", None, "Lääkärin lausunto: ei löydöksiä", "Määttänen^Höök"),
         ("iso8859-5", "ISO_IR 144", "Органы грудной клетки", "Верещагин^Аркадий"),
+        ("iso8859-5", None, "ШОСТАКОВСКИЙ, пациент, сердце", "Шостаковский^Серафима"),
+        ("koi8-r", None, "ПАЦИЕНТ, лёгкие, сердце", "Шостаковский^Серафима"),
+        ("euc-kr", None, "남궁서준 환자 복부 초음파 검사", "남궁^서준"),
+        ("euc-jp", None, "患者の胸部単純撮影", "林原^匠海"),
         ("iso8859-2", "ISO_IR 101", "Zdjęcie płuc", "Wiśniewska^Grażyna"),
         ("iso8859-7", "ISO_IR 126", "Ακτινογραφία θώρακος", "Παπαδόπουλος^Γιώργος"),
         ("gb18030", "GB18030", _HISTORY, _NAME),
@@ -62,6 +66,17 @@ def test_a_set_that_holds_is_left_alone(
 ) -> None:
     after = reopened(research.deidentify(_made(codec, declared, text, name)).data)
     assert after.get("SpecificCharacterSet") == declared
+
+
+@pytest.mark.parametrize("declared", ["ISO_IR 144", None, "ISO_IR 100"])
+@pytest.mark.parametrize("name", ["Шостаковский^Серафима", "Кузнецов^Аркадий"])
+def test_a_name_in_pairs_of_letters_is_found_whatever_is_declared(
+    research: Deidentifier, declared: str | None, name: str
+) -> None:
+    family, given = name.split("^")
+    for text in (f"С. {family}", f"{given} {family}", f"пациент {family}"):
+        after = research.deidentify(_made("iso8859-5", declared, f"x {text} y", name)).data
+        assert family.encode("iso8859-5") not in after
 
 
 def test_an_item_with_a_set_of_its_own_leaves_all_as_it_is() -> None:

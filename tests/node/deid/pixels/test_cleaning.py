@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.dataelem import DataElement
+from pydicom.uid import ExplicitVRBigEndian
 
+from node.deid.engine import Deidentifier
+from node.deid.pixel_data import swapped
 from node.deid.pixels import reader
 from node.deid.pixels.bitmaps import clean_bitmap
 from node.deid.pixels.cleaning import clean_pixels
 from node.deid.pixels.image import Box, Image, PixelSettings
+from node.deid.profile import load_profile
+from node.deid.pseudonyms import Pseudonyms
 from tests.corpus.sources import source
+from tests.node.deid.made import dataset
 from tests.node.deid.pixels.making import (
     NOBODY,
     PATIENT,
@@ -210,3 +219,29 @@ def test_big_endian_and_planar_pixels_are_patched_where_the_text_is() -> None:
     gone, kept = drawn(grey, 4095)
     swapped = memoryview(grey.astype(">u2").tobytes())
     check(replace(native(grey[None]), little_endian=False, native=swapped), gone, kept)
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_pixels_of_eight_bits_in_words_of_big_endian_are_read_in_their_order(odd: int) -> None:
+    # PS3.5 section 7.3: two pixels are one word, so the second stands first.
+    picture = tissue(200 + odd, 320 + odd)
+    gone, kept = drawn(picture, 255)
+    made = dataset(
+        Rows=picture.shape[0], Columns=picture.shape[1], SamplesPerPixel=1, BitsAllocated=8,
+        BitsStored=8, HighBit=7, PixelRepresentation=0, PhotometricInterpretation="MONOCHROME2",
+        PatientName="Kowalczyk^Magdalena", PatientID="ZV676936",
+    )  # fmt: skip
+    made.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pixels = picture.tobytes() + b"\0" * (picture.size % 2)
+    made[0x7FE00010] = DataElement(0x7FE00010, "OW", swapped(pixels))
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, made, implicit_vr=False, little_endian=False, force_encoding=True)
+    deidentifier = Deidentifier(load_profile("research"), Pseudonyms(bytes(32)))
+    after = pydicom.dcmread(io.BytesIO(deidentifier.deidentify(file.getvalue()).data))
+    now = np.frombuffer(swapped(after.PixelData), np.uint8)[: picture.size].reshape(picture.shape)
+    mask = outside(picture.shape, gone, MARGIN)
+    assert np.array_equal(picture[mask], now[mask])
+    for box in gone:
+        area = slice(box.y0, box.y1), slice(box.x0, box.x1)
+        assert likeness(picture[area], now[area]) < 0.3
+    assert kept
