@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.commands import console, documents, jobs, members, setup
+from coordinator.commands import authority, console, documents, jobs, members, setup
 from foundation import commands
 
 app = commands.application(
@@ -11,6 +11,7 @@ app = commands.application(
 app.command("init")(setup.init)
 app.command("invite")(setup.invite)
 app.command("serve")(setup.serve)
+app.add_typer(authority.app, name="authority")
 app.add_typer(members.sites, name="site")
 app.add_typer(members.researchers, name="researcher")
 app.add_typer(documents.roster, name="roster")

@@ -166,6 +166,7 @@ def test_what_waits_outlives_the_death_of_coordinator_and_node(
     assert len(pair.answers("north", job)) == 1
 
 
+@pytest.mark.slow
 def test_a_refusal_is_told_by_its_reason_and_the_others_are_the_answer(
     pair: Federation, at_north: Callable[[str], None]
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_refusal_is_told_by_its_reason_and_the_others_are_the_answer(
     assert "clinic" not in str(asked.problem)
 
 
+@pytest.mark.slow
 def test_the_researchers_command_says_for_whom_it_waits_and_does_not_end(
     pair: Federation, at_north: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -230,6 +232,7 @@ def test_a_held_answer_is_seen_by_the_steward_and_leaves_when_released(
     assert len(pair.answers("north", job)) == 1
 
 
+@pytest.mark.slow
 def test_two_people_must_sign_and_one_person_twice_is_not_two(
     pair: Federation, at_north: Callable[[str], None], tmp_path: Path
 ) -> None:
