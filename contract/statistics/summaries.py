@@ -127,6 +127,21 @@ class Counts:
         return sum(self.counts) + self.below + self.above
 
 
+def grid_places(values: Numbers, variable: Variable) -> Codes:
+    """Return each value's bin on the variable's grid; ``bins`` for below it, one more for above.
+
+    A missing value is put below.
+    """
+    if variable.minimum is None or variable.maximum is None or variable.bins is None:
+        raise DocumentError(f"The dictionary gives {variable.name} no grid for a histogram.")
+    places = np.full(values.size, variable.bins, dtype=np.int64)
+    inside = (values >= variable.minimum) & (values <= variable.maximum)
+    edges = np.linspace(variable.minimum, variable.maximum, variable.bins + 1)
+    places[inside] = _bins(values[inside], edges)
+    places[values > variable.maximum] = variable.bins + 1
+    return places
+
+
 def _bins(values: Numbers, edges: Numbers) -> NDArray[np.intp]:
     """Return each value's bin; where rounding could decide, the edges themselves do."""
     bins = edges.size - 1

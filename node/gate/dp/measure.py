@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Project, Statistic
+from contract.documents import Project, Statistic, Variable
 from contract.errors import Refused
 from contract.statistics import answers
-from contract.statistics.summaries import Codes, Counts, Numbers
+from contract.statistics.summaries import Codes, Numbers, grid_places
 
 Columns = Mapping[str, Numbers | Codes]
 STEPS = 2**20
@@ -61,44 +61,67 @@ def groups(statistic: Statistic, project: Project) -> list[str]:
 def measure(
     statistic: Statistic, project: Project, columns: Columns, cohort: NDArray[np.bool_] | None
 ) -> Measure:
-    """Return the figures of one statistic over those of the cohort; None is everybody."""
-    wanted = [statistic.variable, *([statistic.by] if statistic.by else [])]
-    chosen = {n: columns[n] if cohort is None else columns[n][cohort] for n in wanted}
+    """Return the figures of one statistic over those of the cohort; None is everybody.
+
+    Every step goes over all rows, whoever is in the cohort, so that the time it takes doesn't
+    depend on how many are: those outside are counted too, in a place of their own.
+    """
+    variable = answers.check(statistic, project)
+    column = columns[statistic.variable]
+    group, names = _group(statistic, project, columns, column.size), groups(statistic, project)
+    if cohort is not None:
+        group = np.where(cohort, group, -1)
     if statistic.kind == "moments":
-        return _moments(statistic, project, chosen)
-    part = answers.answer_locally([statistic], project, chosen)[0]
-    found: list[int] = []
-    for summary in part.groups.values():
-        assert isinstance(summary, Counts)
-        found += [*summary.counts, summary.missing]
-        if statistic.kind == "histogram":
-            found += [summary.below, summary.above]
-    return Measure(found, [], [])
+        return _moments(column, bounds(statistic, project), group, len(names))
+    cell, cells = _cells(statistic, variable, column)
+    return Measure(_tally(group, len(names), cell, cells), [], [])
 
 
-def _moments(statistic: Statistic, project: Project, columns: Columns) -> Measure:
-    low, high = bounds(statistic, project)
-    values = np.asarray(columns[statistic.variable], dtype=np.float64)
-    present = ~np.isnan(values)
+def _group(statistic: Statistic, project: Project, columns: Columns, size: int) -> Codes:
+    """Return the group of each row; -1 for none."""
+    if statistic.by is None:
+        return np.zeros(size, dtype=np.int64)
+    return np.asarray(columns[statistic.by], dtype=np.int64)
+
+
+def _cells(statistic: Statistic, variable: Variable, column: Numbers | Codes) -> tuple[Codes, int]:
+    """Return the cell of each row, and how many there are: counts, missing, below and above."""
+    if variable.kind == "category":
+        codes = np.asarray(column, dtype=np.int64)
+        if statistic.kind == "count":
+            return np.where(codes < 0, 1, 0), 2
+        return np.where(codes < 0, len(variable.levels), codes), len(variable.levels) + 1
+    numbers = np.asarray(column, dtype=np.float64)
+    missing = np.isnan(numbers)
+    if statistic.kind == "count":
+        return missing.astype(np.int64), 2
+    bins = variable.bins or 0
+    places = grid_places(numbers, variable)
+    return np.where(missing, bins, np.where(places < bins, places, places + 1)), bins + 3
+
+
+def _tally(group: Codes, number: int, cell: Codes, cells: int) -> list[int]:
+    """Return how many rows are in each cell of each group."""
+    place = np.where(group < 0, number * cells, group * cells + cell)
+    return [int(n) for n in np.bincount(place, minlength=number * cells + 1)[:-1]]
+
+
+def _moments(
+    column: Numbers | Codes, range_: tuple[float, float], group: Codes, number: int
+) -> Measure:
+    low, high = range_
+    values = np.asarray(column, dtype=np.float64)
+    missing = np.isnan(values)
     half = (high - low) / 2
-    inside = np.clip(np.where(present, values, low), low, high)
+    inside = np.clip(np.where(missing, low, values), low, high)
     steps = np.rint((inside - (low + half)) / half * STEPS).astype(np.int64)
     np.clip(steps, -STEPS, STEPS, out=steps)
     squares = 2 * steps * steps // STEPS - STEPS
-    found = Measure([], [], [])
-    for chosen in _members(statistic, project, columns, values.size):
-        with_value = chosen & present
-        n = int(np.count_nonzero(with_value))
-        found.counts.extend((n, int(np.count_nonzero(chosen)) - n))
-        found.totals.append(int(steps[with_value].sum()))
-        found.squares.append(int(squares[with_value].sum()))
-    return found
+    with_value = np.where((group < 0) | missing, number, group)
 
+    def summed(figures: Codes) -> list[int]:
+        # Whole numbers, and their sums far below 2^53: exact in float64, in whatever order.
+        return [int(n) for n in np.bincount(with_value, figures, minlength=number + 1)[:-1]]
 
-def _members(
-    statistic: Statistic, project: Project, columns: Columns, size: int
-) -> list[NDArray[np.bool_]]:
-    if statistic.by is None:
-        return [np.ones(size, dtype=np.bool_)]
-    codes = columns[statistic.by]
-    return [codes == i for i in range(len(groups(statistic, project)))]
+    counts = _tally(group, number, missing.astype(np.int64), 2)
+    return Measure(counts, summed(steps), summed(squares))

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from contract.documents import Project, Statistic, Variable
 from contract.errors import Refused
+from contract.statistics import answers
+from contract.statistics.summaries import Counts
 from node.gate.dp.measure import STEPS, Measure, check, measure
 from tests.contract.world import World
 
@@ -69,6 +71,25 @@ def test_one_subject_more_moves_the_figures_by_no_more_than_their_sensitivity(
     assert distance(without.counts, with_one.counts) <= 1
     assert distance(without.totals, with_one.totals) <= STEPS
     assert distance(without.squares, with_one.squares) <= STEPS
+
+
+@given(
+    st.lists(st.tuples(subject, st.booleans()), max_size=12),
+    st.sampled_from([s for s in ASKED if s.kind != "moments"]),
+)
+def test_counts_are_those_that_the_exact_lane_would_tell(
+    rows: list[tuple[tuple[float, int, int], bool]], statistic: Statistic
+) -> None:
+    everybody = columns([row for row, _ in rows])
+    cohort = np.array([inside for _, inside in rows], dtype=np.bool_)
+    members = {name: column[cohort] for name, column in everybody.items()}
+    expected: list[int] = []
+    for summary in answers.answer_locally([statistic], PROJECT, members)[0].groups.values():
+        assert isinstance(summary, Counts)
+        expected += [*summary.counts, summary.missing]
+        if statistic.kind == "histogram":
+            expected += [summary.below, summary.above]
+    assert measure(statistic, PROJECT, everybody, cohort).counts == expected
 
 
 @given(st.lists(st.floats(18, 98), min_size=1, max_size=20))
