@@ -81,3 +81,4 @@ class SiteState(StrEnum):
 
 
 UNDECIDED = frozenset({SiteState.WAITING, SiteState.HELD})
+DECIDED = frozenset(SiteState) - UNDECIDED
