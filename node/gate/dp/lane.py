@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from contract import wire_pb2 as wire
 from contract.documents import Project, Statistic, StatisticsWork
+from contract.errors import Refused
 from contract.statistics import answers
 from contract.statistics.answers import Part
 from node.gate.account import Charge, Limits, Payer, PrivacyAccount, PureRelease, Standing
@@ -83,6 +84,11 @@ class DpLane:
         """Raise ``Refused`` for what can't be answered with noise, whatever the data."""
         for statistic in asked.work.ask:
             check(statistic, asked.project)
+        if self._share(asked) < questions.LEAST:
+            raise Refused(
+                "little-epsilon",
+                "So little epsilon tells nothing; ask for fewer statistics, or wish for more.",
+            )
 
     def after(self, asked: Asked) -> Standing:
         """Return how the account would stand after a question; spend nothing."""

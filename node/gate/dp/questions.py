@@ -18,6 +18,9 @@ from contract.documents import Project, Statistic, StatisticsWork, Variable
 MOMENTS = 3
 """Parts that moments share their epsilon among: counts, sums and sums of squares alike."""
 
+LEAST = 1e-4
+"""Epsilon of a statistic below which nothing is answered: it would tell nothing."""
+
 
 def digest(release: str, work: StatisticsWork, statistic: Statistic, project: Project) -> str:
     """Return SHA-256 of one statistic's one form, over a release.

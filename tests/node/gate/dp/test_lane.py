@@ -176,6 +176,15 @@ def test_a_refusal_spends_nothing_and_looks_at_nothing(lane: Lane) -> None:
     assert lane.looks == 0
 
 
+@pytest.mark.parametrize("epsilon", [5e-324, 1e-9, 9e-5])
+def test_what_would_tell_nothing_is_refused_and_costs_nothing(lane: Lane, epsilon: float) -> None:
+    with pytest.raises(Refused) as caught:
+        lane.ask(COUNT, epsilon=epsilon)
+    assert caught.value.code == "little-epsilon"
+    assert lane.account.spends() == []
+    assert lane.ask(COUNT, epsilon=1e-4).epsilon == 1e-4
+
+
 def test_the_account_is_charged_before_the_data_is_looked_at(lane: Lane) -> None:
     def look() -> object:
         assert len(lane.account.spends()) == 1
