@@ -7,8 +7,12 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from contract.documents import Project, Statistic
+from contract.cohorts import Cohort
+from contract.documents import Project, Statistic, StatisticsWork
 from contract.errors import DocumentError
+
+Lane = Literal["any", "exact", "dp"]
+"""How an answer may be protected: ``exact`` refuses noise, ``dp`` wants it in any case."""
 
 
 def count(variable: str, by: str | None = None) -> Statistic:
@@ -38,6 +42,30 @@ def _statistic(
         return Statistic(kind=kind, variable=variable, by=by)
     except ValidationError:
         raise DocumentError(f"{variable!r} or {by!r} can't be a variable's name.") from None
+
+
+def question(
+    ask: Iterable[Statistic],
+    *,
+    cohort: Cohort | None = None,
+    analysis: str | None = None,
+    lane: Lane = "any",
+    epsilon: float | None = None,
+    secure: bool = False,
+) -> StatisticsWork:
+    """Return a question in statistics; ``DocumentError`` when its parts don't fit together."""
+    try:
+        return StatisticsWork(
+            ask=tuple(ask),
+            cohort=cohort,
+            analysis=analysis,
+            lane="exact" if secure else lane,
+            epsilon=epsilon,
+            secure=secure,
+        )
+    except ValidationError as error:
+        fields = sorted({".".join(map(str, e["loc"])) or "question" for e in error.errors()})
+        raise DocumentError(f"The question can't be asked: see {', '.join(fields[:5])}.") from None
 
 
 def table_one(project: Project, variables: Iterable[str], by: str) -> list[Statistic]:
