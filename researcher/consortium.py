@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
+from contract.cohorts import Cohort
 from contract.documents import (
     JOB_TYPE,
     Job,
@@ -30,6 +31,7 @@ from contract.trust import TrustedDocuments
 from foundation import rpc, transport
 from foundation.transport import CHANNEL_OPTIONS
 from researcher.home import DEFAULT_HOME, ResearcherHome
+from researcher.questions import Lane, question
 from researcher.statistics import StatisticsAnswer
 from researcher.training import TrainingHandle
 
@@ -173,6 +175,10 @@ class Consortium:
         sites: Sequence[str] | None = None,
         minimum_sites: int = 1,
         releases: Mapping[str, str] | None = None,
+        cohort: Cohort | None = None,
+        analysis: str | None = None,
+        lane: Lane = "any",
+        epsilon: float | None = None,
         secure: bool = False,
         waiting: Callable[[wire.JobStatus], None] | None = None,
     ) -> StatisticsAnswer:
@@ -182,13 +188,19 @@ class Consortium:
         without it each site's newest release of the project is. Raises ``JobFailed`` when fewer
         than ``minimum_sites`` are in the answer; who is not in it, and why, is in the answer.
 
+        ``cohort`` is of whom; ``analysis`` the releases' analysis set. What the releases declare is
+        answered exactly, all else with noise, unless ``lane`` wants one of both. ``epsilon`` is
+        what the question would spend on noise at each site; what it spent is in the answer.
+
         ``secure`` sums the sites' parts so that nobody sees a site's own, the coordinator included:
         it needs five sites (or what their policies say) and takes five round trips.
 
         Where a site's steward is to decide first, this waits until the job's end; ``waiting`` is
         told as soon as that is so, and ``answer`` reads the answer later.
         """
-        work = StatisticsWork(ask=tuple(ask), secure=secure, lane="exact" if secure else "any")
+        work = question(
+            ask, cohort=cohort, analysis=analysis, lane=lane, epsilon=epsilon, secure=secure
+        )
         job, envelope = self.sign(project, work, sites, minimum_sites, releases, life=JOB_LIFE)
         digest = self._submit(envelope)
 
