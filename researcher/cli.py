@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +22,11 @@ from foundation import commands
 from foundation.files import write_durably
 from foundation.invitations import Invitation
 from researcher import releasing
+from researcher.conditions import all_of
 from researcher.consortium import Consortium, ReleaseInfo, held_by
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
-from researcher.questions import count, histogram, levels, mean, table_one
+from researcher.questions import count, histogram, levels, mean, question, table_one
 from researcher.statistics import StatisticsAnswer
 from researcher.training import Round, TrainingHandle, rounds_table
 
@@ -43,6 +45,23 @@ MinimumOption = Annotated[
     int, typer.Option("--minimum-sites", help="Fewest sites that the answer may be of.", min=1)
 ]
 ByOption = Annotated[str | None, typer.Option(help="For each level of this category.")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Only of whom this is true: 'age >= 65', 'sex = f', 'stage = I|II', 'stage != I', "
+        "'age missing', 'age known'. Repeatable: all must be true.",
+    ),
+]
+
+
+class Lane(StrEnum):
+    """How an answer may be protected."""
+
+    ANY = "any"
+    EXACT = "exact"
+    DP = "dp"
 
 
 @app.command("join")
@@ -140,6 +159,16 @@ def statistics(
         list[str] | None, typer.Option("--table1", help="A line of table 1; repeatable, with --by.")
     ] = None,
     by: ByOption = None,
+    where: WhereOption = None,
+    analysis: Annotated[
+        str | None, typer.Option(help="The releases' analysis set, answered exactly.")
+    ] = None,
+    lane: Annotated[
+        Lane, typer.Option(help="exact refuses noise; dp wants it also where it isn't needed.")
+    ] = Lane.ANY,
+    epsilon: Annotated[
+        float | None, typer.Option(help="What to spend on noise at each site, at most.", min=1e-4)
+    ] = None,
     site: SitesOption = None,
     minimum_sites: MinimumOption = 1,
     secure: Annotated[
@@ -154,8 +183,14 @@ def statistics(
 ) -> None:
     """Ask for statistics across the sites: one round trip, merged exactly.
 
+    What the releases don't declare is answered with noise, which is charged to the project's
+    account at each site.
+
     Example: wardgate statistics -p preterm --mean age --levels preterm --by arm
+
+    Example: wardgate statistics -p preterm --count age --where 'age >= 40' --epsilon 0.25
     """
+    cohort = all_of(where or ())
     with Consortium.connect(home) as consortium:
         ask: list[Statistic] = [
             *(mean(v, by) for v in mean_of or ()),
@@ -170,9 +205,14 @@ def statistics(
         if not ask:
             raise UsageError("Nothing is asked; see --mean, --levels, --histogram, --count.")
         if dry_run is not None:
-            from contract.documents import StatisticsWork
-
-            work = StatisticsWork(ask=tuple(ask), secure=secure, lane="exact" if secure else "any")
+            work = question(
+                ask,
+                cohort=cohort,
+                analysis=analysis,
+                lane=lane.value,
+                epsilon=epsilon,
+                secure=secure,
+            )
             _, envelope = consortium.sign(project, work, site, minimum_sites)
             write_durably(dry_run, envelope)
             print(f"signed into {dry_run}, not sent; a hospital can run 'policy check' on it")
@@ -182,6 +222,10 @@ def statistics(
             ask,
             sites=site,
             minimum_sites=minimum_sites,
+            cohort=cohort,
+            analysis=analysis,
+            lane=lane.value,
+            epsilon=epsilon,
             secure=secure,
             waiting=_say_who_waits,
         )
