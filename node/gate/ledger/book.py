@@ -13,7 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,6 +60,12 @@ class Standing:
     news: int
 
 
+def _latch() -> threading.Lock:
+    latch = threading.Lock()
+    latch.acquire()
+    return latch
+
+
 @dataclass(eq=False)
 class _Waiting:
     """An entry that wants to be written."""
@@ -68,6 +74,8 @@ class _Waiting:
     quiet: bool
     head: Head | None = None
     error: Exception | None = None
+    latch: threading.Lock = field(default_factory=_latch)
+    """What its thread waits at: until it is written, or is to write for others."""
 
 
 @dataclass
@@ -135,7 +143,11 @@ class Ledger:
         self._path = folder / FILE
         self._payloads = Payloads(folder / "payloads")
         self._queue: deque[_Waiting] = deque()
+        self._mutex = threading.Lock()
+        """Guards the queue, and whether somebody leads."""
+        self._led = False
         self._commit = threading.Lock()
+        """Held by whoever reads on or writes."""
         self._in_doubt = False
         self._state = _State(-1, GENESIS, 0, merkle.Tree(), hashlib.sha256())
         with storage_errors(self._path):
@@ -171,18 +183,39 @@ class Ledger:
         """
         quiet = kind == "notice" and body.get("what") in QUIET
         waiting = _Waiting(format_content(time, kind, body), quiet)
-        self._queue.append(waiting)
-        while waiting.head is None and waiting.error is None:
-            with self._commit:
-                if waiting.head is None and waiting.error is None:
-                    self._write_waiting()
+        with self._mutex:
+            self._queue.append(waiting)
+            leads, self._led = not self._led, True
+        if not leads:
+            waiting.latch.acquire()
+        if waiting.head is None and waiting.error is None:
+            self._lead()
         if waiting.error is not None:
             raise waiting.error
         assert waiting.head is not None
         return waiting.head
 
-    def _write_waiting(self) -> None:
-        batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+    def _lead(self) -> None:
+        """Write what waits, let its threads go, and let one that came meanwhile lead next.
+
+        Whoever calls this waits itself, so that there is always somebody to write for.
+        """
+        batch: list[_Waiting] = []
+        try:
+            with self._commit:
+                with self._mutex:
+                    batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+                self._write(batch)
+        finally:
+            for waiting in batch:
+                waiting.latch.release()
+            with self._mutex:
+                if self._queue:
+                    self._queue[0].latch.release()
+                else:
+                    self._led = False
+
+    def _write(self, batch: list[_Waiting]) -> None:
         try:
             self._locked(lambda: self._append(batch))
         except Exception as error:
