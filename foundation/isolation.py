@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import SandboxError
-from foundation import confinement
-from foundation.confinement import EVERY, UIDS, Bind, Confined, Defences, Limits, environment_of
+from foundation import bubblewrap, confinement
+from foundation.bubblewrap import EVERY, Bind, Defences, Limits, environment_of
+from foundation.confinement import UIDS, Confined
 
 log = logging.getLogger("wardgate.sandbox")
 
@@ -170,7 +171,7 @@ def _compared(seen: Mapping[str, Any]) -> list[Property]:
         Property("its limits are in force", ", ".join(loose)),
         Property("its temporary files are bounded", ", ".join(unbounded)),
         Property("its environment is bare", ", ".join(sorted(variables))),
-        Property("its host has no name", "" if seen["host"] == confinement.HOST_NAME else "it has"),
+        Property("its host has no name", "" if seen["host"] == bubblewrap.HOST_NAME else "it has"),
         Property("it ends first when memory is short", "" if seen["oom"] == 1000 else "it doesn't"),
     ]
 

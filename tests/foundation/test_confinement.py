@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from foundation import confinement
+from foundation.bubblewrap import Bind, Installation, Limits, bubblewrap_command
 from foundation.confined import privileges
-from foundation.confinement import Bind, Installation, Limits, bubblewrap_command
 
 LIMITS = Limits(tmp_bytes=1000)
 

@@ -9,7 +9,7 @@ import pytest
 
 from contract.errors import SandboxError
 from foundation import confinement, seccomp
-from foundation.confinement import Bind, Limits
+from foundation.bubblewrap import Bind, Limits
 from foundation.seccomp import Rule, rules
 
 EVERY = [

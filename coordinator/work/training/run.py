@@ -32,8 +32,9 @@ from coordinator.work.training import protocol
 from coordinator.work.training.exchange import Answers, Cancelled, Exchange
 from coordinator.work.training.outgoing import Outgoing
 from foundation import confinement, isolation
+from foundation.bubblewrap import Bind, Limits
 from foundation.bundle import Bundle
-from foundation.confinement import Bind, Confined, Limits
+from foundation.confinement import Confined
 from foundation.files import private_folder
 from foundation.frames import Broken, Frame, FrameError, Socket, pack, unpack
 

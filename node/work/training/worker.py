@@ -25,7 +25,8 @@ from contract import wire_pb2 as wire
 from contract.documents import Scalar
 from contract.errors import JobFailed
 from foundation import confinement
-from foundation.confinement import Bind, Confined, Limits
+from foundation.bubblewrap import Bind, Limits
+from foundation.confinement import Confined
 from foundation.files import SECRET_MODE
 from foundation.frames import Broken, Frame, FrameError, Pipe
 from node.work.training.bundles import ApprovedRecipe

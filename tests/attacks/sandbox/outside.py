@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundation import confinement
-from foundation.confinement import Bind, Confined, Defences, Limits
+from foundation.bubblewrap import EVERY, Bind, Defences, Limits
+from foundation.confinement import Confined
 
 HERE = Path(__file__).parent
 LIMITS = Limits(
@@ -45,14 +46,14 @@ class Outcome:
 
 def without(names: Iterable[str]) -> Defences:
     """Return all defences but these."""
-    return dataclasses.replace(confinement.EVERY, **dict.fromkeys(names, False))
+    return dataclasses.replace(EVERY, **dict.fromkeys(names, False))
 
 
 def begin(
     name: str,
     arguments: Sequence[str] = (),
     *,
-    defences: Defences = confinement.EVERY,
+    defences: Defences = EVERY,
     release: Path | None = None,
     limits: Limits = LIMITS,
     pass_fds: Sequence[int] = (),
@@ -76,7 +77,7 @@ def run(
     name: str,
     arguments: Sequence[str] = (),
     *,
-    defences: Defences = confinement.EVERY,
+    defences: Defences = EVERY,
     release: Path | None = None,
 ) -> Outcome:
     """Run an attack to its end; what it started ends with it."""

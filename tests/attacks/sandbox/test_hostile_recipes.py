@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from foundation import confinement, isolation
-from foundation.confinement import Defences
+from foundation.bubblewrap import EVERY, Defences
 from foundation.frames import FrameError, Pipe
 from node.work.training import worker
 from tests.attacks.sandbox import outside
@@ -440,5 +440,5 @@ def test_no_code_of_ours_takes_a_defence_away() -> None:
                         given.add(str(path.relative_to(root)))
     # They hand on what they were given, which is all of them unless a test says otherwise.
     assert given <= {"foundation/confinement.py", "foundation/isolation.py"}
-    assert Defences() == confinement.EVERY
-    assert all(vars(confinement.EVERY).values())
+    assert Defences() == EVERY
+    assert all(vars(EVERY).values())

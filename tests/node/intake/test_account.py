@@ -19,8 +19,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 
 from contract.errors import ConfigurationError, UsageError
-from foundation import confinement
-from foundation.confinement import Bind, Installation, Limits
+from foundation import bubblewrap
+from foundation.bubblewrap import Bind, Installation, Limits
 from node.config import AccountSettings
 from node.home import NodeHome
 from node.intake.account import Account, account, enter, is_separate, refuse, separate
@@ -213,7 +213,7 @@ def test_a_sandboxed_worker_can_t_read_it_even_where_it_is_shown(
     script.write_text(LOOK)
     script.chmod(0o644)
     installation = replace(Installation.here(["foundation"]), root=False)
-    command = confinement.bubblewrap_command(
+    command = bubblewrap.bubblewrap_command(
         [installation.python, "/look.py", "/node", *names],
         installation=installation,
         binds=[Bind(home.root, "/node"), Bind(script, "/look.py")],

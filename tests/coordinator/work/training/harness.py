@@ -17,7 +17,7 @@ from contract import wire_pb2 as wire
 from contract.documents import Job, Project, Scalar, TrainingWork, new_nonce
 from coordinator.work.training.grid import node_id_of
 from coordinator.work.training.run import TrainingOutcome, TrainingRun
-from foundation.confinement import Limits
+from foundation.bubblewrap import Limits
 from node.work.training.worker import Worker, WorkerFailed, WorkerReply
 from tests.node.work.training import flower_apps
 from tests.node.work.training.flower_apps import NOW

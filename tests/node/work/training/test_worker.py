@@ -14,7 +14,7 @@ import pytest
 from contract import records
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError
-from foundation.confinement import Limits
+from foundation.bubblewrap import Limits
 from node.work.training.worker import Worker, WorkerFailed
 from tests.node.work.training.flower_apps import approved, bundle
 
