@@ -147,7 +147,9 @@ class ReceiveSettings(settings.Settings):
     max_instance_bytes: Annotated[int, Field(gt=0)] = 8 * 2**30
     """A larger instance is refused."""
     idle_seconds: Annotated[float, Field(gt=0)] = 120.0
-    """An association on which nothing comes for this long is aborted."""
+    """A sender of which nothing comes for this long is no longer waited for."""
+    least_bytes_per_second: Annotated[float, Field(gt=0)] = 1024.0
+    """Nor is one that is slower than this for as long, unless it finishes an instance."""
     keep_free_bytes: Annotated[int, Field(ge=0)] = 2 * 2**30
     """With less room on the landing's disk, arrivals are refused."""
     max_waiting: Annotated[int, Field(ge=1)] = 100_000

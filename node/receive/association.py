@@ -28,6 +28,7 @@ from node.receive.negotiation import (
     is_storage,
     negotiate,
 )
+from node.receive.pace import Pace
 from node.receive.pdu import Broken, Closed, PduType, Reader, Value
 from node.receive.room import Room
 from node.receive.storage import Arrival
@@ -110,6 +111,7 @@ class Services:
     room: Room
     largest_pdu_bytes: int
     idle_seconds: float
+    least_bytes_per_second: float
     report: Callable[[str, commitment.CommitmentRequest], bool]
     """Report later on an association of our own; False when this caller has no address."""
 
@@ -145,7 +147,8 @@ class Association:
         self._address = address
         self._services = services
         self._welcome = welcome
-        self._reader = Reader(connection, services.largest_pdu_bytes)
+        self._pace = Pace(services.idle_seconds, services.least_bytes_per_second)
+        self._reader = Reader(connection, services.largest_pdu_bytes, self._pace)
         self._state = State.AWAITING_REQUEST
         self._agreed: dict[int, Agreed] = {}
         self._peer_largest = 0
@@ -211,7 +214,6 @@ class Association:
         self._send(accept(request, self._agreed, results, self._services.largest_pdu_bytes))
         self._state = State.ESTABLISHED
         self._reader.deadline = None
-        self._connection.settimeout(self._services.idle_seconds)
 
     def _await_close(self) -> None:
         self._state = State.AWAITING_CLOSE
@@ -267,6 +269,8 @@ class Association:
         elif what == command.C_STORE_RQ and isinstance(sink, Arrival):
             status = sink.finish()
             self.tally.stored += status == command.SUCCESS
+            if status == command.SUCCESS:
+                self._pace.renew()
             self.tally.refused += status != command.SUCCESS
             self._respond(message, status)
         elif what == command.C_STORE_RQ:
@@ -310,6 +314,7 @@ class Association:
         self._send(b"".join(wire.data_pdus(context_id, encoded, data, self._peer_largest)))
 
     def _send(self, data: bytes) -> None:
+        self._connection.settimeout(self._services.idle_seconds)
         self._connection.sendall(data)
 
     def _end(self, why: str, abort: bytes) -> None:
@@ -317,4 +322,4 @@ class Association:
             return
         self.tally.ended = why
         with suppress(OSError):
-            self._connection.sendall(abort)
+            self._send(abort)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from node.receive.pace import Pace
+
 HEADER = struct.Struct(">BxI")
 PDV_HEADER = struct.Struct(">IBB")
 MAX_NEGOTIATION_BYTES = 512 * 1024
@@ -53,12 +55,13 @@ class Value:
 class Reader:
     """Reads PDUs from a connected socket."""
 
-    def __init__(self, connection: socket.socket, largest_bytes: int) -> None:
+    def __init__(self, connection: socket.socket, largest_bytes: int, pace: Pace) -> None:
         self._connection = connection
         self._largest = largest_bytes
         self._buffer = bytearray(max(largest_bytes, 4096))
         self.deadline: float | None = None
-        """On the monotonic clock; None: the connection's own timeout, anew for each read."""
+        """On the monotonic clock, instead of the pace."""
+        self._pace = pace
 
     def read(self) -> tuple[PduType, memoryview]:
         """Return the next PDU's type and what follows its header.
@@ -85,11 +88,12 @@ class Reader:
     def _fill(self, view: memoryview) -> None:
         at = 0
         while at < len(view):
+            began, left = time.monotonic(), self._pace.left_seconds
             if self.deadline is not None:
-                left = self.deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                self._connection.settimeout(left)
+                left = self.deadline - began
+            if left <= 0:
+                raise TimeoutError
+            self._connection.settimeout(left)
             try:
                 count = self._connection.recv_into(view[at:])
             except TimeoutError:
@@ -99,6 +103,8 @@ class Reader:
             if not count:
                 raise Closed
             at += count
+            if self.deadline is None:
+                self._pace.came(count, time.monotonic() - began)
 
 
 def values(body: memoryview) -> Iterator[Value]:

@@ -1,7 +1,8 @@
 """STOW-RS (PS3.18 section 10.5): what a request's parts become, and what its response says.
 
 A part is a DICOM file. Of it, only the file meta information is read, for the UIDs that the
-response must name; then it goes into the landing as it comes. It counts as stored when durable.
+response must name, and its study's UID where the request names a study; then it goes into the
+landing as it comes. It counts as stored when durable.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contract.errors import StorageError
+from node.deid.elements import parse, value
+from node.deid.reading import Unsafe
 from node.intake.landing import Landing, LandingWriter
 from node.multipart import Event, PartBegins, PartData
 from node.receive import command
@@ -20,13 +23,18 @@ from node.receive.room import Room
 
 ORIGIN = "stow"
 MAX_META_BYTES = 64 * 1024
+MAX_STUDY_BYTES = 1024 * 1024
+"""So far into a file its study's UID is looked for."""
 MAX_PARTS = 100_000
 
 OUT_OF_RESOURCES = 0xA700
+OTHER_STUDY = 0xA901
 CANNOT_UNDERSTAND = 0xC000
-"""Failure reasons of PS3.18 Table I.2-2 and PS3.4 Table B.2-1."""
+"""Failure reasons of PS3.18 Table I.2-2 and PS3.4 Table B.2-1: resources, a data set that doesn't
+match (A900 to A9FF), and one that can't be understood."""
 
 SOP_CLASS, SOP_INSTANCE = 0x0002, 0x0003
+STUDY_INSTANCE = 0x0020000D
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,12 @@ class Outcome:
 class Storing:
     """Puts the parts of one request into the landing."""
 
-    def __init__(self, landing: Landing, room: Room) -> None:
+    def __init__(self, landing: Landing, room: Room, study: str = "") -> None:
+        """``study``: the only one of which instances are taken; empty: any."""
         self.outcome = Outcome()
+        self._study = study
+        self._look_at = 0
+        """Bytes of a head with which its study is looked for again."""
         self._landing = landing
         self._room = room
         self._head = bytearray()
@@ -96,7 +108,7 @@ class Storing:
         self._drop()
 
     def _begin(self, headers: Mapping[str, str]) -> None:
-        self._part, self._size = Stored(), 0
+        self._part, self._size, self._look_at = Stored(), 0, 0
         self._head.clear()
         kind = headers.get("content-type", "application/dicom").partition(";")[0].strip().lower()
         if kind != "application/dicom" or len(self.outcome.parts) >= MAX_PARTS:
@@ -112,16 +124,16 @@ class Storing:
             self._keep(data)
         elif not self._part.sop_instance:
             self._head += data
-            self._read_head()
+            self._read_head(is_whole=False)
 
-    def _read_head(self) -> None:
+    def _read_head(self, *, is_whole: bool) -> None:
         try:
             uids = meta_uids(self._head)
         except ValueError:
             self._part = Stored(failure=CANNOT_UNDERSTAND)
             self._head.clear()
             return
-        if uids is None:
+        if uids is None or (self._study and not self._part.failure and not self._fits(is_whole)):
             return
         self._part = Stored(*uids, failure=self._part.failure)
         if not self._part.failure:
@@ -132,6 +144,18 @@ class Storing:
             else:
                 self._keep(bytes(self._head))
         self._head.clear()
+
+    def _fits(self, is_whole: bool) -> bool:
+        """Say whether it is known by now whether the part is of the study; if not, it fails."""
+        if len(self._head) < self._look_at and not is_whole:
+            return False
+        self._look_at = 2 * len(self._head)
+        found = study_of(bytes(self._head))
+        if found is None and not is_whole and len(self._head) < MAX_STUDY_BYTES:
+            return False
+        if found != self._study:
+            self._part = Stored(failure=OTHER_STUDY)
+        return True
 
     def _keep(self, data: bytes) -> None:
         assert self._writer is not None
@@ -144,6 +168,8 @@ class Storing:
             self._fail(OUT_OF_RESOURCES)
 
     def _end(self) -> None:
+        if self._study and self._head:
+            self._read_head(is_whole=True)
         if self._writer is not None:
             try:
                 self._writer.commit()
@@ -200,6 +226,23 @@ def meta_uids(head: bytes | bytearray) -> tuple[str, str] | None:
     if uids[0] is None or uids[1] is None or not all(map(command.is_uid, uids)):
         raise ValueError
     return uids[0], uids[1]
+
+
+def study_of(head: bytes) -> str | None:
+    """Return the Study Instance UID of the file that begins so, "" when it has none.
+
+    None when it isn't in these bytes.
+    """
+    try:
+        file = parse(head)
+    except Unsafe:
+        return None
+    for element in file.dataset.elements:
+        if element.tag == STUDY_INSTANCE and element.end <= len(file.data):
+            return value(file.data, element).decode("latin-1").strip("\0 ")
+        if element.tag > STUDY_INSTANCE:
+            return ""
+    return None
 
 
 def _reference(part: Stored) -> dict[str, Any]:

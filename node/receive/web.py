@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,7 +23,9 @@ from node.config import ReceiveSettings
 from node.home import NodeHome
 from node.intake.landing import Landing
 from node.multipart import Malformed, Multipart, related
+from node.receive.command import is_uid
 from node.receive.listening import web_tls
+from node.receive.pace import Pace
 from node.receive.room import Room
 from node.receive.stow import Storing
 from node.receive.tokens import Tokens
@@ -48,15 +51,18 @@ class Web:
 
 
 def application(web: Web) -> FastAPI:
-    """Return the service: one resource, one method."""
+    """Return the service: all studies or one, and one method."""
     app = FastAPI(title="Wardgate STOW-RS", openapi_url=None, docs_url=None, redoc_url=None)
     slots = asyncio.Semaphore(web.settings.web.max_requests)
 
     @app.post(STUDIES)
-    async def store(request: Request) -> Response:
+    @app.post(STUDIES + "/{study}")
+    async def store(request: Request, study: str = "") -> Response:
         who = await run_in_threadpool(web.tokens.who, request.headers.get("authorization", ""))
         if who is None:
             return _said(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
+        if study and not is_uid(study):
+            return _said(400, "the study is not named by a UID")
         refusal = _refusal(request, web)
         if refusal is not None:
             log.warning("STOW-RS of %r: refused with %d", who, refusal.status_code)
@@ -64,7 +70,7 @@ def application(web: Web) -> FastAPI:
         if slots.locked():
             return _said(503, "too many requests at once", {"retry-after": RETRY_SECONDS})
         async with slots:
-            return await _store(request, web, who)
+            return await _store(request, web, who, study)
 
     return app
 
@@ -90,21 +96,24 @@ def _refusal(request: Request, web: Web) -> Response | None:
     return None
 
 
-async def _store(request: Request, web: Web, who: str) -> Response:
+async def _store(request: Request, web: Web, who: str, study: str) -> Response:
     _, boundary = related(request.headers["content-type"])
-    parser, storing = Multipart(boundary), Storing(web.landing, web.room)
+    parser, storing = Multipart(boundary), Storing(web.landing, web.room, study)
     total, gathered = 0, bytearray()
 
     def write(chunk: bytes) -> None:
         storing.take(parser.feed(chunk))
 
     stream = request.stream()
+    pace = Pace(web.settings.idle_seconds, web.settings.least_bytes_per_second)
     try:
         while True:
+            began = time.monotonic()
             try:
-                chunk = await asyncio.wait_for(anext(stream), web.settings.idle_seconds)
+                chunk = await asyncio.wait_for(anext(stream), max(pace.left_seconds, 0))
             except StopAsyncIteration:
                 break
+            pace.came(len(chunk), time.monotonic() - began)
             total += len(chunk)
             if total > web.settings.web.max_request_bytes:
                 return _said(413, "the request is larger than this service takes")

@@ -73,6 +73,7 @@ def work(order: Order, control: socket.socket, finished: MutableSequence[int]) -
         room=room_of(settings, landing),
         largest_pdu_bytes=settings.max_pdu_bytes,
         idle_seconds=settings.idle_seconds,
+        least_bytes_per_second=settings.least_bytes_per_second,
         report=reporter(settings, landing),
     )
     counting = threading.Lock()

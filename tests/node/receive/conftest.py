@@ -101,6 +101,7 @@ def listener(landing: Landing) -> Iterator[Listener]:
         room=Room(landing, Limits(0, 1000, 2**30), time.monotonic),
         largest_pdu_bytes=131072,
         idle_seconds=20,
+        least_bytes_per_second=1024,
         report=lambda calling, request: False,
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -345,6 +345,18 @@ def store_command(uid: str) -> bytes:
     return b"".join(wire.data_pdus(1, asked, None, 0))
 
 
+def echo_command() -> bytes:
+    asked = command.encode(
+        {
+            "AffectedSOPClassUID": "1.2.840.10008.1.1",
+            "CommandField": command.C_ECHO_RQ,
+            "MessageID": 1,
+            "CommandDataSetType": command.NO_DATA_SET,
+        }
+    )
+    return b"".join(wire.data_pdus(1, asked, None, 0))
+
+
 def data_fragment(data: bytes, *, last: bool, context: int = 1) -> bytes:
     header = wire.PDV_HEADER.pack(len(data) + 2, context, 2 if last else 0)
     return wire.pdu(PduType.P_DATA, header + data)
@@ -388,6 +400,35 @@ def test_who_asks_for_nothing_in_time_is_cut_off_however_slowly_it_sends(
                 connection.sendall(bytes((byte,)))
                 time.sleep(0.02)
         assert listener.ended().ended == "aborted: nothing came in time"
+
+
+@pytest.mark.parametrize("stores", [True, False])
+def test_who_sends_slowly_without_end_is_put_out(
+    listener: Listener, landing: Landing, stores: bool
+) -> None:
+    listener.change(idle_seconds=0.5, least_bytes_per_second=1e7)
+    trickle = data_fragment(bytes(1000), last=False) if stores else echo_command()
+    with open_association(listener.port) as connection, suppress(OSError):
+        if stores:
+            connection.sendall(store_command("1.2.3"))
+        for _ in range(1000):
+            connection.sendall(trickle)
+            time.sleep(0.02)
+            if listener.tallies:
+                break
+    assert listener.ended().ended == "aborted: nothing came in time"
+    assert landing.count() == 0
+
+
+def test_who_finishes_an_instance_now_and_then_stays(listener: Listener, landing: Landing) -> None:
+    listener.change(idle_seconds=1.5, least_bytes_per_second=1e7)
+    with open_association(listener.port) as connection:
+        for number in range(6):
+            connection.sendall(store_command(f"1.2.{number}") + data_fragment(b"x" * 9, last=True))
+            assert connection.recv(4096)[0] == PduType.P_DATA
+            time.sleep(0.4)
+    assert landing.count() == 6
+    assert listener.ended().ended == "closed by the peer"
 
 
 def test_uids_that_are_none_are_refused(listener: Listener, landing: Landing) -> None:

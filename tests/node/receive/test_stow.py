@@ -36,7 +36,7 @@ from node.multipart import (
 )
 from node.receive.listening import web_tls
 from node.receive.room import Limits, Room
-from node.receive.stow import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, meta_uids
+from node.receive.stow import CANNOT_UNDERSTAND, OTHER_STUDY, OUT_OF_RESOURCES, meta_uids
 from node.receive.tokens import Tokens
 from node.receive.web import STUDIES, Web, application
 from tests.node.receive.conftest import as_file, instance
@@ -63,21 +63,25 @@ class Service:
     token: str
     landing: Landing
 
-    def post(self, content: object, **headers: str) -> httpx.Response:
+    def post(self, content: object, path: str = STUDIES, **headers: str) -> httpx.Response:
         """Post a body to the studies, with the token and the usual content type."""
         sent = {"authorization": f"Bearer {self.token}", "content-type": KIND}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client.post(STUDIES, content=content, headers=sent)  # type: ignore[arg-type]
+        return self.client.post(path, content=content, headers=sent)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def serve(home: NodeHome, landing: Landing) -> Iterator[Callable[..., Service]]:
     running: list[tuple[uvicorn.Server, threading.Thread, httpx.Client]] = []
 
-    def start(limits: Limits = PLENTY, **web: object) -> Service:
+    def start(
+        limits: Limits = PLENTY, pace: dict[str, float] | None = None, **web: object
+    ) -> Service:
         tokens = Tokens(home.receive_tokens)
         secret = tokens.add("pacs", NOW)
-        chosen = ReceiveSettings(web=StowSettings.model_validate({"port": 0, **web}))
+        chosen = ReceiveSettings(
+            web=StowSettings.model_validate({"port": 0, **web}), **(pace or {})
+        )
         room = Room(landing, limits, time.monotonic)
         app = application(Web(chosen, landing, room, tokens))
         listener = listen("127.0.0.1", 0)
@@ -206,6 +210,45 @@ def test_a_body_that_is_cut_or_no_multipart_is_400_and_leaves_nothing_half(
     for bad in (whole[:-10], whole[:500], b"", b"x" * 100, body()):
         assert service.post(bad).status_code == 400
     assert list(service.landing.folder.iterdir()) == []
+
+
+def test_of_one_study_only_its_own_instances_are_stored(serve: Callable[..., Service]) -> None:
+    service = serve()
+    good, other, without = instance(1), instance(2), instance(3)
+    other.StudyInstanceUID = "1.2.3.9"
+    del without.StudyInstanceUID
+    large = instance(4)
+    large.ReferencedImageSequence = [instance(5) for _ in range(60)]  # before the study's UID
+    files = [as_file(dataset) for dataset in (good, other, without, large)]
+    place = f"{STUDIES}/{good.StudyInstanceUID}"
+    whole = body(*files, b"no DICOM file")
+    for size in (len(whole), 997):
+        answer = service.post(
+            (whole[at : at + size] for at in range(0, len(whole), size)), path=place
+        )
+        assert answer.status_code == 202
+        said = answer.json()
+        assert uids(said["00081199"]) == [good.SOPInstanceUID, large.SOPInstanceUID]
+        reasons = [item["00081197"]["Value"] for item in said["00081198"]["Value"]]
+        assert reasons == [[OTHER_STUDY], [OTHER_STUDY], [CANNOT_UNDERSTAND]]
+        assert uids({"Value": said["00081198"]["Value"][:2]}) == ["1.2.3.4.2", "1.2.3.4.3"]
+    stored = {service.landing.read(entry) for entry in service.landing.entries()}
+    assert stored == {files[0], files[3]}
+    assert service.post(body(files[0]), path=f"{STUDIES}/1.2.x").status_code == 400
+
+
+def test_a_body_that_trickles_is_408(serve: Callable[..., Service]) -> None:
+    service = serve(pace={"idle_seconds": 0.5, "least_bytes_per_second": 1e7})
+    whole = body(as_file(instance(1, rows=300)))
+
+    def trickle() -> Iterator[bytes]:
+        for at in range(0, len(whole), 100):
+            yield whole[at : at + 100]
+            time.sleep(0.02)
+
+    with suppress(httpx.WriteError, httpx.ReadError):  # it may hang up while the rest is sent
+        assert service.post(trickle()).status_code == 408
+    assert service.landing.count() == 0
 
 
 def test_other_paths_and_methods_are_not_there(serve: Callable[..., Service]) -> None:
