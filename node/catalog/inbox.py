@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from contract.errors import NotFound
@@ -115,8 +115,14 @@ class Inbox:
             return False
         return True
 
-    def rows(self, *states: str, consortium: str = "", job: str = "") -> list[InboxRow]:
+    def rows(self, *states: str, consortium: str = "") -> list[InboxRow]:
         """Return rows in these states (all without any), oldest first."""
+        wanted = [schema.inbox.c.state.in_(states)] if states else []
+        if consortium:
+            wanted.append(schema.jobs.c.consortium == consortium)
+        return self._rows(*wanted)
+
+    def _rows(self, *wanted: ColumnElement[bool]) -> list[InboxRow]:
         table, jobs = schema.inbox, schema.jobs
         query = (
             select(
@@ -128,28 +134,24 @@ class Inbox:
                 jobs.c.envelope,
             )
             .join(jobs, jobs.c.digest == table.c.job)
+            .where(*wanted)
             .order_by(table.c.number)
         )
-        if states:
-            query = query.where(table.c.state.in_(states))
-        if consortium:
-            query = query.where(jobs.c.consortium == consortium)
-        if job:
-            query = query.where(table.c.job == job)
         with reading(self.engine) as connection:
             return [_row(r) for r in connection.execute(query)]
 
     def row(self, number: int) -> InboxRow:
         """Return one; ``NotFound`` when there is none."""
-        found = next((r for r in self.rows() if r.number == number), None)
-        if found is None:
+        found = self._rows(schema.inbox.c.number == number)
+        if not found:
             raise NotFound(f"There is no number {number} in the inbox.")
-        return found
+        return found[0]
 
     def held(self, job: str, task: str) -> InboxRow | None:
         """Return the output of a task that is or was held, or None."""
-        rows = self.rows(job=job)
-        return next((r for r in rows if r.what == "output" and r.task == task), None)
+        table = schema.inbox
+        found = self._rows(table.c.job == job, table.c.task == task, table.c.what == "output")
+        return found[0] if found else None
 
     def count_waiting(self) -> int:
         """Return how much waits."""
@@ -169,11 +171,7 @@ class Inbox:
 
     def untold(self) -> list[InboxRow]:
         """Return what waits and no steward was told of."""
-        table = schema.inbox
-        query = select(table.c.number).where(table.c.state == "waiting", table.c.told_at.is_(None))
-        with reading(self.engine) as connection:
-            numbers = {r.number for r in connection.execute(query)}
-        return [r for r in self.rows("waiting") if r.number in numbers] if numbers else []
+        return self._rows(schema.inbox.c.state == "waiting", schema.inbox.c.told_at.is_(None))
 
     def told(self, rows: list[InboxRow], now: datetime) -> None:
         """Note that the steward was told of these."""

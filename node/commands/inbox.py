@@ -14,7 +14,7 @@ from rich.table import Table
 
 from contract.documents import Job, Project, StatisticsWork, TrainingWork, printable
 from contract.envelope import Envelope
-from contract.errors import DocumentError, SignatureError, UsageError
+from contract.errors import DocumentError, NotFound, SignatureError, UsageError
 from contract.keys import SigningKey
 from foundation import commands
 from foundation.blobs import BlobFolder
@@ -221,6 +221,50 @@ def refuse(
         steward = _steward(opened, key)
         _sign(opened, steward, code=code, note=note, tell=tell)
     print(f"refused {number}: {note if note and tell else REASONS[code]}")
+
+
+@app.command()
+def hold(
+    job: Annotated[str, typer.Argument(help="The job's digest, or its first 8 digits or more.")],
+    key: StewardOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Hold the answers of a job that is under way, from the next one on.
+
+    Example: wardgate-node inbox hold 89537fe4
+    """
+    place = node_home(home)
+    if len(job) < 8:
+        raise UsageError("Give 8 digits or more of the job's digest.")
+    with catalogue(place) as catalog:
+        asked, inbox = Asked(catalog.engine), Inbox(catalog.engine)
+        found = [
+            (row, digest)
+            for row in asked.consortia()
+            for digest, _ in asked.open_jobs(row.name)
+            if digest.startswith(job)
+        ]
+        if len(found) != 1:
+            raise NotFound(f"{len(found)} jobs under way have a digest that begins with {job}.")
+        row, digest = found[0]
+        steward = present_key(place, key)
+        if steward.id not in allowed_keys(row.anchor, (r.envelope for r in inbox.stewards())):
+            raise SignatureError("This key is no steward's at this site.")
+        envelope = decide(steward, "job", digest, (row.name, row.site), now(), hold_outputs=True)
+        record(
+            place,
+            "steward-decided",
+            consortium=row.name,
+            job=digest,
+            what="job",
+            subject=digest,
+            verdict="approve",
+            hold_outputs=True,
+            key=steward.id,
+            decision=Envelope.parse(envelope).digest,
+        )
+        inbox.add_decision(digest, steward.id, envelope, now())
+    print(f"the answers of {digest[:12]} are held from now on")
 
 
 def _approve(

@@ -30,12 +30,13 @@ from node.gate.account import Charge, Event, Limits, Payer, PrivacyAccount
 from node.gate.dp.draws import Draws
 from node.gate.dp.lane import Answered, DpLane, Look
 from node.gate.dp.lane import Asked as DpQuestion
-from node.gate.inbox.decisions import Verdict, What, output_subject, verdict
+from node.gate.inbox.decisions import Verdict, What, hold_wanted, output_subject, verdict
 from node.gate.inbox.stewards import allowed_keys
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy
 from node.gate.rules import (
     BeforeWork,
+    ModelOutput,
     Outbound,
     Question,
     StatisticsOutput,
@@ -244,12 +245,15 @@ class Gate:
             return None
         return verdict(
             decisions,
-            allowed_keys(member.own_steward, (r.envelope for r in self.inbox.stewards())),
+            self._stewards(member),
             what,
             subject,
             (member.consortium, member.site),
             self.policy().approval.people,
         )
+
+    def _stewards(self, member: Membership) -> frozenset[str]:
+        return allowed_keys(member.own_steward, (r.envelope for r in self.inbox.stewards()))
 
     def _let_wait(self, question: Question, waits: Waits) -> None:
         """Keep a job until its steward decides; that it waits is on the ledger first."""
@@ -343,8 +347,13 @@ class Gate:
         job = admission.job
         if policy.holds_outputs(job.project, job.work.kind):
             return True
-        decided = self.verdict(member, "job", admission.digest)
-        return decided is not None and decided.hold_outputs
+        decisions = self.inbox.decisions(admission.digest)
+        return bool(decisions) and hold_wanted(
+            decisions,
+            self._stewards(member),
+            admission.digest,
+            (member.consortium, member.site),
+        )
 
     def _note_policy(self, policy: Policy, now: datetime) -> None:
         """Write the policy on the ledger when it is another than at the last question."""
@@ -500,6 +509,30 @@ class Gate:
             **({"masked": hashlib.sha256(plain).hexdigest()} if plain else {}),
         }
         return self._leave(member, admission, task, entry, payload, b"", seconds)
+
+    def answer_model(
+        self,
+        member: Membership,
+        admission: Admission,
+        task: str,
+        part: wire.ModelPart,
+        width: int,
+        seconds: float,
+    ) -> Sealed:
+        """Run the second table over a site's part of a model's step, write the ledger, seal it.
+
+        ``width`` is how many coefficients the model has.
+        """
+        payload = part.SerializeToString(deterministic=True)
+        outbound = Outbound(
+            admission.job,
+            admission.project,
+            admission.release,
+            self.policy(),
+            ModelOutput(part, width),
+            len(payload),
+        )
+        return self._let_out(member, admission, task, outbound, payload, b"", seconds)
 
     def answer_task(
         self,
@@ -837,6 +870,8 @@ def _published(subjects: int, policy: Policy) -> int:
 
 def _lane(outbound: Outbound) -> str:
     """Return by which lane a payload leaves; "exact+dp" when some of its parts have noise."""
+    if isinstance(outbound.output, ModelOutput):
+        return "exact"
     if not isinstance(outbound.output, StatisticsOutput):
         return "training"
     found = {part.lane for part in outbound.output.parts if not part.withheld}

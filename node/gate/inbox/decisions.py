@@ -133,6 +133,17 @@ def verdict(
     return Verdict(tuple(sorted(approvals)), hold_outputs=hold)
 
 
+def hold_wanted(
+    envelopes: Iterable[bytes],
+    allowed: Iterable[str],
+    job: str,
+    place: tuple[str | None, str | None],
+) -> bool:
+    """Say whether a steward wants to see the job's outputs before they leave; one is enough."""
+    found = verdict(envelopes, allowed, "job", job, place, 1)
+    return found is not None and found.hold_outputs
+
+
 def decide(
     key: SigningKey,
     what: What,

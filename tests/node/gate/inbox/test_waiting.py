@@ -476,6 +476,38 @@ def test_a_job_approved_with_its_answers_held_holds_them(hospital: Hospital) -> 
     assert answer(hospital, admission).decision.waiting
 
 
+def test_a_steward_can_hold_the_answers_of_a_job_that_is_under_way(hospital: Hospital) -> None:
+    admission = hospital.gate.admit(hospital.member, hospital.job(hospital.release()))
+    stranger = SigningKey.generate()
+    sign(hospital, admission.digest, stranger, hold_outputs=True)
+    assert not answer(hospital, admission).decision.waiting
+    other = hospital.gate.admit(hospital.member, hospital.job(hospital.release()))
+    hospital.policy = policy(people=2)  # one is enough to hold
+    sign(hospital, other.digest, hold_outputs=True)
+    assert answer(hospital, other).decision.waiting
+
+
+def test_a_crash_while_an_answer_is_released_neither_loses_nor_doubles_it(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.policy = policy(hold_outputs=["statistics"])
+    admission, row = held_answer(hospital)
+    sign(hospital, row.subject, what="output")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(type(hospital.gate.inbox), "finish", killed)
+        hospital.gate.settle_held(hospital.member, admission, row)
+    hospital.reopen()
+    [left] = hospital.gate.decided_outputs(hospital.member)
+    sealed = hospital.gate.settle_held(hospital.member, admission, left)
+    assert sealed.message.reply.payload == row.payload
+    assert len(hospital.entries("answer")) == 1
+    assert hospital.gate.decided_outputs(hospital.member) == []
+
+
 def test_an_answer_is_not_released_once_its_project_was_withdrawn(hospital: Hospital) -> None:
     hospital.policy = policy(hold_outputs=["statistics"])
     admission, row = held_answer(hospital)
