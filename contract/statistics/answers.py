@@ -92,7 +92,7 @@ def answer_locally(
         variable = check(statistic, project)
         column = columns[variable.name]
         if statistic.by is None:
-            parts.append(Part({"": _summarise(statistic, variable, column)}))
+            parts.append(Part({"": summarise(statistic, variable, column)}))
             continue
         by = project.variable(statistic.by)
         assert by is not None
@@ -100,16 +100,17 @@ def answer_locally(
         parts.append(
             Part(
                 {
-                    level: _summarise(statistic, variable, column[codes == i])
+                    level: summarise(statistic, variable, column[codes == i])
                     for i, level in enumerate(by.levels)
                 },
-                rest=_summarise(statistic, variable, column[codes < 0]),
+                rest=summarise(statistic, variable, column[codes < 0]),
             )
         )
     return parts
 
 
-def _summarise(statistic: Statistic, variable: Variable, column: Numbers | Codes) -> Summary:
+def summarise(statistic: Statistic, variable: Variable, column: Numbers | Codes) -> Summary:
+    """Return the local half of one statistic over the subjects whose values these are."""
     match statistic.kind:
         case "moments":
             return Moments.of(np.asarray(column, dtype=np.float64))
@@ -129,7 +130,8 @@ def merge_answers(answers: Iterable[Sequence[Part]]) -> list[Part]:
     """Return the merged parts of sites' answers, in the order given.
 
     A site's withheld part leaves the statistic whole: it is in no numerator and no denominator.
-    A part that every site withheld is withheld.
+    So does a group that a site's release doesn't declare. A part that every site withheld is
+    withheld.
     """
     merged: list[Part] | None = None
     for answer in answers:
@@ -145,13 +147,31 @@ def merge_answers(answers: Iterable[Sequence[Part]]) -> list[Part]:
 def _merge(a: Part, b: Part) -> Part:
     if a.withheld or b.withheld:
         return b if a.withheld else a
-    if a.groups.keys() != b.groups.keys():
+    if ("" in a.groups) != ("" in b.groups):
         raise DocumentError("Two sites answered a statistic with different groups.")
     return Part(
-        {level: _merge_summaries(a.groups[level], b.groups[level]) for level in a.groups},
+        {level: _merge_group(a, b, level) for level in _either(list(a.groups), list(b.groups))},
         lane="exact" if a.lane == b.lane == "exact" else "dp",
         noise=_merge_noise(a.noise, b.noise),
     )
+
+
+def _either(some: list[str], others: list[str]) -> list[str]:
+    """Return the groups that are in one of two lists, as far as these tell in the same order."""
+    found: list[str] = []
+    at = 0
+    for name in some:
+        if name in others:
+            found += others[at : others.index(name)]
+            at = others.index(name) + 1
+        found.append(name)
+    return [*found, *others[at:]]
+
+
+def _merge_group(a: Part, b: Part, level: str) -> Summary:
+    if level not in a.groups or level not in b.groups:
+        return (a if level in a.groups else b).groups[level]
+    return _merge_summaries(a.groups[level], b.groups[level])
 
 
 def _merge_noise(a: Noise | None, b: Noise | None) -> Noise | None:
@@ -277,10 +297,18 @@ def _fits(part: Part, statistic: Statistic, project: Project) -> bool:
         return False
     variable = check(statistic, project)
     by = project.variable(statistic.by) if statistic.by else None
-    if list(part.groups) != (list(by.levels) if by else [""]):
+    if not _are_groups(list(part.groups), list(by.levels) if by else [""]):
+        return False
+    if part.lane == "dp" and by and len(part.groups) != len(by.levels):
         return False
     lowest = 0 if part.noise is None else -MAX_SUBJECTS
     return all(_form_of(s, statistic, variable, lowest) for s in part.groups.values())
+
+
+def _are_groups(names: list[str], levels: list[str]) -> bool:
+    """Say whether groups are some of the levels, in their order: a release may declare not all."""
+    known = set(names)
+    return bool(names) and names == [level for level in levels if level in known]
 
 
 def _form_of(summary: Summary, statistic: Statistic, variable: Variable, lowest: int) -> bool:

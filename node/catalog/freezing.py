@@ -17,9 +17,11 @@ from sqlalchemy.sql.selectable import Select
 from contract.errors import NotFound, UsageError
 from node.catalog import schema
 from node.catalog.cohorts import Cohorts, Meant, among, term_numbers
+from node.catalog.declaring import DEFAULT_WISHES, Loss, Wishes
 from node.catalog.manifest import (
     ASSET_INDEX,
     GROUPS,
+    MEMBERSHIP,
     OBSERVATIONS,
     SUBJECT,
     ReleaseColumn,
@@ -27,6 +29,7 @@ from node.catalog.manifest import (
     ReleaseManifest,
 )
 from node.catalog.members import TableSubjects, table_frame
+from node.catalog.membership import declare_table, encode
 from node.catalog.numbering import batches
 from node.catalog.rows import TableRow
 from node.catalog.selection import FIRST, LAST, Ranges, Selection
@@ -59,6 +62,8 @@ class Plan:
     assets: pl.DataFrame | None
     """The index of the assets."""
     held: Held
+    loss: Loss | None = None
+    """What exact answers leave out; None of a release that can't be asked for any."""
 
 
 def plan_release(
@@ -71,8 +76,11 @@ def plan_release(
     days: Callable[[str], int] | None = None,
     omissions: int = OMISSIONS,
     draw: Draw = CHANCE,
+    wishes: Wishes = DEFAULT_WISHES,
 ) -> Plan:
     """Return what a release of a selection would hold.
+
+    ``wishes``: what it should be asked exactly (``node.catalog.declaring``).
 
     Whoever withdrew is left out; so are ``omissions`` others for each block of withdrawals
     (``node.catalog.withdrawals``). ``days`` returns by how many days a subject's dates were moved,
@@ -81,14 +89,14 @@ def plan_release(
     if selection.table is None and selection.assets is None and selection.observations is None:
         raise UsageError("A release needs a table, assets or observations.")
     row: TableRow | None = None
-    declared: tuple[ReleaseColumn, ...] = ()
+    columns: tuple[ReleaseColumn, ...] = ()
     if selection.table is not None:
         row = catalog.get_table(selection.table)
         if row is None:
             raise NotFound(
                 f"There is no table {selection.table!r}; `ingest` it with its schema first."
             )
-        declared = _columns(row, selection.columns)
+        columns = _columns(row, selection.columns)
     tables = TableSubjects(catalog, home)
     tables.number(selection)
     with catalog.snapshot() as connection:
@@ -96,7 +104,7 @@ def plan_release(
         chosen = set(cohorts.names(cohorts.subjects(selection)).values())
         held = leave_out(connection, selection.population, chosen, omissions, draw)
         frozen = _Frozen(connection, cohorts, set(held.subjects))
-        frame = None if row is None else _table(home, row, declared, frozen.subjects)
+        frame = None if row is None else _table(home, row, columns, frozen.subjects)
         assets = None
         if selection.assets is not None:
             assets = frozen.assets(cohorts.meant(selection.assets))
@@ -117,23 +125,28 @@ def plan_release(
     ):
         if part is not None:
             parts[path] = _parquet(part)
+    declared = None if frame is None else declare_table(frame, columns, wishes)
+    if frame is not None and declared is not None:
+        parts[MEMBERSHIP] = encode(declared, frame)
     subjects = _subjects(frame, assets, observations)
     manifest = ReleaseManifest(
         name=name,
         table=selection.table,
-        columns=declared,
+        columns=columns,
         rows=0 if frame is None else frame.height,
         subjects=len(subjects),
         assets={} if assets is None else dict(sorted(Counter(assets["modality"]).items())),
         asset_bytes=0 if assets is None else int(assets["size_bytes"].sum()),
         observations=0 if observations is None else observations.height,
         groups=0 if groups is None else groups["group"].n_unique(),
+        declaration=None if declared is None else declared.declaration,
         files=tuple(
             ReleaseFile(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
             for path, data in sorted(parts.items())
         ),
     )
-    return Plan(manifest, parts, assets, replace(held, subjects=subjects))
+    loss = None if declared is None else declared.loss
+    return Plan(manifest, parts, assets, replace(held, subjects=subjects), loss)
 
 
 def _subjects(*frames: pl.DataFrame | None) -> frozenset[str]:

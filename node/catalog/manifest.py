@@ -16,8 +16,12 @@ SUBJECT = "subject"
 ASSET_INDEX = "assets.parquet"
 OBSERVATIONS = "observations.parquet"
 GROUPS = "groups.parquet"
+MEMBERSHIP = "membership.parquet"
+"""For each subject its cell, and whether it is in each declared set."""
 _LATER = {"asset_bytes", "observations", "groups"}
 """What format 1 didn't have."""
+MAX_STRATA = 6
+MAX_ANALYSES = 16
 
 ColumnType = Literal["integer", "number", "category", "boolean", "date"]
 ReleasePath = Annotated[
@@ -48,11 +52,100 @@ class ReleaseFile(BaseModel):
     size_bytes: Annotated[int, Field(ge=0)]
 
 
+Strata = tuple[VariableName, ...]
+"""Names of strata: an exact answer may be of what these tell apart, and of nothing finer."""
+
+
+class Stratum(BaseModel):
+    """A variable that tells cells apart, and its values that have cells.
+
+    A category's levels; a number's ranges, from each cut on another one, the first below all cuts.
+    Whoever has another value, or none where ``missing`` isn't set, is in no cell.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    variable: VariableName
+    levels: tuple[Line, ...] = ()
+    cuts: Annotated[tuple[float, ...], Field(max_length=50)] = ()
+    missing: bool = False
+
+    @property
+    def values(self) -> int:
+        """How many values have cells; the last one is "missing", if that has."""
+        return (len(self.levels) or len(self.cuts) + 1) + self.missing
+
+
+class Grid(BaseModel):
+    """The one grid on which a number of the release may be counted exactly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    minimum: float
+    maximum: float
+    bins: Annotated[int, Field(ge=1, le=1000)]
+
+
+ExactKind = Literal["count", "moments", "levels", "histogram"]
+
+
+class DeclaredVariable(BaseModel):
+    """By which strata each kind of statistic of a variable is exact; a kind that isn't there never
+    is. ``in_analyses``: the kinds that are exact in analysis sets too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: VariableName
+    by: dict[ExactKind, Strata] = Field(default_factory=dict)
+    in_analyses: tuple[ExactKind, ...] = ()
+    grid: Grid | None = None
+
+
+class AnalysisSet(BaseModel):
+    """A set of subjects who have a value of each of these variables (rule ``complete``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    variables: Annotated[tuple[VariableName, ...], Field(min_length=1, max_length=1000)]
+    rule: Literal["complete"] = "complete"
+    by: Strata | None = None
+    """By which strata it may be asked; None: not at all, it is too small."""
+
+
+class Declaration(BaseModel):
+    """What a release can be asked exactly: its cells, its sets, and of what each may be asked.
+
+    A cell is a list of combinations of the strata's values, each as their numbers. What is proved
+    of exact answers from this, and how it is made: ``docs/reference/disclosure.md``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    minimum_cohort: Annotated[int, Field(ge=1)]
+    minimum_cell: Annotated[int, Field(ge=1)]
+    strata: Annotated[tuple[Stratum, ...], Field(max_length=MAX_STRATA)] = ()
+    cells: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    variables: tuple[DeclaredVariable, ...] = ()
+    analyses: Annotated[tuple[AnalysisSet, ...], Field(max_length=MAX_ANALYSES)] = ()
+
+    def variable(self, name: str) -> DeclaredVariable | None:
+        """Return what is declared of a variable, or None."""
+        return next((v for v in self.variables if v.name == name), None)
+
+    def analysis(self, name: str) -> AnalysisSet | None:
+        """Return the analysis set called ``name``, or None."""
+        return next((a for a in self.analyses if a.name == name), None)
+
+
 class ReleaseManifest(BaseModel):
     """What a release holds. No time is in it, so that the same content has the same digest.
 
     ``files`` are all files but the assets: these are named by content, and listed in
     ``assets.parquet`` with what they are. Format 1 listed them here.
+
+    Format 3 declares what can be asked exactly.
 
     ``rows`` are the table's; ``subjects`` are the distinct pseudonyms. They differ when a subject
     has several rows. ``table`` is None for a release of assets alone; ``subjects`` are then theirs.
@@ -60,7 +153,7 @@ class ReleaseManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1, 2] = 2
+    format: Literal[1, 2, 3] = 3
     name: Name
     table: VariableName | None
     columns: tuple[ReleaseColumn, ...] = ()
@@ -73,6 +166,8 @@ class ReleaseManifest(BaseModel):
     """Rows of ``observations.parquet``."""
     groups: Annotated[int, Field(ge=0)] = 0
     """Groups in ``groups.parquet``."""
+    declaration: Declaration | None = None
+    """What can be asked exactly; None of an older release, and of one without a table."""
     files: tuple[ReleaseFile, ...]
 
     @classmethod
@@ -85,7 +180,8 @@ class ReleaseManifest(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes: JSON with sorted keys and nothing between."""
-        values = self.model_dump(mode="json", exclude=_LATER if self.format == 1 else None)
+        later = {1: {*_LATER, "declaration"}, 2: {"declaration"}}
+        values = self.model_dump(mode="json", exclude=later.get(self.format))
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @property

@@ -1,9 +1,10 @@
 """Frozen releases: made once from the vault, named by their content, never changed.
 
 A release's folder is ``manifest.json``, ``tables/<table>.parquet``, ``observations.parquet``,
-``groups.parquet`` and ``assets/<sha256><suffix>`` with ``assets.parquet`` as their index. Its files
-can be read by all, because the sandboxed worker is another user, who sees that folder only; the
-folder above lets nobody but the node in.
+``groups.parquet``, ``membership.parquet`` (who is in which cell and set) and
+``assets/<sha256><suffix>`` with ``assets.parquet`` as their index. Its files can be read by all,
+because the sandboxed worker is another user, who sees that folder only; the folder above lets
+nobody but the node in.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from foundation.files import (
     sync_folder,
     write_durably,
 )
+from node.catalog.declaring import DEFAULT_WISHES, Wishes
 from node.catalog.freezing import OMISSIONS, Plan, plan_release
 from node.catalog.manifest import ASSET_INDEX, OBSERVATIONS, SUBJECT, ReleaseManifest
 from node.catalog.rows import ReleaseRow
@@ -51,6 +53,7 @@ def create_release(
     days: Callable[[str], int] | None = None,
     omissions: int = OMISSIONS,
     draw: Draw = CHANCE,
+    wishes: Wishes = DEFAULT_WISHES,
 ) -> ReleaseRow:
     """Freeze a release and register it; the same content again is the same release.
 
@@ -65,6 +68,7 @@ def create_release(
         days=days,
         omissions=omissions,
         draw=draw,
+        wishes=wishes,
     )
     return write_release(catalog, home, plan, now=now)
 

@@ -11,6 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from contract.documents import Name
 from contract.errors import DataError, UsageError
 from foundation.commands import application
+from node.commands.declaring import (
+    AnalysisOption,
+    CellsOption,
+    GridOption,
+    lost,
+    told,
+    wishes_of,
+)
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 from node.commands.selecting import (
     AllAssetsOption,
@@ -31,6 +39,7 @@ from node.commands.selecting import (
 )
 
 if TYPE_CHECKING:
+    from node.catalog.freezing import Plan
     from node.catalog.manifest import ReleaseManifest
     from node.catalog.rows import ReleaseRow
     from node.catalog.store import Catalog
@@ -65,6 +74,9 @@ def create(
     has: HasOption = None,
     purpose: PurposeOption = None,
     all_assets: AllAssetsOption = False,
+    cells: CellsOption = None,
+    analysis: AnalysisOption = None,
+    grid: GridOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would hold; write nothing.")
     ] = False,
@@ -113,16 +125,19 @@ def create(
             today=now.date(),
             days=days_for(node, selection),
             omissions=policy.disclosure.omissions,
+            wishes=wishes_of(cells, analysis, grid, policy, catalog),
         )
         left = _left_out(plan.held)
         if dry_run:
             typer.echo(f"{name} would hold {_content(plan.manifest)}.{left}")
+            _say_declared(plan)
             return
         record(node, "release-created", release=plan.manifest.digest, name=name)
         release = write_release(catalog, node, plan, now=now)
     if release.revoked_at is not None:
         raise UsageError("A release of this content was revoked; it isn't made again.")
     typer.echo(f"Release {release.name}: {_content(release.manifest)}.{left}")
+    _say_declared(plan)
     typer.echo(release.digest)
 
 
@@ -173,6 +188,9 @@ def show(release: ReleaseArgument, home: HomeOption = DEFAULT_HOME) -> None:
         typer.echo(
             f"  {column.name}  {column.type}{unit}{levels}  ({missing[column.name]} missing)"
         )
+    if manifest.declaration is not None:
+        for line in told(manifest.declaration):
+            typer.echo(line)
     typer.echo("files")
     for file in manifest.files:
         if not file.path.startswith("assets/"):
@@ -298,6 +316,14 @@ def _content(manifest: ReleaseManifest) -> str:
     parts += [f"{manifest.observations} observations"] if manifest.observations else []
     parts += [f"{manifest.groups} groups"] if manifest.groups else []
     return ", ".join(parts)
+
+
+def _say_declared(plan: Plan) -> None:
+    """Say what can be asked exactly, and what that leaves out."""
+    if plan.manifest.declaration is None or plan.loss is None:
+        return
+    for line in (*told(plan.manifest.declaration), *lost(plan.loss)):
+        typer.echo(line)
 
 
 def _left_out(held: Held) -> str:

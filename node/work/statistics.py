@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Project, StatisticsWork, Variable
-from contract.errors import Refused
-from contract.statistics.answers import Part, answer_locally
+from contract import cohorts
+from contract.documents import Project, Statistic, StatisticsWork, Variable
+from contract.statistics.answers import Part, Summary, check, summarise
+from contract.statistics.summaries import Counts, Moments
+from node.catalog.declaring import Minimums
+from node.catalog.membership import Membership
 from node.catalog.rows import ReleaseRow
+from node.gate import exact
+from node.gate.exact import Exactly, Plan
+from node.gate.policy import Policy
 from node.home import NodeHome
 
 Column = NDArray[np.float64] | NDArray[np.int64]
+Columns = Mapping[str, Column]
+Rows = NDArray[np.bool_] | slice
+"""Which rows of a table: a mask, or all of them."""
+EVERYBODY = slice(None)
 
 
 class ColumnCache:
-    """Columns of releases that were asked for before. A release never changes, nor does this.
+    """Columns of releases that were asked for before, and who is in which cell and set. A release
+    never changes, nor does this.
 
-    Holds at most ``limit_bytes``; the column that was not asked for longest goes first.
+    Holds at most ``limit_bytes``; what was not asked for longest goes first.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._held = 0
         self._columns: OrderedDict[tuple[str, str], Column] = OrderedDict()
+        self._members: OrderedDict[tuple[str, Minimums], Membership] = OrderedDict()
+        self._rows: OrderedDict[tuple[str, Minimums, str, tuple[int, ...]], Rows] = OrderedDict()
         self._lock = threading.Lock()
 
     def load(
@@ -45,18 +59,63 @@ class ColumnCache:
             loaded = load_columns(home.release(release.digest), release.manifest, missing)
             with self._lock:
                 for name, column in loaded.items():
-                    self._put(keys[name], column)
+                    if keys[name] not in self._columns and column.nbytes <= self._limit:
+                        self._columns[keys[name]] = column
+                        self._held += column.nbytes
+                self._shrink()
             found |= loaded
         return found
 
-    def _put(self, key: tuple[str, str], column: Column) -> None:
-        if key in self._columns or column.nbytes > self._limit:
-            return
-        self._columns[key] = column
-        self._held += column.nbytes
-        while self._held > self._limit:
-            _, gone = self._columns.popitem(last=False)
-            self._held -= gone.nbytes
+    def membership(self, home: NodeHome, release: ReleaseRow, minimums: Minimums) -> Membership:
+        """Return who is in which cell and set of a release."""
+        from node.catalog.membership import load_membership
+
+        key = (release.digest, minimums)
+        with self._lock:
+            found = self._members.get(key)
+            if found is not None:
+                self._members.move_to_end(key)
+                return found
+        found = load_membership(home.release(release.digest), release.manifest, minimums)
+        with self._lock:
+            if key not in self._members:
+                self._members[key] = found
+                self._held += found.nbytes
+                self._shrink()
+        return found
+
+    def rows(
+        self, release: str, minimums: Minimums, members: Membership, name: str, cells: Sequence[int]
+    ) -> Rows:
+        """Return which rows are in a set and in some cells."""
+        key = (release, minimums, name, tuple(cells))
+        with self._lock:
+            known = self._rows.get(key)
+            if known is not None:
+                self._rows.move_to_end(key)
+                return known
+        wanted = np.zeros(len(members.declaration.cells) + 1, dtype=np.bool_)  # the last is for -1
+        wanted[list(cells)] = True
+        mask = members.sets[name] & wanted[members.cells]
+        found: Rows = EVERYBODY if bool(mask.all()) else mask
+        with self._lock:
+            if key not in self._rows:
+                self._rows[key] = found
+                self._held += _nbytes(found)
+                self._shrink()
+        return found
+
+    def _shrink(self) -> None:
+        while self._held > self._limit and self._rows:
+            self._held -= _nbytes(self._rows.popitem(last=False)[1])
+        while self._held > self._limit and len(self._columns) > 1:
+            self._held -= self._columns.popitem(last=False)[1].nbytes
+        while self._held > self._limit and len(self._members) > 1:
+            self._held -= self._members.popitem(last=False)[1].nbytes
+
+
+def _nbytes(rows: Rows) -> int:
+    return 0 if isinstance(rows, slice) else rows.nbytes
 
 
 def work_out(
@@ -65,10 +124,98 @@ def work_out(
     project: Project,
     work: StatisticsWork,
     cache: ColumnCache,
-) -> list[Part]:
-    """Return this site's part of each statistic, before disclosure control."""
-    if work.cohort is not None or work.analysis is not None or work.lane == "dp":
-        raise Refused("dp-lane", "This site gives no answers with noise yet.")
+    policy: Policy,
+    plan: Plan | None = None,
+) -> list[Part | None]:
+    """Return this site's part of each statistic that is answered exactly, None for the others.
+
+    ``plan`` says which these are (``node.gate.exact``).
+    """
+    if plan is None:
+        plan = exact.lanes(work, project, release.manifest, policy)
+    if not any(plan):
+        return [None] * len(work.ask)
+    disclosure = policy.disclosure
+    minimums = Minimums(
+        disclosure.minimum_cohort, disclosure.minimum_cell, disclosure.largest_contribution
+    )
+    members = cache.membership(home, release, minimums)
+    if release.manifest.declaration is None:
+        # What an older release declares isn't in its manifest, so it is kept to here.
+        found = exact.plan(work, project, members.declaration)
+        plan = [
+            None if one is None else (now or exact.WITHHELD)
+            for one, now in zip(plan, found, strict=True)
+        ]
+    names = {s.variable for s, one in zip(work.ask, plan, strict=True) if one is not None}
+    columns = cache.load(home, release, [v for v in project.variables if v.name in names])
+    exactly = _Exact(release.digest, minimums, members, project, cache, columns)
+    return [
+        None if one is None else exactly.part(statistic, one)
+        for statistic, one in zip(work.ask, plan, strict=True)
+    ]
+
+
+class _Exact:
+    """Exact parts of one release."""
+
+    def __init__(
+        self,
+        release: str,
+        minimums: Minimums,
+        members: Membership,
+        project: Project,
+        cache: ColumnCache,
+        columns: Columns,
+    ) -> None:
+        self._release = release
+        self._minimums = minimums
+        self._members = members
+        self._project = project
+        self._cache = cache
+        self._columns = columns
+
+    def part(self, statistic: Statistic, one: Exactly) -> Part:
+        """Return the part of one statistic; withheld where nothing is declared."""
+        if not one.groups:
+            return Part({}, withheld=True)
+        variable = check(statistic, self._project)
+        column = self._columns[variable.name]
+        return Part(
+            {
+                level: self._summary(statistic, variable, column, one.set, cells)
+                for level, cells in one.groups.items()
+            }
+        )
+
+    def _summary(
+        self,
+        statistic: Statistic,
+        variable: Variable,
+        column: Column,
+        name: str,
+        cells: Sequence[int],
+    ) -> Summary:
+        rows = self._cache.rows(self._release, self._minimums, self._members, name, cells)
+        found = summarise(statistic, variable, column[rows])
+        # Of whom no value is told are those of the cells' largest sets who aren't in this one.
+        missing = int(self._members.largest[list(cells)].sum()) - found.n
+        if isinstance(found, Moments):
+            return Moments(found.n, missing, found.mean, found.m2)
+        return Counts(found.counts, missing, found.below, found.above)
+
+
+def cohort_rows(
+    home: NodeHome, release: ReleaseRow, project: Project, work: StatisticsWork, cache: ColumnCache
+) -> tuple[dict[str, Column], NDArray[np.bool_] | None]:
+    """Return the columns that a question is about, and who is in its cohort; None is everybody.
+
+    For answers with noise: these are of all subjects, whatever the release declares.
+    """
     names = {s.variable for s in work.ask} | {s.by for s in work.ask if s.by}
-    variables = [v for v in project.variables if v.name in names]
-    return answer_locally(work.ask, project, cache.load(home, release, variables))
+    if work.cohort is not None:
+        names |= set(cohorts.variables(work.cohort))
+    columns = cache.load(home, release, [v for v in project.variables if v.name in names])
+    if work.cohort is None:
+        return columns, None
+    return columns, cohorts.mask(work.cohort, columns, project)

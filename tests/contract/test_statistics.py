@@ -362,7 +362,7 @@ def mutations(part: Part) -> list[Part]:
             ]
     return [
         *(Part({level: c} | rest) for c in changed),
-        Part(rest),
+        *([] if rest else [Part({})]),
         Part(part.groups | {"patient 17": summary}),
         Part(rest | {level + "x": summary}),
         Part(part.groups, withheld=True),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from contract.cohorts import Cohort
 from contract.documents import Statistic, StatisticsWork, TrainingWork
 from contract.envelope import Envelope
 from contract.errors import DocumentError, Refused
@@ -18,6 +19,7 @@ from node.gate.policy import (
     DisclosureSettings,
     JobLimits,
     Policy,
+    PrivacySettings,
     ProjectLimits,
     TrainingSettings,
 )
@@ -45,7 +47,7 @@ def test_a_good_question_passes_every_rule_in_the_tables_order(hospital: Hospita
         assert entry.body["rules"] == [
             "RosterInForce", "SignedAndValid", "NotAReplay", "WithinHours", "AskedOften",
             "ProjectApproved", "ReleaseGranted", "WithinLimits", "WithinTheDictionary",
-            "RecipeApproved", "CohortLargeEnough", "StewardDecides",
+            "DeclaredCells", "RecipeApproved", "CohortLargeEnough", "StewardDecides",
         ]  # fmt: skip
         assert entry.body["job"] == admission.digest
 
@@ -208,6 +210,40 @@ def not_in_the_release(h: Hospital) -> bytes:
     return h.job(h.release(), work=ask(("moments", "weight", None)))
 
 
+def cohort_outside_the_dictionary(h: Hospital) -> bytes:
+    work = ask(("count", "age", None)).model_copy(
+        update={"cohort": Cohort(variable="height", at_least=150)}
+    )
+    return h.job(h.release(), work=work)
+
+
+def cohort_by_what_the_release_has_not_got(h: Hospital) -> bytes:
+    work = ask(("count", "age", None)).model_copy(
+        update={"cohort": Cohort(variable="weight", at_least=50)}
+    )
+    return h.job(h.release(), work=work)
+
+
+def exact_of_what_is_not_declared(h: Hospital) -> bytes:
+    work = ask(("moments", "age", "arm")).model_copy(update={"lane": "exact"})
+    return h.job(h.release(), work=work)
+
+
+def noise_that_policy_forbids(h: Hospital) -> bytes:
+    h.policy = h.policy.model_copy(update={"privacy": PrivacySettings(allowed=False)})
+    return h.job(h.release(), work=ask(("moments", "age", "arm")))
+
+
+def noise_that_the_projects_limits_forbid(h: Hospital) -> bytes:
+    h.policy = h.policy.model_copy(update={"projects": {"birth": ProjectLimits(lanes=["exact"])}})
+    return h.job(h.release(), work=ask(("moments", "age", "arm")))
+
+
+def unknown_analysis(h: Hospital) -> bytes:
+    work = ask(("count", "age", None)).model_copy(update={"analysis": "main"})
+    return h.job(h.release(), work=work)
+
+
 def foreign_recipe(h: Hospital) -> bytes:
     return h.job(h.release(), work=TrainingWork(bundle="0" * 64))
 
@@ -272,6 +308,12 @@ OBJECTIONS: dict[Callable[[Hospital], bytes], str] = {
     grouped_by_a_number: "not-in-dictionary",
     histogram_without_a_grid: "not-in-dictionary",
     not_in_the_release: "not-in-dictionary",
+    cohort_outside_the_dictionary: "not-in-dictionary",
+    cohort_by_what_the_release_has_not_got: "not-in-dictionary",
+    exact_of_what_is_not_declared: "not-declared",
+    noise_that_policy_forbids: "not-declared",
+    noise_that_the_projects_limits_forbid: "not-declared",
+    unknown_analysis: "not-declared",
     foreign_recipe: "recipe-not-approved",
     recipe_of_the_project_that_our_steward_did_not_approve: "recipe-not-approved",
     parameter_outside: "parameter",

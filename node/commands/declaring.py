@@ -1,0 +1,161 @@
+"""The options by which a steward says what a release can be asked exactly, and what that costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from contract.documents import Name, Project
+from contract.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from node.catalog.declaring import Loss, Wishes
+    from node.catalog.manifest import Declaration, Grid
+    from node.catalog.store import Catalog
+    from node.catalog.strata import StratumWish
+    from node.gate.policy import Policy
+
+CellsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cells",
+        metavar="VARIABLES",
+        help="Variables that exact answers may be asked by, the most important first: arm,sex, "
+        "and of a number its cuts: age=50:65. 'none' for none; proposed when absent.",
+    ),
+]
+AnalysisOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--analysis",
+        metavar="NAME=VARIABLES",
+        help="A set of the subjects who have all of these variables. May be given several times.",
+    ),
+]
+GridOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grid",
+        metavar="NAME=MIN:MAX:BINS",
+        help="The grid that a number is counted on exactly; that of the projects known here when "
+        "absent. May be given several times.",
+    ),
+]
+
+
+def wishes_of(
+    cells: str | None,
+    analysis: list[str] | None,
+    grid: list[str] | None,
+    policy: Policy,
+    catalog: Catalog,
+) -> Wishes:
+    """Return what the options say, with what policy and known projects add."""
+    from node.catalog.declaring import Minimums, Wishes
+
+    disclosure = policy.disclosure
+    return Wishes(
+        strata=None if cells is None else list(_strata(cells)),
+        analyses=dict(_analysis(text) for text in analysis or ()),
+        grids=_known_grids(catalog) | dict(_grid(text) for text in grid or ()),
+        minimums=Minimums(
+            disclosure.minimum_cohort, disclosure.minimum_cell, disclosure.largest_contribution
+        ),
+    )
+
+
+def _strata(text: str) -> Iterator[StratumWish]:
+    from node.catalog.strata import StratumWish
+
+    if text.strip() == "none":
+        return
+    for one in text.split(","):
+        name, _, cuts = one.strip().partition("=")
+        try:
+            yield StratumWish(name, tuple(float(cut) for cut in cuts.split(":")) if cuts else ())
+        except ValueError:
+            raise UsageError(
+                "Cuts are numbers with colons between, for example age=50:65."
+            ) from None
+
+
+def _analysis(text: str) -> tuple[str, tuple[str, ...]]:
+    name, _, variables = text.partition("=")
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError:
+        raise UsageError("Name an analysis set as NAME=VARIABLE,VARIABLE.") from None
+    found = tuple(dict.fromkeys(v.strip() for v in variables.split(",") if v.strip()))
+    if not found:
+        raise UsageError(f"Analysis {name} has no variables.")
+    return name, found
+
+
+def _grid(text: str) -> tuple[str, Grid]:
+    from node.catalog.manifest import Grid
+
+    name, _, numbers = text.partition("=")
+    try:
+        low, high, bins = numbers.split(":")
+        return name, Grid(minimum=float(low), maximum=float(high), bins=int(bins))
+    except ValueError:
+        raise UsageError("Give a grid as NAME=MINIMUM:MAXIMUM:BINS.") from None
+
+
+def _known_grids(catalog: Catalog) -> dict[str, Grid]:
+    """Return the grids on which all projects known here agree."""
+    from contract.envelope import Envelope
+    from node.catalog.asked import Asked
+    from node.catalog.manifest import Grid
+
+    asked = Asked(catalog.engine)
+    found: dict[str, set[Grid]] = {}
+    for consortium in asked.consortia():
+        for row in asked.projects(consortium.name):
+            for variable in Project.read(Envelope.parse(row.envelope).body).variables:
+                if variable.bins is not None and variable.minimum is not None:
+                    grid = Grid.model_validate(
+                        variable.model_dump(include={"minimum", "maximum", "bins"})
+                    )
+                    found.setdefault(variable.name, set()).add(grid)
+    return {name: grids.pop() for name, grids in found.items() if len(grids) == 1}
+
+
+def told(declaration: Declaration) -> Iterator[str]:
+    """Yield what can be asked exactly, in lines for the steward."""
+    if not declaration.cells:
+        yield "exact answers: none; too few subjects"
+        return
+    strata = ", ".join(
+        s.variable + ("=" + ":".join(f"{cut:g}" for cut in s.cuts) if s.cuts else "")
+        for s in declaration.strata
+    )
+    by = f" by {strata}" if strata else ""
+    yield (
+        f"exact answers: {len(declaration.cells)} cells{by}, "
+        f"each of {declaration.minimum_cohort} subjects or more"
+    )
+    for variable in declaration.variables:
+        kinds = "; ".join(
+            f"{kind}{' by ' + ', '.join(by) if by else ''}" for kind, by in variable.by.items()
+        )
+        yield f"  {variable.name}: {kinds or 'nothing'}"
+    for analysis in declaration.analyses:
+        by = "too small" if analysis.by is None else "by " + (", ".join(analysis.by) or "nothing")
+        yield f"  analysis {analysis.name} of {', '.join(analysis.variables)}: {by}"
+
+
+def lost(loss: Loss) -> Iterator[str]:
+    """Yield what exact answers leave out, in lines for the steward."""
+    if loss.cells < loss.combinations:
+        yield f"  {loss.combinations} combinations were merged into {loss.cells} cells"
+    if loss.in_no_cell:
+        yield f"  {loss.in_no_cell} of {loss.subjects} subjects are in no cell"
+    for what, some in (("", loss.by_variable), ("analysis ", loss.by_analysis)):
+        for name, count in some.items():
+            if count:
+                yield f"  {what}{name}: {count} subjects left out of exact answers"

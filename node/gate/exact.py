@@ -1,0 +1,254 @@
+"""The exact lane: which questions a release's declaration answers exactly, and of which cells.
+
+Guarantee: what is decided here depends on the question, the project's dictionary, the release's
+manifest and the policy, and on nothing else. No row is looked at, so neither an answer's lane nor a
+refusal tells anything of the patients that the declaration doesn't. What the declaration itself
+gives is proved in ``docs/reference/disclosure.md``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from contract import cohorts
+from contract.cohorts import Cohort
+from contract.documents import Project, Statistic, StatisticsWork, Variable
+from contract.errors import DocumentError, Refused
+from contract.statistics.summaries import Codes, Numbers
+from node.catalog.manifest import (
+    Declaration,
+    DeclaredVariable,
+    ReleaseManifest,
+    Strata,
+    Stratum,
+)
+from node.catalog.membership import ANALYSIS, VARIABLE
+from node.catalog.strata import Blocks
+from node.gate.policy import Policy
+
+NOT_DECLARED = Refused(
+    "not-declared",
+    "The release declares no exact answer to this, and this site gives none with noise.",
+)
+
+
+@dataclass(frozen=True)
+class Exactly:
+    """How one statistic is answered exactly: over which set, and which cells are in each group."""
+
+    set: str
+    groups: Mapping[str, tuple[int, ...]]
+
+
+WITHHELD = Exactly("", {})
+"""Of a statistic that is answered by neither lane."""
+Plan = Sequence[Exactly | None]
+"""For each statistic how it is answered exactly; None: with noise."""
+
+
+def lanes(
+    work: StatisticsWork, project: Project, manifest: ReleaseManifest, policy: Policy
+) -> list[Exactly | None]:
+    """Return by which lane each statistic is answered.
+
+    One that isn't declared may not have noise by the question's own wish, by policy, or since it is
+    of an analysis set, which there is in the exact lane alone; then it is withheld. ``Refused``
+    when all are.
+    """
+    allowed = policy.limits(project.name).lanes or ["exact", "dp"]
+    declaration = declared(manifest, policy)
+    found: list[Exactly | None] = [None] * len(work.ask)
+    if work.lane != "dp" and "exact" in allowed and _is_enough(declaration, policy):
+        found = plan(work, project, declaration)
+    noise = policy.privacy.allowed and "dp" in allowed and not work.secure
+    if work.lane == "exact" or work.analysis is not None or not noise:
+        found = [one or WITHHELD for one in found]
+    if all(one is WITHHELD for one in found):
+        raise NOT_DECLARED
+    return found
+
+
+def declared(manifest: ReleaseManifest, policy: Policy) -> Declaration:
+    """Return a release's declaration; a release of an older format is one cell."""
+    if manifest.declaration is not None:
+        return manifest.declaration
+    return Declaration(
+        minimum_cohort=policy.disclosure.minimum_cohort,
+        minimum_cell=policy.disclosure.minimum_cell,
+        cells=(((),),) if manifest.table is not None else (),
+        variables=tuple(
+            DeclaredVariable(name=column.name, by={"count": (), "moments": (), "levels": ()})
+            for column in manifest.columns
+        ),
+    )
+
+
+def _is_enough(declaration: Declaration, policy: Policy) -> bool:
+    """Say whether a declaration was made for minimums as strict as the policy's are now."""
+    return (
+        declaration.minimum_cohort >= policy.disclosure.minimum_cohort
+        and declaration.minimum_cell >= policy.disclosure.minimum_cell
+    )
+
+
+def plan(work: StatisticsWork, project: Project, declaration: Declaration) -> list[Exactly | None]:
+    """Return how each statistic is answered exactly; None where it isn't declared."""
+    points = _Points(project, declaration)
+    chosen = points.chosen(work.cohort)
+    if chosen is None or not chosen:
+        return [None] * len(work.ask)
+    blocks = Blocks(declaration.strata, declaration.cells)
+    return [
+        _exactly(statistic, work.analysis, project, declaration, points, blocks, chosen)
+        for statistic in work.ask
+    ]
+
+
+def _exactly(
+    statistic: Statistic,
+    analysis: str | None,
+    project: Project,
+    declaration: Declaration,
+    points: _Points,
+    blocks: Blocks,
+    chosen: Sequence[int],
+) -> Exactly | None:
+    found = _set(statistic, analysis, project, declaration)
+    if found is None:
+        return None
+    name, by = found
+    groups = {"": tuple(chosen)}
+    if statistic.by is not None:
+        levels = points.levels(statistic.by, chosen)
+        if levels is None:
+            return None
+        groups = {level: cells for level, cells in levels.items() if cells}
+    told_apart = [blocks.of(strata) for strata in by]
+    for block, cells in itertools.product(told_apart, [tuple(chosen), *groups.values()]):
+        inside = np.zeros(block.size, dtype=np.bool_)
+        inside[list(cells)] = True
+        if np.isin(block[~inside], block[inside]).any():
+            return None
+    return Exactly(name, groups)
+
+
+def _set(
+    statistic: Statistic, analysis: str | None, project: Project, declaration: Declaration
+) -> tuple[str, list[Strata]] | None:
+    """Return the set that a statistic is of, and by which strata it may be asked."""
+    variable = declaration.variable(statistic.variable)
+    if (
+        variable is None
+        or statistic.kind not in variable.by
+        or (statistic.kind == "histogram" and not _is_grid(variable, project))
+    ):
+        return None
+    if analysis is None:
+        return VARIABLE + variable.name, [variable.by[statistic.kind]]
+    found = declaration.analysis(analysis)
+    if (
+        found is None
+        or found.by is None
+        or variable.name not in found.variables
+        or statistic.kind not in variable.in_analyses
+    ):
+        return None
+    return ANALYSIS + analysis, [variable.by[statistic.kind], found.by]
+
+
+def _is_grid(declared: DeclaredVariable, project: Project) -> bool:
+    variable, grid = project.variable(declared.name), declared.grid
+    return (
+        variable is not None
+        and grid is not None
+        and (variable.minimum, variable.maximum, variable.bins)
+        == (grid.minimum, grid.maximum, grid.bins)
+    )
+
+
+class _Points:
+    """One point for each combination of the strata's values that a cell has."""
+
+    def __init__(self, project: Project, declaration: Declaration) -> None:
+        self._project = project
+        self._strata = declaration.strata
+        self._cells = declaration.cells
+        self._members = [(cell, c) for cell, some in enumerate(declaration.cells) for c in some]
+
+    def chosen(self, cohort: Cohort | None) -> list[int] | None:
+        """Return the cells that a cohort is the union of; None when it is none of cells."""
+        if cohort is None:
+            return list(range(len(self._cells)))
+        form = cohorts.normalise(cohort, self._project)
+        strata = {stratum.variable: stratum for stratum in self._strata}
+        for name, cuts in form.uses.items():
+            stratum, variable = strata.get(name), self._project.variable(name)
+            if stratum is None or variable is None:
+                return None
+            known = {cohorts.cut((c, 0), whole=variable.whole) for c in stratum.cuts}
+            if not cuts <= known:
+                return None
+        columns: dict[str, Numbers | Codes] = {}
+        for place, stratum in enumerate(self._strata):
+            variable = self._project.variable(stratum.variable)
+            if variable is not None:
+                columns[stratum.variable] = _column(
+                    variable, [_value(stratum, variable, c[place]) for _, c in self._members]
+                )
+        for name in set(cohorts.variables(cohort)) - set(columns):
+            variable = self._project.variable(name)
+            assert variable is not None
+            columns[name] = _column(variable, [0] * len(self._members))  # it decides nothing
+        inside = cohorts.mask(cohort, columns, self._project)
+        told: dict[int, bool] = {}
+        for (cell, _), holds in zip(self._members, inside.tolist(), strict=True):
+            if told.setdefault(cell, holds) != holds:
+                return None
+        return [cell for cell, holds in told.items() if holds]
+
+    def levels(self, by: str, chosen: Sequence[int]) -> dict[str, tuple[int, ...]] | None:
+        """Return the cells of each level, in the dictionary's order; None if a cell has several."""
+        variable = self._project.variable(by)
+        place = next((i for i, s in enumerate(self._strata) if s.variable == by), None)
+        if variable is None or variable.kind != "category" or place is None:
+            return None
+        stratum = self._strata[place]
+        if not stratum.levels:
+            return None
+        found: dict[str, list[int]] = {level: [] for level in variable.levels}
+        for cell in chosen:
+            values = {combination[place] for combination in self._cells[cell]}
+            if len(values) > 1:
+                return None
+            value = values.pop()
+            if value < len(stratum.levels):
+                found.setdefault(stratum.levels[value], []).append(cell)
+        if not any(found.values()) or set(found) - set(variable.levels):
+            return None
+        return {level: tuple(cells) for level, cells in found.items()}
+
+
+def _column(variable: Variable, values: Sequence[float]) -> Codes | Numbers:
+    if variable.kind == "category":
+        return np.array(values, dtype=np.int64)
+    return np.array(values, dtype=np.float64)
+
+
+def _value(stratum: Stratum, variable: Variable, number: int) -> float:
+    """Return a value that stands for all of a stratum's with this number."""
+    if stratum.levels:
+        if number == len(stratum.levels):
+            return -1
+        level = stratum.levels[number]
+        if level not in variable.levels:
+            raise DocumentError(f"{variable.name} has a level here that the dictionary hasn't got.")
+        return variable.levels.index(level)
+    if number > len(stratum.cuts):
+        return float("nan")
+    if number == 0:
+        return stratum.cuts[0] - 1
+    return cohorts.cut((stratum.cuts[number - 1], 0), whole=variable.whole)[0]
