@@ -142,7 +142,7 @@ def _divide(folder: Path, controllers: Sequence[str], *, given: bool) -> None:
     for path in (folder, folder / "cgroup.procs", folder / "cgroup.subtree_control"):
         if not os.access(path, os.W_OK):
             raise NotDelegated(f"{path} can't be written")
-    if not given and os.geteuid() == 0 and not _marked(folder):
+    if not given and not _marked(folder) and not _must_be_ours(folder):
         raise NotDelegated(f"{folder} is not marked as delegated, so it is its manager's")
     try:
         ourselves = folder / OURSELVES
@@ -157,9 +157,18 @@ def _divide(folder: Path, controllers: Sequence[str], *, given: bool) -> None:
 
 
 def _marked(folder: Path) -> bool:
-    """Say whether systemd marked a cgroup as delegated: root could write any."""
+    """Say whether systemd marked a cgroup as delegated."""
     for name in _DELEGATED:
         with suppress(OSError):
             if os.getxattr(folder, name) == b"1":
                 return True
     return False
+
+
+def _must_be_ours(folder: Path) -> bool:
+    """Say whether a cgroup that we may write is ours for that: systemd before 251 marks for root.
+
+    Root may write all of them. A user may write those of their own session, which are the session
+    manager's.
+    """
+    return os.geteuid() != 0 and "user.slice" not in folder.parts

@@ -141,6 +141,17 @@ def test_a_cgroup_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     refuses("cgroup.subtree_control can't be written")
 
 
+def test_root_divides_a_cgroup_of_its_own_only_where_it_is_marked(
+    ours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "_own", lambda: ours)
+    with pytest.raises(NotDelegated, match="not marked as delegated"):
+        cgroups.claim(controllers=())
+    assert not (ours / OURSELVES).exists()
+    os.setxattr(ours, "user.delegate", b"1")
+    assert cgroups.claim(controllers=()).folder == ours
+
+
 def test_the_mount_of_version_2_is_found_among_others() -> None:
     assert cgroups._mount(HYBRID) == (Path("/"), Path("/sys/fs/cgroup/unified"))
     assert cgroups._mount(IN_A_CONTAINER) == (Path("/docker/ab12"), Path("/sys/fs/cgroup"))

@@ -349,6 +349,11 @@ def another_filter() -> Found:
     return checked(LIBC.prctl(22, 2, program, 0, 0), "prctl") == 0
 
 
+@attack
+def devices(*wanted: str) -> Found:
+    return [name for name in wanted if Path("/dev", name).exists()]
+
+
 # ---- what is left open ---------------------------------------------------------------------------
 
 

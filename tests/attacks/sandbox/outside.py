@@ -79,9 +79,10 @@ def run(
     *,
     defences: Defences = EVERY,
     release: Path | None = None,
+    limits: Limits = LIMITS,
 ) -> Outcome:
     """Run an attack to its end; what it started ends with it."""
-    confined = begin(name, arguments, defences=defences, release=release)
+    confined = begin(name, arguments, defences=defences, release=release, limits=limits)
     try:
         output, _ = confined.process.communicate(timeout=SECONDS)
         text = output.decode(errors="replace")

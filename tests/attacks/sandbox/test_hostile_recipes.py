@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation import confinement, isolation
+from foundation import bubblewrap, confinement, isolation
 from foundation.bubblewrap import EVERY, Defences
 from foundation.frames import FrameError, Pipe
 from node.work.training import worker
@@ -151,6 +152,12 @@ ATTACKS = (
         "CVE-2022-0185",
         "no room for another; the list of system calls",
         "test_a_user_namespace_holds_no_other",
+    ),
+    (
+        "A GPU that wasn't granted",
+        "CVE-2021-1056",
+        "devices are given by policy alone",
+        "test_a_gpu_is_there_only_where_it_was_granted",
     ),
     (
         "An endless log", f"{MITRE} T1499", "a limit of the log",
@@ -394,6 +401,18 @@ def test_a_user_namespace_holds_no_other(name: str, tmp_path: Path) -> None:
         cwd="/",
     )
     assert done.stdout.split() == ["True", "False", "False"]
+
+
+def test_a_gpu_is_there_only_where_it_was_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A device that every machine has, in place of a GPU's.
+    monkeypatch.setattr(bubblewrap, "graphics_devices", lambda: (Path("/dev/kmsg"),))
+    assert not run("devices", ["kmsg"]).succeeded
+    granted = dataclasses.replace(outside.LIMITS, gpus=True)
+    assert run("devices", ["kmsg"], limits=granted).succeeded
+    # What stands behind a driver is open then, and no more than that.
+    assert run("shared_memory", ["16"], limits=granted).succeeded
+    for name in ("ipv4", "io_uring", "user_namespace", "mounts"):
+        assert not run(name, ["1"] * (name == "ipv4"), limits=granted).succeeded, name
 
 
 # ---- the defences themselves ---------------------------------------------------------------------
