@@ -27,10 +27,13 @@ from contract.documents import (
 )
 from contract.envelope import Envelope
 from contract.errors import DocumentError, JobFailed, NotFound
+from contract.statistics.models import marginals
 from contract.trust import TrustedDocuments
 from foundation import rpc, transport
 from foundation.transport import CHANNEL_OPTIONS
+from researcher import formulas
 from researcher.home import DEFAULT_HOME, ResearcherHome
+from researcher.models import ModelAnswer
 from researcher.questions import Lane, question
 from researcher.statistics import StatisticsAnswer
 from researcher.training import TrainingHandle
@@ -211,6 +214,45 @@ class Consortium:
 
         result = self._wait(digest, held)
         return StatisticsAnswer.from_result(job, self.project(project), result, self._roster())
+
+    def model(
+        self,
+        project: str,
+        formula: str,
+        family: str,
+        *,
+        analysis: str,
+        cohort: Cohort | None = None,
+        sites: Sequence[str] | None = None,
+        minimum_sites: int = 1,
+        releases: Mapping[str, str] | None = None,
+        waiting: Callable[[wire.JobStatus], None] | None = None,
+    ) -> ModelAnswer:
+        """Fit a model across the sites and wait for it.
+
+        ``formula`` is as R writes it: ``"outcome ~ age + arm:sex"``; ``family`` one of linear,
+        logistic, poisson, gamma, and cox, whose left side is ``Surv(time, event)`` and which is
+        stratified by site. ``analysis`` names the releases' analysis set: the fit is of subjects
+        with a value of all its variables. Estimates are those of the pooled rows.
+        """
+        fit = formulas.parse(formula, family)
+        work = StatisticsWork(
+            ask=marginals(fit, self.project(project)),
+            cohort=cohort,
+            analysis=analysis,
+            lane="exact",
+            fit=fit,
+        )
+        job, envelope = self.sign(project, work, sites, minimum_sites, releases, life=JOB_LIFE)
+        digest = self._submit(envelope)
+
+        def held(status: wire.JobStatus) -> None:
+            self._home.keep_job(digest, envelope)
+            if waiting is not None:
+                waiting(status)
+
+        result = self._wait(digest, held)
+        return ModelAnswer.from_result(job, self.project(project), result, self._roster())
 
     def train(
         self,

@@ -20,6 +20,7 @@ from coordinator.jobs.active import ActiveJob, Surroundings
 from coordinator.jobs.states import ENDED, JobEvent
 from coordinator.jobs.store import JobRow, JobStore
 from coordinator.link.sessions import Sessions
+from coordinator.work.models import ModelJob
 from coordinator.work.statistics import StatisticsJob
 from coordinator.work.sums import SecureSumJob
 
@@ -76,6 +77,8 @@ class JobDesk:
         kind: type[ActiveJob] = StatisticsJob
         if isinstance(job.work, StatisticsWork) and job.work.secure:
             kind = SecureSumJob
+        elif isinstance(job.work, StatisticsWork) and job.work.fit is not None:
+            kind = ModelJob
         if not isinstance(job.work, StatisticsWork):
             from coordinator.work.training.job import TrainingJob
 

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
 from contract.documents import StatisticsWork
-from contract.errors import Refused
+from contract.errors import DocumentError, Refused
 from contract.records import Arrays, Config, Metrics, Records
-from contract.statistics import answers
+from contract.statistics import answers, models
 from contract.statistics.answers import Part, Summary
 from contract.statistics.summaries import Moments
 from foundation import tensors
 from node.gate.older_apps import ARRAYS_NAME, METRICS_NAME, in_todays_form
 from node.gate.policy import DisclosureSettings
-from node.gate.rules import BeforeEgress, Outbound, StatisticsOutput, TrainingOutput
+from node.gate.rules import BeforeEgress, ModelOutput, Outbound, StatisticsOutput, TrainingOutput
 
 
 class DeclaredSchema:
@@ -43,6 +43,14 @@ class DeclaredSchema:
             assert isinstance(work, StatisticsWork)
             if not answers.fits(output.parts, work.ask, outbound.project):
                 raise Refused(self.code, "The answer hasn't the declared form.")
+            return
+        if isinstance(output, ModelOutput):
+            work = outbound.job.work
+            assert isinstance(work, StatisticsWork) and work.fit is not None
+            try:
+                models.decode(output.part, work.fit, output.width)
+            except DocumentError:
+                raise Refused(self.code, "The part of a model hasn't the declared form.") from None
             return
         self._check_records(output)
         if not is_canonical(output.records, outbound.message, outbound.tensors):
@@ -120,7 +128,7 @@ class DeclaredSize:
 
     def check(self, outbound: Outbound) -> None:
         """Refuse more bytes."""
-        if isinstance(outbound.output, StatisticsOutput):
+        if isinstance(outbound.output, StatisticsOutput | ModelOutput):
             limit = outbound.policy.jobs.max_answer_bytes
         else:
             limit = min(
@@ -136,11 +144,12 @@ class MinimumCohort:
 
     Applied by ``withhold_small`` when the answer is made; here it is checked again, whoever made
     it, so that no path around the first check exists. A training reply's ``num-examples`` counts
-    as a cohort.
+    as a cohort. A part with noise is not looked at: its noise hides how many it is about.
 
-    Guarantee: no single count or mean over fewer subjects leaves. It does not, by itself, stop
-    differencing of several answers; the fixed dictionary and frozen release limit what there is to
-    difference. Source: DataSHIELD nfilter.tab and nfilter.subset; Hundepool et al. 2012, ch. 5.
+    Guarantee: no single exact count or mean over fewer subjects leaves. It does not, by itself,
+    stop differencing of several answers; what the release declares does
+    (``docs/reference/disclosure.md``), and this is the check behind it.
+    Source: DataSHIELD nfilter.tab and nfilter.subset; Hundepool et al. 2012, ch. 5.
     """
 
     code = "small-cell"
@@ -149,6 +158,10 @@ class MinimumCohort:
         """Refuse a small cohort or cell."""
         disclosure = outbound.policy.disclosure
         output = outbound.output
+        if isinstance(output, ModelOutput):
+            if output.part.n < disclosure.minimum_cohort:
+                raise Refused(self.code, "A model is about fewer subjects than allowed.")
+            return
         if isinstance(output, StatisticsOutput):
             if any(is_small(part, disclosure) for part in output.parts):
                 raise Refused(self.code, "A part is about fewer subjects than the policy allows.")
@@ -161,7 +174,9 @@ class MinimumCohort:
 
 
 def is_small(part: Part, disclosure: DisclosureSettings) -> bool:
-    """Say whether any group or cell of a part is too small to leave."""
+    """Say whether any group or cell of a part is too small to leave; noise hides how many."""
+    if part.lane == "dp":
+        return False
     if part.rest is not None and part.rest.n and _summary_is_small(part.rest, disclosure):
         return True
     return any(_summary_is_small(summary, disclosure) for summary in part.groups.values())
@@ -187,8 +202,11 @@ def withhold_small(parts: list[Part], disclosure: DisclosureSettings) -> list[Pa
 
 
 def _round_missing(part: Part, cell: int) -> Part:
-    return Part(
-        {
+    if part.lane == "dp":
+        return part
+    return dataclasses.replace(
+        part,
+        groups={
             level: dataclasses.replace(summary, missing=summary.missing // cell * cell)
             for level, summary in part.groups.items()
         },

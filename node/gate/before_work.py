@@ -7,7 +7,7 @@ from datetime import timedelta
 from contract import cohorts
 from contract.documents import StatisticsWork, TrainingWork
 from contract.errors import DocumentError, Refused, SignatureError
-from contract.statistics import answers
+from contract.statistics import answers, models
 from node.gate import exact
 from node.gate.dp import measure
 from node.gate.limits import WithinHours, WithinLimits
@@ -215,6 +215,33 @@ class DeclaredCells:
                 measure.check(statistic, question.project)
 
 
+class ModelWithinLimits:
+    """A model is of the project's dictionary, and has few coefficients for the release's subjects.
+
+    Guarantee: a model's sums are aggregates over an analysis set's rows, each in ``ask`` allowed
+    exactly; there are at most a fifth as many coefficients as subjects (by policy), so that none
+    is about a few. Assumption: coefficients asked are those of a fit (``models.check_coefficients``
+    bounds them). Source: DataSHIELD's nfilter.glm, applied to subjects.
+    """
+
+    code = "not-in-dictionary"
+
+    def check(self, question: Question) -> None:
+        """Refuse a model that can't be, or one with too many coefficients."""
+        work = question.job.work
+        if not isinstance(work, StatisticsWork) or work.fit is None:
+            return
+        assert question.project is not None
+        assert question.release is not None
+        try:
+            columns = models.check(work, question.project)
+        except DocumentError as error:
+            raise Refused(self.code, str(error)) from None
+        needed = len(columns) * question.policy.disclosure.subjects_per_coefficient
+        if needed > question.release.subjects:
+            raise Refused("too-many-coefficients", "The model has too many coefficients here.")
+
+
 class RecipeApproved:
     """A recipe runs only if its exact digest is in the project and approved by our steward.
 
@@ -303,6 +330,7 @@ BEFORE_WORK: tuple[BeforeWork, ...] = (
     WithinLimits(),
     WithinTheDictionary(),
     DeclaredCells(),
+    ModelWithinLimits(),
     RecipeApproved(),
     CohortLargeEnough(),
     StewardDecides(),

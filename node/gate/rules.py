@@ -88,6 +88,14 @@ class StatisticsOutput:
 
 
 @dataclass(frozen=True)
+class ModelOutput:
+    """A site's part of a step of a model with ``width`` coefficients that wants to leave."""
+
+    part: wire.ModelPart
+    width: int
+
+
+@dataclass(frozen=True)
 class TrainingOutput:
     """A recipe's reply that wants to leave: its records, and those that it is a reply to."""
 
@@ -112,7 +120,7 @@ class Outbound:
     project: Project
     release: ReleaseRow
     policy: Policy
-    output: StatisticsOutput | TrainingOutput
+    output: StatisticsOutput | ModelOutput | TrainingOutput
     size: int
     message: wire.RecordDict = field(default_factory=wire.RecordDict)
     tensors: bytes = b""

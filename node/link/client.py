@@ -289,16 +289,16 @@ class ConsortiumLink:
             if (offer := self._offers.get(task.job)) is not None:
                 await asyncio.wait([offer])  # the job is being decided on; its tasks come after
             # Recipes have threads of their own: a long one must not keep questions waiting.
-            is_sum = task.message_type == "sum"
+            stepped = task.job in self._desk.steps.sessions
             began = self._loop.time()
             sealed = await self._stored(
                 self._desk.task,
                 self._member,
                 task,
                 self._fetch,
-                pool=self._pool if is_sum else self._training,
+                pool=self._pool if stepped else self._training,
             )
-            period = self._desk.sums.period_seconds(task.job)
+            period = self._desk.steps.period_seconds(task.job)
             await asyncio.sleep(wait_seconds(began, self._loop.time(), period))
             if sealed.tensors:
                 await self._upload(task.job, sealed)

@@ -33,8 +33,10 @@ from node.gate.dp.lane import Answered
 from node.gate.gate import FLOOD, Admission, Gate, Membership, Sealed
 from node.gate.rules import TrainingOutput, Waits
 from node.home import NodeHome
+from node.work.models import ModelFit
 from node.work.statistics import ColumnCache, cohort_rows, work_out
-from node.work.sums import SumDesk
+from node.work.steps import StepDesk
+from node.work.sums import SecureSum
 
 if TYPE_CHECKING:
     from node.work.training.worker import Worker
@@ -67,11 +69,11 @@ class WorkDesk:
     settings: NodeSettings
     cache: ColumnCache
     sessions: dict[str, TrainingSession] = field(default_factory=dict)
-    sums: SumDesk = field(init=False)
+    steps: StepDesk = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.sums = SumDesk(self.home, self.gate, self.cache)
+        self.steps = StepDesk(self.gate)
 
     # ---- statistics and admission --------------------------------------------------------------
 
@@ -86,9 +88,11 @@ class WorkDesk:
         except Refused as refusal:
             return None if refusal.code == FLOOD else self.gate.decision(member, digest, refusal)
         if isinstance(admission.job.work, StatisticsWork):
-            if admission.job.work.secure:
+            if admission.job.work.secure or admission.job.work.fit is not None:
+                kind = SecureSum if admission.job.work.secure else ModelFit
+                stepped = kind(self.home, self.gate, self.cache, member, admission)
                 period = self.gate.period_seconds(member, envelope)
-                self.sums.open(member, admission, period)
+                self.steps.open(member, admission, period, stepped)
                 return self.gate.decision(member, digest, None)
             return self._statistics(member, admission, admission.job.work, started)
         try:
@@ -147,7 +151,7 @@ class WorkDesk:
     def _open(self, member: Membership, admission: Admission, work: TrainingWork) -> None:
         """Start the job's worker, unless it runs already."""
         from foundation import isolation
-        from foundation.confinement import Limits
+        from foundation.bubblewrap import Limits
         from node.work.training.bundles import find
         from node.work.training.worker import Worker
 
@@ -195,8 +199,8 @@ class WorkDesk:
         """Run one task of an admitted training job; an answer made before is sent again."""
         if not 0 < len(task.task) <= MAX_TASK_NAME or not task.task.isascii():
             return self.gate.failure(member, task.job, task.task[:MAX_TASK_NAME], "malformed", "")
-        if task.job in self.sums.sessions:
-            return self.sums.task(member, task)
+        if task.job in self.steps.sessions:
+            return self.steps.task(member, task)
         try:
             session = self.sessions.get(task.job) or self._reopen(member, task.job)
         except Refused as refusal:
@@ -372,7 +376,7 @@ class WorkDesk:
         """A job of this consortium is over: end its worker and drop its spool."""
         if not self.gate.asked.close(member.consortium, job, self.gate.clock()):
             return
-        self.sums.close(job)
+        self.steps.close(job)
         with self._lock:
             session = self.sessions.pop(job, None)
         if session is not None:

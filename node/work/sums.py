@@ -1,20 +1,15 @@
-"""The node's part in secure sums of statistics: steps in, sealed answers out.
+"""The node's part in a secure sum of statistics (``contract.secure_aggregation``), step by step.
 
-A question that is to be summed securely is admitted as any other. Then the coordinator leads it
-through five steps (``contract.secure_aggregation``); the site's own part goes through the gate's
-rules before it is masked, and leaves masked only.
+The site's own part goes through the gate's rules before it is masked, and leaves masked only.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from dataclasses import dataclass, field
 
 from contract import wire_pb2 as wire
 from contract.documents import StatisticsWork
-from contract.errors import DataError, DocumentError, Refused
+from contract.errors import Refused
 from contract.secure_aggregation import Client, encoding
 from contract.secure_aggregation.encoding import Answer
 from contract.secure_aggregation.messages import Survivors
@@ -24,92 +19,63 @@ from node.gate.gate import Admission, Gate, Membership, Sealed
 from node.home import NodeHome
 from node.work.statistics import ColumnCache, work_out
 
-log = logging.getLogger("wardgate.node")
 
+class SecureSum:
+    """One secure sum under way. Its keys are in memory only: a restart ends it."""
 
-@dataclass
-class SumSession:
-    """One secure sum under way at this node. Its keys are in memory only."""
+    def __init__(
+        self,
+        home: NodeHome,
+        gate: Gate,
+        cache: ColumnCache,
+        member: Membership,
+        admission: Admission,
+    ) -> None:
+        self._home = home
+        self._gate = gate
+        self._cache = cache
+        self._member = member
+        self._admission = admission
+        self._client: Client | None = None
 
-    member: Membership
-    admission: Admission
-    period_seconds: float
-    client: Client | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def work(self) -> StatisticsWork:
-        """The question."""
-        assert isinstance(self.admission.job.work, StatisticsWork)
-        return self.admission.job.work
-
-
-@dataclass
-class SumDesk:
-    """The secure sums of one node, by job."""
-
-    home: NodeHome
-    gate: Gate
-    cache: ColumnCache
-    sessions: dict[str, SumSession] = field(default_factory=dict)
-
-    def open(self, member: Membership, admission: Admission, period_seconds: float) -> None:
-        """Begin with an admitted question, unless it is begun."""
-        self.sessions.setdefault(admission.digest, SumSession(member, admission, period_seconds))
-
-    def close(self, job: str) -> None:
-        """Forget a sum's keys."""
-        self.sessions.pop(job, None)
-
-    def period_seconds(self, job: str) -> float:
-        """Return the period at whose end a step's answer leaves."""
-        session = self.sessions.get(job)
-        return session.period_seconds if session else 0.0
-
-    def task(self, member: Membership, task: wire.Task) -> Sealed:
-        """Take one step; an answer made before is sent again."""
-        session = self.sessions[task.job]
-        with session.lock:
-            try:
-                if session.member.consortium != member.consortium:
-                    raise Refused("not-admitted", "The job is of another consortium.")
-                self.gate.check_still_allowed(member, session.admission)
-                before = self.gate.again(task.job, task.task)
-                return before or self._step(session, task)
-            except Refused as refusal:
-                return self.gate.failure(member, task.job, task.task, refusal.code, "")
-            except (DataError, DocumentError) as error:
-                log.error("job %s: %s", task.job[:12], error)
-                return self.gate.failure(member, task.job, task.task, "malformed", "")
-
-    def _step(self, session: SumSession, task: wire.Task) -> Sealed:
+    def step(self, task: wire.Task) -> Sealed:
+        """Take one of the five steps."""
         started = time.perf_counter()
         step = encoding.step(task.payload)
         kind = step.WhichOneof("step")
         if kind == "terms":
-            return self._seal(session, task, self._begin(session, step.terms), None, started)
-        client = session.client
+            return self._seal(task, self._begin(step.terms), None, started)
+        client = self._client
         if client is None:
             raise Refused("restarted", "This site forgot the keys of the secure sum.")
         match kind:
             case "keys":
                 answer: Answer = tuple(client.share(encoding.introduction(step.keys)))
             case "shares":
-                return self._masked(session, task, client, step.shares, started)
+                parts = self._parts()
+                ask = self._work.ask
+                vector = words.encode(parts, ask, self._admission.project)
+                masked = client.mask(encoding.shares(step.shares), vector)
+                return self._seal(task, masked, parts, started)
             case "survivors":
                 answer = client.confirm(Survivors(tuple(step.survivors.members)))
             case _:
                 answer = client.unmask(encoding.confirmations(step.confirmations))
-        return self._seal(session, task, answer, None, started)
+        return self._seal(task, answer, None, started)
 
-    def _begin(self, session: SumSession, said: wire.SumTerms) -> Answer:
-        if session.client is not None:
+    @property
+    def _work(self) -> StatisticsWork:
+        assert isinstance(self._admission.job.work, StatisticsWork)
+        return self._admission.job.work
+
+    def _begin(self, said: wire.SumTerms) -> Answer:
+        if self._client is not None:
             raise Refused("out-of-order", "The secure sum was begun before.")
-        admission, member = session.admission, session.member
-        fewest = self.gate.policy().disclosure.minimum_sum_sites
+        admission = self._admission
+        fewest = self._gate.policy().disclosure.minimum_sum_sites
         if said.minimum < fewest or len(said.sites) < fewest:
             raise Refused("too-few-sites", "The secure sum is over fewer sites than allowed here.")
-        roster = member.trusted.current_roster(self.gate.clock())
+        roster = self._member.trusted.current_roster(self._gate.clock())
         terms = sums.terms(
             admission.digest,
             admission.job,
@@ -118,50 +84,29 @@ class SumDesk:
             list(said.sites),
             said.minimum,
         )
-        session.client = Client(terms, member.key)
-        return session.client.advertise()
+        self._client = Client(terms, self._member.key)
+        return self._client.advertise()
 
-    def _masked(
-        self,
-        session: SumSession,
-        task: wire.Task,
-        client: Client,
-        message: wire.SumSharesOfAll,
-        started: float,
-    ) -> Sealed:
-        admission = session.admission
-        parts = self.gate.withhold(
-            admission,
-            [
-                part
-                for part in work_out(
-                    self.home,
-                    admission.release,
-                    admission.project,
-                    session.work,
-                    self.cache,
-                    self.gate.policy(),
-                )
-                if part is not None  # a secure sum is of the exact lane alone
-            ],
+    def _parts(self) -> list[Part]:
+        admission = self._admission
+        found = work_out(
+            self._home,
+            admission.release,
+            admission.project,
+            self._work,
+            self._cache,
+            self._gate.policy(),
         )
-        vector = words.encode(parts, session.work.ask, admission.project)
-        answer = client.mask(encoding.shares(message), vector)
-        return self._seal(session, task, answer, parts, started)
+        exact = [part for part in found if part is not None]
+        if len(exact) != len(found):
+            raise Refused("not-declared", "Only exact answers are summed securely.")
+        return self._gate.withhold(admission, exact)
 
     def _seal(
-        self,
-        session: SumSession,
-        task: wire.Task,
-        answer: Answer,
-        parts: list[Part] | None,
-        started: float,
+        self, task: wire.Task, answer: Answer, parts: list[Part] | None, started: float
     ) -> Sealed:
-        return self.gate.answer_step(
-            session.member,
-            session.admission,
-            task.task,
-            encoding.encode_answer(answer),
-            parts,
-            time.perf_counter() - started,
+        seconds = time.perf_counter() - started
+        reply = encoding.encode_answer(answer)
+        return self._gate.answer_step(
+            self._member, self._admission, task.task, reply, parts, seconds
         )

@@ -1,0 +1,144 @@
+"""Models fitted over hospitals are those of all rows together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from contract.errors import JobFailed, UsageError
+from node.commands import release as node_release
+from node.config import create_home
+from node.home import NodeHome
+from tests.end_to_end.federation import (
+    POLICY,
+    PROJECT,
+    Federation,
+    canary,
+    surname,
+    take_in,
+    write_csv,
+    write_schema,
+)
+
+SITES = ("north", "south", "west")
+ROWS = 150
+GAP = 7
+"""Every so manieth age is missing."""
+
+
+def rows(site: str) -> list[dict[str, object]]:
+    """A hospital's rows: an outcome that depends on age and arm."""
+    chance = np.random.default_rng(SITES.index(site))
+    made: list[dict[str, object]] = []
+    for i in range(ROWS):
+        age, arm = int(chance.integers(20, 90)), "AB"[int(chance.integers(0, 2))]
+        eta = -2 + 0.03 * age + 0.8 * (arm == "B")
+        made.append(
+            {
+                "patient": canary(site, i),
+                "name": surname(site, i),
+                "age": "" if i % GAP == 0 else age,
+                "weight": 60 + i / 10,
+                "arm": arm,
+                "outcome": "yes" if chance.random() < 1 / (1 + np.exp(-eta)) else "no",
+                "rare": "no",
+            }
+        )
+    return made
+
+
+@pytest.fixture(scope="module")
+def clinics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    federation = Federation(tmp_path_factory.mktemp("clinics") / "opt", SITES)
+    try:
+        for site in SITES:
+            home = federation.home(site)
+            home.parent.mkdir(parents=True, exist_ok=True)
+            place = create_home(NodeHome(home))
+            place.policy.write_text(POLICY)
+            take_in(home, write_csv(home.parent / f"{site}.csv", rows(site)), schema(home.parent))
+            node_release.create(
+                "trial", table="trial", home=home, analysis=["main=age,arm,outcome"]
+            )
+            federation.homes[site] = home
+        yield federation.bring_up()
+    finally:
+        federation.close()
+
+
+def schema(folder: Path) -> Path:
+    return write_schema(folder)
+
+
+def pooled() -> tuple[np.ndarray, np.ndarray]:
+    """Return the complete rows of all sites: the matrix (1, age, B), and the outcome."""
+    whole = [r for site in SITES for r in rows(site) if r["age"] != ""]
+    x = np.array([[1.0, float(str(r["age"])), float(r["arm"] == "B")] for r in whole])
+    return x, np.array([float(r["outcome"] == "yes") for r in whole])
+
+
+def test_a_logistic_model_is_that_of_all_rows_together(clinics: Federation) -> None:
+    with clinics.connect() as ana:
+        found = ana.model(PROJECT, "outcome ~ age + arm", "logistic", analysis="main")
+    x, y = pooled()
+    expected = sm.GLM(y, x, family=sm.families.Binomial()).fit(tol=1e-14)
+    assert found.fit.converged
+    assert found.answered == SITES
+    assert {r.site for r in found.receipts} == set(SITES)
+    assert found.columns == ("(Intercept)", "age", "arm[B]")
+    assert found.fit.n == len(y)
+    assert found.fit.coefficients == pytest.approx(expected.params, rel=1e-9)
+    assert found.fit.standard_errors == pytest.approx(expected.bse, rel=1e-8)
+    low, high = expected.conf_int()[1]
+    assert (found["age"].low, found["age"].high) == pytest.approx((low, high), rel=1e-7)
+    assert found["age"].p == pytest.approx(expected.pvalues[1], rel=1e-6)
+    assert "odds ratio" in str(found)
+    assert max(map(len, str(found).splitlines())) <= 80
+
+
+def test_a_linear_model_takes_one_step(clinics: Federation) -> None:
+    with clinics.connect() as ana:
+        found = ana.model(PROJECT, "age ~ arm + outcome", "linear", analysis="main")
+    x, y = pooled()
+    design = np.column_stack([np.ones(len(y)), x[:, 2], y])
+    expected = sm.OLS(x[:, 1], design).fit()
+    assert found.fit.coefficients == pytest.approx(expected.params, rel=1e-9)
+    assert found.fit.standard_errors == pytest.approx(expected.bse, rel=1e-9)
+    for site in SITES:
+        [entry] = clinics.answers(site, found.job)
+        assert entry.body["lane"] == "exact"
+
+
+def test_the_command_fits_and_prints_coefficients(clinics: Federation) -> None:
+    asked = ("fit", "-p", PROJECT, "outcome ~ age*arm", "--family", "logistic")
+    done = clinics.as_researcher("ana", *asked, "--analysis", "main", "--json")
+    assert done.code == 0, done.errors
+    names = [json.loads(line)["name"] for line in done.out.splitlines()]
+    assert names == ["(Intercept)", "age", "arm[B]", "age:arm[B]"]
+
+
+def test_what_is_not_declared_is_not_fitted(clinics: Federation) -> None:
+    with clinics.connect() as ana:
+        for formula, analysis in (("outcome ~ weight", "main"), ("outcome ~ age", "other")):
+            with pytest.raises(JobFailed):
+                ana.model(PROJECT, formula, "logistic", analysis=analysis)
+        with pytest.raises(UsageError):
+            ana.model(PROJECT, "outcome ~ exp(age)", "logistic", analysis="main")
+
+
+def test_a_model_with_many_coefficients_for_its_subjects_is_refused(clinics: Federation) -> None:
+    policy = clinics.home("west") / "policy.toml"
+    text = policy.read_text()
+    policy.write_text(text.replace("minimum_cell", "subjects_per_coefficient = 60\nminimum_cell"))
+    try:
+        with clinics.connect() as ana:
+            found = ana.model(PROJECT, "outcome ~ age + arm", "logistic", analysis="main")
+    finally:
+        policy.write_text(text)
+    assert found.answered == ("north", "south")
+    assert [m.site for m in found.missing] == ["west"]
