@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -43,6 +44,7 @@ PACKAGES = ("contract", "foundation", "coordinator")
 MAX_LOG_LINES = 2000
 MAX_LOG_LINE = 500
 MAX_LIVES = 5
+DYING_SECONDS = 1.0
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -86,6 +88,7 @@ class TrainingRun:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outcome: Future[TrainingOutcome] = Future()
         self._confined: Confined | None = None
+        self._ended_by = ""
         self._cancelled = False
         self._log_lines = 0
         self._outgoing = Outgoing(folder / "outgoing", folder / "blobs", limits.file_bytes)
@@ -166,7 +169,8 @@ class TrainingRun:
             if len(self._exchange.journal.entries) == before:
                 break  # it would only end in the same place again
             self._exchange.restart()
-        return TrainingOutcome(None, "The ServerApp's process was killed (memory, processor time).")
+        why = self._ended_by or "of memory or processor time it had too much"
+        return TrainingOutcome(None, f"The ServerApp's process was killed: {why}.")
 
     def _prepare(self) -> bytes:
         """Unpack the bundle and drop what an earlier life left behind; return how to start."""
@@ -221,6 +225,12 @@ class TrainingRun:
                 self._confined.process.wait(5)  # the last lines of its log
             logging.join(1)
             return outcome
+        except FrameError:
+            if self._confined is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._confined.process.wait(DYING_SECONDS)
+                self._ended_by = self._confined.why_it_ended()
+            raise
         finally:
             theirs.close()
             connection.close()

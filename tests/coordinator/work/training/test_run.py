@@ -291,6 +291,23 @@ def test_no_serverapp_runs_where_the_sandbox_does_not_hold(consortium, monkeypat
     assert "apt-get install bubblewrap" in outcome.reason
 
 
+FORBIDDEN_SERVER = """\
+import ctypes
+from flwr.serverapp import ServerApp
+app = ServerApp()
+
+@app.main()
+def main(grid, context):
+    ctypes.CDLL(None).mount(b"none", b"/tmp", b"tmpfs", 0, None)
+"""
+
+
+def test_a_serverapp_that_the_sandbox_ended_is_told_so(consortium):
+    outcome = consortium(bundle(server=FORBIDDEN_SERVER)).train()
+    assert outcome.model is None
+    assert outcome.reason.endswith("killed: it made a system call that the sandbox forbids.")
+
+
 RAW_SERVER = """\
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
