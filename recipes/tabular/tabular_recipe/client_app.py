@@ -8,7 +8,7 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import nn
 
-from tabular_recipe import task
+from tabular_recipe import private, task
 
 app = ClientApp()
 
@@ -20,8 +20,13 @@ def train(message: Message, context: Context) -> Message:
     frame = task.read_table(Path(str(context.node_config["data-path"])), plan)
     training, _ = task.split(frame, plan)
     data = task.examples(training, plan)
-    loss = task.train(model, data, plan)
-    metrics = MetricRecord({"train_loss": loss, "num-examples": len(data)})
+    if plan.dp_sgd:
+        private.train(model, data, plan)
+        # The exact loss would tell what the noise hides.
+        measured = {"epsilon": private.epsilon(plan, _steps(context, plan))}
+    else:
+        measured = {"train_loss": task.train(model, data, plan)}
+    metrics = MetricRecord({**measured, "num-examples": len(data)})
     content = RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics})
     return Message(content=content, reply_to=message)
 
@@ -31,12 +36,24 @@ def evaluate(message: Message, context: Context) -> Message:
     """Return ``eval_loss``, ``eval_brier`` and ``num-examples`` of the held-out patients."""
     plan, model = _prepare(message, context)
     frame = task.read_table(Path(str(context.node_config["data-path"])), plan)
-    _, held_out = task.split(frame, plan)
-    scores = task.evaluate(model, task.examples(held_out, plan))
+    training, held_out = task.split(frame, plan)
+    others = task.examples(held_out, plan)
+    scores = task.evaluate(model, others)
     metrics = MetricRecord(
         {"eval_loss": scores.loss, "eval_brier": scores.brier, "num-examples": scores.n}
     )
+    if plan.membership_report:
+        auc, found = task.membership(model, task.examples(training, plan), others)
+        metrics["attack_auc"], metrics["attack_tpr"] = auc, found
     return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
+
+
+def _steps(context: Context, plan: task.Plan) -> int:
+    """Count this round's steps, and return those of all rounds so far."""
+    spent = context.state.metric_records.get("spent", MetricRecord())
+    steps = int(spent.get("steps", 0)) + plan.local_epochs
+    context.state["spent"] = MetricRecord({"steps": steps})
+    return steps
 
 
 def _prepare(message: Message, context: Context) -> tuple[task.Plan, nn.Module]:

@@ -83,6 +83,12 @@ class Plan:
     weight_decay: float
     held_out: float
     split_seed: int
+    membership_report: bool
+    dp_sgd: bool
+    noise_multiplier: float
+    clip_norm: float
+    sampling: float
+    delta: float
 
     @classmethod
     def read(cls, config: Mapping[str, Scalar]) -> Plan:
@@ -106,6 +112,12 @@ class Plan:
             weight_decay=float(config["weight-decay"]),
             held_out=float(config["held-out"]),
             split_seed=int(config["split-seed"]),
+            membership_report=bool(config["membership-report"]),
+            dp_sgd=bool(config["dp-sgd"]),
+            noise_multiplier=float(config["dp-noise-multiplier"]),
+            clip_norm=float(config["dp-clip-norm"]),
+            sampling=float(config["dp-sampling"]),
+            delta=float(config["dp-delta"]),
         )
         plan._check()
         return plan
@@ -126,6 +138,10 @@ class Plan:
             raise ValueError("learning-rate times weight-decay must be below 1 for steps to shrink")
         if not 0 <= self.held_out < 1:
             raise ValueError("held-out: must be a fraction, 0 or above and below 1")
+        if not (self.noise_multiplier > 0 and self.clip_norm > 0):
+            raise ValueError("dp-noise-multiplier and dp-clip-norm must be above 0")
+        if not (0 < self.sampling <= 1 and 0 < self.delta < 1):
+            raise ValueError("dp-sampling must be above 0, at most 1, dp-delta between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -206,13 +222,7 @@ def train(model: nn.Module, data: Examples, plan: Plan) -> float:
     torch.set_num_threads(1)
     if len(data) == 0:
         return 0.0
-    weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
-    biases = [p for name, p in model.named_parameters() if not name.endswith("weight")]
-    groups: list[dict[str, Any]] = [
-        {"params": weights, "weight_decay": plan.weight_decay},
-        {"params": biases},
-    ]
-    optimiser = torch.optim.SGD(groups, lr=plan.learning_rate)
+    optimiser = descent(model, plan)
     model.train()
     for _ in range(plan.local_epochs):
         optimiser.zero_grad()
@@ -222,6 +232,17 @@ def train(model: nn.Module, data: Examples, plan: Plan) -> float:
         raise ValueError("training diverged; choose a smaller learning-rate")
     with torch.no_grad():
         return float(_log_loss(model, data))
+
+
+def descent(model: nn.Module, plan: Plan) -> torch.optim.SGD:
+    """Return gradient descent in which weights shrink and biases don't."""
+    weights = [p for name, p in model.named_parameters() if name.endswith("weight")]
+    biases = [p for name, p in model.named_parameters() if not name.endswith("weight")]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": plan.weight_decay},
+        {"params": biases},
+    ]
+    return torch.optim.SGD(groups, lr=plan.learning_rate)
 
 
 def predict(model: nn.Module, data: Examples) -> NDArray[np.float64]:
@@ -251,6 +272,33 @@ def evaluate(model: nn.Module, data: Examples) -> Scores:
         loss = float(_log_loss(model, data))
     brier = float(np.mean((predict(model, data) - data.outcomes.double().numpy()) ** 2))
     return Scores(len(data), loss, brier)
+
+
+def membership(model: nn.Module, members: Examples, others: Examples) -> tuple[float, float]:
+    """Return (AUC, true positives at 1% false ones) of telling who was trained on by their loss.
+
+    A loss below a threshold says "trained on" (Yeom et al. 2018; Carlini et al. 2022 for the rate).
+    Chance, (0.5, 0.01), when there is nobody on one side.
+    """
+    if not len(members) or not len(others):
+        return 0.5, 0.01
+    inside, outside = (_losses(model, data) for data in (members, others))
+    ordered = np.sort(outside)
+    above = outside.size - np.searchsorted(ordered, inside, "right")
+    ties = np.searchsorted(ordered, inside, "right") - np.searchsorted(ordered, inside, "left")
+    auc = float((above + ties / 2).sum()) / (inside.size * outside.size)
+    threshold = ordered[math.floor(0.01 * outside.size + 1e-9)]
+    return auc, float(np.count_nonzero(inside < threshold)) / inside.size
+
+
+def _losses(model: nn.Module, data: Examples) -> NDArray[np.float64]:
+    model.eval()
+    with torch.no_grad():
+        losses: Tensor = nn.functional.binary_cross_entropy_with_logits(
+            model(data.inputs).squeeze(1), data.outcomes, reduction="none"
+        )
+    found: NDArray[np.float64] = losses.double().numpy()
+    return found
 
 
 def _log_loss(model: nn.Module, data: Examples) -> Tensor:
