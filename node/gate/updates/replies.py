@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -166,6 +167,8 @@ def _noised_metrics(
                 raise Refused(
                     "undeclared-range", "With noise, a metric needs a range that the project names."
                 )
+            if not math.isfinite(value):
+                raise Refused("not-finite", "A metric is not finite.")
             drawn = draws.of(f"metric {name} {metric}")
             items[metric] = noised_metric(value, declared, noise, count, drawn)
         noised[name] = Metrics(items)
