@@ -138,7 +138,9 @@ class Hospital:
         begun = time.perf_counter()
         admission = self.gate.admit(self.member, envelope)
         before = time.perf_counter()
-        parts = work_out(self.home, admission.release, admission.project, work, cache)
+        policy = self.gate.policy()
+        found = work_out(self.home, admission.release, admission.project, work, cache, policy)
+        parts = [part for part in found if part is not None]
         worked = time.perf_counter() - before
         self.gate.check_still_allowed(self.member, admission)
         self.gate.answer_statistics(self.member, admission, parts, worked)
@@ -170,7 +172,8 @@ def hospital() -> Iterator[Hospital]:
         path, form = table(place)
         home = place / "node"
         run("ingest", path, "--schema", form, "--home", home)
-        run("release", "create", "table", "--table", "table", "--home", home)
+        grids = [option for name in NAMES for option in ("--grid", f"{name}=0:100:20")]
+        run("release", "create", "table", "--table", "table", *grids, "--home", home)
         yield Hospital(NodeHome(home))
 
 
