@@ -112,10 +112,7 @@ def _moments(
     low, high = range_
     values = np.asarray(column, dtype=np.float64)
     missing = np.isnan(values)
-    half = (high - low) / 2
-    inside = np.clip(np.where(missing, low, values), low, high)
-    steps = np.rint((inside - (low + half)) / half * STEPS).astype(np.int64)
-    np.clip(steps, -STEPS, STEPS, out=steps)
+    steps = _steps(np.where(missing, low, values), low, high)
     squares = 2 * steps * steps // STEPS - STEPS
     with_value = np.where((group < 0) | missing, number, group)
 
@@ -125,3 +122,10 @@ def _moments(
 
     counts = _tally(group, number, missing.astype(np.int64), 2)
     return Measure(counts, summed(steps), summed(squares))
+
+
+def _steps(values: Numbers, low: float, high: float) -> Codes:
+    """Return values in steps from the middle of their bounds, moved into these first."""
+    half = (high - low) / 2
+    moved = (np.clip(values, low, high) - (low + half)) / half
+    return np.clip(np.rint(moved * STEPS).astype(np.int64), -STEPS, STEPS)

@@ -6,15 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from contract.cohorts import Cohort
+from contract.documents import Statistic
 from contract.errors import Refused
+from contract.statistics.summaries import Moments
 from node.gate.dp import lane as lane_module
+from node.gate.dp import measure as measure_module
 from node.gate.dp.draws import Draws
 from node.gate.dp.lane import DpLane
+from node.gate.dp.measure import STEPS
 from node.gate.dp.mechanism import Draw, discrete_laplace
+from node.gate.dp.parts import noisy_part
 from tests.attacks.privacy.conftest import NewLane
-from tests.node.gate.dp.conftest import Lane
+from tests.contract.world import World
+from tests.node.gate.dp.conftest import VARIABLES, Lane
 
 ATTACKS = (
     (
@@ -36,12 +43,20 @@ ATTACKS = (
         "test_a_tracker_finds_noise",
     ),
     (
+        "Membership inference by an outlier",
+        "Jagielski, Ullman and Oprea 2020, Auditing Differentially Private Machine Learning",
+        "a value is moved into the dictionary's bounds before it is summed",
+        "test_an_outlier_can_t_be_told_better_than_epsilon_says",
+    ),
+    (
         "Cohort-size probe",
         "Denning 1982, Cryptography and Data Security, 6.3",
         "in the lane dp nothing is refused or withheld for what is in the data",
         "test_a_refusal_tells_of_nobody",
     ),
 )
+
+MEAN = Statistic(kind="moments", variable="age")
 
 
 # ---- bits ----------------------------------------------------------------------------------------
@@ -183,3 +198,53 @@ def test_a_refusal_tells_of_nobody(new_lane: NewLane, monkeypatch: pytest.Monkey
         assert outcomes(new_lane("off")) == ["answered", "small-cell"]
 
     assert outcomes(new_lane("on")) == ["answered", "answered"]
+
+
+# ---- outliers ------------------------------------------------------------------------------------
+
+
+def sums(*, there: bool, draws: int) -> list[float]:
+    """The noisy sum of ages, again and again, with somebody who is written down as 5,000 or not."""
+    project = World().project(variables=VARIABLES)
+    ages = np.full(300, 58.0)
+    ages = np.append(ages, 5000.0) if there else ages
+    exact = measure_module.measure(MEAN, project, {"age": ages}, None)
+    found = []
+    for _ in range(draws):
+        moments = noisy_part(MEAN, project, exact, 1.0, discrete_laplace).groups[""]
+        assert isinstance(moments, Moments)
+        found.append((moments.mean - 58) * moments.n)
+    return found
+
+
+def audited(draws: int) -> float:
+    """A lower bound of epsilon, right in 999 of 1,000 audits: how well the best guess does.
+
+    One half of the draws chooses where to guess, the other is guessed.
+    """
+    without, with_one = sums(there=False, draws=draws), sums(there=True, draws=draws)
+    half = draws // 2
+    places = np.quantile(without[:half] + with_one[:half], np.linspace(0.05, 0.95, 19))
+    place = max(
+        places, key=lambda p: np.mean(np.array(with_one[:half]) > p) - np.mean(without[:half] > p)
+    )
+    told = int(np.sum(np.array(with_one[half:]) > place))
+    wrong = int(np.sum(np.array(without[half:]) > place))
+    # Clopper and Pearson 1934: bounds of both rates.
+    low = float(beta.ppf(0.0005, told, draws - half - told + 1)) if told else 0.0
+    high = float(beta.ppf(0.9995, wrong + 1, draws - half - wrong)) if wrong < half else 1.0
+    return float(np.log(low / high)) if low > high else 0.0
+
+
+def test_an_outlier_can_t_be_told_better_than_epsilon_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unbounded(values: object, low: float, high: float) -> object:
+        half = (high - low) / 2
+        return np.rint((values - (low + half)) / half * STEPS).astype(np.int64)  # type: ignore[operator]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(measure_module, "_steps", unbounded)
+        assert audited(600) > 3
+
+    assert audited(600) < 1.0
