@@ -35,6 +35,8 @@ from contract.keys import SigningKey
 HEAD_TYPE = "application/vnd.wardgate.ledger-head+json"
 MAX_HEAD_BYTES = 512 * 1024
 """An envelope with the signatures of as many sites as a roster holds is smaller."""
+MAX_SIGNATURES = 256
+"""As many as an envelope holds."""
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """By how much another site's clock may be ahead of ours."""
 
@@ -93,11 +95,16 @@ class SignedHead:
         return cls(head, clean.to_bytes(), frozenset(names - {head.site}))
 
     def merged(self, other: SignedHead) -> SignedHead:
-        """Return this head with the countersignatures of another envelope of the same head."""
+        """Return this head with the countersignatures of another envelope of the same head.
+
+        An envelope that would get too full stays as it is.
+        """
         if other.head != self.head:
             raise DocumentError("Two ledger heads differ.")
         envelope = Envelope.parse(self.envelope)
         both = envelope.with_signatures(Envelope.parse(other.envelope).signatures)
+        if len(both.signatures) > MAX_SIGNATURES:
+            return self
         names = self.countersigned | other.countersigned
         return SignedHead(self.head, both.to_bytes(), names)
 

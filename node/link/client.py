@@ -80,6 +80,7 @@ class ConsortiumLink:
         self._pool = pool
         self._training = training
         pause = settings.head_seconds / 4  # for a site that sends its own as often, with room
+        self._offer_heads_at = 0.0
         self._heads = HeadExchange(desk.gate, member, time.monotonic, pause)
         self._outbox: asyncio.Queue[Sealed | None] = asyncio.Queue()
         self._stub: wire_pb2_grpc.WardgateStub | None = None
@@ -400,13 +401,15 @@ class ConsortiumLink:
         if held is not None:
             self._send(held)
         while True:
+            # A link that breaks over and over must not call for a countersignature each time.
+            await asyncio.sleep(max(0.0, self._offer_heads_at - self._loop.time()))
+            self._offer_heads_at = self._loop.time() + self._settings.head_seconds
             try:
                 sealed = await self._stored(self._heads.offer)
                 if sealed is not None:
                     self._send(sealed)
             except WardgateError as error:
                 log.error("%s: no head is offered: %s", self._member.consortium, error)
-            await asyncio.sleep(self._settings.head_seconds)
 
     async def _countersign(self, offer: wire.HeadOffer) -> None:
         sealed = await self._stored(self._heads.countersign, offer)

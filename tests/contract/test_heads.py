@@ -18,6 +18,7 @@ from contract.heads import (
     CLOCK_TOLERANCE,
     HEAD_TYPE,
     MAX_HEAD_BYTES,
+    MAX_SIGNATURES,
     Contradiction,
     SignedHead,
     TreeHead,
@@ -77,6 +78,19 @@ def test_a_head_is_its_sites_and_names_who_countersigned_it() -> None:
     assert done.merged(other).countersigned == {WITNESS, "new-york"}
     with pytest.raises(DocumentError, match="differ"):
         done.merged(signed(log.world, log.grow(1).head()))
+
+
+def test_an_envelope_that_is_full_takes_no_more_countersignatures() -> None:
+    world = World(sites={f"site-{n}": SigningKey.generate() for n in range(259)})
+    log = Log(world).grow(2)
+    head = log.head(site="site-0")
+    found = SignedHead.verify(head.sign(world.sites["site-0"]), world.roster())
+    for number in range(1, 259):
+        alone = SignedHead(head, head.sign(world.sites["site-0"]), frozenset())
+        name = f"site-{number}"
+        found = found.merged(alone.countersign(name, world.sites[name]))
+    assert len(found.countersigned) == MAX_SIGNATURES - 1
+    assert SignedHead.verify(found.envelope, world.roster()) == found
 
 
 def forged(log: Log) -> dict[str, tuple[bytes, type[WardgateError]]]:
