@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import os
 import re
@@ -168,6 +169,12 @@ ATTACKS = (
         "test_a_log_follows_no_link",
     ),
     (
+        "A link in a release, to have its target shared",
+        "CWE-59",
+        "files are shared by descriptors that follow no link",
+        "test_a_link_in_a_release_opens_no_other_file_to_workers",
+    ),
+    (
         "A huge reply", "CWE-789", "lengths are checked before anything is read",
         "test_a_huge_reply_is_refused_by_its_length",
     ),
@@ -198,11 +205,12 @@ class Place:
         os.chown(folder / "other" / "patient", -1, confinement.WORKER_GID)
         self.servers = [
             socket.create_server(("127.0.0.1", 0)),
-            socket.create_server(("::1", 0), family=socket.AF_INET6),
             self._bound(socket.AF_UNIX, str(folder / "open" / "unix")),
             self._bound(socket.AF_UNIX, f"\0wardgate-{os.getpid()}"),
             self._bound(socket.AF_INET, ("127.0.0.1", 0), socket.SOCK_DGRAM),
         ]
+        with contextlib.suppress(OSError):  # a machine without IPv6
+            self.servers.append(socket.create_server(("::1", 0), family=socket.AF_INET6))
         (folder / "open" / "unix").chmod(0o777)
         self.victim = subprocess.Popen(
             [sys.executable, "-c", _VICTIM, SECRET], stdout=subprocess.PIPE, text=True
@@ -211,12 +219,13 @@ class Place:
         self.values = {
             "folder": str(folder),
             "tcp": self.servers[0].getsockname()[1],
-            "tcp6": self.servers[1].getsockname()[1],
             "abstract": f"wardgate-{os.getpid()}",
-            "udp": self.servers[4].getsockname()[1],
+            "udp": self.servers[3].getsockname()[1],
             "victim": self.victim.pid,
             "address": self.victim.stdout.readline().strip(),
         }
+        for server in self.servers[4:]:
+            self.values["tcp6"] = server.getsockname()[1]
 
     @staticmethod
     def _bound(
@@ -263,6 +272,8 @@ def secret_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_attack_succeeds_without_its_defences_and_fails_with_any_of_them(
     attack: Case, place: Place
 ) -> None:
+    if "{tcp6}" in attack.arguments and "tcp6" not in place.values:
+        pytest.skip("no IPv6 here")
     arguments = attack.arguments.format(**place.values).split()
     bare = run(attack.name, arguments, defences=without(attack.layers), release=place.release)
     assert bare.succeeded, bare
@@ -322,6 +333,21 @@ def test_nothing_is_typed_into_the_terminal_that_the_node_was_started_from(name:
     assert session[1:] == ["False", "nothing"]
     if name == "typing":
         assert bare[2] == "patient"
+
+
+def test_a_link_in_a_release_opens_no_other_file_to_workers(tmp_path: Path) -> None:
+    outside_file = tmp_path / "outside"
+    outside_file.write_text(SECRET)
+    outside_file.chmod(0o600)
+    release = tmp_path / "release"
+    release.mkdir()
+    (release / "link").symlink_to(outside_file)
+    confinement.make_readable(release)
+    confinement.make_readable(release / "link")
+    state = outside_file.stat()
+    assert (state.st_gid, state.st_mode & 0o777) == (os.getgid(), 0o600)
+    os.chown(release / "link", -1, confinement.WORKER_GID)  # which follows it
+    assert outside_file.stat().st_gid == confinement.WORKER_GID
 
 
 # ---- what goes out -------------------------------------------------------------------------------
