@@ -223,9 +223,10 @@ def _members(
 ) -> dict[str, Bools]:
     """Return who is in each variable's own set.
 
-    Those in an analysis set with the variable, and of the others in each cell as many as a ladder
-    says whose steps are at least the minimum apart: so that the sets' sizes, subtracted from one
-    another, tell no smaller number.
+    Those in an analysis set with the variable, and of the others in each cell nobody, or so many
+    that the set is as large as all analysis sets together, or larger by a step of a ladder whose
+    steps are at least the minimum apart: so that the sets' sizes, subtracted from one another, tell
+    no smaller number.
     """
     number = int(cells.max(initial=-1)) + 1
     order = np.lexsort((draw, cells))
@@ -237,10 +238,20 @@ def _members(
         rest[name] = here & ~inside
     sizes = {name: np.bincount(cells[others], minlength=number) for name, others in rest.items()}
     steps = {name: np.zeros(number, dtype=np.int64) for name in rest}
+    least = minimums.cohort
+    in_any = np.bincount(cells[masks > 0], minlength=number)
+    base = {
+        name: np.bincount(cells[masks & _bits(name, analyses) > 0], minlength=number)
+        for name in rest
+    }
     for cell in range(number):
-        ladder = _ladder([int(of[cell]) for of in sizes.values()], minimums.cohort)
-        for name, of in sizes.items():
-            steps[name][cell] = max(step for step in ladder if step <= of[cell])
+        together = int(in_any[cell])
+        most = {name: int(base[name][cell] + of[cell]) for name, of in sizes.items()}
+        ladder = _ladder([size - together for size in most.values()], least)
+        for name, size in most.items():
+            more = [together + step - int(base[name][cell]) for step in ladder]
+            room = size - int(base[name][cell])
+            steps[name][cell] = max((m for m in more if least <= m <= room), default=0)
     for name, others in rest.items():
         queue = order[others[order]]
         of = cells[queue]
