@@ -259,7 +259,14 @@ def _show_project(document: Project, envelope: Envelope) -> None:
     for recipe in document.recipes:
         table = Table(show_header=False, title=f"recipe {recipe.name}")
         table.add_row("bundle", recipe.bundle)
-        table.add_row("metrics that may leave", ", ".join(recipe.metrics))
+        ranges = recipe.metric_ranges
+        metrics = [
+            f"{name} ({ranges[name].minimum:g} to {ranges[name].maximum:g})"
+            if name in ranges
+            else name
+            for name in recipe.metrics
+        ]
+        table.add_row("metrics that may leave", ", ".join(metrics))
         table.add_row("largest reply", f"{recipe.max_reply_bytes:,} bytes")
         for name, allowed in recipe.parameters.items():
             table.add_row(f"parameter {name}", _range(allowed))
