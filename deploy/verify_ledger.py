@@ -21,34 +21,34 @@ import base64
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 HEAD_TYPE = "application/vnd.wardgate.ledger-head+json"
 ROSTER_TYPE = "application/vnd.wardgate.roster+json"
-PROOF_FORMAT = "wardgate-ledger-proof-1"
 MAX_LINE, MAX_FILE = 1024 * 1024, 8 * 1024 * 1024
-SLACK = timedelta(seconds=5)
 
 
 class Bad(Exception):
-    """Something doesn't verify, and what."""
+    """Says what doesn't verify."""
 
 
-def sha256(data):
+def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
 class Envelope:
     """A DSSE envelope: payload, type, signatures by key id."""
 
-    def __init__(self, value, what):
+    def __init__(self, value: Any, what: str) -> None:
         try:
             self.payload = base64.b64decode(value["payload"], validate=True)
-            self.type = value["payloadType"]
+            self.type = str(value["payloadType"])
             pairs = [(s["keyid"], base64.b64decode(s["sig"])) for s in value["signatures"]]
             self.body = json.loads(self.payload)
             self.signatures = dict(pairs)
@@ -57,39 +57,35 @@ class Envelope:
         except (KeyError, TypeError, ValueError):
             raise Bad(f"{what} is not a signed document") from None
 
-    def signers(self, keys):
+    def signers(self, keys: dict[str, str]) -> set[str]:
         """Return which of ``keys`` (base64 of 32 bytes, by name) signed, as a set of names."""
         kind = self.type.encode()
         message = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(self.payload), self.payload)
-        found = set()
+        found: set[str] = set()
         for name, text in keys.items():
-            key = base64.b64decode(text)
-            signature = self.signatures.get(sha256(key).hex())
-            if signature is None:
-                continue
             try:
+                key = base64.b64decode(text)
+                signature = self.signatures[sha256(key).hex()]
                 Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-            except (InvalidSignature, ValueError):
+                found.add(name)
+            except (InvalidSignature, KeyError, TypeError, ValueError):
                 continue
-            found.add(name)
         return found
 
 
-def read_json(path):
-    with Path(path).open("rb") as file:
-        data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise Bad(f"{path} is too large")
+def read_json(path: Path) -> Any:
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE + 1)  # what is cut off is no JSON any more
     try:
-        return json.loads(data)
-    except ValueError:
-        raise Bad(f"{path} is not JSON") from None
+        return json.loads(data[:MAX_FILE])
+    except (ValueError, RecursionError):
+        raise Bad(f"{path} is not JSON, or is too large") from None
 
 
 class Roster:
     """Who is in the consortium, by the keys of the stewards that the roster itself names."""
 
-    def __init__(self, value):
+    def __init__(self, value: Any) -> None:
         envelope = Envelope(value, "a roster")
         self.digest = sha256(envelope.payload).hex()
         try:
@@ -99,18 +95,18 @@ class Roster:
             threshold = int(envelope.body["threshold"])
         except (KeyError, TypeError, ValueError):
             raise Bad("a roster is malformed") from None
-        enough = envelope.type == ROSTER_TYPE and threshold >= 1
-        if not enough or len(envelope.signers(stewards)) < threshold:
+        keys = {stewards[name] for name in envelope.signers(stewards)}  # each counts once
+        if envelope.type != ROSTER_TYPE or not 1 <= threshold <= len(keys):
             raise Bad("a roster is not signed by a threshold of its stewards")
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"roster of {self.consortium}, version {self.version}: {self.digest}"
 
 
 class Head:
     """A signed head: how a ledger stood, and who countersigned it, by any of some rosters."""
 
-    def __init__(self, value, rosters, what):
+    def __init__(self, value: Any, rosters: list[Roster], what: str) -> None:
         envelope = Envelope(value, what)
         try:
             self.site, self.size = envelope.body["site"], int(envelope.body["tree_size"])
@@ -119,30 +115,32 @@ class Head:
             consortium = envelope.body["consortium"]
         except (KeyError, TypeError, ValueError):
             raise Bad(f"{what} is malformed") from None
-        self.countersigned = None
+        found: list[list[str]] = []
         for roster in rosters if envelope.type == HEAD_TYPE else ():
             signers = envelope.signers(roster.sites)
             if roster.consortium == consortium and self.site in signers:
-                self.countersigned = sorted(signers - {self.site})
-        if self.countersigned is None:
+                found.append(sorted(signers - {self.site}))
+        if not found:
             raise Bad(f"{what} is not signed by its site")
+        self.countersigned = found[-1]
 
-    def __str__(self):
+    def __str__(self) -> str:
         by = ", ".join(self.countersigned) or "nobody"
         return f"head of {self.site}: {self.size} entries at {self.time}, countersigned by {by}"
 
 
-def node_hash(left, right):
+def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right)
 
 
 class Tree:
     """The roots of the complete subtrees so far."""
 
-    def __init__(self):
-        self.size, self.peaks = 0, []
+    def __init__(self) -> None:
+        self.size = 0
+        self.peaks: list[bytes] = []
 
-    def append(self, leaf):
+    def append(self, leaf: bytes) -> None:
         size = self.size
         while size & 1:
             leaf = node_hash(self.peaks.pop(), leaf)
@@ -150,7 +148,7 @@ class Tree:
         self.peaks.append(leaf)
         self.size += 1
 
-    def root(self):
+    def root(self) -> bytes:
         if not self.peaks:
             return sha256(b"")
         root = self.peaks[-1]
@@ -159,7 +157,7 @@ class Tree:
         return root
 
 
-def included(leaf, index, size, path, root):
+def included(leaf: bytes, index: int, size: int, path: list[bytes], root: bytes) -> bool:
     """Follow an inclusion proof (RFC 9162, 2.1.3.2)."""
     number, last = index, size - 1
     if not 0 <= index < size:
@@ -177,8 +175,8 @@ def included(leaf, index, size, path, root):
     return last == 0 and leaf == root
 
 
-def lines(path):
-    with Path(path).open("rb") as file:
+def lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
         while line := file.readline(MAX_LINE + 2):
             if line.endswith(b"\n"):
                 yield line[:-1]
@@ -191,56 +189,56 @@ def lines(path):
 class Payloads:
     """Whether what entries kept is there, or was purged in its time."""
 
-    def __init__(self, folder):
-        self.folder, self.missing, self.count, self.purged = folder, {}, 0, 0
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count, self.purged = folder, 0, 0
+        self.missing: dict[str, tuple[int, datetime]] = {}
 
-    def check(self, number, entry, time):
+    def check(self, number: int, entry: Any, time: datetime) -> None:
         body = entry["body"]
         for digest in body.get("kept", ()):
             path = self.folder / bytes.fromhex(digest).hex()
             if not path.is_file():
                 self.missing[digest] = (number, time)
-                continue
-            if sha256(path.read_bytes()).hex() != digest:
+            elif sha256(path.read_bytes()).hex() != digest:
                 raise Bad(f"the payload of entry {number} was changed")
-            self.count += 1
+            else:
+                self.count += 1
         if entry["kind"] == "payloads-purged":
             limit = datetime.fromisoformat(body["older_than"]) + timedelta(days=1)
             for digest in body["payloads"]:
                 self.purged += 1
-                was, at = self.missing.pop(digest, (None, None))
-                if was is not None and at > limit:
+                was, at = self.missing.pop(digest, (-1, limit))
+                if at > limit:
                     raise Bad(f"the payload of entry {was} was purged before its time")
 
 
-def check_folder(folder, digests, with_payloads):
+def check_folder(folder: Path, digests: list[str], with_payloads: bool) -> list[str]:
     if not (folder / "ledger.jsonl").is_file():
         raise Bad(f"{folder} holds no ledger.jsonl")
-    heads, said = {}, []
-    for place in sorted((folder / "heads").glob("*")):
-        files = sorted((place / "own").glob("*.json"))
-        if not files:
-            continue
-        found = [Roster(read_json(file)) for file in sorted((place / "rosters").glob("*.json"))]
+    heads, said = dict[int, list[Head]](), list[str]()
+    for place in sorted((folder / "heads").glob("*/own")):
+        files = sorted((place.parent / "rosters").glob("*.json"))
+        found = [Roster(read_json(file)) for file in files]
         rosters = [roster for roster in found if not digests or roster.digest in digests]
-        said += map(str, rosters)
-        for file in files:
-            head = Head(read_json(file), rosters, f"{place.name}/{file.name}")
+        own = [Head(read_json(file), rosters, file.name) for file in sorted(place.glob("*.json"))]
+        for head in own:
             heads.setdefault(head.size, []).append(head)
-        said.append(str(head))
+        said += [*map(str, rosters), *map(str, own[-1:])]
+    if not heads:
+        said.append("no head of it was ever signed: nothing shows whether its end was cut off")
     tree, previous, latest = Tree(), "0" * 64, None
     payloads = Payloads(folder / "payloads")
     for number, line in enumerate(lines(folder / "ledger.jsonl")):
         try:
             entry = json.loads(line)
-            time = datetime.fromisoformat(entry["time"])
+            time = datetime.fromisoformat(entry["time"]).astimezone()
             if (entry["sequence"], entry["previous"]) != (number, previous):
                 raise Bad(f"the chain breaks at entry {number}")
             if with_payloads:
                 payloads.check(number, entry, time)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Bad(f"entry {number} is not readable") from None
-        if latest is not None and time + SLACK < latest:
+        if latest is not None and time + timedelta(seconds=5) < latest:
             said.append(f"the clock went back at entry {number}, by {latest - time}")
         previous, latest = sha256(line).hex(), time
         tree.append(sha256(b"\x00" + line))
@@ -255,10 +253,10 @@ def check_folder(folder, digests, with_payloads):
     return [*said, f"verified {tree.size} entries{kept}; root {tree.root().hex()}"]
 
 
-def check_proof(path, digests):
+def check_proof(path: Path, digests: list[str]) -> list[str]:
     value = read_json(path)
     try:
-        if value["format"] != PROOF_FORMAT:
+        if value["format"] != "wardgate-ledger-proof-1":
             raise ValueError
         line, index = value["entry"].encode(), int(value["sequence"])
         steps = [bytes.fromhex(step) for step in value["inclusion"]]
@@ -277,7 +275,7 @@ def check_proof(path, digests):
     return [str(roster), str(head), proved]
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", type=Path, help="a ledger's folder, an export, or a proof")
     parser.add_argument("--roster-digest", action="append", default=[], help="SHA-256 to believe")

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from contract.envelope import Envelope
@@ -422,3 +425,48 @@ def test_heads_are_read_back_in_order(home: Path) -> None:
     store = HeadStore(home / "ledger", "preterm")
     assert store.own()[-1] == store.newest()
     assert json.loads(store.roster())["payloadType"].endswith("roster+json")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def verifier() -> Any:
+    """The verifier as a module."""
+    spec = importlib.util.spec_from_file_location("verify_ledger", VERIFIER)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.sampled_from(["entry", "sequence", "inclusion", "head", "roster"]), JSON))
+def test_no_file_of_a_stranger_raises_anything_but_a_line_in_either_verifier(
+    values: dict[str, Any],
+) -> None:
+    module = verifier()
+    data = json.dumps({"format": "wardgate-ledger-proof-1"} | values).encode()
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "proof.json"
+        file.write_bytes(data)
+        with pytest.raises(module.Bad):
+            module.check_proof(file, [])
+        assert isinstance(run("check-proof", file).exception, WardgateError)
+
+
+def test_stewards_that_share_a_key_count_once(home: Path, tmp_path: Path) -> None:
+    """A threshold of two can't be met by one key under two names."""
+    module = verifier()
+    thief = SigningKey.generate()
+    body = json.loads(Envelope.parse(HeadStore(home / "ledger", "preterm").roster()).body)
+    body["threshold"] = 2
+    body["stewards"] = [{"name": name, "key": thief.public} for name in ("one", "two")]
+    forged = Envelope.seal("application/vnd.wardgate.roster+json", json.dumps(body).encode())
+    with pytest.raises(module.Bad, match="threshold"):
+        module.Roster(json.loads(forged.sign(thief).to_bytes()))
