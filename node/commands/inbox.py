@@ -14,7 +14,7 @@ from rich.table import Table
 
 from contract.documents import Job, Project, StatisticsWork, TrainingWork, printable
 from contract.envelope import Envelope
-from contract.errors import DocumentError, NotFound, SignatureError, UsageError
+from contract.errors import DocumentError, NotFound, Refused, SignatureError, UsageError
 from contract.keys import SigningKey
 from foundation import commands
 from foundation.blobs import BlobFolder
@@ -26,7 +26,11 @@ from node.commands.documents import StewardOption, YesOption
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 from node.commands.recipe import describe_candidate, fetch_bundle, let_in
 from node.commands.steward import present_key
-from node.gate.account import Charge, Limits, Payer, PrivacyAccount, PureRelease
+from node.gate import exact
+from node.gate.account import Limits, Payer, PrivacyAccount
+from node.gate.dp.draws import Draws
+from node.gate.dp.lane import Asked as DpQuestion
+from node.gate.dp.lane import DpLane
 from node.gate.inbox import preview
 from node.gate.inbox.decisions import REASONS, Verdict, What, decide, verdict
 from node.gate.inbox.stewards import allowed_keys
@@ -362,29 +366,42 @@ def _preview(opened: Opened) -> Iterator[str]:
 
 
 def _account(opened: Opened) -> Iterator[tuple[str, str]]:
-    """Yield how the privacy account would stand if all of a question were answered with noise."""
-    work = opened.job.work
-    if not isinstance(work, StatisticsWork) or work.lane == "exact" or opened.release is None:
+    """Yield how the privacy account stands, and would with this question's answers with noise."""
+    work, release = opened.job.work, opened.release
+    if not isinstance(work, StatisticsWork) or release is None:
         return
-    policy, now_ = opened.policy, now()
-    most = min(work.epsilon or policy.privacy.epsilon_question, policy.privacy.epsilon_question)
+    try:
+        plan = exact.lanes(work, opened.project, release.manifest, opened.policy)
+    except (Refused, DocumentError):
+        return  # it would be refused before anything is spent
+    noisy = tuple(s for s, exactly in zip(work.ask, plan, strict=True) if exactly is None)
+    if not noisy:
+        yield "noise", "none: the release declares exact answers"
+        return
+    asked = DpQuestion(
+        Payer(opened.row.consortium, opened.row.project),
+        opened.row.job,
+        release.digest,
+        work.model_copy(update={"ask": noisy}),
+        opened.project,
+        Limits.of(opened.policy, opened.row.project),
+        opened.policy.privacy.epsilon_question,
+        now(),
+    )
     ledger = Ledger(opened.home.ledger)
     try:
-        standing = PrivacyAccount(opened.catalog.engine, ledger).after(
-            Payer(opened.row.consortium, opened.row.project),
-            opened.release.digest,
-            [Charge(opened.row.job, PureRelease(most))],
-            Limits.of(policy, opened.row.project),
-            now_,
-        )
+        account = PrivacyAccount(opened.catalog.engine, ledger)
+        before = account.standing(asked.payer, asked.limits, asked.now)
+        after = DpLane(account, Draws(opened.catalog.engine)).after(asked)
     finally:
         ledger.close()
-    limits = standing.limits
-    yield (
-        "account after",
-        f"at most epsilon {standing.epsilon_project:.3g} of {limits.epsilon_project:g} by the "
-        f"project, {standing.epsilon_year:.3g} of {limits.epsilon_year:g} by all in a year",
-    )
+    for name, standing in (("account before", before), ("account after", after)):
+        yield (
+            name,
+            f"epsilon {standing.epsilon_project:.3g} of {standing.limits.epsilon_project:g} by the "
+            f"project, {standing.epsilon_year:.3g} of {standing.limits.epsilon_year:g} by all in a "
+            "year",
+        )
 
 
 def _output(opened: Opened, payload: bytes) -> Iterator[tuple[str, str]]:
