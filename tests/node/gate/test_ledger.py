@@ -482,6 +482,41 @@ def test_a_write_that_fails_fails_for_all_that_were_in_it(
     assert ledger.root(11) == root_of(folder)
 
 
+CROWD = """
+import sys, threading
+from datetime import UTC, datetime
+from pathlib import Path
+from node.gate.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+def work(who):
+    for n in range(10_000):
+        head = ledger.append("notice", {"who": who, "n": n}, datetime.now(UTC))
+        sys.stdout.write(f"{head.sequence} {head.hash}\\n")
+        sys.stdout.flush()
+for who in range(8):
+    threading.Thread(target=work, args=(who,)).start()
+"""
+
+
+@pytest.mark.parametrize("after", [1, 60])
+def test_every_entry_that_any_thread_was_told_of_outlives_a_kill(folder: Path, after: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CROWD, str(folder)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None
+    acknowledged = [process.stdout.readline() for _ in range(after)]
+    process.send_signal(signal.SIGKILL)
+    acknowledged += process.stdout.readlines()
+    process.wait()
+    ledger = Ledger(folder)
+    entries = {e.sequence: e.hash for e in read_entries(folder)}
+    told = [re.fullmatch(r"(\d+) ([0-9a-f]{64})\n", line) for line in acknowledged]
+    assert sum(1 for line in told if line) >= after - 1
+    assert all(entries[int(line[1])] == line[2] for line in told if line)
+    ledger.append("notice", {}, NOW)
+    assert ledger.root(len(entries) + 1) == root_of(folder)
+
+
 # ---- the tree and its index --------------------------------------------------------------------
 
 
