@@ -76,17 +76,17 @@ class SteppedJob(StatisticsJob):
                 s for s in told
                 if s not in self._said and self.sites.get(s) is SiteState.ACCEPTED
             ]  # fmt: skip
+            # A steward who is to release a site's step has until the job's end.
+            held = [s for s in told if s not in self._said and self.sites.get(s) is SiteState.HELD]
             late = time.monotonic() >= deadline
             for site in waiting:
                 if late or self.around.sessions.offline_seconds(site) > grace:
                     self.set_site(site, SiteState.ABSENT, "absent", "The site did not answer.")
-            if late or not waiting:
+            if (late or not waiting) and not held:
                 return {s: self._said[s] for s in told if s in self._said}
             try:
-                await asyncio.wait_for(
-                    self.changed.wait(),
-                    max(0.0, min(POLL_SECONDS, deadline - time.monotonic())),
-                )
+                left = POLL_SECONDS if late else min(POLL_SECONDS, deadline - time.monotonic())
+                await asyncio.wait_for(self.changed.wait(), max(0.0, left))
             except TimeoutError:
                 continue
         raise Refused("cancelled", "The job was ended.")
@@ -112,5 +112,7 @@ class SteppedJob(StatisticsJob):
             self.set_site(site, SiteState.FAILED, "malformed", str(error))
             return False
         self._said[site] = reply
+        if self.sites.get(site) is SiteState.HELD:
+            self.set_site(site, SiteState.ACCEPTED)
         self.changed.set()
         return False

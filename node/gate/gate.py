@@ -577,6 +577,7 @@ class Gate:
             len(payload) + len(tensors),
             message,
             tensors,
+            treated is not None,
         )
         return self._let_out(
             member, admission, task, outbound, payload, tensors, seconds, treated, keep
@@ -686,7 +687,13 @@ class Gate:
         tensors_size: int,
         seconds: float,
     ) -> Sealed:
-        """Keep an output that passed until the steward releases it; it is sent to nobody."""
+        """Keep an output that passed until the steward releases it; it is sent to nobody.
+
+        One that is held already for the task stays the one.
+        """
+        before = self.inbox.held(admission.digest, task)
+        if before is not None:
+            return self.waiting(member, admission.digest, OUTPUT_WAITS)
         subject = output_subject(admission.digest, task, payload)
         now = self.clock()
         self.ledger.append("held", entry | {"output": subject}, now)
