@@ -64,6 +64,28 @@ def pooled_frame(release_folders: Mapping[str, Path], table: str = "trial") -> p
     return pl.concat(frames, how="vertical_relaxed")
 
 
+def told_frame(release_folders: Mapping[str, Path], table: str = "trial") -> pl.DataFrame:
+    """Return what ``pooled_frame`` does, without the values that exact answers leave out.
+
+    A release declares whose value of each variable is told: where few have none, a few others are
+    left out with them (docs/reference/disclosure.md).
+    """
+    frame = pooled_frame(release_folders, table)
+    members = pl.concat(
+        [
+            pl.read_parquet(folder / "membership.parquet")
+            for _, folder in sorted(release_folders.items())
+        ],
+        how="diagonal",
+    )
+    told = {c.removeprefix("variable:"): members[c] for c in members.columns if ":" in c}
+    return frame.with_columns(
+        pl.when(told[name]).then(pl.col(name)).otherwise(None).alias(name)
+        for name in frame.columns
+        if name in told and name != "arm"  # which arm somebody is in, cells tell
+    )
+
+
 def pooled_table1(
     frame: pl.DataFrame, without: Mapping[str, Collection[str]] | None = None
 ) -> dict[str, dict[str, Moments | Counts]]:

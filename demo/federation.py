@@ -106,7 +106,9 @@ class Federation:
 
     def freeze(self, site: str) -> None:
         """Freeze a hospital's releases: the trial's table, and its images."""
-        self.on(site, "release", "create", "trial", "--table", "trial")
+        # By arm, and everybody with an outcome: what table 1 and the trial's result need.
+        asked = ("--cells", "arm", "--analysis", "outcome=preterm")
+        self.on(site, "release", "create", "trial", "--table", "trial", *asked)
         self.on(site, "release", "create", "images", "--all-assets")
 
     def agree(self) -> None:

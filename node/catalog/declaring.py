@@ -224,9 +224,9 @@ def _members(
     """Return who is in each variable's own set.
 
     Those in an analysis set with the variable, and of the others in each cell nobody, or so many
-    that the set is as large as all analysis sets together, or larger by a step of a ladder whose
-    steps are at least the minimum apart: so that the sets' sizes, subtracted from one another, tell
-    no smaller number.
+    that the set's size is a step of a ladder. Its steps are at least the minimum apart, and the
+    sizes of the classes of analysis sets, added up, are among them: so that sizes, subtracted from
+    one another, tell no smaller number.
     """
     number = int(cells.max(initial=-1)) + 1
     order = np.lexsort((draw, cells))
@@ -239,17 +239,18 @@ def _members(
     sizes = {name: np.bincount(cells[others], minlength=number) for name, others in rest.items()}
     steps = {name: np.zeros(number, dtype=np.int64) for name in rest}
     least = minimums.cohort
-    in_any = np.bincount(cells[masks > 0], minlength=number)
+    inner = [np.bincount(cells[masks == m], minlength=number) for m in np.unique(masks[masks > 0])]
     base = {
         name: np.bincount(cells[masks & _bits(name, analyses) > 0], minlength=number)
         for name in rest
     }
     for cell in range(number):
-        together = int(in_any[cell])
         most = {name: int(base[name][cell] + of[cell]) for name, of in sizes.items()}
-        ladder = _ladder([size - together for size in most.values()], least)
+        ladder = _whole_ladder(
+            list(most.values()), [int(held[cell]) for held in inner if held[cell]], least
+        )
         for name, size in most.items():
-            more = [together + step - int(base[name][cell]) for step in ladder]
+            more = [step - int(base[name][cell]) for step in ladder]
             room = size - int(base[name][cell])
             steps[name][cell] = max((m for m in more if least <= m <= room), default=0)
     for name, others in rest.items():
@@ -259,6 +260,18 @@ def _members(
         place = np.arange(queue.size) - starts[of] if number else np.empty(0, dtype=np.int64)
         members[name][queue[place < steps[name][of]] if number else queue[:0]] = True
     return members
+
+
+def _whole_ladder(sizes: Sequence[int], classes: Sequence[int], least: int) -> list[int]:
+    """Return a ladder on which the classes' sizes, added up one after the other, are steps."""
+    found: list[int] = []
+    start = 0
+    for held in classes:
+        room = held - least  # a step farther up would be too near to the next
+        within = [min(size - start, room) for size in sizes if start <= size < start + held]
+        found += [start + step for step in _ladder(within, least)]
+        start += held
+    return found + [start + step for step in _ladder([s - start for s in sizes], least)]
 
 
 def _ladder(sizes: Sequence[int], least: int) -> list[int]:

@@ -90,8 +90,10 @@ def test_in_each_cell_the_pieces_of_every_variable_hold_nobody_or_enough(
         here = found.cells == cell
         assert np.count_nonzero(here) >= LIMITS.cohort
         sizes = []
-        any_analysis = np.logical_or.reduce([*found.analyses.values(), np.zeros_like(here)])
-        together = int(np.count_nonzero(any_analysis & here))
+        classes = sum(inside.astype(int) << i for i, inside in enumerate(found.analyses.values()))
+        if found.analyses:
+            held_by = [int(n) for n in np.bincount(classes[here])[1:] if n]
+            sizes += itertools.accumulate(held_by)
         for name in held:
             sets = value_sets(found, name)
             masks = sum(inside.astype(int) << i for i, inside in enumerate(sets))
@@ -99,7 +101,7 @@ def test_in_each_cell_the_pieces_of_every_variable_hold_nobody_or_enough(
             assert all(count == 0 or count >= LIMITS.cohort for count in pieces[1:].tolist())
             size = int(np.count_nonzero(found.variables[name] & here))
             if len(pieces) > 1 and pieces[1]:  # there are some in no analysis set
-                sizes.append(size - together)
+                sizes.append(size)
         # Sizes subtracted from one another tell of nobody or of enough.
         steps = sorted({0, *sizes})
         assert all(b - a >= LIMITS.cohort for a, b in itertools.pairwise(steps))
