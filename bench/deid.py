@@ -157,8 +157,8 @@ def scores(root: Path, seed: int) -> None:
     print(f"{'':34}" + "".join(f"{name[:9]:>10}" for name in results))
     lines = [
         (section, name)
-        for section, categories in results["wardgate"].sections.items()
-        for name in (None, *sorted(categories))
+        for section in results["wardgate"].sections
+        for name in (None, *sorted({n for r in results.values() for n in r.sections[section]}))
         if not (section == "conformance" and name is None)
     ]
     for section, name in lines:

@@ -114,12 +114,24 @@ def _tables(payload: bytes, *, quantization: bool) -> int:
     return position
 
 
+def _adobe(payload: bytes) -> bytes | None:
+    """Return version, flags and transform (T.872 section 6.5.3); nothing of what else stands there.
+
+    A segment that is as it should be stays byte for byte, and so does one that is cut and empty.
+    """
+    if len(payload) < 12:
+        return None if any(payload[5:]) else payload
+    version = b"\0\x65" if payload[5:7] == b"\0\x65" else b"\0\x64"
+    # Of each word of flags, only the two highest bits are in use.
+    flags = bytes(byte & (0 if place % 2 else 0xC0) for place, byte in enumerate(payload[7:11]))
+    return b"Adobe" + version + flags + payload[11:12]
+
+
 def _application(code: int, payload: bytes) -> bytes | None:
     if code == _APP0 and payload.startswith((b"JFIF\0", b"LJIF\0")) and len(payload) >= 12:
         return payload[:12] + b"\0\0"
-    if code == _APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
-        version = b"\0\x65" if payload[5:7] == b"\0\x65" else b"\0\x64"
-        return b"Adobe" + version + b"\0\0\0\0" + payload[11:12]
+    if code == _APP14 and payload.startswith(b"Adobe"):
+        return _adobe(payload)
     if code == _APP8:
         if payload.startswith(b"mrfx"):
             return payload[:5]

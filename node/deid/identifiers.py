@@ -111,6 +111,7 @@ class Matcher:
             names.add(person)
         self._numbers = frozenset(n for raw in known.numbers for n in _number_forms(raw))
         self._short = _short_numbers(known.numbers)
+        self._births = _births(known.birth_dates)
         phrases, telling = _phrase_terms(known.phrases)
         self._strong = frozenset(names.strong | telling)
         self._cased = frozenset(names.cased)
@@ -183,6 +184,8 @@ class Matcher:
             for term in self._numbers:
                 if term in plain:
                     spans += reduced.find(term, _NUMBER_SEPARATORS, number=True)
+        if self._births is not None:
+            spans += [match.span() for match in self._births.finditer(text)]
         if self._short is not None:
             spans += [match.span(match.lastgroup or 0) for match in self._short.finditer(text)]
         for term in self._whole:
@@ -490,6 +493,13 @@ def _short_numbers(numbers: Iterable[str]) -> re.Pattern[str] | None:
         rf"(?P<x>0*(?:{'|'.join(short)}))(?:(?!\w|[.,]\d)|(?=_))"
         rf"|^\s*(?P<y>0*(?:{'|'.join(short)}))\s*$"
     )
+
+
+def _births(days: Iterable[date]) -> re.Pattern[str] | None:
+    """Return a pattern of birth dates in digits alone, as numbers of citizens begin with them."""
+    forms = ("%d%m%Y", "%m%d%Y", "%Y%m%d", "%d%m%y", "%m%d%y", "%y%m%d")
+    written = {f"{day:{form}}" for day in days if day.year >= 1900 for form in forms}
+    return re.compile(rf"(?<![\d.])(?:{'|'.join(sorted(written))})(?![\d.])") if written else None
 
 
 def _phrase_terms(phrases: Iterable[str]) -> tuple[frozenset[str], set[str]]:

@@ -2,8 +2,8 @@
 
 DICOM's own (DA, DT), ISO 8601, HL7 timestamps, day-month-year and month-day-year with points,
 slashes or hyphens, months by name in a dozen languages, and the Chinese, Japanese and Korean form;
-years of a Japanese era are found, not written. A date that can be read in two ways is read as a
-date known from the record, if one fits.
+years of a Japanese era and of the Republic of China are found, not written. A date that can be read
+in two ways is read as a date known from the record, if one fits.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ for _row, _names in enumerate(_LANGUAGES):
             continue
         _MONTHS.setdefault(_name, (_ALIKE.get(_name, _row), _number))
 _NAMED = "|".join(sorted(map(re.escape, _MONTHS), key=len, reverse=True))
-_ERAS = "明治|大正|昭和|平成|令和"
+_ERAS = "明治|大正|昭和|平成|令和|民國|民国"
 
 _YEAR = r"(?P<y>(?:19|20)\d\d)"
 _MONTH, _DAY = r"(?:1[0-2]|0?[1-9])", r"(?:3[01]|[12]\d|0?[1-9])"
@@ -102,14 +102,17 @@ _PATTERNS = tuple(
         ),
         (
             "sign",
-            rf"(?P<era>{_ERAS})\s?(?P<n>\d{{1,2}}|元)年\s?(?P<m>{_MONTH})月(?:\s?(?P<d>{_DAY})日)?",
+            rf"(?P<era>{_ERAS})\s?(?P<n>\d{{1,3}}|元)年\s?(?P<m>{_MONTH})月(?:\s?(?P<d>{_DAY})日)?",
         ),
         ("name", rf"(?<![^\W_])(?P<name>{_NAMED})\.?,?[\s_/-]+{_YEAR}(?!\d|[-/.]\d)"),
         ("year", rf"(?<!\d)(?P<m>0[1-9]|1[0-2])/{_YEAR}(?!\d|/)"),
         ("year", rf"(?<![\d.-]){_YEAR}-(?P<m>0[1-9]|1[0-2])(?![\d-]|\.\d)"),
     )
 )
-_ERA_BEGINS = {"明治": 1868, "大正": 1912, "昭和": 1926, "平成": 1989, "令和": 2019}
+_ERA_BEGINS = {
+    **{"明治": 1868, "大正": 1912, "昭和": 1926, "平成": 1989, "令和": 2019},
+    **dict.fromkeys(("民國", "民国"), 1912),
+}
 _HAS_YEAR = re.compile(r"(?:19|20)\d\d")
 _HAS_SHORT = re.compile(r"\d[-./]\d\d?[-./]\d\d")
 _COMPACT_YEARS = range(1910, 2050)

@@ -14,7 +14,7 @@ from node.deid.vocabulary import words
 
 _UID = re.compile(r"(?<![\w.])[0-2](?:\.(?:0|[1-9]\d*)){5,}(?![\w]|\.\d)")
 _NAME = r"[^\W\d_a-z][^\W\d_]*(?:[-'’][^\W\d_]+)*"
-_NAMES = rf"{_NAME}(?:[ ,]{{1,2}}(?:[^\W\d_a-z]\.?\s+)?{_NAME}){{0,2}}"
+_NAMES = rf"{_NAME}(?:[ ,/]{{1,2}}(?:[^\W\d_a-z]\.?\s+)?{_NAME}){{0,2}}"
 _LOGIN = r"[^\W\d_]{2,}(?:[._^-][^\W\d_]{2,}){1,2}(?![^\W\d_])"
 
 
@@ -81,8 +81,8 @@ _NOT_NAMES = re.compile(
     r"|管床|麻醉|急诊|会诊|患者|病人|由|请|经)"
 )
 _NAMED = _compiled(
-    r"(?<!\w)(?:Dr|Drs|Prof|Mr|Mrs|Ms|Miss|Herrn?|Frau|Mme|Mlle|Sra|Pani?|Doctor|Nurse|Señora?)"
-    rf"\.?,? (?:(?:Dr|Prof|med)\.? )*(?P<x>{_LOGIN}|(?:[^\W\d_a-z]\. ?)*{_NAMES})",
+    r"(?<!\w)(?:(?:Dr|Drs|Prof|Mr|Mrs|Ms|Miss|Herrn?|Frau|Mme|Mlle|Sra|Pani?|Doctor|Nurse|Señora?)"
+    rf"\.?|[FH]r\.),? (?:(?:Dr|Prof|med)\.? )*(?P<x>{_LOGIN}|(?:[^\W\d_a-z]\. ?)*{_NAMES})",
     # Without a point, MR, MS and DR are modalities and diseases as well.
     rf"(?<!\w)(?:(?:MR|MS|DR)\. ?|(?:DR|PROF|MRS|MISS|HERR|FRAU)(?:\. ?| ))"
     rf"(?P<x>{_LOGIN}|(?:[^\W\d_a-z]\. ?)*{_NAMES})",
@@ -100,6 +100,18 @@ _HOUSES = _compiled(
     r"(?<!\w)(?:Hospital|Hôpital|Szpital|Ospedale|Klinikum|Universitätsklinikum)\s+"
     rf"(?:(?:of|de|del|della|di|la|im|am|im\.)\s+)*(?P<x>{_NAMES})",
 )
+_LOW = _compiled(
+    r"(?<!\w)(?:dr|prof|nurse|mrs|herrn?|frau|mme|mr(?=\.)|ms(?=\.))\.?[ _](?:(?:dr|prof|med)\. )?"
+    r"(?P<x>[^\W\d_]{3,})",
+    r"(?<!\w)(?:patient name|pt name|name|operator|tech(?:nologist)?|physician|radiologist|"
+    r"referring|user|login)\s?[:=]\s?(?P<x>[^\W\d_](?:[._]?[^\W\d_]){2,}(?: [^\W\d_]{3,})?)",
+)
+"""Names in small letters, which a text has that is written so throughout."""
+_LOW_WORDS = frozenset({
+    "dr", "prof", "nurse", "mrs", "herr", "herrn", "frau", "mme", "mr", "ms", "name", "operator",
+    "tech", "technologist", "physician", "radiologist", "referring", "user", "login",
+})  # fmt: skip
+_NO_NAME = re.compile(r"(?:ed|ing|ly|ion|ions|ic|al|ous|ist|ists|ive|able|ment|itis|oma)$")
 _CARETS = re.compile(
     r"(?<![^\W_])(?P<family>[^\W\d_]{2,})\^(?P<given>[^\W\d_]+)"
     r"(?P<more>(?:[ -][^\W\d_]+(?=\^))?(?:\^[^\W\d_.]*){0,3})"
@@ -120,7 +132,8 @@ _STREET_WORDS = frozenset({
 })  # fmt: skip
 _STREET_ENDINGS = ("straße", "strasse", "gasse", "allee")
 _NAMED_WORDS = frozenset({
-    "dr", "drs", "prof", "mr", "mrs", "ms", "miss", "herr", "herrn", "frau", "mme", "mlle", "sra",
+    "dr", "drs", "prof", "mr", "mrs", "ms", "miss", "herr", "herrn", "frau", "mme", "mlle",
+    "fr", "hr", "sra",
     "pan", "pani", "doctor", "nurse", "señor", "señora", "md", "phd", "rn", "name", "technologist",
     "technician", "tech", "operator", "radiologist", "by", "referring", "physician", "attending",
     "contact", "nom", "nachname", "vorname", "nazwisko", "hospital", "hôpital", "szpital",
@@ -168,11 +181,10 @@ def find_shapes(text: str) -> list[tuple[int, int]]:
         ]
     if tokens & _NAMED_WORDS or _HAS_DEGREE.search(text):
         for pattern in _NAMED:
-            for match in pattern.finditer(text):
-                found = _trimmed(text, *_span(match))
-                if found is not None:
-                    spans.append(found)
+            spans += _named(text, pattern)
         spans += _houses(text)
+    if tokens & _LOW_WORDS:
+        spans += _in_small_letters(text)
     if _HAS_DIGIT.search(text):
         spans += find_figures(text, tokens)
     if any(sign in low for sign in _PATH_SIGNS):
@@ -210,6 +222,33 @@ def _person_names(text: str) -> list[tuple[int, int]]:
         for match in _CARETS.finditer(text)
         if not any(word.lower() in words() for word in _ANY_WORD.findall(match.group()))
     ]
+
+
+def _in_small_letters(text: str) -> list[tuple[int, int]]:
+    """Return what follows a title or a label in small letters and is no word of prose."""
+    spans = []
+    for pattern in _LOW:
+        for match in pattern.finditer(text):
+            start = end = match.start("x")
+            for word in _ANY_WORD.finditer(text, *match.span("x")):
+                low = word.group()
+                if not low.islower() or low in words() or _NO_NAME.search(low):
+                    break
+                end = word.end()
+            if end > start:
+                spans.append((start, end))
+    return spans
+
+
+def _named(text: str, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
+    """Return names behind what announces them; the next one may be announced within a match."""
+    spans, position = [], 0
+    while match := pattern.search(text, position):
+        found = _trimmed(text, *_span(match))
+        if found is not None:
+            spans.append(found)
+        position = match.end() if found is None else found[1]
+    return spans
 
 
 def _houses(text: str) -> list[tuple[int, int]]:

@@ -122,6 +122,7 @@ REAL_TEXT = frozenset(
         "examples_rgb_color.dcm",
         "gdcm-US-ALOKA-16.dcm",
         "OBXXXX1A_rle_2frame.dcm",
+        "vlut_04.dcm",
     ]
 )
 """Files that name a patient, a hospital or a day in their own pixels: those may go too."""

@@ -247,6 +247,12 @@ def test_dates_move_and_birth_dates_go() -> None:
     assert Matcher(Known(), Rules(keep_dates=True)).clean("seen 2021-05-06") == "seen 2021-05-06"
 
 
+@pytest.mark.parametrize("text", ["04031950", "03041950", "19500304", "040350", "500304", "030450"])
+def test_a_birth_date_in_digits_alone_goes(text: str) -> None:
+    known = Known(birth_dates=frozenset({date(1950, 3, 4)}))
+    assert Matcher(known, Rules(days=10)).clean(f"x {text} y") == "x *** y"
+
+
 def test_uids_are_replaced_whole_and_nothing_is_seen_in_their_digits() -> None:
     known = Known(numbers=frozenset({"20210506", "12345678"}))
     text = "see 1.2.826.0.1.3680043.20210506.12345678.1 and 1.2.840.10008.1.2"

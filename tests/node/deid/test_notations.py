@@ -89,6 +89,7 @@ def test_intervals_between_dates_of_a_text_are_kept(one: date, other: date, days
         ("令和2年3月15日", date(2020, 3, 15)),
         ("昭和45年1月2日", date(1970, 1, 2)),
         ("平成元年2月3日", date(1989, 2, 3)),
+        ("民國109年3月15日", date(2020, 3, 15)),
     ],
 )
 def test_a_notation_is_read_as_its_readers_do(text: str, day: date) -> None:

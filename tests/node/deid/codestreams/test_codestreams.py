@@ -184,6 +184,25 @@ def test_the_colour_transform_of_adobe_is_kept() -> None:
     assert np.array_equal(_decoded(clean_frame(plain, _JPEG)), _decoded(plain))
 
 
+@pytest.mark.parametrize(
+    ("payload", "kept"),
+    [
+        (b"Adobe\0\x64\x80\0\0\0\x02", b"Adobe\0\x64\x80\0\0\0\x02"),
+        (b"Adobe\0\0\0\0\0", b"Adobe\0\0\0\0\0"),
+        (b"Adobe\0\x64Quan\x01", b"Adobe\0\x64\x40\0\x40\0\x01"),
+        (b"Adobe Qua", b""),
+    ],
+)
+def test_a_segment_of_adobe_stays_as_far_as_it_says_how_colours_are_meant(
+    payload: bytes, kept: bytes
+) -> None:
+    out = io.BytesIO()
+    Image.fromarray(_picture(True)).save(out, "JPEG")
+    plain = out.getvalue()
+    cleaned = clean_frame(plain[:2] + _segment(0xEE, payload) + plain[2:], _JPEG)
+    assert cleaned.startswith(plain[:2] + (_segment(0xEE, kept) if kept else b"\xff\xe0"))
+
+
 @pytest.mark.parametrize("colour", [False, True])
 def test_no_comment_of_a_jpeg_ls_stays(colour: bool) -> None:
     plain = imagecodecs.jpegls_encode(_picture(colour))
