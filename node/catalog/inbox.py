@@ -117,7 +117,9 @@ class Inbox:
 
     def rows(self, *states: str, consortium: str = "") -> list[InboxRow]:
         """Return rows in these states (all without any), oldest first."""
-        wanted = [schema.inbox.c.state.in_(states)] if states else []
+        wanted: list[ColumnElement[bool]] = []
+        if states:
+            wanted.append(schema.inbox.c.state.in_(states))
         if consortium:
             wanted.append(schema.jobs.c.consortium == consortium)
         return self._rows(*wanted)

@@ -150,6 +150,9 @@ class Gate:
                 self._let_wait(question, waits)
                 raise
             except Refused as refusal:
+                told = self._told_before(member, question, refusal)
+                if told is not None:
+                    raise told from None
                 if question.believed is None and self._is_flood(question.now):
                     raise Refused(FLOOD, "Too many offers that nobody signed.") from None
                 self._record_refusal(question, refusal)
@@ -281,6 +284,18 @@ class Gate:
                 digest, job, question.site, question.envelope, "waiting", "", question.now
             )
         self.inbox.add_job(digest, waits.reasons, question.now)
+
+    def _told_before(
+        self, member: Membership, question: Question, refusal: Refused
+    ) -> Refused | None:
+        """Return a steward's refusal of this very job, for a coordinator that didn't hear it."""
+        if refusal.code != "replay" or question.believed is None:
+            return None
+        digest = question.believed.digest
+        if question.seen_nonce(question.job.nonce) != f"{digest}:refused":
+            return None
+        decided = self.verdict(member, "job", digest)
+        return None if decided is None else decided.refusal
 
     def ready(self, member: Membership) -> list[bytes]:
         """Return the waiting jobs that need wait no longer: they are to be decided on again.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +17,58 @@ import pytest
 
 from contract.errors import JobFailed
 from contract.keys import SigningKey
+from foundation.files import write_new
 from node.catalog.inbox import Inbox
 from node.catalog.store import Catalog
 from node.home import NodeHome
 from researcher import Consortium, StatisticsAnswer, mean
 from tests.end_to_end.federation import POLICY, PROJECT, SUBJECTS, Federation, project_text
 from tests.end_to_end.processes import BIN, environment, eventually, run
+from tests.end_to_end.test_models import clinics  # noqa: F401 (a fixture)
 
 HOLD_JOBS = POLICY + '[approval]\nhold_jobs = ["statistics"]\n'
 HOLD_OUTPUTS = POLICY + '[approval]\nhold_outputs = ["statistics", "training"]\n'
 
 
+@dataclass
+class Hook:
+    """Takes the notices of both nodes."""
+
+    port: int = 0
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    federation = Federation(tmp_path_factory.mktemp("pair") / "opt", ("north", "south"))
+def hook() -> Iterator[Hook]:
+    found = Hook()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    found.port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield found
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Federation]:
+    root = tmp_path_factory.mktemp("pair")
+    federation = Federation(root / "opt", ("north", "south"))
+    write_new(root / "hook.secret", b"a secret", 0o600)
+    federation.settings |= {
+        "WARDGATE_NODE_NOTICES__WEBHOOK_URL": f"http://127.0.0.1:{hook.port}/wardgate",
+        "WARDGATE_NODE_NOTICES__WEBHOOK_SECRET_FILE": str(root / "hook.secret"),
+        "WARDGATE_NODE_NOTICES__EVERY_SECONDS": "1",
+    }
     try:
         yield federation.bring_up()
     finally:
@@ -99,12 +140,16 @@ def number(federation: Federation, what: str = "job", site: str = "north") -> st
 
 
 def test_a_question_waits_for_the_steward_and_is_answered_once_it_is_approved(
-    pair: Federation, at_north: Callable[[str], None]
+    pair: Federation, at_north: Callable[[str], None], hook: Hook
 ) -> None:
     at_north(HOLD_JOBS)
     asked = Asked(pair)
     job = asked.held()
     one = number(pair)
+    eventually(lambda: hook.bodies, "the steward is told")
+    assert hook.bodies[0]["waiting"] == [
+        {"what": "job", "consortium": "opt", "project": PROJECT, "kind": "statistics", "number": 1}
+    ]
     listed = pair.on("north", "inbox").out
     assert re.search(rf"│ {one} +│ job +│ statistics │ {PROJECT}", listed), listed
     shown = pair.on("north", "inbox", "show", one)
@@ -329,3 +374,34 @@ def test_a_held_reply_of_a_round_keeps_the_round_open_until_it_is_released(
     assert result.answered == pair.sites
     assert released
     assert any("norm" in shown for shown in released)
+
+
+@pytest.mark.slow
+def test_a_fit_waits_for_the_release_of_each_step_and_is_the_same(
+    clinics: Federation,  # noqa: F811 (a fixture)
+) -> None:
+    ask = {"project": PROJECT, "formula": "outcome ~ age + arm", "family": "logistic"}
+    with clinics.connect() as ana:
+        plain = ana.model(**ask, analysis="main")
+        (clinics.home("north") / "policy.toml").write_text(HOLD_OUTPUTS)
+        done = threading.Event()
+        released: list[str] = []
+
+        def release() -> None:
+            while not done.is_set():
+                for one in numbers(clinics, "output"):
+                    clinics.on("north", "inbox", "release", one, "--yes")
+                    released.append(one)
+                time.sleep(0.2)
+
+        helper = threading.Thread(target=release)
+        helper.start()
+        try:
+            held = ana.model(**ask, analysis="main")
+        finally:
+            done.set()
+            helper.join()
+            (clinics.home("north") / "policy.toml").write_text(POLICY)
+    assert released
+    assert held.answered == plain.answered == ("north", "south", "west")
+    assert list(held.fit.coefficients) == list(plain.fit.coefficients)

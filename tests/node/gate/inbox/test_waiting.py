@@ -180,6 +180,12 @@ def test_a_refusal_tells_a_reason_of_the_list_and_keeps_the_stewards_words(
     assert hospital.entries("refused")[-1].body["code"] == f"steward-{code}"
     assert "Mayer" not in json.dumps([e.body for e in hospital.entries()])
     assert hospital.gate.inbox.rows("waiting") == []
+    # A coordinator that didn't hear it asks again and hears the same.
+    hospital.reopen()
+    with pytest.raises(Refused) as caught:
+        hospital.gate.admit(hospital.member, envelope)
+    assert caught.value.code == f"steward-{code}"
+    assert len(hospital.entries("refused")) == 1
 
 
 def test_words_are_told_when_the_steward_says_so(hospital: Hospital) -> None:
