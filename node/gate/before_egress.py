@@ -53,7 +53,9 @@ class DeclaredSchema:
                 raise Refused(self.code, "The part of a model hasn't the declared form.") from None
             return
         self._check_records(output)
-        if not is_canonical(output.records, outbound.message, outbound.tensors):
+        if not outbound.laid_out_here and not is_canonical(
+            output.records, outbound.message, outbound.tensors
+        ):
             raise Refused(self.code, "The reply holds bytes beside its records.")
 
     def _check_records(self, output: TrainingOutput) -> None:

@@ -124,6 +124,8 @@ class Outbound:
     size: int
     message: wire.RecordDict = field(default_factory=wire.RecordDict)
     tensors: bytes = b""
+    laid_out_here: bool = False
+    """Whether the gate itself made message and tensors of the output's records."""
 
 
 class BeforeWork(Protocol):

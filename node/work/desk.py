@@ -22,7 +22,7 @@ from contract import wire_pb2 as wire
 from contract.documents import Scalar, StatisticsWork, TrainingWork
 from contract.envelope import Envelope
 from contract.errors import DataError, DocumentError, Refused, WardgateError
-from contract.records import Arrays, decode
+from contract.records import Arrays
 from contract.statistics.answers import Part
 from foundation.blobs import BlobFolder
 from foundation.files import private_folder, write_durably
@@ -252,7 +252,7 @@ class WorkDesk:
             assert grant is not None
             output = TrainingOutput(
                 task.message_type,
-                decode(reply.payload, reply.tensors),
+                read(reply.payload, reply.tensors),  # its digest is checked on the way out
                 _form(message),
                 grant,
                 {name: r.items for name, r in received.items() if isinstance(r, Arrays)},

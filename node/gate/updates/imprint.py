@@ -45,8 +45,8 @@ FEW = 0.1
 """The largest share of rows that count as a few."""
 
 _SKETCH = 32
-_PIVOTS = 128
-"""Rows that others are compared with: a group of a twentieth is missed once in a thousand times."""
+_PIVOTS = 64
+"""Rows that others are compared with: a group of a tenth is missed once in a thousand times."""
 _EXACT_PIVOTS = 8
 _SORTED_ROWS = 16
 _TRAPPED = 0.1
