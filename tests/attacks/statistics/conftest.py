@@ -96,6 +96,8 @@ class Node:
     table: list[dict[str, Any]] = field(default_factory=rows)
     release: str = ""
     nonces: int = 0
+    version: int = 2
+    """Of the project."""
 
     def __post_init__(self) -> None:
         self.hospital.policy = Policy(
@@ -143,7 +145,7 @@ class Node:
         envelope = self.hospital.job(
             self.release,
             work=work,
-            project_version=2,
+            project_version=self.version,
             nonce=f"{self.next_nonce():032x}",
         )
         sealed = self.desk.offered(self.hospital.member, envelope)

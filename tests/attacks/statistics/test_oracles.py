@@ -1,0 +1,204 @@
+"""What a refusal, a form, a grid, another user or a restart gives away.
+
+Each attack first succeeds without its one defence, in the same test.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from contract import wire_pb2 as wire
+from contract.cohorts import Cohort
+from contract.documents import Statistic, Variable
+from contract.statistics.summaries import Counts
+from node.catalog.declaring import Minimums, Wishes, declare
+from node.catalog.strata import Categories, Held, StratumWish
+from tests.attacks.statistics.conftest import Node, counts, moments
+
+ATTACKS = (
+    (
+        "Cohort-size probes",
+        "Denning 1982, Cryptography and Data Security, section 6.2: query-set-size control tells",
+        "lane and refusal follow from manifest and question alone",
+        "test_growing_a_cohort_until_it_is_answered",
+    ),
+    (
+        "Denial as an oracle",
+        "Kenthapadi, Mishra and Nissim 2005, Simulatable auditing",
+        "lane and refusal follow from manifest and question alone",
+        "test_a_refusal_for_one_looks_like_that_for_none_and_for_one_too_few",
+    ),
+    (
+        "Histogram complement",
+        "Hundepool et al. 2012, Statistical Disclosure Control, section 5.2",
+        "bins are exact only where each that occurs is large in every piece",
+        "test_a_histogram_less_another",
+    ),
+    (
+        "Moved histogram edges",
+        "DataSHIELD's known holes: edges from the analyst",
+        "a release has one grid for all projects",
+        "test_edges_moved_by_another_project",
+    ),
+    (
+        "Covariance and range calibration",
+        "Huth et al. 2023, Accessibility of covariance information creates vulnerability in "
+        "federated learning frameworks",
+        "no vector or weight of the analyst's is multiplied with data, and totals that one "
+        "subject dominates aren't told",
+        "test_a_total_that_is_mostly_one_subjects",
+    ),
+    (
+        "Differencing by several users and after restarts",
+        "Dinur and Nissim 2003, Revealing information while preserving privacy",
+        "the declaration is in the release, not in anybody's session",
+        "test_other_users_and_restarts_find_nothing_more",
+    ),
+)
+
+MARKER = Statistic(kind="moments", variable="marker")
+ILL = Statistic(kind="levels", variable="ill")
+BINS = Statistic(kind="histogram", variable="marker")
+FEMALE = Cohort(variable="sex", levels=("f",))
+
+
+def older(age: int) -> Cohort:
+    """Those of at least an age."""
+    return Cohort(variable="age", at_least=age)
+
+
+def told(node: Node, cohort: Cohort) -> bytes:
+    """What leaves for a question, without the job's digest."""
+    message = node.message(MARKER, cohort=cohort, lane="exact")
+    for field in ("decision", "failed", "reply"):
+        if message.HasField(field):  # type: ignore[arg-type]
+            getattr(message, field).job = ""
+    return message.SerializeToString(deterministic=True)
+
+
+def test_growing_a_cohort_until_it_is_answered(node: Node) -> None:
+    """The age at which a cohort becomes large enough tells how many are older."""
+    ages = range(60, 95)
+    first = [node.undefended(MARKER, cohort=older(age)) is not None for age in ages]
+    assert True in first
+    assert False in first
+    at = first.index(False)
+    rows = [row for row in node.table if row["age"] >= ages[at - 1] and row["marker"] != ""]
+    assert 20 <= len(rows) < 30  # so many: the attacker learns it to a few
+    assert len({told(node, older(age)) for age in ages}) == 1
+
+
+def test_a_refusal_for_one_looks_like_that_for_none_and_for_one_too_few(node: Node) -> None:
+    """Is there somebody of 88? Whether the rest is withheld says so, by a rule that counts."""
+
+    def there(age: int) -> bool:
+        everybody = node.undefended(ILL)
+        rest = node.undefended(ILL, cohort=~older(age))
+        return counts(everybody).n != counts(rest).n
+
+    assert there(88)
+    assert not there(89)
+    numbers = {sum(row["age"] >= age for row in node.table) for age in (89, 88, 79)}
+    assert {0, 1} <= numbers
+    said = {told(node, older(age)) for age in (89, 88, 79)}
+    said |= {told(node, ~older(age)) for age in (89, 88, 79)}
+    assert len(said) == 1
+    assert len({len(text) for text in said}) == 1
+
+
+def test_zero_one_and_one_too_few_in_a_cell_leave_the_same_bytes() -> None:
+    """The declaration is the same, and so is all that follows from it."""
+    seen = set()
+    for few in (0, 1, 19):
+        sex = np.array([0] * 100 + [1] * 100 + [2] * few)
+        held: Held = {
+            "sex": Categories(sex, ("f", "m", "x")),
+            "age": np.linspace(20, 80, sex.size),
+        }
+        made = declare(
+            held,
+            [f"{i:06x}" for i in range(sex.size)],
+            Wishes(strata=[StratumWish("sex")], minimums=Minimums(20, 10, 0.5)),
+        )
+        seen.add(made.declaration.model_dump_json())
+    assert len(seen) == 1
+
+
+def test_a_histogram_less_another(node: Node) -> None:
+    """Which quarter the target's marker is in: all less those who are younger."""
+    before = counts(node.undefended(BINS)).counts
+    rest = counts(node.undefended(BINS, cohort=~older(85))).counts
+    assert [a - b for a, b in zip(before, rest, strict=True)] == [0, 0, 1, 0]
+    assert node.ask(BINS, cohort=~older(85)) is None
+    # What is answered is of cells, whose bins hold at least ten each.
+    for cohort in (None, FEMALE):
+        found = node.ask(BINS, cohort=cohort)
+        if found is not None:
+            assert all(n == 0 or n >= 10 for n in counts(found).counts)
+
+
+def test_edges_moved_by_another_project(node: Node) -> None:
+    """Two grids, one a little narrower: the bins' difference holds few, here the target alone."""
+    values = np.array([float(row["marker"] or "nan") for row in node.table])
+    wide = Variable(name="marker", kind="number", minimum=0, maximum=200, bins=2)
+    for width in np.linspace(0.001, 40, 4000):
+        moved = Variable(name="marker", kind="number", minimum=0, maximum=2 * (100 + width), bins=2)
+        first = Counts.of_histogram(values, wide).counts[0]
+        if Counts.of_histogram(values, moved).counts[0] - first == 1:
+            break
+    else:
+        pytest.fail("no edge singles anybody out")
+    # Without the one grid both would be answered: all bins are large.
+    assert min(Counts.of_histogram(values, moved).counts) >= 10
+    assert node.ask(BINS) is not None
+    hospital = node.hospital
+    project = hospital.trusted.projects["birth"].document
+    variables = tuple(moved if v.name == "marker" else v for v in project.variables)
+    hospital.settle(hospital.world.signed_project(3, variables=variables))
+    try:
+        envelope = hospital.job(
+            node.release,
+            work=hospital.world.job().work.model_copy(update={"ask": (BINS,), "lane": "exact"}),
+            project_version=3,
+            nonce=f"{node.next_nonce():032x}",
+        )
+        sealed = node.desk.offered(hospital.member, envelope)
+        assert sealed is not None
+        assert sealed.message.decision.code == "not-declared"
+    finally:
+        hospital.settle(hospital.world.signed_project(4, variables=project.variables))
+        node.version = 4
+
+
+def test_a_total_that_is_mostly_one_subjects(node: Node) -> None:
+    """One value so large that the mean is that value over n, to three digits."""
+    rng = np.random.default_rng(1)
+    values = rng.uniform(1, 2, 100)
+    values[17] = 1e6
+    known = 1e6 / 100
+    assert abs(values.mean() / known - 1) < 1e-3
+    held: Held = {"marker": values}
+    subjects = [f"{i:06x}" for i in range(100)]
+    without = declare(held, subjects, Wishes(strata=[], minimums=Minimums(20, 10, 1.0)))
+    assert "moments" in without.declaration.variables[0].by
+    made = declare(held, subjects, Wishes(strata=[], minimums=Minimums(20, 10, 0.5)))
+    assert "moments" not in made.declaration.variables[0].by
+    assert "count" in made.declaration.variables[0].by
+    # And there is no question that brings a vector, a weight or a formula.
+    assert set(Statistic.model_fields) == {"kind", "variable", "by"}
+
+
+def test_other_users_and_restarts_find_nothing_more(node: Node) -> None:
+    """A check of overlaps that a process keeps for each user forgets and sees only its own."""
+    one = moments(node.undefended(MARKER, cohort=FEMALE))
+    node.restart()  # as another user, or after a restart
+    other = moments(node.undefended(MARKER, cohort=FEMALE & ~older(85)))
+    assert one.n - other.n == 1
+    assert one.n * one.mean - other.n * other.mean == pytest.approx(123.456, abs=1e-6)
+    first = moments(node.ask(MARKER, cohort=FEMALE))
+    assert node.ask(MARKER, cohort=FEMALE & ~older(85)) is None
+    node.restart()
+    assert node.ask(MARKER, cohort=FEMALE & ~older(85)) is None
+    assert moments(node.ask(MARKER, cohort=FEMALE)) == first
+    assert isinstance(node.message(MARKER, cohort=FEMALE), wire.FromNode)
