@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from node.catalog import schema
 from node.catalog.releases import released_subjects
@@ -104,7 +104,34 @@ class Consents:
     def standing(self, subject: str) -> Standing:
         """Return what is known of one subject, by pseudonym."""
         self._index_releases()
-        consents, sources, withdrawals = schema.consents, schema.sources, schema.withdrawals
+        with self._catalog.reading.connect() as connection:
+            releases, _ = releases_with(connection, [subject])
+            return Standing(
+                self._withdrawn_at(connection, subject),
+                tuple(self._held(connection, subject)),
+                tuple(releases),
+            )
+
+    def allows(self, subject: str, purpose: str, day: date) -> bool:
+        """Say whether a subject's consents cover a purpose on a day, and weren't withdrawn."""
+        with self._catalog.reading.connect() as connection:
+            return self._withdrawn_at(connection, subject) is None and any(
+                purpose in consent.purposes and consent.holds(day)
+                for consent in self._held(connection, subject)
+            )
+
+    def withdrew(self, subject: str) -> bool:
+        """Say whether a subject withdrew."""
+        with self._catalog.reading.connect() as connection:
+            return self._withdrawn_at(connection, subject) is not None
+
+    def _withdrawn_at(self, connection: Connection, subject: str) -> datetime | None:
+        withdrawals = schema.withdrawals
+        query = select(withdrawals.c.withdrawn_at).where(withdrawals.c.subject == subject)
+        return connection.execute(query).scalar()
+
+    def _held(self, connection: Connection, subject: str) -> Iterator[ConsentRow]:
+        consents, sources, purposes = schema.consents, schema.sources, schema.consent_purposes
         query = (
             select(consents, sources.c.name.label("name"))
             .join(schema.subjects, schema.subjects.c.number == consents.c.subject)
@@ -113,32 +140,15 @@ class Consents:
             .order_by(consents.c.number)
         )
         moved = timedelta(days=self._days(subject))
-        with self._catalog.reading.connect() as connection:
-            found = []
-            for row in connection.execute(query).all():
-                purposes = schema.consent_purposes
-                of = select(purposes.c.purpose).where(purposes.c.consent == row.number)
-                found.append(
-                    ConsentRow(
-                        row.name,
-                        row.basis,
-                        tuple(sorted(connection.execute(of).scalars())),
-                        row.starts and row.starts + moved,
-                        row.ends and row.ends + moved,
-                    )
-                )
-            at = connection.execute(
-                select(withdrawals.c.withdrawn_at).where(withdrawals.c.subject == subject)
-            ).scalar()
-            releases, _ = releases_with(connection, [subject])
-        return Standing(at, tuple(found), tuple(releases))
-
-    def allows(self, subject: str, purpose: str, day: date) -> bool:
-        """Say whether a subject's consents cover a purpose on a day, and weren't withdrawn."""
-        standing = self.standing(subject)
-        return standing.withdrawn_at is None and any(
-            purpose in consent.purposes and consent.holds(day) for consent in standing.consents
-        )
+        for row in connection.execute(query).all():
+            of = select(purposes.c.purpose).where(purposes.c.consent == row.number)
+            yield ConsentRow(
+                row.name,
+                row.basis,
+                tuple(sorted(connection.execute(of).scalars())),
+                row.starts and row.starts + moved,
+                row.ends and row.ends + moved,
+            )
 
     def counts(self, today: date) -> dict[tuple[str, str, bool], int]:
         """Return the number of subjects by basis, purpose and whether it is in force today.

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from contract.errors import AlreadyExists
+from contract.errors import AlreadyExists, NotFound
 from foundation import commands
 from foundation.files import SECRET_MODE, storage_errors
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, existing_home
@@ -110,6 +110,8 @@ def open_file(
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE)
         except FileExistsError:
             raise AlreadyExists(f"{target} exists already and is not overwritten.") from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f"The folder of {target} does not exist; make it first.") from None
         try:
             with os.fdopen(descriptor, "wb") as file:
                 enter(place, load_settings(place).account)

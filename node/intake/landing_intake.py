@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import islice
 from threading import Event
 
 from contract.errors import Unavailable
@@ -21,6 +22,8 @@ from node.intake.register import IntakeReport, Settled
 from node.intake.run import Intake
 
 LOCK = "intake.lock"
+LOOK_AT = 256
+"""Entries that are looked at before the first of them is taken in."""
 _PAUSE_SECONDS = 0.5
 
 
@@ -97,7 +100,10 @@ class LandingIntake:
     def once(self) -> int:
         """Take in what waits now and return how many entries that were."""
         self._taken = 0
-        self._intake.take(self._waiting())
+        waiting = self._waiting()
+        # What one arrival says of a patient is looked for in the others too.
+        while group := list(islice(waiting, LOOK_AT)):
+            self._intake.take(self._intake.informed(group))
         self._intake.finish()
         return self._taken
 

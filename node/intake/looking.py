@@ -8,7 +8,7 @@ patients seen last, and never kept.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from node.deid.export.headers import Headers
@@ -17,6 +17,7 @@ from node.deid.identifiers import Known
 from node.deid.profile import Options
 from node.deid.pseudonyms import Pseudonyms
 from node.intake.items import Item
+from node.intake.landing import LandingEntry
 
 _MOST_PATIENTS = 4096
 
@@ -34,8 +35,15 @@ class Looked:
 class Looker:
     """Looks at files; remembers which headers it has read."""
 
-    def __init__(self, options: Options, pseudonyms: Pseudonyms) -> None:
+    def __init__(
+        self,
+        options: Options,
+        pseudonyms: Pseudonyms,
+        beginning: Callable[[LandingEntry], bytes],
+    ) -> None:
+        """``beginning`` returns an arrival's first bytes."""
         self._headers = Headers(options)
+        self._beginning = beginning
         self._pseudonyms = pseudonyms
 
     def look(self, items: Iterable[Item]) -> Looked:
@@ -44,7 +52,10 @@ class Looker:
         known: dict[str, Known] = {}
         for item in items:
             try:
-                told = self._headers.told(item.place, *head(item.place))
+                if item.entry is None:
+                    told = self._headers.told(item.place, *head(item.place))
+                else:
+                    told = self._headers.told_by(self._beginning(item.entry), item.size_bytes)
                 subject = self._pseudonyms.source(b"patient", told.patient.encode())
             except Exception:
                 # A stranger's bytes raise whatever they like; the second pass names what is wrong.

@@ -31,8 +31,11 @@ from node.intake.journal import SETTLED_NS, Journal
 from node.intake.quarantine import Quarantine
 from node.intake.vault import Vault, remove_staged
 
-TRIED_AGAIN = frozenset({"no-subject", "worker-died", "internal-error"})
-"""Reasons for quarantine that another try may change, for example with another manifest."""
+TRIED_AGAIN = frozenset(
+    {"no-subject", "worker-died", "internal-error", "identifier-left", "face", "possible-face"}
+)
+"""Reasons for quarantine that another try may change: with another line in the manifest, say, or a
+consent that covers faces."""
 _OF_LESIONS = frozenset({"clinical", "dermoscopy", "confocal"})
 
 Quarantining = Callable[[Item, str], Taken]

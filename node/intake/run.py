@@ -26,15 +26,17 @@ from typing import Self
 
 from contract.errors import Unavailable, UsageError, WardgateError
 from foundation.files import private_folder
+from node.catalog.consents import Consents
 from node.catalog.store import Catalog
 from node.deid.engine import Deidentifier
 from node.deid.slides import members
 from node.home import NodeHome
 from node.intake.crew import Alone, Crew, Result
+from node.intake.face_consents import FaceConsents
 from node.intake.items import Faces, Item, Setup, Taken
 from node.intake.journal import ASK, Journal, identity
 from node.intake.looking import Looked, Patients, batches
-from node.intake.manifest import Manifest
+from node.intake.manifest import Listed, Manifest
 from node.intake.register import IntakeReport, Register, Settled
 from node.intake.taking import KEY_CHECK, Taker
 from node.intake.vault import Vault
@@ -94,6 +96,8 @@ class Intake:
         self._under_way: deque[tuple[list[Item], Result]] = deque()
         self._most = max(_FEWEST_AHEAD, _AHEAD * self._crew.width) if self._crew.width else 1
         self._patients = Patients()
+        pseudonyms = deidentifier.pseudonyms
+        self._faces_of = FaceConsents(Consents(catalog, home, pseudonyms.days), pseudonyms)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -187,24 +191,24 @@ class Intake:
     def not_done(self, files: Sequence[Found], manifest: Manifest) -> list[Item]:
         """Return what is to be done of at most ``ASK`` files: what the journal doesn't have."""
         journal = self._journal
+        lines = [self._listed(one.place, manifest) for one in files]
         if journal is None:
-            return [_item(one, manifest, b"") for one in files]
-        is_listed = len(manifest) > 0
+            return [_item(one, line, b"") for one, line in zip(files, lines, strict=True)]
         keys = journal.keys(
-            (
-                one.place,
-                one.status,
-                _of(one.place, manifest) if is_listed or one.place.endswith(_MIRAX) else b"",
-            )
-            for one in files
+            (one.place, one.status, _of(one.place, line))
+            for one, line in zip(files, lines, strict=True)
             if one.status is not None
         )
         done = journal.known(keys)
         return [
-            _item(one, manifest, key)
-            for key, one in zip(keys, files, strict=True)
+            _item(one, line, key)
+            for key, one, line in zip(keys, files, lines, strict=True)
             if key not in done
         ]
+
+    def _listed(self, place: str, manifest: Manifest) -> Listed | None:
+        listed = manifest.get(place)
+        return None if listed is None else self._faces_of.applied(listed, self._clock().date())
 
     def take(self, items: Iterable[Item]) -> None:
         """Take files in. They are decided, at the latest, by ``finish``."""
@@ -346,20 +350,19 @@ def files_of(found: Sequence[Found], manifest: Manifest) -> list[Found]:
     return [one for one in found if one.kind == "file" and one.place != own]
 
 
-def _item(found: Found, manifest: Manifest, key: bytes) -> Item:
+def _item(found: Found, listed: Listed | None, key: bytes) -> Item:
     assert found.status is not None
     return Item(
         place=found.place,
-        listed=manifest.get(found.place),
+        listed=listed,
         size_bytes=found.status.st_size,
         key=key,
         found=identity(found.status),
     )
 
 
-def _of(place: str, manifest: Manifest) -> bytes:
+def _of(place: str, listed: Listed | None) -> bytes:
     """Return what decides about a file besides itself: its line, a slide's further files."""
-    listed = manifest.get(place)
     of = b"" if listed is None else listed.digest()
     if place.endswith(_MIRAX):
         with contextlib.suppress(OSError):

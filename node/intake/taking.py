@@ -63,7 +63,8 @@ class Taker:
     def __init__(self, setup: Setup, deidentifier: Deidentifier) -> None:
         self._pseudonyms = deidentifier.pseudonyms
         self._maker = Maker(setup, deidentifier)
-        self._looker = Looker(deidentifier.profile.settings.options, self._pseudonyms)
+        options = deidentifier.profile.settings.options
+        self._looker = Looker(options, self._pseudonyms, self._beginning)
         self._home = NodeHome(setup.home)
         self._quarantine = None if setup.staging is None else Quarantine(self._home)
         self._landing: Landing | None = None
@@ -132,12 +133,18 @@ class Taker:
             os.close(descriptor)
 
     def _landed(self, entry: LandingEntry) -> bytes:
-        if self._landing is None:
-            self._landing = Landing(self._home)
         try:
-            return self._landing.read(entry)
+            return self._opened_landing().read(entry)
         except DataError as error:
             raise OSError(str(error)) from None
+
+    def _beginning(self, entry: LandingEntry) -> bytes:
+        return next(self._opened_landing().chunks(entry))
+
+    def _opened_landing(self) -> Landing:
+        if self._landing is None:
+            self._landing = Landing(self._home)
+        return self._landing
 
     def _made(self, content: _Content, item: Item, source: str, now: datetime) -> Taken:
         try:

@@ -47,15 +47,22 @@ class Headers:
             if same is None and len(start) < size:
                 start, size = head(path, LONG_HEAD_BYTES)
                 same = self._identities.of(start, size)
-        if same is None:
-            return self._read(path, start, size)
-        told = self._seen.get(same)
-        if told is not None:
-            return told
-        told = self._read(path, start, size)
-        self._seen[same] = Told(told.patient, told.known, is_new=False)
-        if len(self._seen) > _MOST_REMEMBERED:
-            self._seen.popitem(last=False)
+        return self._remembered(same) or self._keep(same, self._read(path, start, size))
+
+    def told_by(self, start: bytes, size: int) -> Told:
+        """Return the same of a file that isn't at a path, from its first bytes alone."""
+        same = self._identities.of(start, size) if start[128:132] == b"DICM" else None
+        found = self._remembered(same)
+        return found or self._keep(same, Told(*gather(parse(start), self._options), is_new=True))
+
+    def _remembered(self, same: bytes | None) -> Told | None:
+        return None if same is None else self._seen.get(same)
+
+    def _keep(self, same: bytes | None, told: Told) -> Told:
+        if same is not None:
+            self._seen[same] = Told(told.patient, told.known, is_new=False)
+            if len(self._seen) > _MOST_REMEMBERED:
+                self._seen.popitem(last=False)
         return told
 
     def _read(self, path: str, start: bytes, size: int) -> Told:

@@ -27,7 +27,8 @@ class _Content:
 
     @property
     def first(self) -> int:
-        return min(row["position"] for row in self.rows)
+        first: int = min(row["position"] for row in self.rows)
+        return first
 
 
 def contested(rows: Iterable[Row]) -> set[str]:

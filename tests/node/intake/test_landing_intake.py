@@ -12,6 +12,7 @@ import pytest
 from contract.errors import Unavailable
 from node.catalog.store import Catalog
 from node.deid.engine import Deidentifier
+from node.deid.profile import load_profile
 from node.home import NodeHome
 from node.intake.crew import Processes
 from node.intake.landing import Landing
@@ -107,3 +108,20 @@ def test_the_loop_takes_in_what_arrives_and_ends_when_it_is_told_to(
         crew.close()
     assert landing.count() == 0
     assert len(catalog.list_assets()) == 12
+
+
+def test_what_one_arrival_says_of_a_patient_is_found_in_the_others(
+    home: NodeHome, catalog: Catalog, deidentifier: Deidentifier, make_image: Image
+) -> None:
+    landing = Landing(home)
+    # "basic" deletes descriptions; "research" cleans them.
+    research = Deidentifier(load_profile("research").with_pixels("off"), deidentifier.pseudonyms)
+    said = "sign of Quillfeather"
+    land(landing, make_image(1, PatientID="KX48", SeriesDescription=said))
+    land(landing, make_image(2, PatientID="KX48", ReferringPhysicianName="Quillfeather^Rosalind"))
+    land(landing, make_image(3, PatientID="KX49", SeriesDescription=said))
+    with LandingIntake(home, catalog, research, landing, now) as intake:
+        assert intake.once() == 3
+        assert intake.report.accepted == 3
+    kept = [path.read_bytes() for path in home.vault.rglob("*.dcm")]
+    assert sum(b"Quillfeather" in data for data in kept) == 1  # the other patient's

@@ -77,6 +77,9 @@ def test_quarantine_open_writes_the_file_for_its_owner_alone(
     with pytest.raises(AlreadyExists):
         call(home, "quarantine", "open", "abab", target)
     assert target.read_bytes() == SECRET * 2
+    for missing in (tmp_path / "no folder" / "look.dcm", target / "look.dcm"):
+        with pytest.raises(NotFound, match="folder"):
+            call(home, "quarantine", "open", "abab", missing)
     with pytest.raises(NotFound):
         call(home, "quarantine", "open", "00", tmp_path / "other")
     assert not (tmp_path / "other").exists()
