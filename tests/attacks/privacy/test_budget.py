@@ -42,7 +42,7 @@ ATTACKS = (
     ),
 )
 LIMITS = Limits(epsilon_project=2.0, epsilon_year=1e6, delta=1e-6, cell=10)
-SMALL = Limits(epsilon_project=1.0, epsilon_year=1e6, delta=1e-6, cell=10)
+SMALL = Limits(epsilon_project=0.5, epsilon_year=1e6, delta=1e-6, cell=10)
 
 
 def cohort(number: int) -> Cohort:
@@ -117,7 +117,7 @@ def answers_before_kills(home: Path, *, defended: bool) -> int:
 
 
 def test_a_crash_gives_nothing_back(new_lane: NewLane) -> None:
-    there_is_for = 2
+    there_is_for = 1
     off, on = new_lane("off"), new_lane("on")
     off.close()
     on.close()

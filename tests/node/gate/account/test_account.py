@@ -255,7 +255,7 @@ for number in range(100_000):
 def test_what_was_spent_outlives_a_kill_at_any_moment(books: Books) -> None:
     books.close()
     acknowledged = 0
-    for wanted in (1, 4, 9):
+    for wanted in (1, 6):
         process = subprocess.Popen(
             [sys.executable, "-c", SPENDER, str(books.home.root)], stdout=subprocess.PIPE, text=True
         )
@@ -269,7 +269,7 @@ def test_what_was_spent_outlives_a_kill_at_any_moment(books: Books) -> None:
     books.open()
     spent = books.account.spends()
     # At most one of each process was spent and not acknowledged.
-    assert acknowledged <= len(spent) <= acknowledged + 3
+    assert acknowledged <= len(spent) <= acknowledged + 2
     written = sum(len(e.body["spends"]) for e in books.ledger.entries() if e.kind == "spent")
     assert written == len(spent)
 

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
+from click.testing import Result
+from typer.testing import CliRunner
+
+from contract.errors import NotFound
+from node.commands import privacy
 from node.gate.account import Charge
 from node.gate.account.events import GaussianRelease
 from tests.node.gate.account.conftest import ANA, BEN, LIMITS, Books
 
-COMMAND = "import sys; sys.argv[0] = 'wardgate-node'; from node.cli import main; main()"
 
-
-def show(books: Books, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as its own process."""
-    return subprocess.run(
-        [
-            *(sys.executable, "-c", COMMAND, "privacy", "show"),
-            *("--home", str(books.home.root), *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def show(books: Books, *arguments: str) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(privacy.app, ["show", "--home", str(books.home.root), *arguments])
 
 
 def test_what_was_spent_is_shown_by_project_and_by_question(books: Books) -> None:
@@ -35,7 +28,7 @@ def test_what_was_spent_is_shown_by_project_and_by_question(books: Books) -> Non
     books.close()
     done = show(books)
     books.open()
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     assert "birth (north)" in done.stdout
     assert "0.500" in done.stdout
     assert "3.500" in done.stdout
@@ -52,5 +45,4 @@ def test_what_was_spent_is_shown_by_project_and_by_question(books: Books) -> Non
     ]
     assert said["projects"][0]["spent"] > 0.25
     done = show(books, "--project", "unknown")
-    assert done.returncode == 14
-    assert done.stderr.count("\n") == 1
+    assert isinstance(done.exception, NotFound)
