@@ -16,11 +16,11 @@ from contract.errors import DataError, UsageError
 from node.deid.pseudonyms import Pseudonyms
 from node.intake.clinical import Kind, Staging
 from node.intake.fhir.consents import Consents
-from node.intake.fhir.lines import raw_lines, read_line
+from node.intake.fhir.lines import SUFFIXES, opened, raw_lines, read_line
 from node.intake.fhir.patients import MEDICAL_RECORD, Patients
 from node.intake.fhir.resources import READERS, Resources
 from node.intake.fhir.versions import foreign_element
-from node.intake.records import Progress, SourceReport, open_regular
+from node.intake.records import Progress, SourceReport
 from node.intake.terminologies import Terminologies
 from node.intake.walk import walk
 
@@ -36,7 +36,7 @@ def export_files(folder: Path) -> list[Path]:
     return [
         found.path
         for found in walk([folder])
-        if found.kind == "file" and found.path.suffix.lower() == ".ndjson"
+        if found.kind == "file" and found.path.name.lower().endswith(SUFFIXES)
     ]
 
 
@@ -61,7 +61,7 @@ class FhirSource:
     def read(self, staging: Staging, report: SourceReport, now: datetime) -> None:
         """Write the rows of all resources aside; ``DataError`` for anything but FHIR R4."""
         if not self.files:
-            raise UsageError("There is no .ndjson file in this place.")
+            raise UsageError("There is no .ndjson or .ndjson.gz file in this place.")
         terminologies = Terminologies(self.code_systems)
         patients = Patients(
             self.pseudonyms, terminologies, report.quality, now.date(), self.identifier
@@ -90,9 +90,9 @@ class FhirSource:
         report: SourceReport,
         progress: Progress,
     ) -> None:
-        with open_regular(path) as file:
+        with opened(path) as (file, grown):
             for number, line in raw_lines(file, lambda rule: None):
-                progress.add(len(line))
+                progress.add(grown())
                 if not _PATIENT.search(line):
                     continue
                 resource = read_line(line, lambda rule: None)
@@ -114,9 +114,9 @@ class FhirSource:
         def problem(rule: str) -> None:
             report.quality.add(rule, "a line")
 
-        with open_regular(path) as file:
+        with opened(path) as (file, grown):
             for number, line in raw_lines(file, problem):
-                progress.add(len(line))
+                progress.add(grown())
                 # What isn't taken is only counted, and most lines say what they are at once.
                 begins = _TYPE.match(line)
                 if begins is not None and begins[1].decode() not in KINDS | {"Bundle"}:

@@ -110,12 +110,28 @@ pl.DataFrame({"p": ["a", "b", "c"], "n": [1.5, None, 2.5], "s": ["x", "y", None]
 WHOLE = whole.getvalue()
 
 
+CHANGES = st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=6)
+CUTS = st.integers(0, len(WHOLE))
+
+
 @settings(max_examples=12, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=6),
-    st.integers(0, len(WHOLE)),
-)
+@given(CHANGES, CUTS)
 def test_any_bytes_are_a_table_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], cut: int
+) -> None:
+    check(tmp_path_factory, changes, cut)
+
+
+@pytest.mark.slow  # each example starts two processes
+@settings(max_examples=300, deadline=None)
+@given(CHANGES, CUTS)
+def test_a_campaign_finds_no_bytes_that_are_neither(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], cut: int
+) -> None:
+    check(tmp_path_factory, changes, cut)
+
+
+def check(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], cut: int
 ) -> None:
     data = bytearray(WHOLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import resource
@@ -52,6 +53,53 @@ def test_the_same_export_again_changes_nothing_and_another_replaces_it(take: Tak
     again, _ = take(patient(), patient("2"), condition(), condition(who="2"))
     assert again.subjects == 2
     assert len({row[0] for row in store.kept("observations")}) == 2
+
+
+def squeezed(place: Path) -> Path:
+    """Compress every file of an export."""
+    for path in place.glob("*.ndjson"):
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    return place
+
+
+def test_a_compressed_export_is_the_same_export(
+    take: Take, home: NodeHome, pseudonyms: Pseudonyms, tmp_path: Path, now: datetime
+) -> None:
+    resources = (patient(), patient("2"), condition(), condition(who="2"))
+    plain, _ = take(*resources)
+    place = squeezed(write_export(tmp_path / "squeezed", *resources))
+    seen: list[tuple[int, int]] = []
+    source = FhirSource(
+        export_files(place), pseudonyms, observe=lambda done, total: seen.append((done, total))
+    )
+    report = take_in(source, "s", home, MemoryStore(), pseudonyms, now=now)
+    assert (report.subjects, report.rows, report.taken) == (
+        plain.subjects,
+        plain.rows,
+        plain.taken,
+    )
+    assert all(done <= total for done, total in seen)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(b'{"resourceType": "Patient"}' * 999)[:-9],
+        b"no gzip at all",
+        gzip.compress(b"")[:-1],
+        gzip.compress(bytes(64 * 2**20)),
+    ],
+    ids=["cut", "none", "without an end", "a bomb"],
+)
+def test_a_compressed_file_that_can_not_be_read_is_said_to_be_so(
+    home: NodeHome, pseudonyms: Pseudonyms, tmp_path: Path, now: datetime, data: bytes
+) -> None:
+    path = tmp_path / "Patient.ndjson.gz"
+    path.write_bytes(data)
+    source = FhirSource([path], pseudonyms)
+    with pytest.raises(DataError, match=r"\.gz file of the source"):
+        take_in(source, "s", home, MemoryStore(), pseudonyms, now=now)
 
 
 def test_a_dry_run_keeps_nothing(take: Take, home: NodeHome) -> None:
