@@ -102,12 +102,14 @@ def is_canonical(records: Records, message: wire.RecordDict, blob: bytes) -> boo
     said = tensors.lay_out(records)
     if said.message.tensors.size != len(blob):
         return False
-    with ThreadPoolExecutor(1) as beside:  # hashing takes as long as all the rest
-        digest = beside.submit(lambda: hashlib.sha256(blob).hexdigest() if blob else "")
-        same = _is_same(said.pieces, blob)
-        said.message.tensors.digest = digest.result()
-    return same and message.SerializeToString(deterministic=True) == (
-        said.message.SerializeToString(deterministic=True)
+    if blob:
+        with ThreadPoolExecutor(1) as beside:  # hashing takes as long as all the rest
+            digest = beside.submit(lambda: hashlib.sha256(blob).hexdigest())
+            if not _is_same(said.pieces, blob):
+                return False
+            said.message.tensors.digest = digest.result()
+    return message.SerializeToString(deterministic=True) == said.message.SerializeToString(
+        deterministic=True
     )
 
 
