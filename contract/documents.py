@@ -299,6 +299,8 @@ class Project(Document):
     sites: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1024)]
     researchers: Annotated[tuple[Name, ...], Field(min_length=1)]
     minimum_sites: Annotated[int, Field(ge=1)] = 1
+    most_missing_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Largest share of subjects that sites may withhold before an estimate is withheld."""
     table: VariableName = "table"
     variables: tuple[Variable, ...] = ()
     kinds: tuple[Literal["statistics", "training"], ...]

@@ -152,6 +152,7 @@ def project_text(variables: tuple[Variable, ...]) -> str:
         f"sites = {quoted([h.name for h in data.HOSPITALS])}",
         f"researchers = {quoted([RESEARCHER])}",
         "minimum_sites = 2",
+        "most_missing_share = 0.4  # so that what hospitals withhold is to be seen",
         'table = "trial"',
         'kinds = ["statistics", "training"]',
         "",

@@ -73,6 +73,12 @@ class PartAnswer:
     withheld: tuple[str, ...]
     unnamed: int = 0
     """In a secure sum: how many of ``answered`` withheld theirs; nobody knows which."""
+    missing_share: float = 0.0
+    """Share of the sites' subjects, as listed, that sites withheld."""
+    partial: tuple[str, ...] = ()
+    """Sites that are in some of the groups only, for their releases don't declare the others."""
+    too_much_missing: bool = False
+    """Whether there is no estimate since more is missing than the project allows."""
 
     def moments(self, group: str = "") -> Moments:
         """Return a group's moments; ``KeyError`` when withheld or of another kind."""
@@ -120,7 +126,16 @@ class StatisticsAnswer:
         return cls(
             job=result.status.job,
             parts=tuple(
-                PartAnswer(statistic, part, tuple(who.answered), tuple(who.withheld), who.unnamed)
+                PartAnswer(
+                    statistic,
+                    part,
+                    tuple(who.answered),
+                    tuple(who.withheld),
+                    who.unnamed,
+                    who.missing_share,
+                    tuple(who.partial),
+                    who.too_much_missing,
+                )
                 for statistic, part, who in zip(job.work.ask, merged, result.parts, strict=True)
             ),
             answered=tuple(result.answered),
@@ -158,13 +173,7 @@ class StatisticsAnswer:
         """What is not in the answer, in sentences; empty when everybody is in everything."""
         said = [f"{m.site} is not in the answer ({m.sentence or m.state})." for m in self.missing]
         for part in self.parts:
-            if part.withheld or part.unnamed:
-                what = f"{part.statistic.kind} of {part.statistic.variable}"
-                if part.statistic.by:
-                    what += f" by {part.statistic.by}"
-                said.append(
-                    f"{_who(part)} withheld {what}: left out of numerator and denominator alike."
-                )
+            said += _notes(part, self.project)
         if "dp" in self.lane:
             said.append("With ±: noise is added; the truth is within it in 95 % of draws.")
         for site in self.spent:
@@ -207,6 +216,27 @@ def _who(part: PartAnswer) -> str:
     if part.withheld:
         return ", ".join(part.withheld)
     return "one site" if part.unnamed == 1 else f"{part.unnamed} sites"
+
+
+def _notes(part: PartAnswer, project: Project) -> list[str]:
+    """Return what is not in one statistic, in sentences."""
+    what = f"{part.statistic.kind} of {part.statistic.variable}"
+    if part.statistic.by:
+        what += f" by {part.statistic.by}"
+    share = f" ({part.missing_share:.0%} of subjects)" if part.missing_share else ""
+    said = []
+    if part.withheld or part.unnamed:
+        said.append(
+            f"{_who(part)} withheld {what}{share}: left out of numerator and denominator alike."
+        )
+    if part.partial:
+        said.append(f"{', '.join(part.partial)}: not in all groups of {what}.")
+    if part.too_much_missing:
+        said.append(
+            f"No estimate of {what}: the project allows {project.most_missing_share:.0%} of "
+            f"subjects to be missing, and {part.missing_share:.0%} are."
+        )
+    return said
 
 
 def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:

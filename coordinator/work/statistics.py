@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -10,8 +11,53 @@ from contract import wire_pb2 as wire
 from contract.documents import StatisticsWork
 from contract.errors import DocumentError, SignatureError
 from contract.statistics import answers
+from contract.statistics.answers import Part
 from coordinator.jobs.active import ActiveJob
 from coordinator.jobs.states import JobEvent, SiteState
+from coordinator.registry.members import Members
+from foundation.transport import Role
+
+SUPPRESSED = ("not-declared", "cohort-too-small")
+"""Codes of refusals that rest on how few subjects there are."""
+
+
+def settle(
+    parts: Mapping[str, Sequence[Part]],
+    suppressed: Sequence[str],
+    listed: Mapping[str, int],
+    most_missing_share: float,
+) -> tuple[list[Part], list[wire.SitesOfPart]]:
+    """Return the merged parts, and of each who is in it and which share of subjects is not.
+
+    ``suppressed`` are sites that gave no part at all since too few subjects are behind it;
+    ``listed`` is how many subjects each site's release is listed with, rounded. An estimate that
+    misses more than ``most_missing_share`` of them is withheld: dropping small sites biases it.
+    """
+    estimates, who = [], []
+    for number, part in enumerate(answers.merge_answers(parts.values())):
+        held = [site for site, own in parts.items() if own[number].withheld]
+        there = [site for site in parts if site not in held]
+        share = _share([*held, *suppressed], listed)
+        too_much = share > most_missing_share and not part.withheld
+        estimates.append(Part({}, withheld=True) if too_much else part)
+        partial = [s for s in there if parts[s][number].groups.keys() != part.groups.keys()]
+        who.append(
+            wire.SitesOfPart(
+                answered=there,
+                withheld=held,
+                missing_share=share,
+                partial=partial,
+                too_much_missing=too_much,
+            )
+        )
+    return estimates, who
+
+
+def _share(without: Sequence[str], listed: Mapping[str, int]) -> float:
+    """Return which share of the listed subjects some sites have; by sites, if none is listed."""
+    if not any(listed.values()):
+        return len(without) / max(len(listed), 1)
+    return sum(listed[site] for site in without) / sum(listed.values())
 
 
 class StatisticsJob(ActiveJob):
@@ -45,17 +91,26 @@ class StatisticsJob(ActiveJob):
             site: wire.StatisticsAnswer.FromString(self._replies[site].payload) for site in answered
         }
         parts = {site: answers.decode(message) for site, message in said.items()}
-        merged = answers.merge_answers(parts[site] for site in answered)
-        result = wire.JobResult(answered=answered, statistics=answers.encode(merged))
+        suppressed = self._suppressed()
+        listed = {site: self._listed(site) for site in (*answered, *suppressed)}
+        estimates, who = settle(parts, suppressed, listed, self.project.most_missing_share)
+        result = wire.JobResult(answered=answered, statistics=answers.encode(estimates), parts=who)
         for site, message in said.items():
             if message.HasField("account"):
                 result.accounts.add(site=site, account=message.account)
-        for number in range(len(work.ask)):
-            held = [site for site in answered if parts[site][number].withheld]
-            result.parts.add(
-                answered=[site for site in answered if site not in held], withheld=held
-            )
         self.move(JobEvent.RESULT, result=result.SerializeToString())
+
+    def _suppressed(self) -> list[str]:
+        """Return the sites that gave no part at all because of how few their subjects are."""
+        return [row.site for row in self.around.store.sites(self.digest) if row.code in SUPPRESSED]
+
+    def _listed(self, site: str) -> int:
+        member = Members(self.around.store.engine).find(Role.SITE, site)
+        if member is None or not member.releases:
+            return 0
+        releases = wire.Releases.FromString(member.releases).releases
+        wanted = self.job.releases[site]
+        return next((r.subjects for r in releases if r.digest == wanted), 0)
 
     async def replied(self, site: str, reply: wire.Reply) -> bool:
         """Check a site's part against its receipt and the question, and hold it."""

@@ -180,6 +180,7 @@ def project_text(
         f"sites = {quoted(list(sites))}",
         f"researchers = {quoted(list(researchers))}",
         f"minimum_sites = {minimum}",
+        "most_missing_share = 0.4",
         'table = "trial"',
         'kinds = ["statistics", "training"]',
     ]

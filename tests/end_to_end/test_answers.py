@@ -33,7 +33,8 @@ def test_a_suppressed_site_leaves_numerator_and_denominator_and_the_answer_says_
     assert rare.counts().n == 2 * SUBJECTS
     assert outcome.counts().n == 3 * SUBJECTS
     [note] = answer.notes
-    assert "west withheld levels of rare" in note
+    assert "west withheld levels of rare (33% of subjects)" in note
+    assert rare.missing_share == pytest.approx(1 / 3, abs=0.02)
     assert "numerator and denominator alike" in note
 
 
