@@ -12,6 +12,7 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
@@ -22,6 +23,8 @@ from foundation.files import SECRET_MODE, private_folder, storage_errors
 BUSY_SECONDS = 10
 READING = "wardgate_reading"
 """Execution option of a transaction that will not write."""
+_readers: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()
+"""Engines with this option, by the engine whose connections they share: making one takes long."""
 
 
 def open_database(file: Path, url: str, migrations: Path, head: str) -> Engine:
@@ -43,7 +46,10 @@ def open_database(file: Path, url: str, migrations: Path, head: str) -> Engine:
 
 def reading(engine: Engine) -> Connection:
     """Return a connection for reading only: it waits for no writer."""
-    return engine.execution_options(**{READING: True}).connect()
+    reader = _readers.get(engine)
+    if reader is None:
+        reader = _readers[engine] = engine.execution_options(**{READING: True})
+    return reader.connect()
 
 
 def aware(value: datetime) -> datetime:

@@ -366,6 +366,9 @@ jobs = Table(
     Column("closed_at", DateTime(timezone=True), nullable=True),
 )
 
+Index("ix_jobs_researcher", jobs.c.consortium, jobs.c.researcher, jobs.c.received_at)
+Index("ix_jobs_project", jobs.c.consortium, jobs.c.project, jobs.c.received_at)
+
 answers = Table(
     "answers",
     metadata,

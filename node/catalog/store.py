@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, delete, func, insert, literal, select, update
@@ -348,5 +349,11 @@ def _asset(row: Mapping[Any, Any]) -> AssetRow:
 
 def _release(row: Mapping[Any, Any]) -> ReleaseRow:
     values = _utc(row)
-    values["manifest"] = ReleaseManifest.read(values.pop("manifest_json").encode())
+    values["manifest"] = _manifest(values.pop("manifest_json"))
     return ReleaseRow(**values)
+
+
+@lru_cache(maxsize=256)
+def _manifest(text: str) -> ReleaseManifest:
+    """Return a manifest. It never changes, and is read with every question."""
+    return ReleaseManifest.read(text.encode())

@@ -47,7 +47,8 @@ def test_a_good_question_passes_every_rule_in_the_tables_order(hospital: Hospita
         assert entry.body["rules"] == [
             "RosterInForce", "SignedAndValid", "NotAReplay", "WithinHours", "AskedOften",
             "ProjectApproved", "ReleaseGranted", "WithinLimits", "WithinTheDictionary",
-            "DeclaredCells", "RecipeApproved", "CohortLargeEnough", "StewardDecides",
+            "DeclaredCells", "ModelWithinLimits", "RecipeApproved", "CohortLargeEnough",
+            "StewardDecides",
         ]  # fmt: skip
         assert entry.body["job"] == admission.digest
 
