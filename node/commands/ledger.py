@@ -247,23 +247,35 @@ def check_proof(
     roster_digest: Annotated[
         str | None, typer.Option("--roster-digest", help="The roster's SHA-256 that you know.")
     ] = None,
+    receipt: Annotated[
+        Path | None, typer.Option("--receipt", help="A receipt that must be of this entry.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a proof. Compare the roster's digest that is printed with one that you know.
 
+    With a receipt, as a researcher has it, also that this entry is the one which it names.
+
     Example: wardgate-node ledger check-proof entry-1041.json
+
+    Example: wardgate-node ledger check-proof entry-1041.json --receipt receipt.json
     """
+    from contract.envelope import MAX_ENVELOPE_BYTES
     from node.gate.ledger.proofs import MAX_BUNDLE_BYTES, check
 
     proved = check(read_bounded(path, MAX_BUNDLE_BYTES))
-    if roster_digest is not None and roster_digest != proved.roster:
-        raise LedgerError(f"The proof's roster is {proved.roster}, not the one that you know.")
+    if roster_digest is not None and roster_digest != proved.roster_digest:
+        raise LedgerError(
+            f"The proof's roster is {proved.roster_digest}, not the one that you know."
+        )
+    if receipt is not None:
+        proved.check_receipt(read_bounded(receipt, MAX_ENVELOPE_BYTES))
     told = _told(proved.head)
     if as_json:
-        print(json.dumps({"entry": proved.entry, "head": told, "roster": proved.roster}))
+        print(json.dumps({"entry": proved.entry, "head": told, "roster": proved.roster_digest}))
         return
     by = ", ".join(told["countersigned"]) or "nobody"
-    print(f"roster version {proved.roster_version}, digest {proved.roster}")
+    print(f"roster version {proved.roster.version}, digest {proved.roster_digest}")
     print(
         f"head of {told['site']}: {told['entries']} entries, {told['time']}, countersigned by {by}"
     )

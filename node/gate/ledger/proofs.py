@@ -7,6 +7,7 @@ roster's digest from somewhere else: a bundle with a roster of its maker's own p
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from contract.documents import ROSTER_TYPE, Roster, Sha256
 from contract.envelope import Envelope
 from contract.errors import DocumentError, LedgerError, NotFound
 from contract.heads import SignedHead, read_head
+from contract.receipts import Receipt
 from node.gate.ledger.book import Ledger
 from node.gate.ledger.heads import HeadStore
 
@@ -44,12 +46,20 @@ class Bundle(BaseModel):
 
 @dataclass(frozen=True)
 class Proved:
-    """What a bundle proves. ``roster`` is the digest by which it must be known."""
+    """What a bundle proves. ``roster_digest`` is by what its roster must be known."""
 
     entry: dict[str, Any]
+    hash: str
     head: SignedHead
-    roster: str
-    roster_version: int
+    roster: Roster
+    roster_digest: str
+
+    def check_receipt(self, data: bytes) -> None:
+        """Raise ``LedgerError`` unless a receipt of this site names just this entry."""
+        receipt = Receipt.verify(data, self.roster)
+        named = receipt.site, receipt.ledger_sequence, receipt.ledger_head
+        if named != (self.head.head.site, self.entry["sequence"], self.hash):
+            raise LedgerError(f"The receipt is of entry {receipt.ledger_sequence}, another one.")
 
 
 def head_over(store: HeadStore, sequence: int) -> bytes:
@@ -101,4 +111,5 @@ def check(data: bytes) -> Proved:
         raise LedgerError("The proved entry is not readable.") from None
     if sequence != bundle.sequence:
         raise LedgerError("The proved entry says another number than its place.")
-    return Proved(entry, signed, bundle.roster.digest, roster.version)
+    hash_ = hashlib.sha256(bundle.entry.encode()).hexdigest()
+    return Proved(entry, hash_, signed, roster, bundle.roster.digest)

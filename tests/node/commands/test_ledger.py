@@ -191,6 +191,28 @@ def test_a_proof_under_another_roster_than_the_known_one_is_refused(
     standalone(file, "--roster-digest", "0" * 64, code=12)
 
 
+def test_a_researchers_receipt_is_of_the_entry_that_is_proved_and_of_no_other(
+    tmp_path: Path,
+) -> None:
+    with three_sites(tmp_path, empty_catalogue(tmp_path / "template")) as carrier:
+        north = carrier[NORTH]
+        heads = [north.gate.ledger.append("answer", {"job": JOB}, north.now) for _ in range(2)]
+        carrier.carry(NORTH)
+        receipts = []
+        for head in heads:
+            named = {"ledger_sequence": head.sequence, "ledger_head": head.hash}
+            receipts.append(tmp_path / f"receipt-{head.sequence}.json")
+            receipts[-1].write_bytes(north.world.receipt(NORTH, JOB, **named))
+        theirs = tmp_path / "theirs.json"
+        theirs.write_bytes(north.world.receipt("minnesota", JOB, **named))
+        proof = tmp_path / "proof.json"
+        said("prove", "1", "--out", proof, home=north.home.root)
+    assert "proved: entry 1" in said("check-proof", proof, "--receipt", receipts[1])
+    for other in (receipts[0], theirs):
+        result = run("check-proof", proof, "--receipt", other)
+        assert isinstance(result.exception, LedgerError)
+
+
 # ---- the verifier in one file ------------------------------------------------------------------
 
 
