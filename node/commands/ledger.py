@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -17,19 +16,17 @@ from rich.table import Table
 
 from contract.errors import LedgerError, NotFound, UsageError
 from foundation import commands
-from foundation.files import read_bounded, write_new
+from node.commands import auditing
+from node.commands.auditing import Counting, JsonOption, consortia, opened, told_of
 from node.commands.consent import FileOption, hospital_numbers
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, existing_home, keyed
-from node.gate.ledger import Entry, Ledger, examine, read_entries
+from node.gate.ledger import Entry, examine, read_entries
 from node.gate.summary import summarise
-from node.home import NodeHome
 
 if TYPE_CHECKING:
     from contract.heads import SignedHead
 
 app = commands.application("The ledger: every decision, and every byte that left.")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 
 
 @app.command("verify")
@@ -50,9 +47,9 @@ def verify(
     Example: wardgate-node ledger verify --strict --json
     """
     folder = existing_home(home).ledger
-    with _Counting("verified") as counting:
+    with Counting("verified") as counting:
         found = examine(folder, counting)
-    newest = {name: _newest_head(folder, name) for name in _consortia(folder)}
+    newest = {name: _newest_head(folder, name) for name in consortia(folder)}
     if as_json:
         print(
             json.dumps(
@@ -62,7 +59,7 @@ def verify(
                     "root": found.root,
                     "payloads": found.payloads,
                     "purged": found.purged,
-                    "heads": {name: _told(head) for name, head in newest.items() if head},
+                    "heads": {name: told_of(head) for name, head in newest.items() if head},
                     "clock_went_back": [
                         {"entry": entry, "seconds": by.total_seconds()}
                         for entry, by in found.went_back
@@ -210,100 +207,12 @@ def subject(
     Console(markup=False).print(table)
 
 
-@app.command("prove")
-def prove(
-    entry: Annotated[int, typer.Argument(min=0, help="The entry's number, as `show` prints it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
-    consortium: Annotated[
-        str | None, typer.Option("--consortium", help="Whose heads; else the entry's own.")
-    ] = None,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Write the proof that an entry is on the record: its line, the path to a signed head, the head
-    with the other sites' countersignatures.
-
-    The proof holds that one entry and nothing of the others. `check-proof` or
-    deploy/verify_ledger.py checks it.
-
-    Example: wardgate-node ledger prove 1041 --out entry-1041.json
-    """
-    from node.gate.ledger.heads import HeadStore
-    from node.gate.ledger.proofs import prove as prove_entry
-
-    node = existing_home(home)
-    ledger = _open(node)
-    name = consortium or _consortium_of(ledger.entry(entry), node.ledger)
-    if name not in _consortia(node.ledger):
-        raise NotFound(f"No head of the ledger was signed in consortium {name} yet.")
-    bundle = prove_entry(ledger, HeadStore(node.ledger, name), entry)
-    write_new(out, bundle.to_bytes())
-    signatures = len(bundle.head.signatures) - 1
-    print(f"wrote {out}: entry {entry}, under a head with {signatures} countersignatures")
-
-
-@app.command("check-proof")
-def check_proof(
-    path: Annotated[Path, typer.Argument(help="What `prove` wrote, here or at another site.")],
-    roster_digest: Annotated[
-        str | None, typer.Option("--roster-digest", help="The roster's SHA-256 that you know.")
-    ] = None,
-    receipt: Annotated[
-        Path | None, typer.Option("--receipt", help="A receipt that must be of this entry.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check a proof. Compare the roster's digest that is printed with one that you know.
-
-    With a receipt, as a researcher has it, also that this entry is the one which it names.
-
-    Example: wardgate-node ledger check-proof entry-1041.json
-
-    Example: wardgate-node ledger check-proof entry-1041.json --receipt receipt.json
-    """
-    from contract.envelope import MAX_ENVELOPE_BYTES
-    from node.gate.ledger.proofs import MAX_BUNDLE_BYTES, check
-
-    proved = check(read_bounded(path, MAX_BUNDLE_BYTES))
-    if roster_digest is not None and roster_digest != proved.roster_digest:
-        raise LedgerError(
-            f"The proof's roster is {proved.roster_digest}, not the one that you know."
-        )
-    if receipt is not None:
-        proved.check_receipt(read_bounded(receipt, MAX_ENVELOPE_BYTES))
-    told = _told(proved.head)
-    if as_json:
-        print(json.dumps({"entry": proved.entry, "head": told, "roster": proved.roster_digest}))
-        return
-    by = ", ".join(told["countersigned"]) or "nobody"
-    print(f"roster version {proved.roster.version}, digest {proved.roster_digest}")
-    print(
-        f"head of {told['site']}: {told['entries']} entries, {told['time']}, countersigned by {by}"
-    )
-    print(f"proved: entry {proved.entry['sequence']} of {proved.entry.get('time')}")
-    print(json.dumps(proved.entry))
-
-
-@app.command("export")
-def export(
-    folder: Annotated[Path, typer.Argument(help="A new folder.")],
-    payloads: Annotated[
-        bool,
-        typer.Option("--payloads", help="Also copy the kept payloads: the answers themselves."),
-    ] = False,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Copy the record for an auditor: entries, signed heads, rosters.
-
-    deploy/verify_ledger.py checks the copy (with --no-payloads if they are not in it).
-
-    Example: wardgate-node ledger export /media/stick/ledger-2026
-    """
-    from node.gate.ledger.export import export as export_ledger
-
-    ledger = _open(existing_home(home))
-    with _Counting("exported") as counting:
-        size = export_ledger(ledger, folder, payloads=payloads, progress=counting)
-    print(f"exported {size} entries to {folder}")
+for _name, _command in (
+    ("prove", auditing.prove),
+    ("check-proof", auditing.check_proof),
+    ("export", auditing.export),
+):
+    app.command(_name)(_command)
 
 
 @app.command("purge")
@@ -322,38 +231,13 @@ def purge(
     from node.gate.policy import load_policy
 
     node = existing_home(home)
-    ledger, now = _open(node), datetime.now(UTC)
+    ledger, now = opened(node), datetime.now(UTC)
     days = load_policy(node.policy).ledger.keep_payload_days
     older_than = now - timedelta(days=days)
     if dry_run:
         print(f"{len(ledger.purgeable(older_than))} payloads are older than {days} days")
     else:
         print(f"purged {ledger.purge(older_than, now)} payloads older than {days} days")
-
-
-def _open(node: NodeHome) -> Ledger:
-    """Open the ledger as the node's own user, whose it is."""
-    from node.config import load_settings
-    from node.intake.account import become_node
-
-    become_node(node, load_settings(node).account)
-    return Ledger(node.ledger)
-
-
-def _consortia(ledger: Path) -> list[str]:
-    """Return the consortia in which heads were signed."""
-    return sorted({path.parent.parent.name for path in (ledger / "heads").glob("*/own/*.json")})
-
-
-def _consortium_of(entry: Entry, ledger: Path) -> str:
-    """Return the consortium that an entry is about, or else the only one."""
-    known = _consortia(ledger)
-    named = str(entry.body.get("consortium", ""))
-    if named in known:
-        return named
-    if not known:
-        raise NotFound("No head of the ledger was signed yet: the node signs them while it serves.")
-    return known[0]
 
 
 def _newest_head(ledger: Path, consortium: str) -> SignedHead | None:
@@ -377,18 +261,6 @@ def _newest_head(ledger: Path, consortium: str) -> SignedHead | None:
     return newest
 
 
-def _told(signed: SignedHead) -> dict[str, Any]:
-    head = signed.head
-    return {
-        "consortium": head.consortium,
-        "site": head.site,
-        "entries": head.tree_size,
-        "root": head.root_hash,
-        "time": head.time.isoformat(),
-        "countersigned": sorted(signed.countersigned),
-    }
-
-
 def _as_object(entry: Entry) -> dict[str, Any]:
     return {
         "sequence": entry.sequence,
@@ -407,25 +279,3 @@ def _what(body: Mapping[str, Any]) -> str:
         if body.get(key)
     ]
     return " ".join([*([job] if job else []), *parts])
-
-
-class _Counting:
-    """A line on standard error, for a person who watches: how many entries are through."""
-
-    def __init__(self, word: str) -> None:
-        self._word = word
-        self._shown = False
-
-    def __call__(self, entries: int) -> None:
-        if entries and sys.stderr.isatty():
-            self._shown = True
-            sys.stderr.write(f"\r\x1b[K{self._word} {entries:,} entries")
-            sys.stderr.flush()
-
-    def __enter__(self) -> _Counting:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
