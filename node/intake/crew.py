@@ -181,9 +181,13 @@ class Processes:
 
     def abandon(self) -> None:
         """End the processes at once, as a kill would; the next intake clears up."""
+        self.kill()
+        self.close()
+
+    def kill(self) -> None:
+        """Kill the processes; who waits for their work is told. Any thread may call this."""
         for process in list((self._pool._processes or {}).values()):
             process.kill()
-        self.close()
 
     def _new(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(

@@ -103,7 +103,10 @@ class LandingIntake:
         waiting = self._waiting()
         # What one arrival says of a patient is looked for in the others too.
         while group := list(islice(waiting, LOOK_AT)):
-            self._intake.take(self._intake.informed(group))
+            informed = self._intake.informed(group)
+            if self._stop():
+                break
+            self._intake.take(informed)
         self._intake.finish()
         return self._taken
 

@@ -20,7 +20,7 @@ from node.deid.engine import Deidentifier
 from node.deid.lists import Lists, load_lists
 from node.deid.profile import load_profile
 from node.home import NodeHome
-from node.intake.crew import Crew, open_crew
+from node.intake.crew import Crew, Processes, open_crew
 from node.intake.landing import Landing
 from node.intake.landing_intake import LandingIntake
 from node.intake.quarantine import Quarantine
@@ -33,6 +33,8 @@ IDLE_SECONDS = 0.5
 BUSY_SECONDS = 5.0
 """Pause while another intake holds the vault."""
 PURGE_SECONDS = 600.0
+FINISH_SECONDS = 5.0
+"""What is under way may take so long when the receiver stops, which then kills this process."""
 NICE = 10
 """What arrives goes before what has arrived."""
 
@@ -54,12 +56,13 @@ def follow(order: BehindOrder, control: socket.socket) -> None:
     os.nice(NICE)
     landing, quarantine = Landing(order.home), Quarantine(order.home)
     stop = threading.Event()
-    threading.Thread(target=_stop_with, args=(control, stop), daemon=True).start()
-    control.send(UP)
     purged_at = -PURGE_SECONDS
     left: set[str] = set()
     with contextlib.ExitStack() as held:
         workers = _Workers(order, held)
+        stopping = threading.Thread(target=_stop_with, args=(control, stop, workers), daemon=True)
+        stopping.start()
+        control.send(UP)
         while not stop.is_set():
             if time.monotonic() - purged_at >= PURGE_SECONDS:
                 purge(order, landing, quarantine, datetime.now(UTC))
@@ -90,6 +93,11 @@ class _Workers:
             crew = self._held.enter_context(open_crew(self._order.settings.intake, deidentifier))
             self._begun = deidentifier, crew
         return self._begun
+
+    def give_up(self) -> None:
+        """End what is under way; it waits in the landing for the next time."""
+        if self._begun is not None and isinstance(self._begun[1], Processes):
+            self._begun[1].kill()
 
 
 def take(
@@ -156,6 +164,10 @@ def purge(order: BehindOrder, landing: Landing, quarantine: Quarantine, now: dat
         )
 
 
-def _stop_with(control: socket.socket, stop: threading.Event) -> None:
+def _stop_with(control: socket.socket, stop: threading.Event, workers: _Workers) -> None:
     control.recv(1)
     stop.set()
+    time.sleep(FINISH_SECONDS)
+    while True:  # until this process ends; work that dies may have been begun again
+        workers.give_up()
+        time.sleep(1)

@@ -27,6 +27,8 @@ from node.deid.engine import Deidentifier
 from node.home import NodeHome
 from node.intake.crew import Executed, Processes, check_address, open_crew
 from node.intake.items import Item, Setup
+from node.intake.landing import Landing
+from node.intake.landing_intake import LandingIntake
 from node.intake.run import Intake, IntakeReport
 from tests.node.intake import deadly
 
@@ -106,6 +108,37 @@ def test_a_file_that_kills_its_worker_is_quarantined_and_all_others_are_taken_in
     assert len(list(home.quarantine.iterdir())) == 5
     again = take(tree)
     assert (again.accepted, again.quarantined) == (0, {"not-dicom": 2})
+
+
+def test_work_under_way_is_given_up_when_everything_stops(
+    home: NodeHome, catalog: Catalog, deidentifier: Deidentifier
+) -> None:
+    landing = Landing(home)
+    with landing.writer("cstore") as writer:
+        writer.write(b"no DICOM file")
+        entry = writer.commit()
+    crew = Processes(deidentifier, 1, take=deadly.take_for_ever)
+    stop, ended = threading.Event(), threading.Event()
+
+    def give_up() -> None:
+        time.sleep(1)
+        stop.set()
+        while not ended.wait(0.5):
+            crew.kill()
+
+    thread = threading.Thread(target=give_up)
+    thread.start()
+    try:
+        with LandingIntake(
+            home, catalog, deidentifier, landing, now, crew=crew, stop=stop.is_set
+        ) as intake:
+            intake.once()
+            assert intake.report.files == 0
+    finally:
+        ended.set()
+        thread.join()
+        crew.close()
+    assert [one.name for one in landing.entries()] == [entry.name]
 
 
 def test_a_worker_that_is_killed_from_outside_costs_no_file(
