@@ -347,8 +347,9 @@ class WorkDesk:
         if outbox.has(row.tensors_digest):
             tensors = outbox.path(row.tensors_digest).read_bytes()
             return self.gate.again(task.job, task.task, tensors)
-        # It is not worked out a second time: that would be a second answer to one question.
-        raise Refused("answered", "This task was answered, and its answer was received.")
+        # The coordinator has the tensors. Nothing is worked out a second time: that would be a
+        # second answer to one question.
+        return self.gate.again(task.job, task.task)
 
     def _tensors(
         self, task: wire.Task, message: wire.RecordDict, folder: Path, fetch: Fetch
