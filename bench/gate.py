@@ -138,8 +138,15 @@ class Hospital:
         begun = time.perf_counter()
         admission = self.gate.admit(self.member, envelope)
         before = time.perf_counter()
-        policy = self.gate.policy()
-        found = work_out(self.home, admission.release, admission.project, work, cache, policy)
+        found = work_out(
+            self.home,
+            admission.release,
+            admission.project,
+            work,
+            cache,
+            self.gate.policy(),
+            admission.plan,
+        )
         parts = [part for part in found if part is not None]
         worked = time.perf_counter() - before
         self.gate.check_still_allowed(self.member, admission)

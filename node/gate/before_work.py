@@ -213,6 +213,7 @@ class DeclaredCells:
         for statistic, exactly in zip(work.ask, plan, strict=True):
             if exactly is None:
                 measure.check(statistic, question.project)
+        question.plan = plan
 
 
 class ModelWithinLimits:

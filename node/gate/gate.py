@@ -30,6 +30,7 @@ from node.gate.account import Charge, Event, Limits, Payer, PrivacyAccount
 from node.gate.dp.draws import Draws
 from node.gate.dp.lane import Answered, DpLane, Look
 from node.gate.dp.lane import Asked as DpQuestion
+from node.gate.exact import Exactly
 from node.gate.inbox.decisions import Verdict, What, hold_wanted, output_subject, verdict
 from node.gate.inbox.stewards import allowed_keys
 from node.gate.ledger import Ledger
@@ -70,6 +71,8 @@ class Admission:
     resumed: bool
     signers: frozenset[str]
     """The keys that signed the job; its researcher's must stay on the roster."""
+    plan: Sequence[Exactly | None]
+    """How each statistic is answered exactly, by what the release declares."""
 
 
 STRANGERS_AN_HOUR = 1000
@@ -187,7 +190,9 @@ class Gate:
                         digest, job, member.site, envelope, "accepted", "", question.now
                     )
             signers = question.believed.signers
-            return Admission(digest, job, question.project, question.release, resumed, signers)
+            return Admission(
+                digest, job, question.project, question.release, resumed, signers, question.plan
+            )
 
     def check_still_allowed(self, member: Membership, admission: Admission) -> None:
         """Raise ``Refused`` when what an admitted job rests on was taken back since."""

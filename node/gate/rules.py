@@ -20,6 +20,7 @@ from contract.records import Records
 from contract.statistics.answers import Part
 from contract.trust import Believed, TrustedDocuments
 from node.catalog.rows import ReleaseRow
+from node.gate.exact import Exactly
 from node.gate.inbox.decisions import Verdict
 from node.gate.policy import Policy
 
@@ -58,6 +59,8 @@ class Question:
     roster: Roster | None = None
     project: Project | None = None
     release: ReleaseRow | None = None
+    plan: Sequence[Exactly | None] = ()
+    """How each statistic is answered exactly."""
 
     @property
     def job(self) -> Job:

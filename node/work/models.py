@@ -11,7 +11,6 @@ from contract.documents import StatisticsWork
 from contract.errors import Refused
 from contract.statistics import models
 from node.catalog.declaring import Minimums
-from node.gate import exact
 from node.gate.gate import Admission, Gate, Membership, Sealed
 from node.home import NodeHome
 from node.work.statistics import Column, ColumnCache
@@ -65,7 +64,7 @@ class ModelFit:
         """Return the model's variables, of the analysis set's rows within the cohort's cells."""
         release, project = self._admission.release, self._admission.project
         policy = self._gate.policy()
-        plan = exact.lanes(self._work, project, release.manifest, policy)
+        plan = self._admission.plan
         first = plan[0]
         if first is None or any(one is None or one.set != first.set for one in plan):
             raise Refused("not-declared", "The release declares no exact answer to this.")

@@ -125,14 +125,12 @@ def work_out(
     work: StatisticsWork,
     cache: ColumnCache,
     policy: Policy,
-    plan: Plan | None = None,
+    plan: Plan,
 ) -> list[Part | None]:
     """Return this site's part of each statistic that is answered exactly, None for the others.
 
     ``plan`` says which these are (``node.gate.exact``).
     """
-    if plan is None:
-        plan = exact.lanes(work, project, release.manifest, policy)
     if not any(plan):
         return [None] * len(work.ask)
     disclosure = policy.disclosure

@@ -96,6 +96,7 @@ class SecureSum:
             self._work,
             self._cache,
             self._gate.policy(),
+            admission.plan,
         )
         exact = [part for part in found if part is not None]
         if len(exact) != len(found):
