@@ -1,0 +1,214 @@
+"""Honest work passes: whole analyses under ``standard``, with missing values, and by which lane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.cohorts import Cohort
+from contract.documents import Statistic, Variable
+from contract.statistics.answers import Part
+from node.catalog.strata import StratumWish
+from tests.sessions.hospitals import (
+    Session,
+    Table,
+    counts,
+    missing,
+    moments,
+    open_sites,
+)
+
+NO_YES = ("no", "yes")
+WOMEN = Cohort(variable="sex", levels=("f",))
+OLDER = Cohort(variable="age", at_least=60)
+
+
+def statistic(kind: str, variable: str, by: str | None = None) -> Statistic:
+    return Statistic.model_validate({"kind": kind, "variable": variable, "by": by})
+
+
+def assert_mean(part: Part, group: str, values: list[float]) -> None:
+    """An exact mean and standard deviation are the pooled ones."""
+    found = moments(part, group)
+    assert found.n == len(values)
+    assert found.mean == pytest.approx(np.mean(values), rel=1e-9)
+    assert found.standard_deviation == pytest.approx(np.std(values, ddof=1), rel=1e-9)
+
+
+def half_width(part: Part, figure: str = "counts") -> float:
+    assert part.noise is not None
+    return next(t.half_width for t in part.noise.terms if t.figure == figure)
+
+
+# ---- a trial in three centres --------------------------------------------------------------------
+
+TRIAL = (
+    Variable(name="arm", kind="category", levels=("active", "control")),
+    Variable(name="sex", kind="category", levels=("f", "m")),
+    Variable(name="age", kind="number", whole=True, minimum=18, maximum=90, bins=6),
+    Variable(name="bmi", kind="number", minimum=10, maximum=70, bins=6),
+    Variable(name="smoker", kind="category", levels=NO_YES),
+    Variable(name="ill", kind="category", levels=NO_YES),
+)
+
+
+def trial(seed: int, size: int) -> Table:
+    rng = np.random.default_rng(seed)
+    arm = [("active", "control")[i % 2] for i in range(size)]
+    return {
+        "arm": arm,
+        "sex": missing(rng, [str(v) for v in rng.choice(["f", "m"], size)], 0.004),
+        "age": [int(v) for v in rng.integers(25, 85, size)],
+        "bmi": missing(rng, [round(float(v), 2) for v in rng.normal(27, 4, size)], 0.05),
+        "smoker": missing(rng, [NO_YES[int(v < 0.3)] for v in rng.random(size)], 0.03),
+        "ill": missing(
+            rng,
+            [NO_YES[int(rng.random() < (0.25 if a == "active" else 0.4))] for a in arm],
+            0.04,
+        ),
+    }
+
+
+def test_a_trial_in_three_centres(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sites = open_sites(
+        tmp_path,
+        [trial(1, 420), trial(2, 360), trial(3, 500)],
+        TRIAL,
+        [StratumWish("arm"), StratumWish("sex"), StratumWish("age", (60.0,))],
+        {"primary": ("ill", "bmi", "age")},
+    )
+    session = Session(sites)
+
+    table = [
+        statistic("moments", "age", "arm"),
+        statistic("moments", "bmi", "arm"),
+        statistic("levels", "sex", "arm"),
+        statistic("levels", "smoker", "arm"),
+        statistic("levels", "ill", "arm"),
+    ]
+    age, bmi, sex, smoker, ill = session.ask("table 1", *table)
+    for arm in ("active", "control"):
+        assert_mean(age, arm, session.values("age", "variable:age", arm=arm))
+        assert_mean(bmi, arm, session.values("bmi", "variable:bmi", arm=arm))
+        for part, name, levels in (
+            (sex, "sex", ("f", "m")), (smoker, "smoker", NO_YES), (ill, "ill", NO_YES),
+        ):  # fmt: skip
+            there = session.values(name, f"variable:{name}", arm=arm)
+            assert counts(part, arm).counts == tuple(there.count(level) for level in levels)
+            # Few are left out: nearly all who have a value are told of.
+            assert len(there) >= 0.85 * len(session.values(name, arm=arm))
+
+    [women] = session.ask("women", statistic("levels", "ill", "arm"), cohort=WOMEN)
+    for arm in ("active", "control"):
+        there = session.values("ill", "variable:ill", arm=arm, sex="f")
+        assert counts(women, arm).counts == (there.count("no"), there.count("yes"))
+    [older] = session.ask("60 and older", statistic("moments", "bmi", "arm"), cohort=OLDER)
+    for arm in ("active", "control"):
+        older_bmi = session.values("bmi", "variable:bmi", arm=arm, age=lambda v: v >= 60)
+        assert_mean(older, arm, older_bmi)
+
+    [primary] = session.ask("complete cases", statistic("levels", "ill", "arm"), analysis="primary")
+    for arm in ("active", "control"):
+        there = session.values("ill", "analysis:primary", arm=arm)
+        assert counts(primary, arm).counts == (there.count("no"), there.count("yes"))
+
+    # Not declared: by body mass. It has noise, and is of use.
+    heavy = Cohort(variable="bmi", at_least=30)
+    [noisy] = session.ask("bmi 30 and more", statistic("levels", "ill", "arm"), cohort=heavy)
+    assert noisy.lane == "dp"
+    for arm in ("active", "control"):
+        there = session.values("ill", arm=arm, bmi=lambda v: v >= 30)
+        truth = np.array([there.count("no"), there.count("yes")])
+        off = np.abs(np.array(counts(noisy, arm).counts) - truth)
+        assert off.max() <= 5 * half_width(noisy)
+        assert half_width(noisy) < 0.2 * truth.sum()
+
+    with capsys.disabled():
+        print("\n" + session.show("A trial in three centres"))
+    exact = [lane for name, lane in session.lanes.items() if not name.startswith("bmi 30")]
+    assert set(exact) == {"exact"}
+
+
+# ---- a registry ----------------------------------------------------------------------------------
+
+REGISTRY = (
+    Variable(name="stage", kind="category", levels=("I", "II", "III", "IV")),
+    Variable(name="sex", kind="category", levels=("f", "m")),
+    Variable(name="age", kind="number", whole=True, minimum=20, maximum=100, bins=8),
+    Variable(name="marker", kind="number", minimum=0, maximum=500, bins=10),
+    Variable(name="pressure", kind="number", whole=True, minimum=60, maximum=260, bins=10),
+    Variable(name="treated", kind="category", levels=NO_YES),
+    Variable(name="died", kind="category", levels=NO_YES),
+)
+
+
+def registry(seed: int, size: int) -> Table:
+    rng = np.random.default_rng(seed)
+    stages = rng.choice(["I", "II", "III", "IV"], size, p=[0.35, 0.3, 0.2, 0.15])
+    risk = {"I": 0.15, "II": 0.2, "III": 0.35, "IV": 0.6}
+    return {
+        "stage": [str(v) for v in stages],
+        "sex": [str(v) for v in rng.choice(["f", "m"], size)],
+        "age": [int(v) for v in rng.integers(30, 89, size)],
+        "marker": missing(rng, [round(float(v), 2) for v in rng.gamma(3, 40, size)], 0.3),
+        "pressure": missing(rng, [int(v) for v in rng.normal(140, 20, size)], 0.1),
+        "treated": missing(rng, [NO_YES[int(v < 0.5)] for v in rng.random(size)], 0.02),
+        "died": [NO_YES[int(rng.random() < risk[str(s)])] for s in stages],
+    }
+
+
+def test_a_registry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sites = open_sites(
+        tmp_path,
+        [registry(11, 1200), registry(12, 900), registry(13, 1500)],
+        REGISTRY,
+        [StratumWish("stage"), StratumWish("sex")],
+        {"survival": ("died", "age", "treated")},
+    )
+    session = Session(sites)
+    stages = ("I", "II", "III", "IV")
+    age, pressure, marker, died, treated = session.ask(
+        "by stage",
+        statistic("moments", "age", "stage"),
+        statistic("moments", "pressure", "stage"),
+        statistic("moments", "marker", "stage"),
+        statistic("levels", "died", "stage"),
+        statistic("levels", "treated", "stage"),
+    )
+    for stage in stages:
+        for part, name in ((age, "age"), (pressure, "pressure"), (marker, "marker")):
+            there = session.values(name, f"variable:{name}", stage=stage)
+            assert_mean(part, stage, there)
+            # Fewer than 20 are left out in a cell; the smallest cells hold some 65.
+            assert len(there) >= 0.75 * len(session.values(name, stage=stage))
+        for part, name in ((died, "died"), (treated, "treated")):
+            there = session.values(name, f"variable:{name}", stage=stage)
+            assert counts(part, stage).counts == (there.count("no"), there.count("yes"))
+
+    late = Cohort(variable="stage", levels=("III", "IV")) & WOMEN
+    [deaths] = session.ask("women, late", statistic("levels", "died"), cohort=late)
+    there = session.values("died", "variable:died", sex="f", stage=lambda v: v in ("III", "IV"))
+    assert counts(deaths).counts == (there.count("no"), there.count("yes"))
+
+    [complete] = session.ask(
+        "complete cases", statistic("levels", "died", "stage"), analysis="survival"
+    )
+    there = session.values("died", "analysis:survival", stage="IV")
+    assert counts(complete, "IV").counts == (there.count("no"), there.count("yes"))
+
+    # The youngest, and a histogram whose tails are thin: with noise.
+    young = Cohort(variable="age", below=40)
+    [few, grid] = session.ask(
+        "under 40", statistic("count", "age"), statistic("histogram", "pressure"), cohort=young
+    )
+    truth = len(session.values("age", age=lambda v: v < 40))
+    assert abs(counts(few).n - truth) <= 5 * half_width(few)
+    assert half_width(few) < 0.25 * truth
+    assert (few.lane, grid.lane) == ("dp", "dp")
+
+    with capsys.disabled():
+        print("\n" + session.show("A registry"))
+    exact = [lane for name, lane in session.lanes.items() if not name.startswith("under 40")]
+    assert set(exact) == {"exact"}
