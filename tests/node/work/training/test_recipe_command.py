@@ -7,13 +7,14 @@ from typer.testing import CliRunner
 
 from contract.errors import NotFound, UsageError
 from node.commands.recipe import app
+from node.config import create_home
 from node.home import NodeHome
 from tests.node.work.training.flower_apps import bundle
 
 
 @pytest.fixture
 def recipe(tmp_path):
-    NodeHome(tmp_path / "home").create()
+    create_home(NodeHome(tmp_path / "home"))
     (tmp_path / "tiny.fab").write_bytes(bundle())
 
     def call(*arguments, answer=None):
