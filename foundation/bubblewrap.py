@@ -114,7 +114,7 @@ class Installation:
         places = [path for path in sorted(Path("/").iterdir()) if path.name not in own]
         folders = tuple(path for path in places if path.is_dir() and not path.is_symlink())
         links = tuple((str(path.readlink()), str(path)) for path in places if path.is_symlink())
-        return Installation(self.python, folders, links, self.root)
+        return Installation(self.python, outermost((*folders, *self.read_only)), links, self.root)
 
 
 def outermost(paths: Iterable[Path]) -> tuple[Path, ...]:

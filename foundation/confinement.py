@@ -22,6 +22,7 @@ import secrets
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -44,6 +45,7 @@ from foundation.confined import ORDER
 UIDS = range(61184, 65520)
 WORKER_GID = 61184
 OWN_PROCESSES = 2  # bubblewrap's, outside and inside
+STOPPING_TRIES = 50
 FORBIDDEN_CALL = 128 + signal.SIGSYS
 """How bubblewrap ends when the kernel ended what it ran for a forbidden system call."""
 
@@ -69,6 +71,7 @@ class Confined:
 
     def kill(self) -> None:
         """End it now and wait until it is gone. May be called twice."""
+        self._kill_the_inside()
         with suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
@@ -78,6 +81,23 @@ class Confined:
             self._freed = True
             with _lock:
                 _in_use.discard(self.uid)
+
+    def _kill_the_inside(self) -> None:
+        """End bubblewrap's child first: one that hasn't begun yet would outlive its parent.
+
+        The parent is stopped before its children are listed, so that none is added or reused.
+        """
+        pid = self.process.pid
+        if self.process.poll() is not None:
+            return
+        with suppress(OSError):
+            self.process.send_signal(signal.SIGSTOP)
+            for _ in range(STOPPING_TRIES):
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "R":
+                    break
+                time.sleep(0.001)
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
 
     def why_it_ended(self) -> str:
         """Return what ended it, for a local log; empty when that isn't known."""

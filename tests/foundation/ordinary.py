@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,20 +18,22 @@ BECOME = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
-def python(place: Path) -> Path:
-    """Return a Python in ``place`` that others can run and that finds our packages.
+@contextmanager
+def python() -> Iterator[Path]:
+    """Yield a Python that others can run and that finds our packages.
 
-    The test is skipped where there can be none.
+    The test is skipped where there can be none. It is not in pytest's own folder, which is for its
+    owner alone.
     """
     if os.geteuid() != 0:
         pytest.skip("root alone can become another user")
     for folder in (ROOT, *ROOT.parents):
         if not folder.stat().st_mode & 0o001:
             pytest.skip("the sources can't be read by other users")
-    for folder in (place, *place.parents[:2]):
-        folder.chmod(0o755)
-    made = place / "python"
-    subprocess.run([seccomp.SYSTEM_PYTHON, "-m", "venv", "--without-pip", made], check=True)
-    (packages,) = (made / "lib").glob("python3*/site-packages")
-    (packages / "wardgate.pth").write_text(f"{ROOT}\n")
-    return made / "bin" / "python"
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="wardgate-python-") as place:
+        made = Path(place)
+        made.chmod(0o755)
+        subprocess.run([seccomp.SYSTEM_PYTHON, "-m", "venv", "--without-pip", made], check=True)
+        (packages,) = (made / "lib").glob("python3*/site-packages")
+        (packages / "wardgate.pth").write_text(f"{ROOT}\n")
+        yield made / "bin" / "python"

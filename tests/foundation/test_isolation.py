@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -94,22 +94,22 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+def elsewhere() -> Iterator[Callable[..., str]]:
     """Run the self-test as an ordinary user of another Python, below some other program."""
-    python = ordinary.python(tmp_path_factory.mktemp("elsewhere"))
+    with ordinary.python() as python:
 
-    def tried(*before: str, user: bool = True) -> str:
-        done = subprocess.run(
-            [*(ordinary.BECOME if user else []), *before, python, "-c", _TRY],
-            env=ordinary.ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd="/",
-        )
-        return done.stdout.strip()
+        def tried(*before: str, user: bool = True) -> str:
+            done = subprocess.run(
+                [*(ordinary.BECOME if user else []), *before, python, "-c", _TRY],
+                env=ordinary.ENVIRONMENT,
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd="/",
+            )
+            return done.stdout.strip()
 
-    return tried
+        yield tried
 
 
 def refusing(number: int, calls: str) -> list[str]:
