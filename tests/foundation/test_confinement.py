@@ -1,7 +1,9 @@
 """The command line of the sandbox: what is shown, as whom, and with which namespaces."""
 
+import contextlib
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,24 @@ def test_each_worker_of_root_has_a_uid_of_its_own():
     assert len(taken) == 50
     assert taken <= set(confinement.UIDS)
     confinement._in_use.difference_update(taken)
+
+
+def test_a_process_that_is_ended_before_it_began_leaves_nothing_behind():
+    mark = f"never-{os.getpid()}"
+    for number in range(20):
+        confined = confinement.start(
+            "json.tool",
+            [mark],
+            packages=["contract", "foundation"],
+            binds=[],
+            limits=Limits(processes=8),
+        )
+        time.sleep(number / 1000)
+        confined.kill()
+        confined.process.stdout.close()
+    left = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in path.read_bytes():
+                left.append(path.parent.name)
+    assert left == []
