@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.corpus.key import Box, Key
-from tests.corpus.sources import REAL_TEXT
+from tests.corpus.sources import OWN_TEXT, REAL_TEXT
 
 if TYPE_CHECKING:
     from tests.corpus.score import Pair, Result
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MARGIN, MARGIN_SHARE = 10, 0.4
 """Pixels around a drawn identifier, or share of its height, that a tool may black out with it."""
+ALONG = 8
+"""Its heights to the left and right, in which the picture's own text on that line may go too."""
 
 
 def check(key: Key, paired: list[Pair], result: Result) -> None:
@@ -105,7 +107,8 @@ def drawn(pair: Pair, boxes: list[Box], result: Result) -> None:
             left, top, right, bottom = box.box
             margin = max(MARGIN, round(MARGIN_SHARE * (bottom - top)))
             rows = slice(max(0, top - margin), bottom + margin)
-            columns = slice(max(0, left - margin), right + margin)
+            along = margin if pair.file.source not in OWN_TEXT else ALONG * (bottom - top)
+            columns = slice(max(0, left - along), right + along)
             outside[_frames(box, before), rows, columns] = False
     for box in boxes:
         left, top, right, bottom = box.box

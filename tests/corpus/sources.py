@@ -126,6 +126,8 @@ REAL_TEXT = frozenset(
     ]
 )
 """Files that name a patient, a hospital or a day in their own pixels: those may go too."""
+OWN_TEXT = frozenset(["examples_ybr_color.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm"])
+"""Files with settings in their pixels, at the rim, where text is drawn as well."""
 MODALITIES = {
     "SC_rgb_rle_2frame.dcm": "XC",
     "SC_rgb_jpeg.dcm": "ES",
