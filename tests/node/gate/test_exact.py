@@ -1,0 +1,202 @@
+"""Which questions a declaration answers exactly: unions of cells, however they are worded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from contract.cohorts import Cohort
+from contract.documents import Statistic, StatisticsWork, Variable
+from contract.errors import Refused
+from node.catalog.manifest import (
+    AnalysisSet,
+    Declaration,
+    DeclaredVariable,
+    Grid,
+    ReleaseColumn,
+    ReleaseManifest,
+    Stratum,
+)
+from node.gate import exact
+from node.gate.exact import WITHHELD
+from node.gate.policy import DisclosureSettings, Policy, PrivacySettings, ProjectLimits
+from tests.contract.world import World
+
+VARIABLES = (
+    Variable(name="arm", kind="category", levels=("A", "B", "C")),
+    Variable(name="sex", kind="category", levels=("f", "m")),
+    Variable(name="age", kind="number", whole=True, minimum=0, maximum=100, bins=10),
+    Variable(name="x", kind="number", minimum=0, maximum=10, bins=5),
+    Variable(name="ill", kind="category", levels=("no", "yes")),
+)
+PROJECT = World().project(variables=VARIABLES)
+# Arms A and B; by age 50 and 70, of which two ranges of arm B are one cell; a missing arm.
+DECLARATION = Declaration(
+    minimum_cohort=20,
+    minimum_cell=10,
+    strata=(
+        Stratum(variable="arm", levels=("A", "B"), missing=True),
+        Stratum(variable="age", cuts=(50, 70)),
+    ),
+    cells=(
+        ((0, 0),), ((0, 1),), ((0, 2),), ((1, 0),), ((1, 1), (1, 2)), ((2, 0), (2, 1), (2, 2)),
+    ),
+    variables=(
+        DeclaredVariable(
+            name="x",
+            by={"count": ("arm", "age"), "moments": ("arm", "age"), "histogram": ()},
+            in_analyses=("count", "moments"),
+            grid=Grid(minimum=0, maximum=10, bins=5),
+        ),
+        DeclaredVariable(name="ill", by={"count": ("arm", "age"), "levels": ("arm",)}),
+        DeclaredVariable(name="sex", by={}),
+    ),
+    analyses=(
+        AnalysisSet(name="main", variables=("x", "age"), by=("arm",)),
+        AnalysisSet(name="small", variables=("x",), by=None),
+    ),
+)  # fmt: skip
+MANIFEST = ReleaseManifest(
+    name="r",
+    table="t",
+    columns=tuple(
+        ReleaseColumn(name=v.name, type="number" if v.kind == "number" else "category")
+        for v in VARIABLES
+    ),
+    rows=500,
+    subjects=500,
+    declaration=DECLARATION,
+    files=(),
+)
+
+
+def c(**values: Any) -> Cohort:
+    return Cohort.model_validate(values)
+
+
+A = c(variable="arm", levels=["A"])
+YOUNG = c(variable="age", below=50)
+
+
+def cells(cohort: Cohort | None, kind: str = "moments", name: str = "x", **more: Any) -> Any:
+    """The cells of each group; None when it isn't exact."""
+    by = more.pop("by", None)
+    statistic = Statistic.model_validate({"kind": kind, "variable": name, "by": by})
+    work = StatisticsWork(ask=(statistic,), cohort=cohort, **more)
+    [found] = exact.plan(work, PROJECT, DECLARATION)
+    return None if found is None else dict(found.groups)
+
+
+@pytest.mark.parametrize(
+    ("cohort", "found"),
+    [
+        (None, (0, 1, 2, 3, 4, 5)),
+        (A, (0, 1, 2)),
+        (~A, (3, 4, 5)),
+        (c(variable="arm", levels=["B"]), (3, 4)),
+        (c(variable="arm", levels=["B", "C"]), (3, 4)),
+        (c(variable="arm", missing=True), (5,)),
+        (A & YOUNG, (0,)),
+        (A & ~YOUNG, (1, 2)),
+        (A & c(variable="age", above=49), (1, 2)),  # whole years
+        (A & c(variable="age", at_least=49.5), (1, 2)),
+        (A & c(variable="age", at_least=50, below=70), (1,)),
+        ((A & YOUNG) | (A & ~YOUNG), (0, 1, 2)),
+        ((A & c(variable="sex", levels=["f"])) | (A & ~c(variable="sex", levels=["f"])), (0, 1, 2)),
+    ],
+)
+def test_a_union_of_cells_is_exact_however_it_is_worded(
+    cohort: Cohort | None, found: tuple[int, ...]
+) -> None:
+    assert cells(cohort) == {"": found}
+
+
+@pytest.mark.parametrize(
+    "cohort",
+    [
+        YOUNG,  # cuts the cell of those without an arm
+        c(variable="age", at_least=70) & c(variable="arm", levels=["B"]),  # half a merged cell
+        A & c(variable="age", at_least=51),
+        A & c(variable="age", above=50),
+        A & c(variable="sex", levels=["f"]),
+        A & c(variable="x", at_least=3),
+        c(variable="arm", levels=["C"]),  # in no cell
+        A & ~A,
+    ],
+)
+def test_what_is_no_union_of_cells_is_not_exact(cohort: Cohort) -> None:
+    assert cells(cohort) is None
+
+
+def test_groups_are_unions_of_cells_too() -> None:
+    assert cells(None, by="arm") == {"A": (0, 1, 2), "B": (3, 4)}
+    assert cells(A | YOUNG & c(variable="arm", levels=["B"]), by="arm") == {
+        "A": (0, 1, 2),
+        "B": (3,),
+    }
+    assert cells(None, by="sex") is None
+
+
+def test_a_kind_is_exact_by_its_own_strata_only() -> None:
+    assert cells(A, "levels", "ill") == {"": (0, 1, 2)}
+    assert cells(A & YOUNG, "levels", "ill") is None
+    assert cells(A & YOUNG, "count", "ill") == {"": (0,)}
+    assert cells(None, "histogram") == {"": (0, 1, 2, 3, 4, 5)}
+    assert cells(A, "histogram") is None
+    assert cells(None, "levels", "sex") is None
+
+
+def test_a_histogram_is_exact_on_the_releases_grid_only() -> None:
+    other = World().project(
+        variables=tuple(v.model_copy(update={"bins": 6}) if v.name == "x" else v for v in VARIABLES)
+    )
+    work = StatisticsWork(ask=(Statistic(kind="histogram", variable="x"),))
+    assert exact.plan(work, PROJECT, DECLARATION) != [None]
+    assert exact.plan(work, other, DECLARATION) == [None]
+
+
+def test_an_analysis_set_has_its_variables_and_its_own_strata() -> None:
+    assert cells(A, analysis="main") == {"": (0, 1, 2)}
+    assert cells(A & YOUNG, analysis="main") is None
+    assert cells(A, "count", "ill", analysis="main") is None
+    assert cells(None, "histogram", analysis="main") is None
+    assert cells(A, analysis="small") is None
+    assert cells(A, analysis="other") is None
+
+
+def lanes(policy: Policy, **terms: Any) -> list[Any]:
+    ask = tuple(Statistic(kind="moments", variable="x", by=by) for by in (None, "sex"))
+    return exact.lanes(StatisticsWork(ask=ask, **terms), PROJECT, MANIFEST, policy)
+
+
+def test_what_is_not_declared_has_noise_if_it_may_and_is_withheld_else() -> None:
+    noise, none = Policy(), Policy(privacy=PrivacySettings(allowed=False))
+    first, second = lanes(noise)
+    assert first is not None and first.set == "variable:x"
+    assert second is None
+    for policy, terms in ((noise, {"lane": "exact"}), (none, {}), (noise, {"analysis": "main"})):
+        first, second = lanes(policy, **terms)
+        assert first is not None and first.groups
+        assert second is WITHHELD
+    assert lanes(noise, lane="dp") == [None, None]
+    only = Policy(projects={"birth": ProjectLimits(lanes=["dp"])})
+    assert lanes(only) == [None, None]
+    with pytest.raises(Refused, match="declares no exact answer"):
+        lanes(only, lane="exact")
+
+
+def test_a_declaration_for_laxer_minimums_than_the_policys_answers_nothing() -> None:
+    strict = DisclosureSettings(minimum_cohort=50, minimum_cell=10)
+    assert lanes(Policy(disclosure=strict)) == [None, None]
+    with pytest.raises(Refused) as refusal:
+        lanes(Policy(disclosure=strict), lane="exact")
+    assert refusal.value.code == "not-declared"
+
+
+def test_a_release_of_an_older_format_is_one_cell() -> None:
+    old = MANIFEST.model_copy(update={"declaration": None, "format": 2})
+    ask = tuple(Statistic(kind="moments", variable="x", by=by) for by in (None, "arm"))
+    found = exact.lanes(StatisticsWork(ask=ask), PROJECT, old, Policy())
+    assert found[0] is not None and found[0].groups == {"": (0,)}
+    assert found[1] is None
