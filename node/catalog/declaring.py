@@ -328,12 +328,16 @@ class _Pieces:
     ) -> None:
         self.column = column
         rows = np.flatnonzero(members)
-        keys, self._piece = np.unique(
-            np.stack((cells[rows].astype(np.int64), masks[rows])), axis=1, return_inverse=True
-        )
-        self._piece = self._piece.reshape(-1)
-        self.cell: Ints = keys[0]
-        self.mask: Ints = keys[1]
+        both = cells[rows].astype(np.int64) << MAX_ANALYSES | masks[rows]
+        if number << MAX_ANALYSES <= rows.size << 4:  # few enough to be counted, not sorted
+            keys = np.flatnonzero(np.bincount(both))
+            again = np.zeros(number << MAX_ANALYSES, dtype=np.int64)
+            again[keys] = np.arange(keys.size)
+            self._piece = again[both]
+        else:
+            keys, self._piece = np.unique(both, return_inverse=True)
+        self.cell: Ints = keys >> MAX_ANALYSES
+        self.mask: Ints = keys & (2**MAX_ANALYSES - 1)
         self._rows = rows
         self.n: Ints = np.bincount(self._piece, minlength=self.cell.size)
         self.cells = number
