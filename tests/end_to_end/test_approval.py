@@ -20,9 +20,11 @@ from contract.keys import SigningKey
 from foundation.files import write_new
 from node.catalog.inbox import Inbox
 from node.catalog.store import Catalog
+from node.gate.inbox.decisions import decide
 from node.home import NodeHome
 from researcher import Consortium, StatisticsAnswer, mean
 from tests.end_to_end.federation import POLICY, PROJECT, SUBJECTS, Federation, project_text
+from tests.end_to_end.hostile import now
 from tests.end_to_end.processes import BIN, environment, eventually, run
 from tests.end_to_end.test_models import clinics  # noqa: F401 (a fixture)
 
@@ -381,27 +383,32 @@ def test_a_fit_waits_for_the_release_of_each_step_and_is_the_same(
     clinics: Federation,  # noqa: F811 (a fixture)
 ) -> None:
     ask = {"project": PROJECT, "formula": "outcome ~ age + arm", "family": "logistic"}
+    home = NodeHome(clinics.home("north"))
+    key = SigningKey.from_pem(home.steward_key.read_bytes())
+    done = threading.Event()
+    released: list[str] = []
+
+    def release() -> None:
+        with Catalog.open(home) as catalog:
+            inbox = Inbox(catalog.engine)
+            while not done.wait(0.2):
+                for row in inbox.rows("waiting"):
+                    if row.subject not in released:
+                        made = decide(key, "output", row.subject, ("opt", "north"), now())
+                        inbox.add_decision(row.subject, key.id, made, now())
+                        released.append(row.subject)
+
     with clinics.connect() as ana:
         plain = ana.model(**ask, analysis="main")
-        (clinics.home("north") / "policy.toml").write_text(HOLD_OUTPUTS)
-        done = threading.Event()
-        released: list[str] = []
-
-        def release() -> None:
-            while not done.is_set():
-                for one in numbers(clinics, "output"):
-                    clinics.on("north", "inbox", "release", one, "--yes")
-                    released.append(one)
-                time.sleep(0.2)
-
-        helper = threading.Thread(target=release)
+        home.policy.write_text(HOLD_OUTPUTS)
+        helper = threading.Thread(target=release, daemon=True)
         helper.start()
         try:
             held = ana.model(**ask, analysis="main")
         finally:
             done.set()
             helper.join()
-            (clinics.home("north") / "policy.toml").write_text(POLICY)
-    assert released
+            home.policy.write_text(POLICY)
+    assert len(released) > 1
     assert held.answered == plain.answered == ("north", "south", "west")
     assert list(held.fit.coefficients) == list(plain.fit.coefficients)
