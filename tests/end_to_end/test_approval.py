@@ -173,6 +173,7 @@ def test_a_question_waits_for_the_steward_and_is_answered_once_it_is_approved(
     pair.on("north", "inbox", "approve", one, "--yes").fails(2, "doesn't wait")
 
 
+@pytest.mark.slow
 def test_policy_check_says_what_would_wait_and_what_would_be_held(
     pair: Federation, at_north: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -309,6 +310,7 @@ def test_two_people_must_sign_and_one_person_twice_is_not_two(
     assert pair.on("north", "steward", "remove", "jo").code == 0
 
 
+@pytest.mark.slow
 def test_a_recipe_that_is_new_here_waits_shows_what_is_new_and_trains_once_approved(
     pair: Federation, tmp_path: Path
 ) -> None:
