@@ -1,0 +1,131 @@
+"""``release create`` proposes what can be asked exactly, says what it costs, and keeps to it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from node.catalog.declaring import Minimums
+from node.catalog.manifest import MEMBERSHIP, ReleaseManifest
+from node.catalog.membership import load_membership
+from node.catalog.releases import verify_release
+from node.catalog.store import Catalog
+from node.commands.release import app
+from node.deid.pseudonyms import Pseudonyms
+from node.home import NodeHome
+from node.intake.schema import parse_schema
+from node.intake.tables import ingest_table
+
+SCHEMA = parse_schema(
+    {
+        "table": "trial",
+        "subject": "pid",
+        "columns": [
+            {"name": "arm", "type": "category", "levels": ["A", "B"]},
+            {"name": "age", "type": "integer"},
+            {"name": "bmi", "type": "number"},
+            {"name": "visit", "type": "date"},
+        ],
+    },
+    "test",
+)
+
+
+@pytest.fixture
+def hospital(catalog: Catalog, home: NodeHome, now: datetime) -> NodeHome:
+    """Two hundred patients, three of them without a bmi."""
+    rng = np.random.default_rng(5)
+    rows = ["pid,arm,age,bmi,visit"]
+    for i in range(200):
+        bmi = "" if i < 3 else f"{rng.normal(27, 3):.2f}"
+        rows.append(f"p{i},{'AB'[i % 2]},{rng.integers(30, 80)},{bmi},2020-01-05")
+    ingest_table(
+        ("\n".join(rows) + "\n").encode(), SCHEMA, Pseudonyms(b"k" * 32), catalog, home, now=now
+    )
+    return home
+
+
+def create(home: NodeHome, *options: str) -> str:
+    """Run the command; return what it says."""
+    done = CliRunner().invoke(
+        app, ["create", "r", "--table", "trial", *options, "--home", str(home.root)]
+    )
+    assert done.exception is None, done.exception
+    return done.output
+
+
+def test_cells_are_proposed_and_what_is_left_out_is_said(hospital: NodeHome) -> None:
+    said = create(hospital, "--dry-run")
+    assert "exact answers: 2 cells by arm, each of 20 subjects or more" in said
+    assert "  age: count by arm; moments by arm" in said
+    assert "subjects left out of exact answers" in said
+    assert "visit" not in said  # a date has no exact answers
+    assert not hospital.releases.exists() or not list(hospital.releases.iterdir())
+
+
+def test_the_manifest_declares_and_the_file_says_who_is_in_what(
+    hospital: NodeHome, catalog: Catalog
+) -> None:
+    said = create(
+        hospital, "--cells", "arm,age=50", "--analysis", "main=age,bmi", "--grid", "age=20:100:4"
+    )
+    digest = said.split()[-1]
+    folder = hospital.release(digest)
+    manifest = verify_release(hospital, digest)
+    assert manifest.format == 3
+    declaration = manifest.declaration
+    assert declaration is not None
+    assert [s.variable for s in declaration.strata] == ["arm", "age"]
+    assert len(declaration.cells) == 4
+    members = load_membership(folder, manifest, Minimums())
+    assert int(members.sets["analysis:main"].sum()) == 197
+    assert (members.sets["variable:bmi"] >= members.sets["analysis:main"]).all()
+    assert MEMBERSHIP in {file.path for file in manifest.files}
+    again = create(
+        hospital, "--cells", "arm,age=50", "--analysis", "main=age,bmi", "--grid", "age=20:100:4"
+    )
+    assert again.split()[-1] == digest
+    shown = CliRunner().invoke(app, ["show", digest, "--home", str(hospital.root)]).output
+    assert "exact answers: 4 cells by arm, age=50" in shown
+    assert "analysis main of age, bmi" in shown
+
+
+def test_a_release_of_the_former_format_is_one_cell_with_a_set_for_each_variable(
+    hospital: NodeHome,
+) -> None:
+    digest = create(hospital, "--cells", "none").split()[-1]
+    manifest = verify_release(hospital, digest)
+    old = ReleaseManifest.read(
+        manifest.model_copy(update={"format": 2, "declaration": None}).to_bytes()
+    )
+    assert b"declaration" not in old.to_bytes()
+    members = load_membership(hospital.release(digest), old, Minimums())
+    assert members.declaration.cells == (((),),)
+    # All sets are as large as the smallest, which three are not in.
+    assert {int(inside.sum()) for inside in members.sets.values()} == {197}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--cells", "height"),
+        ("--cells", "age"),
+        ("--cells", "age=old"),
+        ("--cells", "arm=3"),
+        ("--analysis", "main"),
+        ("--analysis", "Main=age"),
+        ("--analysis", "main=height"),
+        ("--grid", "age=3"),
+    ],
+)
+def test_what_can_not_be_declared_is_said_in_one_line(
+    hospital: NodeHome, wrong: tuple[str, str]
+) -> None:
+    done = CliRunner().invoke(
+        app, ["create", "r", "--table", "trial", *wrong, "--home", str(hospital.root)]
+    )
+    assert done.exception is not None
+    assert "\n" not in str(done.exception)
