@@ -166,7 +166,7 @@ class Releases(_message.Message):
     def __init__(self, releases: _Optional[_Iterable[_Union[Release, _Mapping]]] = ...) -> None: ...
 
 class Release(_message.Message):
-    __slots__ = ("name", "digest", "projects", "table", "subjects", "variables", "assets")
+    __slots__ = ("name", "digest", "projects", "table", "subjects", "variables", "assets", "strata", "analyses")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROJECTS_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,8 @@ class Release(_message.Message):
     SUBJECTS_FIELD_NUMBER: _ClassVar[int]
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
     ASSETS_FIELD_NUMBER: _ClassVar[int]
+    STRATA_FIELD_NUMBER: _ClassVar[int]
+    ANALYSES_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     projects: _containers.RepeatedScalarFieldContainer[str]
@@ -181,7 +183,17 @@ class Release(_message.Message):
     subjects: int
     variables: _containers.RepeatedScalarFieldContainer[str]
     assets: _containers.RepeatedCompositeFieldContainer[AssetCount]
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., projects: _Optional[_Iterable[str]] = ..., table: _Optional[str] = ..., subjects: _Optional[int] = ..., variables: _Optional[_Iterable[str]] = ..., assets: _Optional[_Iterable[_Union[AssetCount, _Mapping]]] = ...) -> None: ...
+    strata: _containers.RepeatedScalarFieldContainer[str]
+    analyses: _containers.RepeatedCompositeFieldContainer[AnalysisSet]
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., projects: _Optional[_Iterable[str]] = ..., table: _Optional[str] = ..., subjects: _Optional[int] = ..., variables: _Optional[_Iterable[str]] = ..., assets: _Optional[_Iterable[_Union[AssetCount, _Mapping]]] = ..., strata: _Optional[_Iterable[str]] = ..., analyses: _Optional[_Iterable[_Union[AnalysisSet, _Mapping]]] = ...) -> None: ...
+
+class AnalysisSet(_message.Message):
+    __slots__ = ("name", "variables")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    variables: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AssetCount(_message.Message):
     __slots__ = ("modality", "count")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -59,6 +59,10 @@ class ReleaseInfo:
     subjects: int
     variables: tuple[str, ...]
     assets: Mapping[str, int]
+    strata: tuple[str, ...] = ()
+    """By what it can be asked exactly; of a number with its cuts: "age=50:65"."""
+    analyses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Its analysis sets, and the variables of each."""
 
 
 @dataclass(frozen=True)
@@ -397,6 +401,8 @@ def _release(site: str, message: wire.Release) -> ReleaseInfo:
         subjects=message.subjects,
         variables=tuple(message.variables),
         assets={a.modality: a.count for a in message.assets},
+        strata=tuple(message.strata),
+        analyses={a.name: tuple(a.variables) for a in message.analyses},
     )
 
 

@@ -20,6 +20,7 @@ from contract.documents import Project, Statistic, StatisticsWork, Variable
 from contract.errors import DocumentError, Refused
 from contract.statistics.summaries import Codes, Numbers
 from node.catalog.manifest import (
+    AnalysisSet,
     Declaration,
     DeclaredVariable,
     ReleaseManifest,
@@ -85,6 +86,24 @@ def declared(manifest: ReleaseManifest, policy: Policy) -> Declaration:
             for column in manifest.columns
         ),
     )
+
+
+def strata_of(manifest: ReleaseManifest) -> list[str]:
+    """Return by what a release can be asked exactly, with a number's cuts: "age=50:65"."""
+    if manifest.declaration is None:
+        return []
+    return [
+        stratum.variable
+        + ("=" + ":".join(f"{cut:g}" for cut in stratum.cuts) if stratum.cuts else "")
+        for stratum in manifest.declaration.strata
+    ]
+
+
+def analyses_of(manifest: ReleaseManifest) -> list[AnalysisSet]:
+    """Return the analysis sets that a release can be asked about."""
+    if manifest.declaration is None:
+        return []
+    return [one for one in manifest.declaration.analyses if one.by is not None]
 
 
 def _is_enough(declaration: Declaration, policy: Policy) -> bool:

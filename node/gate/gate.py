@@ -25,7 +25,7 @@ from node.catalog.asked import AnswerRow, Asked
 from node.catalog.inbox import Inbox, InboxRow
 from node.catalog.rows import ReleaseRow
 from node.catalog.store import Catalog
-from node.gate import before_egress, before_work, deadline, limits, remembering
+from node.gate import before_egress, before_work, deadline, exact, limits, remembering
 from node.gate.account import Charge, Event, Limits, Payer, PrivacyAccount
 from node.gate.dp.draws import Draws
 from node.gate.dp.lane import Answered, DpLane, Look
@@ -851,6 +851,11 @@ class Gate:
                         assets=[
                             wire.AssetCount(modality=modality, count=count // cell * cell)
                             for modality, count in sorted(row.manifest.assets.items())
+                        ],
+                        strata=exact.strata_of(row.manifest),
+                        analyses=[
+                            wire.AnalysisSet(name=one.name, variables=one.variables)
+                            for one in exact.analyses_of(row.manifest)
                         ],
                     ),
                 )

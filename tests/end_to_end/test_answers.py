@@ -45,3 +45,10 @@ def test_fewer_sites_than_the_minimum_end_with_one_line_and_their_own_code(
     trio.as_researcher("ana", *asked).fails(16, "3 sites are in the answer; the minimum is 4")
     with trio.connect() as ana, pytest.raises(JobFailed, match="the minimum is 2"):
         ana.statistics(PROJECT, [mean("age")], sites=["north"])
+
+
+def test_a_release_says_by_what_it_can_be_asked_exactly(trio: Federation) -> None:
+    with trio.connect() as ana:
+        for release in ana.releases(PROJECT):
+            assert "arm" in release.strata
+            assert release.analyses == {}
