@@ -363,8 +363,6 @@ class Model(BaseModel):
     terms: Annotated[tuple[Term, ...], Field(min_length=1, max_length=100)]
     event: VariableName | None = None
     """Of a Cox model."""
-    offset: VariableName | None = None
-    """A number that is added to the linear predictor."""
     ties: Literal["efron", "breslow"] = "efron"
     """How a Cox model treats events at one time."""
 
@@ -372,17 +370,15 @@ class Model(BaseModel):
     def _is_consistent(self) -> Self:
         if (self.family == "cox") != (self.event is not None):
             raise ValueError("a Cox model has an event, and no other has")
-        if self.offset is not None and self.family in ("linear", "cox"):
-            raise ValueError("a linear or Cox model has no offset")
         explaining = {name for term in self.terms for name in term}
-        if {self.outcome, self.event, self.offset} & explaining:
+        if {self.outcome, self.event} & explaining:
             raise ValueError("a variable can't explain itself")
         return self
 
     @property
     def variables(self) -> tuple[str, ...]:
         """All variables of the model, in one order."""
-        named = [self.outcome, self.event, self.offset, *(n for t in self.terms for n in t)]
+        named = [self.outcome, self.event, *(n for t in self.terms for n in t)]
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 

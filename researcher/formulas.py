@@ -1,6 +1,6 @@
 """Models as R writes them: ``outcome ~ a + b:c``, parsed into a closed list of terms.
 
-Names, ``+``, ``:`` (a product), ``*`` (both and their product), ``offset(x)``, and
+Names, ``+``, ``:`` (a product), ``*`` (both and their product), and
 ``Surv(time, event)`` on the left. Nothing is evaluated.
 """
 
@@ -20,16 +20,10 @@ _TOKEN = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.]*|[~+:*(),])")
 
 def parse(formula: str, family: str) -> Model:
     """Return the model that a formula says. ``UsageError`` names what can't be read."""
-    outcome, event, terms, offset = _Parser(_tokens(formula)).formula()
+    outcome, event, terms = _Parser(_tokens(formula)).formula()
     try:
         return Model.model_validate(
-            {
-                "family": family,
-                "outcome": outcome,
-                "event": event,
-                "terms": terms,
-                "offset": offset,
-            }
+            {"family": family, "outcome": outcome, "event": event, "terms": terms}
         )
     except ValidationError as error:
         said = "; ".join(str(e["msg"]).removeprefix("Value error, ") for e in error.errors())
@@ -54,23 +48,15 @@ class _Parser:
         self._tokens = tokens
         self._at = 0
 
-    def formula(self) -> tuple[str, str | None, list[tuple[str, ...]], str | None]:
+    def formula(self) -> tuple[str, str | None, list[tuple[str, ...]]]:
         """formula: left '~' term ('+' term)*"""
         outcome, event = self._left()
         self._expect("~")
         terms: list[tuple[str, ...]] = []
-        offset: str | None = None
         while True:
-            if self._peek() == "offset" and self._peek(1) == "(":
-                if offset is not None:
-                    raise UsageError("A formula has one offset.")
-                self._at += 2
-                offset = self._name()
-                self._expect(")")
-            else:
-                terms += [t for t in self._product() if t not in terms]
+            terms += [t for t in self._product() if t not in terms]
             if self._peek() is None:
-                return outcome, event, terms, offset
+                return outcome, event, terms
             self._expect("+")
 
     def _left(self) -> tuple[str, str | None]:
@@ -111,6 +97,5 @@ class _Parser:
             raise UsageError(f"A formula needs {wanted!r} before {self._peek() or 'its end'!r}.")
         self._at += 1
 
-    def _peek(self, ahead: int = 0) -> str | None:
-        at = self._at + ahead
-        return self._tokens[at] if at < len(self._tokens) else None
+    def _peek(self) -> str | None:
+        return self._tokens[self._at] if self._at < len(self._tokens) else None

@@ -20,11 +20,11 @@ from contract.statistics.regression import Factor, Family, Fit, State, Sums, Vec
 from contract.statistics.summaries import Codes, Numbers
 from contract.statistics.survival import cox_sums
 
-MOST_COLUMNS = 200
-MOST_TASKS = 100
+MOST_COLUMNS = 60
+MOST_TASKS = 60
 """Steps, halved ones included, that a site takes part in for one job."""
-LARGEST_EFFECT = 50.0
-"""How far a coefficient may move the linear predictor over its variable's range."""
+LARGEST_REACH = 200.0
+"""How far the linear predictor may lie from zero, anywhere within the dictionary's ranges."""
 
 
 def marginals(model: Model, project: Project) -> tuple[Statistic, ...]:
@@ -38,7 +38,11 @@ def marginals(model: Model, project: Project) -> tuple[Statistic, ...]:
 
 
 def check(work: StatisticsWork, project: Project) -> tuple[Column, ...]:
-    """Return a model's columns. ``DocumentError`` when the dictionary doesn't allow the model."""
+    """Return a model's columns. ``DocumentError`` when the dictionary doesn't allow the model.
+
+    Numbers need a range, and an outcome one in which the family is defined: so no answer depends on
+    whether somebody's value lies outside.
+    """
     model = work.fit
     assert model is not None
     if work.ask != marginals(model, project):
@@ -46,13 +50,19 @@ def check(work: StatisticsWork, project: Project) -> tuple[Column, ...]:
     for name, wanted in (
         (model.outcome, "category" if model.family == "logistic" else "number"),
         (model.event, "category"),
-        (model.offset, "number"),
     ):
         if name is None:
             continue
         variable = _variable(name, project)
         if variable.kind != wanted or (wanted == "category" and len(variable.levels) != 2):
             raise DocumentError(f"{name} can't be what a {model.family} model has it for.")
+    for name in model.variables:
+        variable = _variable(name, project)
+        if variable.kind == "number":
+            low, _ = _range(variable)
+            positive = {"gamma": low > 0, "poisson": low >= 0, "cox": low >= 0}
+            if name == model.outcome and not positive.get(model.family, True):
+                raise DocumentError(f"{name} can be what a {model.family} model can't explain.")
     columns = columns_of(model, project)
     if len(columns) > MOST_COLUMNS:
         raise DocumentError(f"A model has at most {MOST_COLUMNS} coefficients.")
@@ -82,8 +92,9 @@ def family(model: Model) -> Family:
 def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) -> None:
     """Raise ``DocumentError`` unless these can be coefficients of a fit.
 
-    Over its variables' ranges a column moves the predictor by ``LARGEST_EFFECT`` at most: so no
-    choice of coefficients weighs one subject's row against all others'.
+    Within its variables' ranges the predictor stays within ``LARGEST_REACH`` of zero, so that no
+    sum overflows. Whoever chooses them still weighs rows as they like: see
+    ``docs/reference/disclosure.md``.
     """
     if model.family == "linear":
         if beta.size:
@@ -91,16 +102,36 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
         return
     if beta.shape != (len(columns),) or not np.isfinite(beta).all():
         raise DocumentError("A step's coefficients have another form than the model's.")
-    for column, value in zip(columns, beta, strict=True):
-        reach = 1.0
-        for variable, level in column.factors:
-            if level is None:
-                if variable.minimum is None or variable.maximum is None:
-                    raise DocumentError(f"The dictionary gives {variable.name} no range.")
-                # Where the variable lies doesn't matter with an intercept; how wide it is does.
-                reach *= variable.maximum - variable.minimum
-        if column.factors and abs(value) * reach > LARGEST_EFFECT:
-            raise DocumentError("A step's coefficients can't be those of a fit.")
+    reach = sum(
+        abs(float(value)) * largest(column) for column, value in zip(columns, beta, strict=True)
+    )
+    if reach > LARGEST_REACH:
+        raise DocumentError("A step's coefficients can't be those of a fit.")
+
+
+def largest(column: Column) -> float:
+    """Return the largest absolute value of a column within the dictionary's ranges."""
+    found = 1.0
+    for variable, level in column.factors:
+        if level is None:
+            found *= max(map(abs, _range(variable)))
+    return found
+
+
+def _range(variable: Variable) -> tuple[float, float]:
+    if variable.minimum is None or variable.maximum is None:
+        raise DocumentError(f"The dictionary gives {variable.name} no range, which a model needs.")
+    return variable.minimum, variable.maximum
+
+
+def clipped(values: Mapping[str, Numbers | Codes], project: Project) -> dict[str, Numbers | Codes]:
+    """Return values with numbers brought into the dictionary's ranges."""
+    found = dict(values)
+    for name in values:
+        variable = _variable(name, project)
+        if variable.kind == "number":
+            found[name] = np.clip(np.asarray(values[name], np.float64), *_range(variable))
+    return found
 
 
 def part(
@@ -118,8 +149,7 @@ def part(
     if model.family == "cox":
         assert model.event is not None
         return cox_sums(x, y, values[model.event] == 1, beta, model.ties)
-    offset = 0.0 if model.offset is None else np.asarray(values[model.offset], np.float64)
-    return regression.sums(model.family, x, y, beta, offset)
+    return regression.sums(model.family, x, y, beta)
 
 
 def encode(found: Sums | Factor) -> wire.ModelPart:

@@ -120,10 +120,10 @@ def finish_linear(factor: Factor) -> Fit:
     return Fit("linear", factor.n, coefficients, covariance, dispersion, deviance, 1, True)
 
 
-def sums(family: Family, x: Matrix, y: Vector, beta: Vector, offset: Vector | float = 0.0) -> Sums:
+def sums(family: Family, x: Matrix, y: Vector, beta: Vector) -> Sums:
     """Return a site's sums at ``beta``. ``DocumentError`` for an outcome that can't be."""
     _check_outcome(family, y)
-    eta = x @ beta + offset
+    eta = x @ beta
     mu, weight, residual = _at(family, eta, y)
     return Sums(
         len(y),

@@ -320,6 +320,13 @@ class Asked:
             r.job, r.task, r.payload, r.tensors_digest, r.tensors_size, r.receipt, r.received
         )
 
+    def has_answered(self, job: str) -> bool:
+        """Say whether any task of a job was answered."""
+        table = schema.answers
+        with reading(self.engine) as connection:
+            query = select(table.c.task).where(table.c.job == job).limit(1)
+            return connection.execute(query).first() is not None
+
     def received(self, consortium: str, job: str, task: str) -> bool:
         """Note that the coordinator has an answer durably; say whether the job is of its asking."""
         table = schema.answers

@@ -219,10 +219,11 @@ class DeclaredCells:
 class ModelWithinLimits:
     """A model is of the project's dictionary, and has few coefficients for the release's subjects.
 
-    Guarantee: a model's sums are aggregates over an analysis set's rows, each in ``ask`` allowed
-    exactly; there are at most a fifth as many coefficients as subjects (by policy), so that none
-    is about a few. Assumption: coefficients asked are those of a fit (``models.check_coefficients``
-    bounds them). Source: DataSHIELD's nfilter.glm, applied to subjects.
+    Guarantee: without the policy's word no model is fitted. With it, a model's sums are over an
+    analysis set's rows of at least the minimum cohort, and there are at most a fifth as many
+    coefficients as subjects (by policy). Not guaranteed: that no sum tells of fewer; the sums hold
+    products of columns, and who chooses the coefficients weighs rows.
+    Source: DataSHIELD's nfilter.glm, applied to subjects.
     """
 
     code = "not-in-dictionary"
@@ -234,12 +235,18 @@ class ModelWithinLimits:
             return
         assert question.project is not None
         assert question.release is not None
+        disclosure = question.policy.disclosure
+        if not disclosure.models:
+            raise Refused("models-off", "The policy of this site allows no models.")
         try:
             columns = models.check(work, question.project)
         except DocumentError as error:
             raise Refused(self.code, str(error)) from None
-        needed = len(columns) * question.policy.disclosure.subjects_per_coefficient
-        if needed > question.release.subjects:
+        least = question.release.subjects
+        if work.cohort is not None:
+            chosen = {len(one.groups.get("", ())) for one in question.plan if one is not None}
+            least = min(least, disclosure.minimum_cohort * min(chosen, default=0))
+        if len(columns) * disclosure.subjects_per_coefficient > least:
             raise Refused("too-many-coefficients", "The model has too many coefficients here.")
 
 

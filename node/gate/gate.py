@@ -14,7 +14,7 @@ from typing import Any
 
 from contract import wire_pb2 as wire
 from contract.documents import Job, Project, Statistic, StatisticsWork
-from contract.errors import NotFound, Refused
+from contract.errors import DocumentError, NotFound, Refused
 from contract.keys import SigningKey
 from contract.receipts import Receipt
 from contract.records import Records
@@ -71,6 +71,8 @@ class Admission:
     resumed: bool
     signers: frozenset[str]
     """The keys that signed the job; its researcher's must stay on the roster."""
+    policy: str
+    """The digest of the policy that let it in."""
     plan: Sequence[Exactly | None]
     """How each statistic is answered exactly, by what the release declares."""
 
@@ -191,7 +193,14 @@ class Gate:
                     )
             signers = question.believed.signers
             return Admission(
-                digest, job, question.project, question.release, resumed, signers, question.plan
+                digest,
+                job,
+                question.project,
+                question.release,
+                resumed,
+                signers,
+                question.policy.digest,
+                question.plan,
             )
 
     def check_still_allowed(self, member: Membership, admission: Admission) -> None:
@@ -206,10 +215,22 @@ class Gate:
             limits.WithinLimits(),
             before_work.RecipeApproved(),
         )
+        try:
+            admission.job.check_validity(question.now)
+            admission.project.check_validity(question.now)
+        except DocumentError as error:
+            raise Refused("expired", str(error)) from None
         for rule in rules:
             rule.check(question)
         if question.waits:
             raise Refused("recipe-not-approved", "The recipe is not approved at this site.")
+        if question.policy.digest != admission.policy:
+            # Another policy holds now: what was let in under the old one must pass it too.
+            before_work.DeclaredCells().check(question)
+            before_work.ModelWithinLimits().check(question)
+            before_work.CohortLargeEnough().check(question)
+            if list(question.plan) != list(admission.plan):
+                raise Refused("policy", "The policy of this site has changed since.")
 
     def question(self, member: Membership, envelope: bytes) -> Question:
         """Return what the rules look at, for a job's envelope."""
@@ -468,11 +489,15 @@ class Gate:
             self._record_withheld(member, admission, "statistics", refusal)
             raise
 
-    def withhold(self, admission: Admission, parts: list[Part]) -> list[Part]:
+    def withhold(
+        self, member: Membership, admission: Admission, task: str, parts: list[Part]
+    ) -> list[Part]:
         """Return a site's parts as they may go into a secure sum: checked, and small ones gone."""
         policy = self.policy()
-        if policy.holds_outputs(admission.job.project, "statistics"):
-            raise Refused("held", "This site looks at every answer, which a secure sum forbids.")
+        if self._is_held(member, admission, policy):
+            refusal = Refused("held", "This site looks at answers, which a secure sum forbids.")
+            self._record_withheld(member, admission, task, refusal)
+            raise refusal
         kept = before_egress.withhold_small(parts, policy.disclosure)
         size = len(answers.encode(kept).SerializeToString(deterministic=True))
         before_egress.let_pass(

@@ -34,6 +34,8 @@ class DisclosureSettings(settings.Settings):
     """Fewest others, drawn at random, that releases omit with those who withdrew."""
     minimum_sum_sites: Annotated[int, Field(ge=HARD_MINIMUM)] = 5
     """Fewest sites of the roster that a secure sum may be over."""
+    models: bool = False
+    """Whether models are fitted. Their sums tell more than other exact answers do."""
     subjects_per_coefficient: Annotated[int, Field(ge=1)] = 5
     """Fewest subjects of a release for each coefficient of a model."""
     largest_contribution: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -292,6 +292,7 @@ class ConsortiumLink:
             # Recipes have threads of their own: a long one must not keep questions waiting.
             stepped = task.job in self._desk.steps.sessions
             began = self._loop.time()
+            period = self._desk.steps.period_seconds(task.job)
             sealed = await self._stored(
                 self._desk.task,
                 self._member,
@@ -299,7 +300,6 @@ class ConsortiumLink:
                 self._fetch,
                 pool=self._pool if stepped else self._training,
             )
-            period = self._desk.steps.period_seconds(task.job)
             await asyncio.sleep(wait_seconds(began, self._loop.time(), period))
             if sealed.tensors:
                 await self._upload(task.job, sealed)

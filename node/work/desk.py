@@ -6,6 +6,7 @@ made it. Refusals and failures are answers too.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import shutil
@@ -89,11 +90,7 @@ class WorkDesk:
             return None if refusal.code == FLOOD else self.gate.decision(member, digest, refusal)
         if isinstance(admission.job.work, StatisticsWork):
             if admission.job.work.secure or admission.job.work.fit is not None:
-                kind = SecureSum if admission.job.work.secure else ModelFit
-                stepped = kind(self.home, self.gate, self.cache, member, admission)
-                period = self.gate.period_seconds(member, envelope)
-                self.steps.open(member, admission, period, stepped)
-                return self.gate.decision(member, digest, None)
+                return self._begin_steps(member, admission, admission.job.work, envelope)
             return self._statistics(member, admission, admission.job.work, started)
         try:
             self._open(member, admission, admission.job.work)
@@ -102,6 +99,19 @@ class WorkDesk:
             unable = Refused("worker", "The recipe's worker can't be started at this site.")
             return self.gate.decision(member, digest, unable)
         return self.gate.decision(member, digest, None)
+
+    def _begin_steps(
+        self, member: Membership, admission: Admission, work: StatisticsWork, envelope: bytes
+    ) -> Sealed:
+        """Begin with a question of several steps, and say so."""
+        kind = SecureSum if work.secure else ModelFit
+        stepped = functools.partial(kind, self.home, self.gate, self.cache, member, admission)
+        period = self.gate.period_seconds(member, envelope)
+        try:
+            self.steps.open(member, admission, period, stepped)
+        except Refused as refusal:
+            return self.gate.decision(member, admission.digest, refusal)
+        return self.gate.decision(member, admission.digest, None)
 
     def _statistics(
         self, member: Membership, admission: Admission, work: StatisticsWork, started: float
@@ -307,6 +317,7 @@ class WorkDesk:
 
         A withdrawn consent revokes releases; work on them ends here, also in the midst of a task.
         """
+        self.steps.drop_disallowed()
         for digest, session in list(self.sessions.items()):
             objection = self._objection(session)
             if objection is not None:

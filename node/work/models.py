@@ -77,4 +77,5 @@ class ModelFit:
         names = set(self._work.fit.variables) if self._work.fit else set()
         wanted = [v for v in project.variables if v.name in names]
         columns = self._cache.load(self._home, release, wanted)
-        return {name: column[rows] for name, column in columns.items()}
+        held = {name: column[rows] for name, column in columns.items()}
+        return models.clipped(held, project)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from contract.errors import DataError, DocumentError, Refused
 from node.gate.gate import Admission, Gate, Membership, Sealed
 
 log = logging.getLogger("wardgate.node")
+
+MOST_SESSIONS = 64
 
 
 class Stepped(Protocol):
@@ -46,11 +49,29 @@ class StepDesk:
     sessions: dict[str, Session] = field(default_factory=dict)
 
     def open(
-        self, member: Membership, admission: Admission, period_seconds: float, stepped: Stepped
+        self,
+        member: Membership,
+        admission: Admission,
+        period_seconds: float,
+        stepped: Callable[[], Stepped],
     ) -> None:
-        """Begin with an admitted question, unless it is begun."""
-        session = Session(member, admission, period_seconds, stepped)
+        """Begin with an admitted question, unless it is begun.
+
+        ``Refused`` when too many are under way, and for one that was begun before a restart: it
+        would be led a second time.
+        """
+        if admission.digest in self.sessions:
+            return
+        if len(self.sessions) >= MOST_SESSIONS:
+            raise Refused("busy", "Too many questions of several steps are under way here.")
+        if self.gate.asked.has_answered(admission.digest):
+            raise Refused("restarted", "This site was restarted in the middle of the question.")
+        session = Session(member, admission, period_seconds, stepped())
         self.sessions.setdefault(admission.digest, session)
+        state = self.gate.asked.seen_nonce(admission.job.nonce)
+        if state != f"{admission.digest}:accepted":
+            self.close(admission.digest)  # it was closed while it was begun
+            raise Refused("replay", "This job was seen before.")
 
     def close(self, job: str) -> None:
         """Forget a question."""
@@ -63,8 +84,13 @@ class StepDesk:
 
     def task(self, member: Membership, task: wire.Task) -> Sealed:
         """Take one step; an answer made before is sent again."""
-        session = self.sessions[task.job]
-        with session.lock:
+        session = self.sessions.get(task.job)
+        if session is None:
+            return self.gate.failure(member, task.job, task.task, "not-admitted", "")
+        if not session.lock.acquire(blocking=False):
+            # One step at a time: what waits would keep others' questions from being worked on.
+            return self.gate.failure(member, task.job, task.task, "busy", "")
+        try:
             try:
                 if session.member.consortium != member.consortium:
                     raise Refused("not-admitted", "The job is of another consortium.")
@@ -76,3 +102,14 @@ class StepDesk:
             except (DataError, DocumentError, DecodeError) as error:
                 log.error("job %s: %s", task.job[:12], error)
                 return self.gate.failure(member, task.job, task.task, "malformed", "")
+        finally:
+            session.lock.release()
+
+    def drop_disallowed(self) -> None:
+        """Forget questions that have expired or rest on what was taken back since."""
+        for job, session in list(self.sessions.items()):
+            try:
+                self.gate.check_still_allowed(session.member, session.admission)
+            except Refused as refusal:
+                log.warning("job %s: stopped: %s", job[:12], refusal)
+                self.close(job)

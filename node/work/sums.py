@@ -52,7 +52,7 @@ class SecureSum:
             case "keys":
                 answer: Answer = tuple(client.share(encoding.introduction(step.keys)))
             case "shares":
-                parts = self._parts()
+                parts = self._parts(task.task)
                 ask = self._work.ask
                 vector = words.encode(parts, ask, self._admission.project)
                 masked = client.mask(encoding.shares(step.shares), vector)
@@ -87,7 +87,7 @@ class SecureSum:
         self._client = Client(terms, self._member.key)
         return self._client.advertise()
 
-    def _parts(self) -> list[Part]:
+    def _parts(self, task: str) -> list[Part]:
         admission = self._admission
         found = work_out(
             self._home,
@@ -101,7 +101,7 @@ class SecureSum:
         exact = [part for part in found if part is not None]
         if len(exact) != len(found):
             raise Refused("not-declared", "Only exact answers are summed securely.")
-        return self._gate.withhold(admission, exact)
+        return self._gate.withhold(self._member, admission, task, exact)
 
     def _seal(
         self, task: wire.Task, answer: Answer, parts: list[Part] | None, started: float

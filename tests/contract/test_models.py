@@ -32,18 +32,17 @@ def split(rows: int, sites: int, seed: int = 0) -> list[Rows]:
     return [np.flatnonzero(owner == site) for site in range(sites)]
 
 
-def fitted(family: Family, x: Any, y: Any, sites: Sequence[Rows], offset: Any = None) -> Fit:
+def fitted(family: Family, x: Any, y: Any, sites: Sequence[Rows]) -> Fit:
     """Fit over sites as the coordinator does."""
     if family == "linear":
         parts = [Factor.of(x[rows], y[rows]) for rows in sites]
         return regression.finish_linear(reduce(Factor.merge, parts))
-    shift = np.zeros(len(y)) if offset is None else offset
     state: regression.State | Fit = regression.start(x.shape[1])
     while not isinstance(state, Fit):
         beta = state.beta
         merged = reduce(
             Sums.merge,
-            [regression.sums(family, x[r], y[r], beta, shift[r]) for r in sites],
+            [regression.sums(family, x[r], y[r], beta) for r in sites],
         )
         state = regression.advance(family, state, merged)
     return state
@@ -131,16 +130,6 @@ def test_a_model_over_sites_is_the_pooled_one(
     assert fit.coefficients == pytest.approx(expected.params, **TIGHT)
     assert fit.standard_errors == pytest.approx(expected.bse, rel=1e-7)
     assert fit.deviance == pytest.approx(expected.deviance, rel=1e-9)
-
-
-def test_an_offset_is_a_coefficient_of_one() -> None:
-    chance = np.random.default_rng(5)
-    years = chance.uniform(1, 10, 300)
-    x = np.column_stack([np.ones(300), chance.normal(size=300)])
-    y = chance.poisson(years * np.exp(x @ np.array([-1.0, 0.4]))).astype(float)
-    fit = fitted("poisson", x, y, split(300, 4), np.log(years))
-    expected = sm.GLM(y, x, family=sm.families.Poisson(), offset=np.log(years)).fit(tol=1e-14)
-    assert fit.coefficients == pytest.approx(expected.params, **TIGHT)
 
 
 def test_perfect_separation_is_said() -> None:

@@ -60,7 +60,7 @@ def clinics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
             home = federation.home(site)
             home.parent.mkdir(parents=True, exist_ok=True)
             place = create_home(NodeHome(home))
-            place.policy.write_text(POLICY)
+            place.policy.write_text(POLICY.replace("minimum_cell", "models = true\nminimum_cell"))
             take_in(home, write_csv(home.parent / f"{site}.csv", rows(site)), schema(home.parent))
             node_release.create(
                 "trial", table="trial", home=home, analysis=["main=age,arm,outcome"]
@@ -129,6 +129,19 @@ def test_what_is_not_declared_is_not_fitted(clinics: Federation) -> None:
                 ana.model(PROJECT, formula, "logistic", analysis=analysis)
         with pytest.raises(UsageError):
             ana.model(PROJECT, "outcome ~ exp(age)", "logistic", analysis="main")
+
+
+def test_a_hospital_whose_policy_allows_no_models_is_in_none(clinics: Federation) -> None:
+    policy = clinics.home("west") / "policy.toml"
+    text = policy.read_text()
+    policy.write_text(text.replace("models = true", "models = false"))
+    try:
+        with clinics.connect() as ana:
+            found = ana.model(PROJECT, "outcome ~ age", "logistic", analysis="main")
+    finally:
+        policy.write_text(text)
+    assert found.answered == ("north", "south")
+    assert "allows no models" in found.notes[0]
 
 
 def test_a_model_with_many_coefficients_for_its_subjects_is_refused(clinics: Federation) -> None:
