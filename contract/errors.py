@@ -116,5 +116,6 @@ def exit_codes() -> dict[int, type[WardgateError]]:
     """Return every documented exit code with the error that it stands for."""
     found: dict[int, type[WardgateError]] = {WardgateError.exit_code: WardgateError}
     for error in WardgateError.__subclasses__():
-        found[error.exit_code] = error
+        if error.__module__ == __name__:
+            found[error.exit_code] = error
     return dict(sorted(found.items()))
