@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -19,18 +16,6 @@ from tests.end_to_end.test_kills import STEPS, wait_for_round
 Make = Callable[..., Federation]
 
 
-def workers_of(home: Path) -> list[int]:
-    """Return the processes that have one of a node's releases mounted or as an argument."""
-    found = []
-    wanted = str(home / "releases").encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                if wanted in (entry / "cmdline").read_bytes() and int(entry.name) != os.getpid():
-                    found.append(int(entry.name))
-    return found
-
-
 def test_withdrawal_stops_running_jobs_and_all_that_come_after(federations: Make) -> None:
     one = federations("north", "south", "west").bring_up(researchers=("ana",))
     west = one.home("west")
@@ -40,13 +25,13 @@ def test_withdrawal_stops_running_jobs_and_all_that_come_after(federations: Make
             PROJECT, "steps", STEPS | {"minimum": 2, "pause": 2.0}, seed=1, minimum_sites=2
         )
         wait_for_round(handle, 2)
-        assert workers_of(west)
+        assert one.node("west").confined()
         number = canary("west", 7)
         began = time.monotonic()
         done = run("wardgate-node", "consent", "withdraw", "--home", west, stdin=f"{number}\n")
         assert done.code == 0, done.errors
         assert number not in done.out
-        eventually(lambda: not workers_of(west), "the worker ends")
+        eventually(lambda: not one.node("west").confined(), "the worker ends")
         assert time.monotonic() - began < 30
         before = len(one.answers("west", handle.digest))
         result = handle.result()
