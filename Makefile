@@ -36,8 +36,14 @@ lint: $(STAMP)  ## Format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup-test lint  ## The whole suite
-	$(BIN)/pytest -m "not slow" --hypothesis-profile=ci
+FAST := -m "not slow" --hypothesis-profile=ci
+FIRST := tests/node tests/foundation tests/contract tests/corpus
+
+test: setup-test lint  ## The whole suite, in two halves at once
+	@$(BIN)/pytest $(FAST) $(FIRST) > .pytest-first.log 2>&1 & first=$$!; \
+	$(BIN)/pytest $(FAST) tests $(FIRST:%=--ignore=%); second=$$?; \
+	wait $$first; first=$$?; cat .pytest-first.log; \
+	test $$first = 0 && test $$second = 0
 
 nightly: setup-test  ## The slow campaigns too
 	$(BIN)/pytest
@@ -56,6 +62,6 @@ lock: $(STAMP)  ## Write constraints.txt from what is installed
 	@{ head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\)+cpu/torch==\1/'; } > constraints.new && mv constraints.new constraints.txt
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest-first.log
 
 .PHONY: help setup setup-test demo demo-once lint test nightly bench docs wire lock clean
