@@ -42,9 +42,10 @@ def main() -> None:
         for n in NAMES
     )
     project = 'kinds = ["statistics"]\ntable = "table"\n' + variables
+    grids = [option for n in NAMES for option in ("--grid", f"{n}=0:100:20")]
     ask = [*(mean(n) for n in NAMES), *(histogram(n) for n in NAMES)]
     with (
-        federation(SITES, table, schema + columns, project) as bench,
+        federation(SITES, table, schema + columns, project, declared=grids) as bench,
         Consortium.connect(bench.researcher) as consortium,
     ):
         wait_for_releases(consortium, SITES)
@@ -54,6 +55,8 @@ def main() -> None:
             answer = consortium.statistics(PROJECT, ask, minimum_sites=len(SITES))
             if number >= WARM_UP:
                 milliseconds.append((time.perf_counter() - before) * 1000)
+        if any(part.part.lane != "exact" for part in answer.parts):
+            raise SystemExit("the answer is not exact")
         if answer[0].moments().n != ROWS * len(SITES):
             raise SystemExit("the answer is not of all rows")
     report(

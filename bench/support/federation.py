@@ -45,10 +45,12 @@ def federation(
     schema: str,
     project: str,
     recipes: Sequence[Path] = (),
+    declared: Sequence[str] = (),
 ) -> Iterator[Bench]:
     """Bring up a coordinator and ``sites``; ``table`` writes a site's CSV and returns its path.
 
-    ``schema`` is the table's TOML, ``project`` the project's, without names and members.
+    ``schema`` is the table's TOML, ``project`` the project's, without names and members;
+    ``declared`` are options of ``release create``.
     """
     root = Path(tempfile.mkdtemp(prefix="wardgate-bench-"))
     processes = Processes(root)
@@ -78,7 +80,7 @@ def federation(
             on(site, "join", invite(site), "--yes")
             on(site, "policy", "use", "open-research")
             on(site, "ingest", table(site, root), "--schema", root / "schema.toml")
-            on(site, "release", "create", "table", "--table", "table")
+            on(site, "release", "create", "table", "--table", "table", *declared)
         processes.run(
             "wardgate",
             "join",
