@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,12 +47,12 @@ class SteppedJob(StatisticsJob):
         self.around.store.add_replies(self.digest, self._replies)
         self.move(JobEvent.RESULT, result=result.SerializeToString())
 
+    @abstractmethod
     async def lead(self, accepted: list[str]) -> wire.JobResult:
         """Lead the sites through the steps; return the result. ``Refused`` when too few are left.
 
         ``_replies`` are then those of the sites that are in the result.
         """
-        raise NotImplementedError
 
     async def ask(self, step: str, told: Mapping[str, Message]) -> dict[str, wire.Reply]:
         """Send a step to sites; return what those said that answered in time, in order."""
