@@ -369,7 +369,7 @@ class Model(BaseModel):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if (self.family == "cox") != (self.event is not None):
-            raise ValueError("a Cox model has an event, and no other has")
+            raise ValueError("Surv(time, event) is what a Cox model explains, and no other does")
         explaining = {name for term in self.terms for name in term}
         if {self.outcome, self.event} & explaining:
             raise ValueError("a variable can't explain itself")

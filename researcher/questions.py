@@ -54,6 +54,8 @@ def question(
     secure: bool = False,
 ) -> StatisticsWork:
     """Return a question in statistics; ``DocumentError`` when its parts don't fit together."""
+    if secure and lane == "dp":
+        raise DocumentError("A secure sum is exact, so it can't have noise: leave out one of both.")
     try:
         return StatisticsWork(
             ask=tuple(ask),

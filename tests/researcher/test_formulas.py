@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.documents import Model
-from contract.errors import UsageError
+from contract.errors import DocumentError, UsageError
 from researcher.formulas import parse
+from researcher.questions import count, question
 
 
 def test_formulas_are_read_as_r_reads_them() -> None:
@@ -52,7 +53,7 @@ def test_terms_are_those_of_another_parser(formula: str) -> None:
         ("y ~ a:b*c", "either"),
         ("y ~ offset(a)", "'+'"),
         ("y ~ y", "explain itself"),
-        ("Surv(t, e) ~ a", "Cox"),
+        ("Surv(t, e) ~ a", "what a Cox model explains"),
     ],
 )
 def test_what_is_no_formula_is_refused(formula: str, says: str) -> None:
@@ -64,3 +65,9 @@ def test_what_is_no_formula_is_refused(formula: str, says: str) -> None:
 def test_any_text_is_a_model_or_refused(text: str, family: str) -> None:
     with contextlib.suppress(UsageError):
         assert isinstance(parse(text, family), Model)
+
+
+def test_a_secure_sum_with_noise_is_refused_and_not_turned_into_another_question() -> None:
+    with pytest.raises(DocumentError, match="can't have noise"):
+        question([count("age")], lane="dp", secure=True)
+    assert question([count("age")], secure=True).lane == "exact"
