@@ -13,8 +13,9 @@ from contract.statistics.answers import Part
 from contract.statistics.summaries import Moments
 from contract.trust import TrustedDocuments
 from node.catalog.asked import Asked
-from node.gate import gate as gates
+from node.gate import admitting
 from node.gate.before_work import SignerOnTheRoster
+from node.gate.gate import Admission
 from tests.attacks.trust.conftest import Target
 from tests.contract.world import members
 
@@ -94,7 +95,7 @@ def test_a_job_is_not_answered_again_after_the_catalogue_was_restored(
         target.restart()
 
     with monkeypatch.context() as off:
-        off.setattr(gates.remembering, "remember", lambda *_: 0)
+        off.setattr(admitting.remembering, "remember", lambda *_: 0)
         restore()
         assert target.ask(envelope) == ""
 
@@ -104,7 +105,7 @@ def test_a_job_is_not_answered_again_after_the_catalogue_was_restored(
     assert target.ask(target.job_by(target.world.researchers["ana"])) == ""
 
 
-def still_allowed(target: Target, admission: gates.Admission) -> str:
+def still_allowed(target: Target, admission: Admission) -> str:
     """What is checked before each reply of a round: empty, or why no more."""
     try:
         target.hospital.gate.check_still_allowed(target.hospital.member, admission)

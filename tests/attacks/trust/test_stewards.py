@@ -74,7 +74,7 @@ def test_one_person_who_signs_twice_is_one_person(
 
     with monkeypatch.context() as off:
         # Off: approvals are counted by rows, not by keys.
-        off.setattr("node.gate.gate.verdict", _counting_rows)
+        off.setattr("node.gate.deciding.verdict", _counting_rows)
         assert target.ask(signed_twice()) == ""
 
     assert target.ask(signed_twice()) == "waiting"
@@ -105,7 +105,7 @@ def test_a_row_in_the_database_approves_nothing(
         return job
 
     with monkeypatch.context() as off:
-        off.setattr("node.gate.gate.allowed_keys", lambda *_: frozenset({target.mallory.id}))
+        off.setattr("node.gate.deciding.allowed_keys", lambda *_: frozenset({target.mallory.id}))
         assert target.ask(written()) == ""
 
     assert target.ask(written()) == "waiting"

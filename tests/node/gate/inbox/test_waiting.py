@@ -18,7 +18,7 @@ from contract.statistics.answers import Part
 from contract.statistics.summaries import Moments
 from foundation import tensors
 from node.catalog import schema
-from node.gate import gate as gates
+from node.gate import admitting
 from node.gate.gate import Admission
 from node.gate.inbox.decisions import REASONS, decide, output_subject
 from node.gate.inbox.stewards import register
@@ -224,7 +224,7 @@ def test_an_expired_job_is_not_let_in_whoever_signs(hospital: Hospital) -> None:
 def test_a_full_inbox_refuses_instead_of_growing(
     hospital: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gates, "MAX_WAITING", 2)
+    monkeypatch.setattr(admitting, "MAX_WAITING", 2)
     hospital.policy = policy(hold_jobs=["statistics"])
     release = hospital.release()
     envelopes = [hospital.job(release) for _ in range(3)]

@@ -1,0 +1,255 @@
+"""The way in: a job is looked at by the first table, and what became of it is written down."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from contract.errors import DocumentError, Refused
+from contract.trust import Believed
+from node.catalog.store import Catalog
+from node.gate import before_work, limits, remembering
+from node.gate.deciding import Deciding
+from node.gate.ledger import Ledger
+from node.gate.policy import Policy
+from node.gate.rules import (
+    BeforeWork,
+    Question,
+    Waits,
+)
+from node.gate.state import Admission, Membership
+
+STRANGERS_AN_HOUR = 1000
+"""Offers that nobody signed and that are still written down and answered."""
+FLOOD = "flood"
+"""The code of a refusal that is neither written down nor answered."""
+MAX_WAITING = 1000
+"""Things that wait for the steward at once; a job that would be one more is refused."""
+
+
+class Admitting(Deciding):
+    """Whether a job may be worked on, when it comes and as long as it runs."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        ledger: Ledger,
+        policy: Callable[[], Policy],
+        clock: Callable[[], datetime],
+        noise_key: Path | None = None,
+    ) -> None:
+        super().__init__(catalog, ledger, policy, clock, noise_key)
+        self._lock = threading.Lock()
+        self._noted_policy = ""
+        self._remembers = False
+        self._strangers: deque[datetime] = deque(maxlen=STRANGERS_AN_HOUR)
+
+    def admit(self, member: Membership, envelope: bytes) -> Admission:
+        """Run the first table over a job. The decision is on the ledger when this returns.
+
+        Raises ``Refused``; then the refusal is on the ledger and the job's nonce is used up.
+        """
+        with self._lock:
+            if not self._remembers:
+                remembering.remember(self.catalog.engine, self.ledger)
+                self._remembers = True
+            question = self.question(member, envelope)
+            self._note_policy(question.policy, question.now)
+            try:
+                passed = before_work.admit(question)
+            except Waits as waits:
+                self._let_wait(question, waits)
+                raise
+            except Refused as refusal:
+                told = self._told_before(member, question, refusal)
+                if told is not None:
+                    raise told from None
+                if question.believed is None and self._is_flood(question.now):
+                    raise Refused(FLOOD, "Too many offers that nobody signed.") from None
+                self._record_refusal(question, refusal)
+                raise
+            assert question.believed is not None
+            assert question.project is not None
+            assert question.release is not None
+            job, digest = question.job, question.believed.digest
+            resumed = question.let_in
+            if not resumed:
+                waited = self.asked.seen_nonce(job.nonce) is not None
+                self.ledger.append(
+                    "admitted",
+                    {
+                        "consortium": member.consortium,
+                        "job": digest,
+                        "project": job.project,
+                        "researcher": job.researcher,
+                        "work": job.work.kind,
+                        "release": question.release.digest,
+                        "policy": question.policy.digest,
+                        "rules": passed,
+                        **({"waited": True} if waited else {}),
+                    },
+                    question.now,
+                )
+                if waited:
+                    self.asked.accept(digest)
+                    self.inbox.finish(digest, "approved")
+                else:
+                    self.asked.add_job(
+                        digest, job, member.site, envelope, "accepted", "", question.now
+                    )
+            signers = question.believed.signers
+            return Admission(
+                digest,
+                job,
+                question.project,
+                question.release,
+                resumed,
+                signers,
+                question.policy.digest,
+                question.plan,
+            )
+
+    def check_still_allowed(self, member: Membership, admission: Admission) -> None:
+        """Raise ``Refused`` when what an admitted job rests on was taken back since."""
+        question = self.question(member, b"")
+        question.believed = Believed(admission.job, admission.digest, b"", admission.signers)
+        rules: tuple[BeforeWork, ...] = (
+            before_work.RosterInForce(),
+            before_work.SignerOnTheRoster(),
+            before_work.ProjectApproved(),
+            before_work.ReleaseGranted(),
+            limits.WithinLimits(),
+            before_work.RecipeApproved(),
+        )
+        try:
+            admission.job.check_validity(question.now)
+            admission.project.check_validity(question.now)
+        except DocumentError as error:
+            raise Refused("expired", str(error)) from None
+        for rule in rules:
+            rule.check(question)
+        if question.waits:
+            raise Refused("recipe-not-approved", "The recipe is not approved at this site.")
+        if question.policy.digest != admission.policy:
+            # Another policy holds now: what was let in under the old one must pass it too.
+            before_work.DeclaredCells().check(question)
+            before_work.ModelWithinLimits().check(question)
+            before_work.CohortLargeEnough().check(question)
+            if list(question.plan) != list(admission.plan):
+                raise Refused("policy", "The policy of this site has changed since.")
+
+    def question(self, member: Membership, envelope: bytes) -> Question:
+        """Return what the rules look at, for a job's envelope."""
+        now = self.clock()
+        hour_ago = now - timedelta(hours=1)
+        return Question(
+            envelope=envelope,
+            consortium=member.consortium,
+            site=member.site,
+            now=now,
+            policy=self.policy(),
+            trusted=member.trusted,
+            approved_project=lambda name: next(
+                (
+                    p.approved_digest
+                    for p in self.asked.projects(member.consortium)
+                    if p.name == name
+                ),
+                None,
+            ),
+            seen_nonce=functools.cache(self.asked.seen_nonce),
+            asked_this_hour=lambda researcher: self.asked.asked_since(
+                member.consortium, researcher, hour_ago
+            ),
+            granted=lambda project: self.catalog.granted(member.consortium, project),
+            approved_recipes=self.asked.approved_recipes,
+            asked_of_project=lambda project: self.asked.asked_of_project(
+                member.consortium, project, hour_ago
+            ),
+            forgotten=lambda job: remembering.is_forgotten(self.catalog.engine, job),
+            withdrawn_recipes=self.asked.withdrawn_recipes,
+            decided=lambda job: self.verdict(member, "job", job),
+        )
+
+    def _let_wait(self, question: Question, waits: Waits) -> None:
+        """Keep a job until its steward decides; that it waits is on the ledger first."""
+        assert question.believed is not None
+        job, digest = question.job, question.believed.digest
+        if question.seen_nonce(job.nonce) is None:
+            if self.inbox.count_waiting() >= MAX_WAITING:
+                full = Refused("inbox-full", "Too many jobs wait for the steward of this site.")
+                self._record_refusal(question, full)
+                raise full
+            self.ledger.append(
+                "waiting",
+                {
+                    "consortium": question.consortium,
+                    "job": digest,
+                    "project": job.project,
+                    "researcher": job.researcher,
+                    "work": job.work.kind,
+                    "policy": question.policy.digest,
+                    "reasons": list(waits.reasons),
+                },
+                question.now,
+            )
+            self.asked.add_job(
+                digest, job, question.site, question.envelope, "waiting", "", question.now
+            )
+        self.inbox.add_job(digest, waits.reasons, question.now)
+
+    def _told_before(
+        self, member: Membership, question: Question, refusal: Refused
+    ) -> Refused | None:
+        """Return a steward's refusal of this very job, for a coordinator that didn't hear it."""
+        if refusal.code != "replay" or question.believed is None:
+            return None
+        digest = question.believed.digest
+        if question.seen_nonce(question.job.nonce) != f"{digest}:refused":
+            return None
+        decided = self.verdict(member, "job", digest)
+        return None if decided is None else decided.refusal
+
+    def _note_policy(self, policy: Policy, now: datetime) -> None:
+        """Write the policy on the ledger when it is another than at the last question."""
+        if policy.digest != self._noted_policy:
+            values = policy.model_dump(mode="json")
+            self.ledger.append("policy", {"digest": policy.digest, "values": values}, now)
+            self._noted_policy = policy.digest
+
+    def _is_flood(self, now: datetime) -> bool:
+        """Say whether so many unsigned offers came within an hour that no more are written down.
+
+        Whoever owns the network could fill the disk with them otherwise.
+        """
+        hour_ago = now - timedelta(hours=1)
+        if len(self._strangers) == STRANGERS_AN_HOUR and self._strangers[0] > hour_ago:
+            return True
+        self._strangers.append(now)
+        return False
+
+    def _record_refusal(self, question: Question, refusal: Refused) -> None:
+        body: dict[str, object] = {"consortium": question.consortium, "code": refusal.code}
+        believed = question.believed
+        if believed is not None:
+            body |= {"job": believed.digest, "researcher": question.job.researcher}
+        self.ledger.append("refused", body, question.now)
+        if believed is None:
+            return
+        if self.asked.seen_nonce(question.job.nonce) is None:
+            self.asked.add_job(
+                believed.digest,
+                question.job,
+                question.site,
+                question.envelope,
+                "refused",
+                refusal.code,
+                question.now,
+            )
+        elif refusal.code != "replay":
+            self.asked.set_state(believed.digest, "refused", question.now, refusal.code)
+            self.inbox.finish(believed.digest, "refused")

@@ -1,0 +1,108 @@
+"""Where a message is written on the ledger and sealed: answers, and notices of a closed list.
+
+The link sends what is sealed and nothing else, and nobody else can seal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contract import wire_pb2 as wire
+from contract.receipts import Receipt
+from node.catalog.asked import AnswerRow
+from node.gate.state import Admission, Membership, State
+
+_SEAL = object()
+
+
+class Sealed:
+    """A message that may leave: only the gate makes one, and the link sends nothing else.
+
+    ``tensors`` is the blob that goes with it, empty without any.
+    """
+
+    def __init__(self, seal: object, message: wire.FromNode, tensors: bytes = b"") -> None:
+        if seal is not _SEAL:
+            raise TypeError("Only the gate seals messages.")
+        self.message = message
+        self.tensors = tensors
+
+
+class Sealing(State):
+    """The two ways for a message to leave, each on the ledger first."""
+
+    def _notice(
+        self, member: Membership, what: str, message: wire.FromNode, job: str = ""
+    ) -> Sealed:
+        data = message.SerializeToString(deterministic=True)
+        kept = self.ledger.keep_payload(data)
+        self.ledger.append(
+            "notice",
+            {
+                "consortium": member.consortium,
+                "what": what,
+                **({"job": job} if job else {}),
+                "payload": kept,
+                "kept": [kept],
+                "bytes": len(data),
+            },
+            self.clock(),
+        )
+        return Sealed(_SEAL, message)
+
+    def heartbeat(self) -> Sealed:
+        """Seal an empty message. It says nothing, so it is not on the ledger."""
+        return Sealed(_SEAL, wire.FromNode(heartbeat=wire.Empty()))
+
+    def _leave(
+        self,
+        member: Membership,
+        admission: Admission,
+        task: str,
+        entry: dict[str, Any],
+        payload: bytes,
+        tensors: bytes,
+        seconds: float,
+    ) -> Sealed:
+        """Write an answer on the ledger, receipt it, keep it to be sent again, seal it."""
+        now = self.clock()
+        kept = [
+            self.ledger.keep_payload(data)
+            for data in (payload, tensors)
+            if data and len(data) <= self.policy().ledger.keep_payload_bytes
+        ]
+        head = self.ledger.append("answer", entry | {"kept": kept}, now)
+        receipt = Receipt(
+            consortium=member.consortium,
+            site=member.site,
+            job=admission.digest,
+            task=task,
+            release=admission.release.digest,
+            payload=entry["payload"],
+            payload_bytes=entry["bytes"],
+            rules=tuple(entry["rules"]),
+            lane=entry["lane"],
+            ledger_sequence=head.sequence,
+            ledger_head=head.hash,
+            time=now,
+        ).sign(member.key)
+        row = AnswerRow(
+            admission.digest, task, payload, entry["tensors"], len(tensors), receipt, False
+        )
+        self.asked.add_answer(row, head.sequence, seconds)
+        return self._seal_answer(row, tensors)
+
+    def again(self, job: str, task: str, tensors: bytes = b"") -> Sealed | None:
+        """Return an answer that passed before and wasn't received, or None. It is on the ledger."""
+        row = self.asked.answer(job, task)
+        return None if row is None else self._seal_answer(row, tensors)
+
+    def _seal_answer(self, row: AnswerRow, tensors: bytes) -> Sealed:
+        reply = wire.Reply(
+            job=row.job,
+            task=row.task,
+            payload=row.payload,
+            tensors=wire.BlobReference(digest=row.tensors_digest, size=row.tensors_size),
+            receipt=row.receipt,
+        )
+        return Sealed(_SEAL, wire.FromNode(reply=reply), tensors)
