@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -24,8 +26,10 @@ from pydantic import (
 
 from contract import keys, names
 from contract.cohorts import Cohort
+from contract.derivations import Derivation, Impute, check, expand, variables_of
 from contract.envelope import Envelope
 from contract.errors import DocumentError
+from contract.terms import Factor, Function, Term
 
 ROSTER_TYPE = "application/vnd.wardgate.roster+json"
 PROJECT_TYPE = "application/vnd.wardgate.project+json"
@@ -39,6 +43,7 @@ PublicKey = Annotated[str, StringConstraints(min_length=44, max_length=44)]
 Scalar = bool | int | float | str
 
 MAX_JOB_LIFE_DAYS = 31
+MAX_ACROSS = 29
 
 
 class Document(BaseModel):
@@ -184,6 +189,8 @@ class Variable(BaseModel):
     """Values that stand for a missing one, for example "-9"."""
     required: bool = False
     """Whether a site without it can't take part."""
+    derive: Derivation | None = None
+    """How it is made of variables that are declared before it, when a release is made."""
 
     @model_validator(mode="before")
     @classmethod
@@ -216,6 +223,44 @@ class Variable(BaseModel):
         if set(self.missing) & set(self.levels):
             raise ValueError("a level stands for a missing value")
         return self
+
+
+Variables = Annotated[tuple[Variable, ...], BeforeValidator(expand)]
+"""A dictionary's variables; what is written once for several is written out."""
+
+
+def check_derivations(variables: Sequence[Variable]) -> None:
+    """Raise ``ValueError`` unless each derivation is of variables before it and makes its own."""
+    known: dict[str, tuple[Literal["number", "category"], bool]] = {}
+    for variable in variables:
+        node = variable.derive
+        if node is not None:
+            try:
+                check(node, variable.kind, variable.levels, known)
+            except ValueError as error:
+                raise ValueError(f"{variable.name}: {error}") from None
+        known[variable.name] = variable.kind, _is_imputed(node, known)
+
+
+def imputed(variables: Sequence[Variable]) -> frozenset[str]:
+    """Return the variables that are imputed, or derived from what is.
+
+    Their values depend on other subjects' too, so that noise for one subject doesn't protect them.
+    """
+    known: dict[str, tuple[Literal["number", "category"], bool]] = {}
+    for variable in variables:
+        known[variable.name] = variable.kind, _is_imputed(variable.derive, known)
+    return frozenset(name for name, (_, is_imputed) in known.items() if is_imputed)
+
+
+def _is_imputed(
+    node: Derivation | None, known: Mapping[str, tuple[Literal["number", "category"], bool]]
+) -> bool:
+    if node is None:
+        return False
+    return isinstance(node, Impute) or any(
+        known[name][1] for name in variables_of(node) if name in known
+    )
 
 
 class ParameterRange(BaseModel):
@@ -302,7 +347,7 @@ class Project(Document):
     most_missing_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Largest share of subjects that sites may withhold before an estimate is withheld."""
     table: VariableName = "table"
-    variables: tuple[Variable, ...] = ()
+    variables: Variables = ()
     kinds: tuple[Literal["statistics", "training"], ...]
     recipes: tuple[RecipeGrant, ...] = ()
     model_outcome: Line = "stays within the consortium"
@@ -313,6 +358,7 @@ class Project(Document):
     def _is_consistent(self) -> Self:
         if len({v.name for v in self.variables}) != len(self.variables):
             raise ValueError("a variable occurs twice")
+        check_derivations(self.variables)
         if self.minimum_sites > len(self.sites):
             raise ValueError("minimum_sites is larger than the number of sites")
         return self
@@ -329,23 +375,41 @@ class Project(Document):
 class Statistic(BaseModel):
     """One statistic asked for: of a variable, and for each level of another (``by``) or overall.
 
-    ``count``: subjects and missing. ``moments``: n, mean, sum of squared deviations.
-    ``histogram``: counts on the dictionary's grid. ``levels``: counts of each category.
+    ``count``: subjects and missing. ``moments``: n, mean, sum of squared deviations. ``shape``:
+    those, and sums of cubed and fourth powers. ``histogram``: counts on the dictionary's grid.
+    ``levels``: counts of each category. ``crosstab``: counts of each combination of the levels, or
+    places on the grid, of ``variable`` and one or two more (``across``). ``comoments``: means and
+    sums of products of deviations, of ``variable`` and the numbers ``across``, complete cases.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["count", "moments", "histogram", "levels"]
+    kind: Literal["count", "moments", "shape", "histogram", "levels", "crosstab", "comoments"]
     variable: VariableName
     by: VariableName | None = None
+    across: Annotated[tuple[VariableName, ...], Field(max_length=MAX_ACROSS)] = ()
+    """The other variables of a crosstab or of comoments."""
+
+    @model_validator(mode="after")
+    def _has_as_many_variables_as_its_kind(self) -> Self:
+        most = {"crosstab": 2, "comoments": MAX_ACROSS}.get(self.kind, 0)
+        if not min(most, 1) <= len(self.across) <= most:
+            raise ValueError(f"{self.kind} is of another number of variables")
+        if len(set(self.variables)) != len(self.variables) or self.by in self.across:
+            raise ValueError("a variable is named twice")
+        return self
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """What it is of, but ``by``."""
+        return (self.variable, *self.across)
 
 
 Lane = Literal["exact", "dp"]
 """How an answer was protected: as aggregates over declared cells, or by noise."""
 
 
-Term = Annotated[tuple[VariableName, ...], Field(min_length=1, max_length=3)]
-"""A variable, or a product of up to three."""
+Family = Literal["linear", "logistic", "poisson", "gamma", "cox"]
 
 
 class Model(BaseModel):
@@ -353,32 +417,83 @@ class Model(BaseModel):
 
     ``outcome`` is a number; of a logistic model a category of two levels, of which the second is
     the event. Of a Cox model it is the time, and ``event`` such a category. Categories are
-    treatment-coded, the first level being the reference; there is an intercept, but in a Cox model.
+    treatment-coded; there is an intercept unless the model says otherwise, but in a Cox model. A
+    Cox model is stratified by site.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: Literal["linear", "logistic", "poisson", "gamma", "cox"]
+    family: Family
     outcome: VariableName
-    terms: Annotated[tuple[Term, ...], Field(min_length=1, max_length=100)]
+    transform: Function | None = None
+    """Of a linear model's outcome."""
     event: VariableName | None = None
     """Of a Cox model."""
+    entry: VariableName | None = None
+    """Of a Cox model: when each subject came under observation."""
+    terms: Annotated[tuple[Term, ...], Field(max_length=100)]
+    intercept: bool = True
+    offset: Annotated[tuple[Factor, ...], Field(max_length=3)] = ()
+    """Numbers that are added to the linear predictor."""
+    weights: VariableName | None = None
+    """A positive number for each subject, as R's argument of that name: prior weights, of a Cox
+    model case weights."""
+    strata: Annotated[tuple[VariableName, ...], Field(max_length=3)] = ()
+    """Of a Cox model: categories whose levels have a baseline hazard each, within each site."""
     ties: Literal["efron", "breslow"] = "efron"
     """How a Cox model treats events at one time."""
+    link: Literal["log", "inverse"] = "log"
+    """Of a gamma model."""
+    site: Literal["pooled", "fixed", "random", "each"] = "pooled"
+    """What differs between sites: nothing (of a Cox model the baseline hazard), an effect of the
+    site, a random intercept (linear models), or everything: each site's own fit, for
+    meta-analysis."""
+    method: Literal["reml", "ml"] = "reml"
+    """How a random intercept's variance is estimated."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if (self.family == "cox") != (self.event is not None):
+        cox, linear = self.family == "cox", self.family == "linear"
+        if cox != (self.event is not None):
             raise ValueError("Surv(time, event) is what a Cox model explains, and no other does")
-        explaining = {name for term in self.terms for name in term}
-        if {self.outcome, self.event} & explaining:
+        for wrong, sentence in (
+            ((self.entry or self.strata) and not cox, "strata and an entry are a Cox model's"),
+            (self.transform and not linear, "only a linear model's outcome may be transformed"),
+            (self.link != "log" and self.family != "gamma", "only a gamma model has another link"),
+            (self.site == "random" and not linear, "only a linear model has a random intercept"),
+            (self.site == "fixed" and cox, "a Cox model is stratified by site already"),
+            (
+                self.site in ("fixed", "random") and not self.intercept,
+                "sites' effects stand beside an intercept",
+            ),
+            (self.link == "inverse" and not self.intercept, "an inverse link needs an intercept"),
+            (self.site == "random" and self.weights, "a random intercept takes no weights"),
+            (cox and not self.intercept, "a Cox model has no intercept to leave out"),
+        ):
+            if wrong:
+                raise ValueError(sentence)
+        explaining = {name for term in self.terms for name in term.variables}
+        explained = [n for n in (self.outcome, self.event, self.entry) if n is not None]
+        if set(explained) & explaining or len(set(explained)) != len(explained):
+            raise ValueError("a variable can't explain itself")
+        if self.weights in explained or set(self.strata) & {*explained, *explaining}:
+            raise ValueError("a variable has two parts in a model")
+        if any(set(explained) & {f.variable} for f in self.offset):
             raise ValueError("a variable can't explain itself")
         return self
 
     @property
     def variables(self) -> tuple[str, ...]:
         """All variables of the model, in one order."""
-        named = [self.outcome, self.event, *(n for t in self.terms for n in t)]
+        named = [
+            self.outcome,
+            self.event,
+            self.entry,
+            self.weights,
+            *self.strata,
+            *(factor.variable for factor in self.offset),
+            *(name for term in self.terms for name in term.variables),
+        ]
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 

@@ -435,15 +435,47 @@ class Counts(_message.Message):
     above: int
     def __init__(self, missing: _Optional[int] = ..., counts: _Optional[_Iterable[int]] = ..., below: _Optional[int] = ..., above: _Optional[int] = ...) -> None: ...
 
+class Shape(_message.Message):
+    __slots__ = ("n", "missing", "mean", "m2", "m3", "m4")
+    N_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    M2_FIELD_NUMBER: _ClassVar[int]
+    M3_FIELD_NUMBER: _ClassVar[int]
+    M4_FIELD_NUMBER: _ClassVar[int]
+    n: int
+    missing: int
+    mean: float
+    m2: float
+    m3: float
+    m4: float
+    def __init__(self, n: _Optional[int] = ..., missing: _Optional[int] = ..., mean: _Optional[float] = ..., m2: _Optional[float] = ..., m3: _Optional[float] = ..., m4: _Optional[float] = ...) -> None: ...
+
+class CoMoments(_message.Message):
+    __slots__ = ("n", "missing", "means", "products")
+    N_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    MEANS_FIELD_NUMBER: _ClassVar[int]
+    PRODUCTS_FIELD_NUMBER: _ClassVar[int]
+    n: int
+    missing: int
+    means: _containers.RepeatedScalarFieldContainer[float]
+    products: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, n: _Optional[int] = ..., missing: _Optional[int] = ..., means: _Optional[_Iterable[float]] = ..., products: _Optional[_Iterable[float]] = ...) -> None: ...
+
 class Group(_message.Message):
-    __slots__ = ("level", "moments", "counts")
+    __slots__ = ("level", "moments", "counts", "shape", "comoments")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     MOMENTS_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    COMOMENTS_FIELD_NUMBER: _ClassVar[int]
     level: str
     moments: Moments
     counts: Counts
-    def __init__(self, level: _Optional[str] = ..., moments: _Optional[_Union[Moments, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ...) -> None: ...
+    shape: Shape
+    comoments: CoMoments
+    def __init__(self, level: _Optional[str] = ..., moments: _Optional[_Union[Moments, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., comoments: _Optional[_Union[CoMoments, _Mapping]] = ...) -> None: ...
 
 class NoiseTerm(_message.Message):
     __slots__ = ("figure", "mechanism", "scale", "half_width")
@@ -506,10 +538,18 @@ class SiteAccount(_message.Message):
     def __init__(self, site: _Optional[str] = ..., account: _Optional[_Union[Account, _Mapping]] = ...) -> None: ...
 
 class ModelStep(_message.Message):
-    __slots__ = ("beta",)
-    BETA_FIELD_NUMBER: _ClassVar[int]
-    beta: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, beta: _Optional[_Iterable[float]] = ...) -> None: ...
+    __slots__ = ("parts",)
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    parts: _containers.RepeatedCompositeFieldContainer[SignedPart]
+    def __init__(self, parts: _Optional[_Iterable[_Union[SignedPart, _Mapping]]] = ...) -> None: ...
+
+class SignedPart(_message.Message):
+    __slots__ = ("payload", "receipt")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    payload: bytes
+    receipt: bytes
+    def __init__(self, payload: _Optional[bytes] = ..., receipt: _Optional[bytes] = ...) -> None: ...
 
 class ModelPart(_message.Message):
     __slots__ = ("n", "information", "score", "deviance", "pearson")

@@ -228,6 +228,7 @@ def table_1(answer: StatisticsAnswer, truth: dict[str, dict[str, Moments | Count
             table.add_row(name, "", "withheld by every hospital", "", "")
             continue
         for arm, found in part.part.groups.items():
+            assert isinstance(found, Moments | Counts)
             pooled = truth[name][arm]
             shown, true = (_figure(s, variable.levels) for s in (found, pooled))
             table.add_row(name, arm, shown, true, "yes" if _same(found, pooled) else "NO")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ from contract.documents import (
 )
 from contract.errors import DocumentError, SignatureError
 from contract.receipts import Receipt
-from contract.statistics import answers
+from contract.statistics import forms
 from contract.statistics.answers import Noise, Part
 from contract.statistics.noisy import estimate
-from contract.statistics.summaries import Counts, Moments
+from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 from contract.trust import TrustedDocuments
 from researcher.receipts import check_answered, verify_receipts
 
@@ -120,7 +121,7 @@ class StatisticsAnswer:
             raise SignatureError("The coordinator sent the result of another job.")
         receipts = verify_receipts(result.receipts, trusted)
         check_answered(receipts, result.answered, result.status.job)
-        merged = answers.decode(result.statistics)
+        merged = forms.decode(result.statistics)
         if not len(merged) == len(result.parts) == len(job.work.ask):
             raise DocumentError("The coordinator's result has another length than the question.")
         return cls(
@@ -246,7 +247,7 @@ def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:
         yield Row("withheld", statistic.variable, "", "", math.nan, 0)
         return
     if part.part.noise is not None:
-        yield from _noisy_rows(part, part.part.noise, variable)
+        yield from _noisy_rows(part, part.part.noise, variable, project)
         return
     for group, summary in part.part.groups.items():
         if isinstance(summary, Moments):
@@ -256,8 +257,22 @@ def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:
             ):
                 yield Row(name, variable.name, group, "", value, summary.n)
             continue
+        if isinstance(summary, Shape):
+            for name, value in (
+                ("mean", summary.mean),
+                ("standard deviation", summary.moments.standard_deviation),
+                ("skewness", summary.skewness),
+                ("excess kurtosis", summary.kurtosis),
+            ):
+                yield Row(name, variable.name, group, "", value, summary.n)
+            continue
+        if isinstance(summary, CoMoments):
+            yield from _correlations(statistic, group, summary)
+            continue
         if statistic.kind == "count":
             yield Row("count", variable.name, group, "", summary.n, summary.n)
+        elif statistic.kind == "crosstab":
+            yield from _crossed(statistic, project, group, summary)
         elif statistic.kind == "levels":
             for level, counted in zip(variable.levels, summary.counts, strict=True):
                 yield Row("count", variable.name, group, level, counted, summary.n)
@@ -276,22 +291,51 @@ def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:
                     yield Row("count", variable.name, group, level, counted, summary.n)
 
 
-def _noisy_rows(part: PartAnswer, noise: Noise, variable: Variable) -> Iterator[Row]:
+def _correlations(statistic: Statistic, group: str, summary: CoMoments) -> Iterator[Row]:
+    """Yield the correlation of each pair."""
+    products = summary.matrix
+    names = statistic.variables
+    for i, j in itertools.combinations(range(len(names)), 2):
+        scale = math.sqrt(max(products[i, i] * products[j, j], 0.0))
+        value = products[i, j] / scale if scale else math.nan
+        yield Row("correlation", names[i], group, names[j], float(value), summary.n)
+
+
+def _crossed(statistic: Statistic, project: Project, group: str, summary: Counts) -> Iterator[Row]:
+    """Yield the count of each combination that anybody has."""
+    variables = [v for n in statistic.variables if (v := project.variable(n)) is not None]
+    name = " x ".join(statistic.variables)
+    for levels, counted in zip(
+        itertools.product(*map(place_names, variables)), summary.counts, strict=True
+    ):
+        if counted:
+            yield Row("count", name, group, " / ".join(levels), counted, summary.n)
+
+
+def place_names(variable: Variable) -> Sequence[str]:
+    """Return the names of a variable's places in a crosstab."""
+    if variable.kind == "category":
+        return variable.levels
+    if variable.minimum is None or variable.maximum is None or variable.bins is None:
+        raise DocumentError(f"The dictionary gives {variable.name} no grid.")
+    low, high = variable.minimum, variable.maximum
+    return [*bins(low, high, variable.bins), f"below {low:g}", f"above {high:g}"]
+
+
+def _noisy_rows(
+    part: PartAnswer, noise: Noise, variable: Variable, project: Project
+) -> Iterator[Row]:
     """Yield the figures of a part with noise, each with its half width."""
     widths = {term.figure: term.half_width for term in noise.terms}
     within = widths.get("counts", math.nan)
     names: Sequence[str] = [""]
     if part.statistic.kind == "levels":
         names = variable.levels
-    elif part.statistic.kind == "histogram" and None not in (variable.minimum, variable.maximum):
-        assert variable.minimum is not None
-        assert variable.maximum is not None
-        low, high = variable.minimum, variable.maximum
-        names = [
-            *bins(low, high, variable.bins or 0),
-            f"below {low:g}",
-            f"above {high:g}",
-        ]
+    elif part.statistic.kind == "histogram":
+        names = place_names(variable)
+    elif part.statistic.kind == "crosstab":
+        crossed = [v for n in part.statistic.variables if (v := project.variable(n)) is not None]
+        names = [" / ".join(levels) for levels in itertools.product(*map(place_names, crossed))]
     for group, summary in part.part.groups.items():
         if isinstance(summary, Moments):
             if variable.minimum is None or variable.maximum is None:
@@ -307,6 +351,8 @@ def _noisy_rows(part: PartAnswer, noise: Noise, variable: Variable) -> Iterator[
             ):
                 yield Row(name, variable.name, group, "", value, summary.n, "dp", width)
             continue
+        if not isinstance(summary, Counts):
+            raise DocumentError(f"Noise on a {part.statistic.kind}.")
         counts = [*summary.counts, summary.below, summary.above]
         for level, counted in zip(names, counts, strict=False):
             yield Row("count", variable.name, group, level, counted, summary.n, "dp", within)

@@ -5,6 +5,6 @@ float64), so that any split of the rows over any number of sites gives the poole
 """
 
 from contract.statistics.answers import answer_locally, merge_answers
-from contract.statistics.summaries import Counts, Moments
+from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 
-__all__ = ["Counts", "Moments", "answer_locally", "merge_answers"]
+__all__ = ["CoMoments", "Counts", "Moments", "Shape", "answer_locally", "merge_answers"]

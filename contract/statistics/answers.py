@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from contract import wire_pb2 as wire
 from contract.documents import Lane, Project, Statistic, Variable
 from contract.errors import DocumentError
-from contract.statistics.summaries import Codes, Counts, Moments, Numbers
+from contract.statistics.summaries import (
+    Codes,
+    CoMoments,
+    Counts,
+    Moments,
+    Numbers,
+    Shape,
+    place_codes,
+    places,
+)
 
-Summary = Moments | Counts
+Summary = Moments | Counts | Shape | CoMoments
+MAX_CELLS = 10_000
+"""Of a crosstab."""
 MAX_SUBJECTS = 2**48
 """No site has more; the sum over all sites still fits 64 bits."""
 
@@ -64,18 +76,34 @@ class Part:
 
 def check(statistic: Statistic, project: Project) -> Variable:
     """Return the variable asked about; ``DocumentError`` if the dictionary doesn't allow it."""
-    variable = project.variable(statistic.variable)
-    if variable is None:
-        raise DocumentError(f"Variable {statistic.variable} is not in the project's dictionary.")
-    wanted = {"moments": "number", "histogram": "number", "levels": "category"}
-    if wanted.get(statistic.kind, variable.kind) != variable.kind:
-        raise DocumentError(f"{statistic.kind} is not defined for {variable.name}.")
+    variables = [known(name, project) for name in statistic.variables]
+    variable = variables[0]
+    wanted = {
+        "moments": "number",
+        "shape": "number",
+        "comoments": "number",
+        "histogram": "number",
+        "levels": "category",
+    }
+    for one in variables:
+        if wanted.get(statistic.kind, one.kind) != one.kind:
+            raise DocumentError(f"{statistic.kind} is not defined for {one.name}.")
+    if statistic.kind == "crosstab" and math.prod(map(places, variables)) > MAX_CELLS:
+        raise DocumentError(f"A crosstab has at most {MAX_CELLS} cells.")
     if statistic.kind == "histogram" and variable.bins is None:
         raise DocumentError(f"The dictionary gives {variable.name} no grid for a histogram.")
     if statistic.by is not None:
         by = project.variable(statistic.by)
         if by is None or by.kind != "category":
             raise DocumentError(f"{statistic.by} is not a category of the project's dictionary.")
+    return variable
+
+
+def known(name: str, project: Project) -> Variable:
+    """Return a variable of the dictionary; ``DocumentError`` for none."""
+    variable = project.variable(name)
+    if variable is None:
+        raise DocumentError(f"Variable {name} is not in the project's dictionary.")
     return variable
 
 
@@ -89,10 +117,9 @@ def answer_locally(
     """
     parts: list[Part] = []
     for statistic in ask:
-        variable = check(statistic, project)
-        column = columns[variable.name]
+        check(statistic, project)
         if statistic.by is None:
-            parts.append(Part({"": summarise(statistic, variable, column)}))
+            parts.append(Part({"": summarise(statistic, project, columns)}))
             continue
         by = project.variable(statistic.by)
         assert by is not None
@@ -100,30 +127,52 @@ def answer_locally(
         parts.append(
             Part(
                 {
-                    level: summarise(statistic, variable, column[codes == i])
+                    level: summarise(statistic, project, columns, codes == i)
                     for i, level in enumerate(by.levels)
                 },
-                rest=summarise(statistic, variable, column[codes < 0]),
+                rest=summarise(statistic, project, columns, codes < 0),
             )
         )
     return parts
 
 
-def summarise(statistic: Statistic, variable: Variable, column: Numbers | Codes) -> Summary:
-    """Return the local half of one statistic over the subjects whose values these are."""
+EVERYBODY = slice(None)
+
+
+def summarise(
+    statistic: Statistic,
+    project: Project,
+    columns: Mapping[str, Numbers | Codes],
+    rows: NDArray[np.bool_] | slice = EVERYBODY,
+) -> Summary:
+    """Return the local half of one statistic over some of the subjects whose values these are."""
+    variable = check(statistic, project)
+    held = [columns[name][rows] for name in statistic.variables]
+    match statistic.kind:
+        case "comoments":
+            return CoMoments.of([np.asarray(column, dtype=np.float64) for column in held])
+        case "crosstab":
+            crossed = [known(name, project) for name in statistic.variables]
+            return Counts.of_crosstab(
+                list(map(place_codes, crossed, held)), [*map(places, crossed)]
+            )
+        case "levels":
+            return Counts.of_levels(np.asarray(held[0], dtype=np.int64), len(variable.levels))
+        case "count":
+            gone = held[0] < 0 if variable.kind == "category" else np.isnan(held[0])
+            missing = int(np.count_nonzero(gone))
+            return Counts((gone.size - missing,), missing)
+    return _of_number(statistic, variable, np.asarray(held[0], dtype=np.float64))
+
+
+def _of_number(statistic: Statistic, variable: Variable, values: Numbers) -> Summary:
     match statistic.kind:
         case "moments":
-            return Moments.of(np.asarray(column, dtype=np.float64))
-        case "histogram":
-            return Counts.of_histogram(np.asarray(column, dtype=np.float64), variable)
-        case "levels":
-            return Counts.of_levels(np.asarray(column, dtype=np.int64), len(variable.levels))
-        case "count":
-            if variable.kind == "category":
-                present = int(np.count_nonzero(column >= 0))
-            else:
-                present = int(column.size - np.count_nonzero(np.isnan(column)))
-            return Counts((present,), int(column.size) - present)
+            return Moments.of(values)
+        case "shape":
+            return Shape.of(values)
+        case _:
+            return Counts.of_histogram(values, variable)
 
 
 def merge_answers(answers: Iterable[Sequence[Part]]) -> list[Part]:
@@ -207,131 +256,8 @@ def _merge_summaries(a: Summary, b: Summary) -> Summary:
         return a.merge(b)
     if isinstance(a, Counts) and isinstance(b, Counts):
         return a.merge(b)
+    if isinstance(a, Shape) and isinstance(b, Shape):
+        return a.merge(b)
+    if isinstance(a, CoMoments) and isinstance(b, CoMoments):
+        return a.merge(b)
     raise DocumentError("Two sites answered a statistic with different summaries.")
-
-
-def encode(parts: Sequence[Part]) -> wire.StatisticsAnswer:
-    """Return the wire form of an answer."""
-    message = wire.StatisticsAnswer()
-    for part in parts:
-        out = message.parts.add(
-            withheld=part.withheld, lane="" if part.withheld else part.lane, noise=_noise(part)
-        )
-        for level, summary in part.groups.items():
-            group = out.groups.add(level=level)
-            if isinstance(summary, Moments):
-                group.moments.CopyFrom(
-                    wire.Moments(
-                        n=summary.n, missing=summary.missing, mean=summary.mean, m2=summary.m2
-                    )
-                )
-            else:
-                group.counts.CopyFrom(
-                    wire.Counts(
-                        missing=summary.missing,
-                        counts=summary.counts,
-                        below=summary.below,
-                        above=summary.above,
-                    )
-                )
-    return message
-
-
-def _noise(part: Part) -> wire.Noise | None:
-    noise = part.noise
-    if noise is None or part.withheld:
-        return None
-    return wire.Noise(
-        epsilon=noise.epsilon,
-        delta=noise.delta,
-        confidence=noise.confidence,
-        terms=[
-            wire.NoiseTerm(
-                figure=t.figure, mechanism=t.mechanism, scale=t.scale, half_width=t.half_width
-            )
-            for t in noise.terms
-        ],
-    )
-
-
-def decode(message: wire.StatisticsAnswer) -> list[Part]:
-    """Return the parts of an answer from the wire; ``DocumentError`` when it is malformed."""
-    parts: list[Part] = []
-    for part in message.parts:
-        groups: dict[str, Summary] = {}
-        for group in part.groups:
-            if group.level in groups:
-                raise DocumentError("An answer holds two groups of one level.")
-            if group.WhichOneof("summary") == "moments":
-                m = group.moments
-                groups[group.level] = Moments(m.n, m.missing, m.mean, m.m2)
-            else:
-                c = group.counts
-                groups[group.level] = Counts(tuple(c.counts), c.missing, c.below, c.above)
-        lanes: dict[str, Lane] = {"exact": "exact", "dp": "dp", "": "exact"}
-        if part.lane not in lanes or (not part.lane and not part.withheld):
-            raise DocumentError("An answer came by a lane that there isn't.")
-        noise = None
-        if part.HasField("noise"):
-            terms = tuple(
-                NoiseTerm(t.figure, t.mechanism, t.scale, t.half_width) for t in part.noise.terms
-            )
-            noise = Noise(part.noise.epsilon, part.noise.delta, part.noise.confidence, terms)
-        parts.append(Part(groups, part.withheld, lane=lanes[part.lane], noise=noise))
-    return parts
-
-
-def fits(parts: Sequence[Part], ask: Sequence[Statistic], project: Project) -> bool:
-    """Say whether an answer has exactly the declared form: the schema that a question implies."""
-    return len(parts) == len(ask) and all(
-        _fits(part, statistic, project) for part, statistic in zip(parts, ask, strict=True)
-    )
-
-
-def _fits(part: Part, statistic: Statistic, project: Project) -> bool:
-    if part.withheld:
-        return not part.groups and part.noise is None
-    if (part.lane == "dp") != (part.noise is not None):
-        return False
-    if part.noise is not None and not _is_declared(part.noise):
-        return False
-    variable = check(statistic, project)
-    by = project.variable(statistic.by) if statistic.by else None
-    if not _are_groups(list(part.groups), list(by.levels) if by else [""]):
-        return False
-    if part.lane == "dp" and by and len(part.groups) != len(by.levels):
-        return False
-    lowest = 0 if part.noise is None else -MAX_SUBJECTS
-    return all(_form_of(s, statistic, variable, lowest) for s in part.groups.values())
-
-
-def _are_groups(names: list[str], levels: list[str]) -> bool:
-    """Say whether groups are some of the levels, in their order: a release may declare not all."""
-    known = set(names)
-    return bool(names) and names == [level for level in levels if level in known]
-
-
-def _form_of(summary: Summary, statistic: Statistic, variable: Variable, lowest: int) -> bool:
-    if isinstance(summary, Moments):
-        counts = [summary.n, summary.missing]
-        good = statistic.kind == "moments" and bool(
-            np.isfinite(summary.mean)
-            and np.isfinite(summary.m2)
-            and (summary.m2 >= 0 or lowest < 0)
-        )
-    else:
-        counts = [*summary.counts, summary.missing, summary.below, summary.above, summary.n]
-        widths = {"count": 1, "levels": len(variable.levels), "histogram": variable.bins or 0}
-        good = len(summary.counts) == widths.get(statistic.kind)
-        if statistic.kind != "histogram":
-            good = good and summary.below == 0 and summary.above == 0
-    return good and all(lowest <= count <= MAX_SUBJECTS for count in counts)
-
-
-def _is_declared(noise: Noise) -> bool:
-    numbers = [noise.epsilon, noise.delta, noise.confidence]
-    for term in noise.terms:
-        numbers += [term.scale, term.half_width]
-        if term.figure not in FIGURES or term.mechanism not in MECHANISMS:
-            return False
-    return len(noise.terms) <= MAX_TERMS and all(np.isfinite(n) and n >= 0 for n in numbers)

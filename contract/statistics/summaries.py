@@ -1,8 +1,9 @@
-"""The summaries themselves: moments of a number, counts on a grid or over levels."""
+"""The summaries themselves: moments of numbers, counts on a grid, over levels, or crossed."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +74,150 @@ class Moments:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """n, missing, mean and sums of (x - mean)^2, ^3 and ^4: for skewness and kurtosis.
+
+    Merged as Pebay (2008), Sandia report SAND2008-6212, equations 2.1 to 2.4.
+    """
+
+    n: int = 0
+    missing: int = 0
+    mean: float = 0.0
+    m2: float = 0.0
+    m3: float = 0.0
+    m4: float = 0.0
+
+    @classmethod
+    def of(cls, values: Numbers) -> Shape:
+        """Return the local half, of the values that are not NaN."""
+        first = Moments.of(values)
+        if first.n == 0:
+            return cls(missing=first.missing)
+        deviations = values[~np.isnan(values)] - first.mean
+        squares = deviations * deviations
+        return cls(
+            first.n,
+            first.missing,
+            first.mean,
+            first.m2,
+            float((squares * deviations).sum()),
+            float((squares * squares).sum()),
+        )
+
+    def merge(self, other: Shape) -> Shape:
+        """Return the shape of both parts' values together."""
+        n, missing = self.n + other.n, self.missing + other.missing
+        if self.n == 0 or other.n == 0:
+            part = self if self.n else other
+            return Shape(n, missing, part.mean, part.m2, part.m3, part.m4)
+        a, b = self.n, other.n
+        delta = other.mean - self.mean
+        m2 = self.m2 + other.m2 + delta**2 * a * b / n
+        m3 = (
+            self.m3
+            + other.m3
+            + delta**3 * a * b * (a - b) / n**2
+            + 3 * delta * (a * other.m2 - b * self.m2) / n
+        )
+        m4 = (
+            self.m4
+            + other.m4
+            + delta**4 * a * b * (a * a - a * b + b * b) / n**3
+            + 6 * delta**2 * (a * a * other.m2 + b * b * self.m2) / n**2
+            + 4 * delta * (a * other.m3 - b * self.m3) / n
+        )
+        return Shape(n, missing, self.mean + delta * b / n, m2, m3, m4)
+
+    @property
+    def moments(self) -> Moments:
+        """What it says of mean and variance."""
+        return Moments(self.n, self.missing, self.mean, self.m2)
+
+    @property
+    def skewness(self) -> float:
+        """The adjusted Fisher-Pearson coefficient G1 (Joanes, Gill 1998); NaN where undefined."""
+        n = self.n
+        if n < 3 or self.m2 <= 0:
+            return math.nan
+        variance = self.m2 / n
+        return math.sqrt(n * (n - 1)) / (n - 2) * self.m3 / (n * variance * math.sqrt(variance))
+
+    @property
+    def kurtosis(self) -> float:
+        """The excess kurtosis G2 (Joanes, Gill 1998), 0 of a normal one; NaN where undefined."""
+        n = self.n
+        if n < 4 or self.m2 <= 0:
+            return math.nan
+        plain = n * self.m4 / self.m2**2 - 3
+        return (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * plain + 6)
+
+
+@dataclass(frozen=True)
+class CoMoments:
+    """n, missing, means, and sums of products of deviations of several numbers, complete cases.
+
+    ``products`` is the upper triangle of a matrix by rows, in the variables' order: its diagonal
+    holds each one's M2. Merged as Chan's formula has it, for each pair.
+    """
+
+    n: int
+    missing: int
+    means: tuple[float, ...]
+    products: tuple[float, ...]
+
+    @classmethod
+    def of(cls, columns: Sequence[Numbers]) -> CoMoments:
+        """Return the local half, over rows that have all values."""
+        rows = np.column_stack(columns)
+        complete = rows[~np.isnan(rows).any(axis=1)]
+        n, width = complete.shape
+        missing = int(len(rows) - n)
+        if n == 0:
+            return cls(0, missing, (0.0,) * width, (0.0,) * (width * (width + 1) // 2))
+        means = complete.mean(axis=0)
+        deviations = complete - means
+        left = deviations.sum(axis=0)  # zero but for the rounding of the means
+        products = deviations.T @ deviations - np.outer(left, left) / n
+        return cls(
+            n,
+            missing,
+            tuple(means.tolist()),
+            tuple(products[np.triu_indices(width)].tolist()),
+        )
+
+    def merge(self, other: CoMoments) -> CoMoments:
+        """Return those of both parts' rows; ``DocumentError`` when they are of other variables."""
+        if len(self.means) != len(other.means) or len(self.products) != len(other.products):
+            raise DocumentError("Two parts of one statistic are of different variables.")
+        n, missing = self.n + other.n, self.missing + other.missing
+        if self.n == 0 or other.n == 0:
+            part = self if self.n else other
+            return CoMoments(n, missing, part.means, part.products)
+        delta = np.array(other.means) - np.array(self.means)
+        crossed = np.outer(delta, delta)[np.triu_indices(delta.size)] * (self.n * other.n / n)
+        return CoMoments(
+            n,
+            missing,
+            tuple((np.array(self.means) + delta * (other.n / n)).tolist()),
+            tuple((np.array(self.products) + np.array(other.products) + crossed).tolist()),
+        )
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The products as a symmetric matrix."""
+        width = len(self.means)
+        upper = np.zeros((width, width))
+        upper[np.triu_indices(width)] = self.products
+        return upper + np.triu(upper, 1).T
+
+
+@dataclass(frozen=True)
 class Counts:
-    """Counts by level, or by bin of a variable's grid with what lies below and above it."""
+    """Counts by level, or by bin of a variable's grid with what lies below and above it.
+
+    Of a crosstab they are those of all combinations, the last variable's places running fastest
+    (see ``places``), and nothing is below or above.
+    """
 
     counts: tuple[int, ...]
     missing: int = 0
@@ -110,6 +253,19 @@ class Counts:
             raise DocumentError("A code lies outside its variable's levels.")
         return cls(tuple(int(c) for c in counted), int(codes.size - present.size))
 
+    @classmethod
+    def of_crosstab(cls, codes: Sequence[Codes], widths: Sequence[int]) -> Counts:
+        """Return counts of each combination of codes; who lacks any (-1) is missing."""
+        flat = np.zeros(codes[0].size, dtype=np.int64)
+        gone = np.zeros(codes[0].size, dtype=np.bool_)
+        for column, width in zip(codes, widths, strict=True):
+            if column.size and int(column.max()) >= width:
+                raise DocumentError("A code lies outside its variable's levels.")
+            gone |= column < 0
+            flat = flat * width + column
+        counted = np.bincount(flat[~gone], minlength=math.prod(widths))
+        return cls(tuple(int(c) for c in counted), int(np.count_nonzero(gone)))
+
     def merge(self, other: Counts) -> Counts:
         """Return the sums; ``DocumentError`` when the grids differ."""
         if len(self.counts) != len(other.counts):
@@ -125,6 +281,25 @@ class Counts:
     def n(self) -> int:
         """How many subjects have a value."""
         return sum(self.counts) + self.below + self.above
+
+
+def places(variable: Variable) -> int:
+    """Return how many places a variable has in a crosstab: its levels, or its grid's bins, then
+    what lies below and above the grid. ``DocumentError`` for a number without a grid.
+    """
+    if variable.kind == "category":
+        return len(variable.levels)
+    if variable.bins is None:
+        raise DocumentError(f"The dictionary gives {variable.name} no grid for a crosstab.")
+    return variable.bins + 2
+
+
+def place_codes(variable: Variable, column: Numbers | Codes) -> Codes:
+    """Return the place of each subject's value, -1 for a missing one."""
+    if variable.kind == "category":
+        return np.asarray(column, dtype=np.int64)
+    numbers = np.asarray(column, dtype=np.float64)
+    return np.where(np.isnan(numbers), -1, grid_places(numbers, variable))
 
 
 def grid_places(values: Numbers, variable: Variable) -> Codes:

@@ -98,12 +98,15 @@ def _width(statistic: Statistic, project: Project) -> int:
             return 4 + (variable.bins or 0)
         case "levels":
             return 4 + len(variable.levels)
-        case _:
+        case "count":
             return 5
+        case _:
+            raise DocumentError(f"A {statistic.kind} isn't summed securely.")
 
 
 def _encode(summary: Summary, variable: Variable) -> list[int]:
-    if isinstance(summary, Counts):
+    if not isinstance(summary, Moments):
+        assert isinstance(summary, Counts)
         return [summary.missing, summary.below, summary.above, *summary.counts]
     low, width = _scale(variable)
     mean = (Fraction(summary.mean) - low) / width

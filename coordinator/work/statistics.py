@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from contract import wire_pb2 as wire
 from contract.documents import StatisticsWork
 from contract.errors import DocumentError, SignatureError
-from contract.statistics import answers
+from contract.statistics import answers, forms
 from contract.statistics.answers import Part
 from coordinator.jobs.active import ActiveJob
 from coordinator.jobs.states import JobEvent, SiteState
@@ -90,11 +90,11 @@ class StatisticsJob(ActiveJob):
         said = {
             site: wire.StatisticsAnswer.FromString(self._replies[site].payload) for site in answered
         }
-        parts = {site: answers.decode(message) for site, message in said.items()}
+        parts = {site: forms.decode(message) for site, message in said.items()}
         suppressed = self._suppressed()
         listed = {site: self._listed(site) for site in (*answered, *suppressed)}
         estimates, who = settle(parts, suppressed, listed, self.project.most_missing_share)
-        result = wire.JobResult(answered=answered, statistics=answers.encode(estimates), parts=who)
+        result = wire.JobResult(answered=answered, statistics=forms.encode(estimates), parts=who)
         for site, message in said.items():
             if message.HasField("account"):
                 result.accounts.add(site=site, account=message.account)
@@ -120,8 +120,8 @@ class StatisticsJob(ActiveJob):
         assert isinstance(work, StatisticsWork)
         try:
             self.check_receipt(site, reply)
-            parts = answers.decode(wire.StatisticsAnswer.FromString(reply.payload))
-            if not answers.fits(parts, work.ask, self.project):
+            parts = forms.decode(wire.StatisticsAnswer.FromString(reply.payload))
+            if not forms.fits(parts, work.ask, self.project):
                 raise DocumentError("An answer hasn't the form that was asked for.")
         except (DocumentError, SignatureError, DecodeError) as error:
             self.set_site(site, SiteState.FAILED, "malformed", str(error))

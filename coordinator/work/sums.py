@@ -22,7 +22,7 @@ from contract.secure_aggregation.messages import (
     Revealed,
     smallest_threshold,
 )
-from contract.statistics import answers, sums, words
+from contract.statistics import forms, sums, words
 from coordinator.jobs.states import SiteState
 from coordinator.work.steps import SteppedJob
 
@@ -99,7 +99,7 @@ class SecureSumJob(SteppedJob):
             server.total().astype(np.uint64), work.ask, self.project, len(counted)
         )
         answered = [m.name for m in self.roster.sites if m.name in counted]
-        result = wire.JobResult(answered=answered, statistics=answers.encode(merged))
+        result = wire.JobResult(answered=answered, statistics=forms.encode(merged))
         for number in range(len(work.ask)):
             result.parts.add(answered=answered, unnamed=absent[number])
         return result

@@ -14,9 +14,9 @@ from contract import wire_pb2 as wire
 from contract.documents import StatisticsWork
 from contract.errors import DocumentError, Refused
 from contract.records import Arrays, Config, Metrics, Records
-from contract.statistics import answers, models
+from contract.statistics import forms, models
 from contract.statistics.answers import Part, Summary
-from contract.statistics.summaries import Moments
+from contract.statistics.summaries import Counts
 from foundation import tensors
 from node.gate.older_apps import ARRAYS_NAME, METRICS_NAME, in_todays_form
 from node.gate.policy import DisclosureSettings
@@ -43,7 +43,7 @@ class DeclaredSchema:
         if isinstance(output, StatisticsOutput):
             work = outbound.job.work
             assert isinstance(work, StatisticsWork)
-            if not answers.fits(output.parts, work.ask, outbound.project):
+            if not forms.fits(output.parts, work.ask, outbound.project):
                 raise Refused(self.code, "The answer hasn't the declared form.")
             return
         if isinstance(output, ModelOutput):
@@ -198,7 +198,7 @@ def _summary_is_small(summary: Summary, disclosure: DisclosureSettings) -> bool:
     if summary.n < disclosure.minimum_cohort:
         return True
     cells = [summary.missing]
-    if not isinstance(summary, Moments):
+    if isinstance(summary, Counts):
         cells += [*summary.counts, summary.below, summary.above]
     return any(0 < cell < disclosure.minimum_cell for cell in cells)
 

@@ -183,7 +183,7 @@ class WithinTheDictionary:
                 answers.check(statistic, question.project)
             except DocumentError as error:
                 raise Refused(self.code, str(error)) from None
-            for name in (statistic.variable, statistic.by):
+            for name in (*statistic.variables, statistic.by):
                 if name is not None and name not in held:
                     raise Refused(self.code, f"The release has no variable {name}.")
 

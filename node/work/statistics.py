@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,7 @@ from numpy.typing import NDArray
 
 from contract import cohorts
 from contract.documents import Project, Statistic, StatisticsWork, Variable
-from contract.statistics.answers import Part, Summary, check, summarise
-from contract.statistics.summaries import Counts, Moments
+from contract.statistics.answers import EVERYBODY, Part, Summary, summarise
 from node.catalog.declaring import Minimums
 from node.catalog.membership import Membership
 from node.catalog.rows import ReleaseRow
@@ -25,7 +25,6 @@ Column = NDArray[np.float64] | NDArray[np.int64]
 Columns = Mapping[str, Column]
 Rows = NDArray[np.bool_] | slice
 """Which rows of a table: a mask, or all of them."""
-EVERYBODY = slice(None)
 
 
 class ColumnCache:
@@ -145,7 +144,7 @@ def work_out(
             None if one is None else (now or exact.WITHHELD)
             for one, now in zip(plan, found, strict=True)
         ]
-    names = {s.variable for s, one in zip(work.ask, plan, strict=True) if one is not None}
+    names = {n for s, one in zip(work.ask, plan, strict=True) if one for n in s.variables}
     columns = cache.load(home, release, [v for v in project.variables if v.name in names])
     exactly = _Exact(release.digest, minimums, members, project, cache, columns)
     return [
@@ -177,30 +176,16 @@ class _Exact:
         """Return the part of one statistic; withheld where nothing is declared."""
         if not one.groups:
             return Part({}, withheld=True)
-        variable = check(statistic, self._project)
-        column = self._columns[variable.name]
         return Part(
-            {
-                level: self._summary(statistic, variable, column, one.set, cells)
-                for level, cells in one.groups.items()
-            }
+            {level: self._summary(statistic, one.set, cells) for level, cells in one.groups.items()}
         )
 
-    def _summary(
-        self,
-        statistic: Statistic,
-        variable: Variable,
-        column: Column,
-        name: str,
-        cells: Sequence[int],
-    ) -> Summary:
+    def _summary(self, statistic: Statistic, name: str, cells: Sequence[int]) -> Summary:
         rows = self._cache.rows(self._release, self._minimums, self._members, name, cells)
-        found = summarise(statistic, variable, column[rows])
+        found = summarise(statistic, self._project, self._columns, rows)
         # Of whom no value is told are those of the cells' largest sets who aren't in this one.
         missing = int(self._members.largest[list(cells)].sum()) - found.n
-        if isinstance(found, Moments):
-            return Moments(found.n, missing, found.mean, found.m2)
-        return Counts(found.counts, missing, found.below, found.above)
+        return dataclasses.replace(found, missing=missing)
 
 
 def cohort_rows(
@@ -210,7 +195,7 @@ def cohort_rows(
 
     For answers with noise: these are of all subjects, whatever the release declares.
     """
-    names = {s.variable for s in work.ask} | {s.by for s in work.ask if s.by}
+    names = {n for s in work.ask for n in s.variables} | {s.by for s in work.ask if s.by}
     if work.cohort is not None:
         names |= set(cohorts.variables(work.cohort))
     columns = cache.load(home, release, [v for v in project.variables if v.name in names])

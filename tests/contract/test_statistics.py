@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from contract import wire_pb2 as wire
 from contract.documents import Statistic, Variable
 from contract.errors import DocumentError
-from contract.statistics import answers
-from contract.statistics.answers import Part, answer_locally, check, fits, merge_answers
+from contract.statistics import forms
+from contract.statistics.answers import Part, answer_locally, check, merge_answers
 from contract.statistics.summaries import Counts, Moments
 from tests.contract.world import World
 
@@ -273,7 +273,7 @@ def test_a_merged_answer_is_the_one_of_all_rows_together(
 ) -> None:
     places = [0, *sorted(c % (len(rows) + 1) for c in cuts), len(rows)]
     local = [answer_locally(ASK, PROJECT, columns(rows[a:b])) for a, b in pairwise(places)]
-    assert all(fits(part, ASK, PROJECT) for part in local)
+    assert all(forms.fits(part, ASK, PROJECT) for part in local)
     assert_alike(merge_answers(local), answer_locally(ASK, PROJECT, columns(rows)))
 
 
@@ -281,10 +281,10 @@ def test_a_merged_answer_is_the_one_of_all_rows_together(
 def test_an_answer_comes_back_from_the_wire_as_it_was(rows: list[tuple[float, int]]) -> None:
     parts = answer_locally(ASK, PROJECT, columns(rows))
     parts[2] = Part({}, withheld=True)
-    data = answers.encode(parts).SerializeToString()
+    data = forms.encode(parts).SerializeToString()
     # Who is in no group is for disclosure control alone and never on the wire.
     sent = [dataclasses.replace(part, rest=None) for part in parts]
-    assert answers.decode(wire.StatisticsAnswer.FromString(data)) == sent
+    assert forms.decode(wire.StatisticsAnswer.FromString(data)) == sent
 
 
 def test_a_withheld_part_leaves_the_statistic_whole() -> None:
@@ -331,8 +331,8 @@ GOOD = answer_locally(ASK, PROJECT, columns([(float(i), i % 2) for i in range(60
 
 
 def test_an_answer_of_the_declared_form_fits() -> None:
-    assert fits(GOOD, ASK, PROJECT)
-    assert fits([Part({}, withheld=True)] * len(ASK), ASK, PROJECT)
+    assert forms.fits(GOOD, ASK, PROJECT)
+    assert forms.fits([Part({}, withheld=True)] * len(ASK), ASK, PROJECT)
 
 
 def mutations(part: Part) -> list[Part]:
@@ -375,9 +375,9 @@ def mutations(part: Part) -> list[Part]:
 def test_no_other_form_fits(place: int) -> None:
     for wrong in mutations(GOOD[place]):
         parts = [*GOOD[:place], wrong, *GOOD[place + 1 :]]
-        assert not fits(parts, ASK, PROJECT), wrong
+        assert not forms.fits(parts, ASK, PROJECT), wrong
 
 
 @pytest.mark.parametrize("change", [lambda p: p[:-1], lambda p: [*p, p[0]], lambda p: p[::-1]])
 def test_an_answer_has_as_many_parts_as_were_asked_and_in_their_order(change: Any) -> None:
-    assert not fits(change(GOOD), ASK, PROJECT)
+    assert not forms.fits(change(GOOD), ASK, PROJECT)

@@ -33,7 +33,7 @@ def test_a_secure_sum_is_the_answer_that_is_got_in_clear(trio: Federation) -> No
 
 
 def test_no_sites_own_part_is_in_what_left(trio: Federation) -> None:
-    from contract.statistics.answers import encode
+    from contract.statistics.forms import encode
 
     with trio.connect() as ana:
         plain = ana.statistics(PROJECT, [levels("outcome")])

@@ -17,7 +17,7 @@ from contract import wire_pb2 as wire
 from contract.documents import Job, Statistic, StatisticsWork, Variable
 from contract.envelope import Envelope
 from contract.errors import DocumentError, SignatureError, UsageError
-from contract.statistics import answers
+from contract.statistics import forms
 from contract.statistics.answers import Noise, NoiseTerm, Part
 from contract.statistics.summaries import Counts, Moments
 from researcher import cli
@@ -55,7 +55,7 @@ class Answer:
         self.digest = self.job.seal("x").digest
         present = SITES[:3]
         self.result = wire.JobResult(
-            statistics=answers.encode(merged()[: len(ask)]),
+            statistics=forms.encode(merged()[: len(ask)]),
             answered=present,
             receipts=[world.receipt(site, self.digest) for site in present],
             parts=[wire.SitesOfPart(answered=present) for _ in ask],
@@ -105,7 +105,7 @@ def test_the_table_fits_80_columns_also_with_long_names(world: World) -> None:
     project = world.project(variables=(*VARIABLES, long))
     ask = (levels("v" * 64),)
     made = Answer(world, ask)
-    made.result.statistics.CopyFrom(answers.encode([Part({"": Counts((123456789, 5))})]))
+    made.result.statistics.CopyFrom(forms.encode([Part({"": Counts((123456789, 5))})]))
     answer = StatisticsAnswer.from_result(made.job, project, made.result, world.settled())
     for text in (str(answer), str(Answer(world).read())):
         assert max(map(len, text.splitlines())) <= 80
@@ -117,7 +117,7 @@ def test_a_level_in_brackets_is_shown_as_it_is(world: World) -> None:
     odd = Variable(name="stage", kind="category", levels=("[unknown]", "[i]"))
     project = world.project(variables=(*VARIABLES, odd))
     made = Answer(world, (levels("stage"),))
-    made.result.statistics.CopyFrom(answers.encode([Part({"": Counts((30, 50))})]))
+    made.result.statistics.CopyFrom(forms.encode([Part({"": Counts((30, 50))})]))
     answer = StatisticsAnswer.from_result(made.job, project, made.result, world.settled())
     assert "[unknown]" in str(answer)
 
@@ -158,7 +158,7 @@ def noisy(world: World) -> Answer:
         ),
         exact[4],
     ]
-    made.result.statistics.CopyFrom(answers.encode(parts))
+    made.result.statistics.CopyFrom(forms.encode(parts))
     made.result.accounts.add(site="kentucky", account=wire.Account(spent=0.3, remaining=7.7))
     return made
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
 from contract.documents import Statistic, StatisticsWork, Variable
-from contract.statistics import answers
+from contract.statistics import forms
 from contract.statistics.answers import Part, merge_answers
 from contract.statistics.summaries import Counts, Moments
 from node.catalog.declaring import Minimums, Wishes
@@ -139,7 +139,7 @@ class Site:
         assert sealed is not None
         message = sealed.message
         assert message.WhichOneof("body") == "reply", message
-        return answers.decode(wire.StatisticsAnswer.FromString(message.reply.payload))
+        return forms.decode(wire.StatisticsAnswer.FromString(message.reply.payload))
 
 
 def open_sites(

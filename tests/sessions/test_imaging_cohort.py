@@ -20,7 +20,7 @@ import pytest
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
 from contract.documents import Job, Project, Statistic, StatisticsWork, Variable
-from contract.statistics import answers
+from contract.statistics import answers, forms
 from contract.statistics.summaries import Moments
 from contract.trust import TrustedDocuments
 from foundation.defaults import default_text
@@ -189,13 +189,13 @@ class Session:
             reply = sealed.message.reply
             assert reply.payload, (what, sealed.message)
             said = wire.StatisticsAnswer.FromString(reply.payload)
-            parts.append(answers.decode(said))
-            assert answers.fits(parts[-1], ask, self.project)
+            parts.append(forms.decode(said))
+            assert forms.fits(parts[-1], ask, self.project)
             result.receipts.append(reply.receipt)
             result.status.job = reply.job
             if said.HasField("account"):
                 result.accounts.add(site=hospital.name, account=said.account)
-        result.statistics.CopyFrom(answers.encode(answers.merge_answers(parts)))
+        result.statistics.CopyFrom(forms.encode(answers.merge_answers(parts)))
         for _ in ask:
             result.parts.add(answered=result.answered)
         answer = StatisticsAnswer.from_result(job, self.project, result, self.hospitals[0].trusted)

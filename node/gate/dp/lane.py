@@ -19,6 +19,7 @@ A crash between charge and answer costs the charge: what may have been drawn was
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 from contract import wire_pb2 as wire
 from contract.documents import Project, Statistic, StatisticsWork
 from contract.errors import Refused
-from contract.statistics import answers
+from contract.statistics import forms
 from contract.statistics.answers import Part
 from node.gate.account import Charge, Limits, Payer, PrivacyAccount, PureRelease, Standing
 from node.gate.dp import questions
@@ -84,7 +85,7 @@ class DpLane:
         """Raise ``Refused`` for what can't be answered with noise, whatever the data."""
         for statistic in asked.work.ask:
             check(statistic, asked.project)
-        if self._share(asked) < questions.LEAST:
+        if min(self._shares(asked).values()) < questions.LEAST:
             raise Refused(
                 "little-epsilon",
                 "So little epsilon tells nothing; ask for fewer statistics, or wish for more.",
@@ -92,7 +93,7 @@ class DpLane:
 
     def after(self, asked: Asked) -> Standing:
         """Return how the account would stand after a question; spend nothing."""
-        charges = self._charges(asked, self._wanted(asked))
+        charges = _charges(self._spent(asked, self._wanted(asked)))
         return self.account.after(asked.payer, asked.release, charges, asked.limits, asked.now)
 
     def answer(self, asked: Asked, look: Look) -> Answered:
@@ -100,34 +101,33 @@ class DpLane:
         self.check(asked)
         with self._lock:
             wanted = self._wanted(asked)
-            charges = self._charges(asked, wanted)
+            spent = self._spent(asked, wanted)
             standing = self.account.spend(
-                asked.payer, asked.release, charges, asked.limits, asked.now, asked.job
+                asked.payer, asked.release, _charges(spent), asked.limits, asked.now, asked.job
             )
             kept = {key: self._draws.find(key) for key in wanted}
-            if charges:
+            if spent:
                 columns, cohort = look()
-                epsilon = self._share(asked)
                 new = {
-                    charge.question: Kept(
+                    key: Kept(
                         epsilon,
                         _bytes(
                             noisy_part(
-                                wanted[charge.question],
+                                wanted[key],
                                 asked.project,
-                                measure(wanted[charge.question], asked.project, columns, cohort),
+                                measure(wanted[key], asked.project, columns, cohort),
                                 epsilon,
                                 self._draw,
                             )
                         ),
                     )
-                    for charge in charges
+                    for key, epsilon in spent.items()
                 }
                 self._draws.keep(new, asked.now)
                 kept |= new
         keys = {statistic: key for key, statistic in wanted.items()}
         parts = [_part(kept[keys[statistic]]) for statistic in asked.work.ask]
-        return Answered(parts, len(charges) * self._share(asked) if charges else 0.0, standing)
+        return Answered(parts, math.fsum(spent.values()), standing)
 
     # ---- what is asked and costs -----------------------------------------------------------------
 
@@ -137,23 +137,28 @@ class DpLane:
             for statistic in asked.work.ask
         }
 
-    def _share(self, asked: Asked) -> float:
-        return questions.share(asked.work.epsilon, asked.most, asked.work.ask)
+    def _shares(self, asked: Asked) -> dict[Statistic, float]:
+        return questions.shares(asked.work.epsilon, asked.most, asked.work.ask)
 
-    def _charges(self, asked: Asked, wanted: dict[str, Statistic]) -> list[Charge]:
-        epsilon = self._share(asked)
-        found = []
-        for key in wanted:
+    def _spent(self, asked: Asked, wanted: dict[str, Statistic]) -> dict[str, float]:
+        """Return the epsilon of each question that is to be drawn."""
+        shares = self._shares(asked)
+        found = {}
+        for key, statistic in wanted.items():
             kept = self._draws.find(key)
-            if kept is None or kept.epsilon < epsilon:
-                found.append(Charge(key, PureRelease(epsilon)))
+            if kept is None or kept.epsilon < shares[statistic]:
+                found[key] = shares[statistic]
         return found
 
 
+def _charges(spent: dict[str, float]) -> list[Charge]:
+    return [Charge(question, PureRelease(epsilon)) for question, epsilon in spent.items()]
+
+
 def _bytes(part: Part) -> bytes:
-    return answers.encode([part]).SerializeToString(deterministic=True)
+    return forms.encode([part]).SerializeToString(deterministic=True)
 
 
 def _part(kept: Kept | None) -> Part:
     assert kept is not None, "every question that wasn't drawn now was drawn before"
-    return answers.decode(wire.StatisticsAnswer.FromString(kept.answer))[0]
+    return forms.decode(wire.StatisticsAnswer.FromString(kept.answer))[0]

@@ -15,8 +15,10 @@ from typing import Any
 from contract import cohorts
 from contract.documents import Project, Statistic, StatisticsWork, Variable
 
-MOMENTS = 3
-"""Parts that moments share their epsilon among: counts, sums and sums of squares alike."""
+WITHIN = {"moments": (1, 1, 1), "shape": (1, 1, 1, 1, 1), "comoments": (1, 2, 5)}
+"""In what proportion a statistic shares its epsilon among its counts and each of its sums."""
+NEEDS = {"moments": 2, "shape": 3, "comoments": 3}
+"""How many times the epsilon of a count these get in a question: they share it."""
 
 LEAST = 1e-4
 """Epsilon of a statistic below which nothing is answered: it would tell nothing."""
@@ -27,13 +29,13 @@ def digest(release: str, work: StatisticsWork, statistic: Statistic, project: Pr
 
     The analysis set plays no part: with noise, whoever has a value counts.
     """
-    names = {statistic.variable, *([statistic.by] if statistic.by else [])}
+    names = {*statistic.variables, *([statistic.by] if statistic.by else [])}
     names |= set(cohorts.variables(work.cohort)) if work.cohort is not None else set()
     form = {
         "release": release,
         "cohort": cohorts.normal_form(work.cohort, project),
         "kind": statistic.kind,
-        "variable": statistic.variable,
+        "variables": list(statistic.variables),
         "by": statistic.by,
         "dictionary": [_defined(v) for v in project.variables if v.name in names],
     }
@@ -48,10 +50,19 @@ def _defined(variable: Variable) -> dict[str, Any]:
     )
 
 
-def share(wish: float | None, most: float, statistics: Sequence[Statistic]) -> float:
-    """Return the epsilon of each statistic of a question: equal parts of what it may spend.
+def shares(
+    wish: float | None, most: float, statistics: Sequence[Statistic]
+) -> dict[Statistic, float]:
+    """Return the epsilon of each statistic of a question, by need, of what it may spend.
 
     What a statistic gets doesn't depend on which were answered before.
     """
     whole = most if wish is None else min(wish, most)
-    return whole / len(set(statistics))
+    needs = {statistic: NEEDS.get(statistic.kind, 1) for statistic in statistics}
+    return {statistic: whole * need / sum(needs.values()) for statistic, need in needs.items()}
+
+
+def within(statistic: Statistic, epsilon: float) -> list[float]:
+    """Return the epsilon of a statistic's counts, and of each of its sums."""
+    parts = WITHIN.get(statistic.kind, (1,))
+    return [epsilon * part / sum(parts) for part in parts]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from contract.documents import (
     printable,
 )
 from contract.records import Arrays, Metrics, decode
+from contract.statistics.summaries import places
 from node.catalog.rows import ReleaseRow
 from node.gate.policy import Policy
 
@@ -76,24 +78,35 @@ def in_words(statistic: Statistic) -> str:
         "moments": "mean and variance of {v}",
         "histogram": "counts of {v} on the agreed grid",
         "levels": "counts of each level of {v}",
+        "shape": "mean, variance, skewness and kurtosis of {v}",
+        "crosstab": "counts of each combination of {v}",
+        "comoments": "means, variances and correlations of {v}",
     }
-    said = words.get(statistic.kind, "{k} of {v}").format(k=statistic.kind, v=statistic.variable)
+    said = words[statistic.kind].format(v=", ".join(statistic.variables))
     return f"{said}, for each {statistic.by}" if statistic.by else said
 
 
 def numbers_of(statistic: Statistic, project: Project) -> int:
     """Return of how many numbers a statistic's answer is, at most."""
-    variable = project.variable(statistic.variable)
+    variables = [v for n in statistic.variables if (v := project.variable(n)) is not None]
     by = project.variable(statistic.by) if statistic.by else None
     groups = len(by.levels) if by is not None else 1
-    return groups * _numbers(statistic.kind, variable)
+    return groups * _numbers(statistic.kind, variables)
 
 
-def _numbers(kind: str, variable: Variable | None) -> int:
-    if kind == "levels" and variable is not None:
-        return len(variable.levels) + 1
-    if kind == "histogram" and variable is not None:
-        return (variable.bins or 0) + 3
+def _numbers(kind: str, variables: Sequence[Variable]) -> int:
+    number = len(variables)
+    match kind:
+        case "levels":
+            return sum(len(v.levels) for v in variables) + 1
+        case "histogram":
+            return sum(v.bins or 0 for v in variables) + 3
+        case "crosstab":
+            return math.prod(map(places, variables)) + 1
+        case "comoments":
+            return 2 + number + number * (number + 1) // 2
+        case "shape":
+            return 6
     return 2 if kind == "count" else 4
 
 

@@ -14,7 +14,7 @@ import pytest
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
 from contract.documents import Statistic, StatisticsWork, Variable
-from contract.statistics import answers
+from contract.statistics import forms
 from contract.statistics.answers import Part, answer_locally
 from contract.statistics.summaries import Counts, Moments
 from node.catalog.declaring import Minimums, Wishes
@@ -162,7 +162,7 @@ class Node:
         message = self.message(*ask, **terms)
         if message.WhichOneof("body") != "reply":
             return None
-        return answers.decode(wire.StatisticsAnswer.FromString(message.reply.payload))
+        return forms.decode(wire.StatisticsAnswer.FromString(message.reply.payload))
 
     # ---- without it ----------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from contract.cohorts import Cohort
 from contract.documents import Statistic, StatisticsWork
 from contract.errors import Refused
 from contract.receipts import Receipt
-from contract.statistics import answers
+from contract.statistics import forms
 from node.gate.gate import Admission, Sealed
 from node.gate.policy import Policy, PrivacySettings, ProjectLimits
 from tests.node.gate.conftest import Hospital
@@ -51,8 +51,8 @@ def test_an_answer_with_noise_is_charged_before_it_and_says_what_it_cost(
     said = wire.StatisticsAnswer.FromString(sealed.message.reply.payload)
     assert said.account.spent == pytest.approx(0.4)
     assert said.account.remaining == pytest.approx(7.6, abs=0.01)
-    parts = answers.decode(said)
-    assert answers.fits(parts, ASK, hospital.world.project())
+    parts = forms.decode(said)
+    assert forms.fits(parts, ASK, hospital.world.project())
     assert [part.noise.epsilon for part in parts if part.noise] == pytest.approx([0.2, 0.2])
     assert [part.lane for part in parts] == ["dp", "dp"]
     kinds = [e.kind for e in hospital.entries() if e.kind in ("admitted", "spent", "answer")]

@@ -11,7 +11,7 @@ import pytest
 from contract.cohorts import Cohort
 from contract.documents import Statistic, Variable
 from contract.errors import Refused, StorageError
-from contract.statistics import answers
+from contract.statistics import answers, forms
 from contract.statistics.noisy import estimate
 from contract.statistics.summaries import Counts, Moments
 from node.catalog import schema
@@ -69,7 +69,7 @@ def test_moments_by_group_and_a_histogram_are_near_the_truth(lane: Lane) -> None
     )
     exact = answers.answer_locally(asked, lane.project, lane.columns)
     noisy = lane.ask(*asked, epsilon=3.0).parts
-    assert answers.fits(noisy, asked, lane.project)
+    assert forms.fits(noisy, asked, lane.project)
     for level in ("a", "b", "c"):
         found, truth = noisy[0].groups[level], exact[0].groups[level]
         assert isinstance(found, Moments)
@@ -213,14 +213,14 @@ def test_nobody_one_and_nearly_enough_are_answered_alike(lane: Lane) -> None:
         Statistic(kind="histogram", variable="age"),
         Statistic(kind="levels", variable="relapse", by="arm"),
     )
-    forms = []
+    seen = []
     for size in (0, 1, 19, 20):
         lane.columns = {name: column[:size] for name, column in lane.columns.items()}
         lane.columns |= {k: np.resize(v, size) for k, v in lane.columns.items() if v.size < size}
         answered = lane.ask(*asked, release=f"{size:064x}", epsilon=1.0)
-        assert answers.fits(answered.parts, asked, lane.project)
+        assert forms.fits(answered.parts, asked, lane.project)
         assert not any(part.withheld for part in answered.parts)
-        forms.append(
+        seen.append(
             [
                 (
                     part.noise,
@@ -229,7 +229,7 @@ def test_nobody_one_and_nearly_enough_are_answered_alike(lane: Lane) -> None:
                 for part in answered.parts
             ]
         )
-    assert all(form == forms[0] for form in forms)
+    assert all(form == seen[0] for form in seen)
 
 
 def test_what_noise_says_of_nobody_is_nothing(lane: Lane) -> None:
@@ -264,5 +264,5 @@ def test_what_is_kept_is_only_what_left(lane: Lane) -> None:
     answered = lane.ask(COUNT, cohort=OLD)
     with lane.catalog.engine.connect() as connection:
         row = connection.execute(schema.privacy_draws.select()).one()
-    assert row.answer == answers.encode(answered.parts).SerializeToString(deterministic=True)
+    assert row.answer == forms.encode(answered.parts).SerializeToString(deterministic=True)
     assert RELEASE not in row.question
