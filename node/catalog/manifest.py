@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -18,10 +19,16 @@ OBSERVATIONS = "observations.parquet"
 GROUPS = "groups.parquet"
 MEMBERSHIP = "membership.parquet"
 """For each subject its cell, and whether it is in each declared set."""
-_LATER = {"asset_bytes", "observations", "groups"}
-"""What format 1 didn't have."""
+_LATER: dict[int, Any] = {
+    1: {"asset_bytes", "observations", "groups", "declaration", "derived"},
+    2: {"declaration", "derived"},
+    3: {"declaration": {"analyses": {"__all__": {"joint", "products"}}}, "derived": True},
+}
+"""What former formats didn't have."""
 MAX_STRATA = 6
 MAX_ANALYSES = 16
+MAX_JOINED = 16
+"""Of how many variables of an analysis set, the first, combinations are declared."""
 
 ColumnType = Literal["integer", "number", "category", "boolean", "date"]
 ReleasePath = Annotated[
@@ -86,7 +93,7 @@ class Grid(BaseModel):
     bins: Annotated[int, Field(ge=1, le=1000)]
 
 
-ExactKind = Literal["count", "moments", "levels", "histogram"]
+ExactKind = Literal["count", "moments", "shape", "levels", "histogram"]
 
 
 class DeclaredVariable(BaseModel):
@@ -102,8 +109,22 @@ class DeclaredVariable(BaseModel):
     grid: Grid | None = None
 
 
+class Joint(BaseModel):
+    """By which strata something of several variables at once is exact; ``variables`` are sorted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variables: Annotated[tuple[VariableName, ...], Field(min_length=2, max_length=3)]
+    by: Strata
+
+
 class AnalysisSet(BaseModel):
-    """A set of subjects who have a value of each of these variables (rule ``complete``)."""
+    """A set of subjects who have a value of each of these variables (rule ``complete``).
+
+    ``joint``: of which two or three of them the counts of combinations are exact, numbers being
+    counted on their declared grid. ``products``: of which two the sums of products are, of two
+    numbers, or of a number over each level of a category.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -112,6 +133,21 @@ class AnalysisSet(BaseModel):
     rule: Literal["complete"] = "complete"
     by: Strata | None = None
     """By which strata it may be asked; None: not at all, it is too small."""
+    joint: tuple[Joint, ...] = ()
+    products: tuple[Joint, ...] = ()
+
+    def joint_by(self, names: Collection[str]) -> Strata | None:
+        """Return by which strata counts of combinations of these are exact; None: by none."""
+        return _by(self.joint, names)
+
+    def products_by(self, names: Collection[str]) -> Strata | None:
+        """Return by which strata sums of products of these two are exact; None: by none."""
+        return _by(self.products, names)
+
+
+def _by(declared: Collection[Joint], names: Collection[str]) -> Strata | None:
+    wanted = tuple(sorted(set(names)))
+    return next((one.by for one in declared if one.variables == wanted), None)
 
 
 class Declaration(BaseModel):
@@ -145,7 +181,8 @@ class ReleaseManifest(BaseModel):
     ``files`` are all files but the assets: these are named by content, and listed in
     ``assets.parquet`` with what they are. Format 1 listed them here.
 
-    Format 3 declares what can be asked exactly.
+    Format 3 declares what can be asked exactly, format 4 of several variables at once too,
+    and has derived columns.
 
     ``rows`` are the table's; ``subjects`` are the distinct pseudonyms. They differ when a subject
     has several rows. ``table`` is None for a release of assets alone; ``subjects`` are then theirs.
@@ -153,7 +190,7 @@ class ReleaseManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1, 2, 3] = 3
+    format: Literal[1, 2, 3, 4] = 4
     name: Name
     table: VariableName | None
     columns: tuple[ReleaseColumn, ...] = ()
@@ -168,6 +205,8 @@ class ReleaseManifest(BaseModel):
     """Groups in ``groups.parquet``."""
     declaration: Declaration | None = None
     """What can be asked exactly; None of an older release, and of one without a table."""
+    derived: dict[VariableName, Sha256] = Field(default_factory=dict)
+    """Of each derived column the digest of how it was made."""
     files: tuple[ReleaseFile, ...]
 
     @classmethod
@@ -180,8 +219,7 @@ class ReleaseManifest(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes: JSON with sorted keys and nothing between."""
-        later = {1: {*_LATER, "declaration"}, 2: {"declaration"}}
-        values = self.model_dump(mode="json", exclude=later.get(self.format))
+        values = self.model_dump(mode="json", exclude=_LATER.get(self.format))
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @property

@@ -75,7 +75,7 @@ def test_the_manifest_declares_and_the_file_says_who_is_in_what(
     digest = said.split()[-1]
     folder = hospital.release(digest)
     manifest = verify_release(hospital, digest)
-    assert manifest.format == 3
+    assert manifest.format == 4
     declaration = manifest.declaration
     assert declaration is not None
     assert [s.variable for s in declaration.strata] == ["arm", "age"]
