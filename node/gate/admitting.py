@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from contract.trust import Believed
 from node.catalog.store import Catalog
 from node.gate import before_work, limits, remembering
 from node.gate.deciding import Deciding
+from node.gate.floods import FloodLimit
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy
 from node.gate.rules import (
@@ -23,10 +23,10 @@ from node.gate.rules import (
 )
 from node.gate.state import Admission, Membership
 
-STRANGERS_AN_HOUR = 1000
-"""Offers that nobody signed and that are still written down and answered."""
 FLOOD = "flood"
 """The code of a refusal that is neither written down nor answered."""
+REPEATABLE = ("replay", "rate", "limit-rate")
+"""Codes under which one job, or one researcher, can be refused any number of times."""
 MAX_WAITING = 1000
 """Things that wait for the steward at once; a job that would be one more is refused."""
 
@@ -46,7 +46,7 @@ class Admitting(Deciding):
         self._lock = threading.Lock()
         self._noted_policy = ""
         self._remembers = False
-        self._strangers: deque[datetime] = deque(maxlen=STRANGERS_AN_HOUR)
+        self._floods = FloodLimit()
 
     def admit(self, member: Membership, envelope: bytes) -> Admission:
         """Run the first table over a job. The decision is on the ledger when this returns.
@@ -62,14 +62,16 @@ class Admitting(Deciding):
             try:
                 passed = before_work.admit(question)
             except Waits as waits:
+                if question.seen_nonce(question.job.nonce) is not None:
+                    self._count(member)
                 self._let_wait(question, waits)
                 raise
             except Refused as refusal:
+                if question.believed is None or refusal.code in REPEATABLE:
+                    self._count(member)
                 told = self._told_before(member, question, refusal)
                 if told is not None:
                     raise told from None
-                if question.believed is None and self._is_flood(question.now):
-                    raise Refused(FLOOD, "Too many offers that nobody signed.") from None
                 self._record_refusal(question, refusal)
                 raise
             assert question.believed is not None
@@ -77,7 +79,15 @@ class Admitting(Deciding):
             assert question.release is not None
             job, digest = question.job, question.believed.digest
             resumed = question.let_in
-            if not resumed:
+            if resumed:
+                self._count(member)
+            else:
+                self._floods.pay(
+                    member.consortium,
+                    job.work.kind,
+                    question.policy.jobs.unsigned_per_hour,
+                    question.now,
+                )
                 waited = self.asked.seen_nonce(job.nonce) is not None
                 self.ledger.append(
                     "admitted",
@@ -221,16 +231,18 @@ class Admitting(Deciding):
             self.ledger.append("policy", {"digest": policy.digest, "values": values}, now)
             self._noted_policy = policy.digest
 
-    def _is_flood(self, now: datetime) -> bool:
-        """Say whether so many unsigned offers came within an hour that no more are written down.
+    def is_flood(self, member: Membership) -> bool:
+        """Count a message that no researcher signed anew; say whether it is one too many.
 
-        Whoever owns the network could fill the disk with them otherwise.
+        Then it is neither written down nor answered: whoever owns the coordinator could fill the
+        disk otherwise.
         """
-        hour_ago = now - timedelta(hours=1)
-        if len(self._strangers) == STRANGERS_AN_HOUR and self._strangers[0] > hour_ago:
-            return True
-        self._strangers.append(now)
-        return False
+        per_hour = self.policy().jobs.unsigned_per_hour
+        return not self._floods.take(member.consortium, per_hour, self.clock())
+
+    def _count(self, member: Membership) -> None:
+        if self.is_flood(member):
+            raise Refused(FLOOD, "Too many messages that no researcher signed anew.") from None
 
     def _record_refusal(self, question: Question, refusal: Refused) -> None:
         body: dict[str, object] = {"consortium": question.consortium, "code": refusal.code}

@@ -127,6 +127,8 @@ class JobLimits(settings.Settings):
 
     per_hour: Annotated[int, Field(ge=1)] = 1000
     """Jobs that one researcher may ask in an hour."""
+    unsigned_per_hour: Annotated[int, Field(ge=100)] = 1000
+    """Messages of a coordinator that no researcher signed anew and that are written down."""
     max_statistics: Annotated[int, Field(ge=1, le=1000)] = 500
     """Statistics in one question."""
     max_answer_bytes: Annotated[int, Field(ge=1024)] = 4 * 2**20

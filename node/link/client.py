@@ -24,6 +24,7 @@ from contract.errors import (
     CertificateError,
     DocumentError,
     LedgerError,
+    Refused,
     StorageError,
     Unavailable,
     WardgateError,
@@ -45,7 +46,8 @@ A = TypeVarTuple("A")
 R = TypeVar("R")
 
 PROTOCOL = 1
-MAX_OFFERS_AT_ONCE = 256
+MAX_AT_ONCE = 256
+"""Offers, and tasks, that are under way at once; more are dropped."""
 RELEASES_SECONDS = 2.0
 RENEWAL_SECONDS = 60.0
 INBOX_SECONDS = 1.0
@@ -57,6 +59,7 @@ ENDING = (
 )
 """What a call says whose link is about to end, which then says why."""
 MAX_TRIES = 3
+INTERNAL = Refused("internal", "This site failed to work on it.")
 
 
 class ConsortiumLink:
@@ -97,6 +100,8 @@ class ConsortiumLink:
             problem: WardgateError | None = None
             try:
                 self._identity.check(datetime.now(UTC))
+                while await self._in_thread(self._desk.gate.is_flood, self._member):
+                    await asyncio.sleep(self._settings.longest_backoff_seconds)
                 await self._once()
             except FATAL:
                 raise
@@ -189,7 +194,8 @@ class ConsortiumLink:
 
     def _believe(self, documents: wire.Documents) -> None:
         for objection in take_in(self._desk.gate.asked, self._member, documents, datetime.now(UTC)):
-            log.warning("%s: not believed: %s", self._member.consortium, objection)
+            if not self._desk.gate.is_flood(self._member):
+                log.warning("%s: not believed: %s", self._member.consortium, objection)
 
     # ---- what comes in -------------------------------------------------------------------------
 
@@ -199,7 +205,7 @@ class ConsortiumLink:
             case "offer":
                 self._take_offer(message.offer.job)
             case "task":
-                self._start(self._task(message.task))
+                await self._take_task(message.task)
             case "documents":
                 await self._stored(self._believe, message.documents)
             case "head":
@@ -221,11 +227,22 @@ class ConsortiumLink:
         digest = offered_job(envelope)
         if digest in self._offers:
             return
-        if len(self._offers) >= MAX_OFFERS_AT_ONCE:
+        if len(self._offers) >= MAX_AT_ONCE:
             log.warning("%s: too many offers at once; one was dropped", self._member.consortium)
             return
         self._offers[digest] = self._start(self._offer(envelope))
         self._offers[digest].add_done_callback(lambda _: self._offers.pop(digest, None))
+
+    async def _take_task(self, task: wire.Task) -> None:
+        """Begin with a task, unless that is under way; a flood of tasks is not kept up with."""
+        key = (task.job, task.task)
+        if key in self._at_work or await self._in_thread(self._desk.gate.is_flood, self._member):
+            return
+        if len(self._at_work) >= MAX_AT_ONCE:
+            log.warning("%s: too many tasks at once; one was dropped", self._member.consortium)
+            return
+        self._at_work.add(key)
+        self._start(self._task(task)).add_done_callback(lambda _: self._at_work.discard(key))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(work))
@@ -252,9 +269,14 @@ class ConsortiumLink:
 
     async def _offer(self, envelope: bytes) -> None:
         began = self._loop.time()
-        sealed = await self._stored(self._desk.offered, self._member, envelope)
+        gate, member = self._desk.gate, self._member
+        try:
+            sealed = await self._stored(self._desk.offered, member, envelope)
+        except Exception as error:
+            self._report(error)
+            sealed = await self._stored(gate.decision, member, offered_job(envelope), INTERNAL)
         if sealed is not None:
-            period = await self._in_thread(self._desk.gate.period_seconds, self._member, envelope)
+            period = await self._in_thread(gate.period_seconds, member, envelope)
             await asyncio.sleep(wait_seconds(began, self._loop.time(), period))
             self._send(sealed)
 
@@ -282,17 +304,13 @@ class ConsortiumLink:
             pause = min(pause * 2, self._settings.longest_backoff_seconds)
 
     async def _task(self, task: wire.Task) -> None:
-        key = (task.job, task.task)
-        if key in self._at_work:
-            return
-        self._at_work.add(key)
+        if (offer := self._offers.get(task.job)) is not None:
+            await asyncio.wait([offer])  # the job is being decided on; its tasks come after
+        # Recipes have threads of their own: a long one must not keep questions waiting.
+        stepped = task.job in self._desk.steps.sessions
+        began = self._loop.time()
+        period = self._desk.steps.period_seconds(task.job)
         try:
-            if (offer := self._offers.get(task.job)) is not None:
-                await asyncio.wait([offer])  # the job is being decided on; its tasks come after
-            # Recipes have threads of their own: a long one must not keep questions waiting.
-            stepped = task.job in self._desk.steps.sessions
-            began = self._loop.time()
-            period = self._desk.steps.period_seconds(task.job)
             sealed = await self._stored(
                 self._desk.task,
                 self._member,
@@ -300,19 +318,26 @@ class ConsortiumLink:
                 self._fetch,
                 pool=self._pool if stepped else self._training,
             )
-            await asyncio.sleep(wait_seconds(began, self._loop.time(), period))
-            if sealed.tensors:
-                await self._upload(task.job, sealed)
         except Exception as error:
-            if isinstance(error, grpc.RpcError) and error.code() in ENDING:
-                raise  # the task comes again
-            self._report(error)
-            sealed = await self._stored(
-                self._desk.gate.failure, self._member, task.job, task.task, "internal", ""
-            )
-        finally:
-            self._at_work.discard(key)
+            sealed = await self._failed(task, error)
+        # What failed unexpectedly leaves at its time too: an exception may depend on the data.
+        await asyncio.sleep(wait_seconds(began, self._loop.time(), period))
+        if sealed.tensors:
+            try:
+                await self._upload(task.job, sealed)
+            except Exception as error:
+                sealed = await self._failed(task, error)
         self._send(sealed)
+
+    async def _failed(self, task: wire.Task, error: Exception) -> Sealed:
+        """Return what is said of a task that failed unexpectedly."""
+        if isinstance(error, grpc.RpcError) and error.code() in ENDING:
+            raise error  # the task comes again
+        self._report(error)
+        gate = self._desk.gate
+        return await self._stored(
+            gate.failure, self._member, task.job, task.task, INTERNAL.code, ""
+        )
 
     async def _upload(self, job: str, sealed: Sealed) -> None:
         """Send a reply's tensors; a coordinator that has no room for them is asked again.

@@ -214,7 +214,8 @@ class HeadExchange:
             try:
                 signed = SignedHead.verify(offer.envelope, believed.document)
             except (DocumentError, SignatureError) as error:
-                log.warning("%s: not countersigned: %s", self._member.consortium, error)
+                if not self._gate.is_flood(self._member):
+                    log.warning("%s: not countersigned: %s", self._member.consortium, error)
                 return None
             site = signed.head.site
             if site == self._member.site or not self._is_time(site):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from contract import wire_pb2 as wire
 from foundation.transport import TransportIdentity
 from node.config import LinkSettings
 from node.gate.gate import Gate, Membership, Sealed
@@ -35,35 +38,49 @@ class Clock(asyncio.SelectorEventLoop):
 
 
 class Desk:
-    """Answers after as much time as the test wants."""
+    """Answers after as much time as the test wants, or fails after it."""
 
-    def __init__(self, clock: Clock, took: float) -> None:
-        self.clock, self.took = clock, took
-        self.gate = self
+    def __init__(self, clock: Clock, took: float, *, fails: bool = False) -> None:
+        self.clock, self.took, self.fails = clock, took, fails
+        self.gate = self.steps = self
+        self.sessions = {"job"}
 
     def offered(self, member: object, envelope: bytes) -> Sealed:
         self.clock.now += self.took
+        if self.fails:
+            raise RuntimeError
         return Gate.heartbeat(cast(Gate, self))
 
-    def period_seconds(self, member: object, envelope: bytes) -> float:
+    def task(self, member: object, task: object, fetch: object) -> Sealed:
+        return self.offered(member, b"")
+
+    def decision(self, *_: object) -> Sealed:
+        return Gate.heartbeat(cast(Gate, self))
+
+    failure = decision
+
+    def period_seconds(self, *_: object) -> float:
         return PERIOD
 
 
-def sent_after(took: float, tmp_path: Path) -> float:
-    """Return when an answer left, in seconds after its question came."""
+def sent_after(
+    took: float, tmp_path: Path, *, fails: bool = False, what: str = "_offer", sent: object = b"q"
+) -> float:
+    """Return when an answer left, in seconds after its question or task came."""
     clock = Clock()
 
     async def answer() -> float:
         with ThreadPoolExecutor(1) as pool:
             link = ConsortiumLink(
                 cast(Membership, None), "", TransportIdentity(tmp_path),
-                cast(WorkDesk, Desk(clock, took)), LinkSettings(), pool, pool,
+                cast(WorkDesk, Desk(clock, took, fails=fails)), LinkSettings(), pool, pool,
             )  # fmt: skip
-            sent: list[float] = []
-            cast(Any, link)._send = lambda sealed: sent.append(clock.time())
+            times: list[float] = []
+            cast(Any, link)._member = SimpleNamespace(consortium="opt")
+            cast(Any, link)._send = lambda sealed: times.append(clock.time())
             began = clock.time()
-            await cast(Callable[[bytes], Any], cast(Any, link)._offer)(b"question")
-        return sent[0] - began
+            await getattr(link, what)(sent)
+        return times[0] - began
 
     try:
         return clock.run_until_complete(answer())
@@ -77,3 +94,15 @@ def test_answers_leave_at_one_time_whatever_the_work_took(tmp_path: Path) -> Non
 
 def test_work_that_overruns_leaves_after_whole_periods(tmp_path: Path) -> None:
     assert {sent_after(took, tmp_path) for took in (0.625, 0.75, 0.875)} == {2 * PERIOD}
+
+
+@pytest.mark.parametrize(
+    ("what", "sent"), [("_offer", b"q"), ("_task", wire.Task(job="job", task="1"))]
+)
+def test_what_fails_unexpectedly_leaves_at_the_same_time(
+    tmp_path: Path, what: str, sent: object
+) -> None:
+    for fails in (False, True):
+        for took, periods in ((0.0, 1), (0.375, 1), (0.625, 2)):
+            after = sent_after(took, tmp_path, fails=fails, what=what, sent=sent)
+            assert after == periods * PERIOD
