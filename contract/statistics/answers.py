@@ -30,7 +30,7 @@ MAX_SUBJECTS = 2**48
 
 
 MAX_TERMS = 16
-FIGURES = ("counts", "missing", "n", "sum", "squares")
+FIGURES = ("counts", "missing", "n", "sum", "squares", "cubes", "fourths", "products")
 MECHANISMS = ("discrete-laplace", "discrete-gaussian", "laplace", "gaussian")
 
 

@@ -107,6 +107,8 @@ class Shape:
     def merge(self, other: Shape) -> Shape:
         """Return the shape of both parts' values together."""
         n, missing = self.n + other.n, self.missing + other.missing
+        if n == 0:
+            return Shape(missing=missing)
         if self.n == 0 or other.n == 0:
             part = self if self.n else other
             return Shape(n, missing, part.mean, part.m2, part.m3, part.m4)
@@ -190,6 +192,8 @@ class CoMoments:
         if len(self.means) != len(other.means) or len(self.products) != len(other.products):
             raise DocumentError("Two parts of one statistic are of different variables.")
         n, missing = self.n + other.n, self.missing + other.missing
+        if n == 0:
+            return CoMoments(0, missing, (0.0,) * len(self.means), (0.0,) * len(self.products))
         if self.n == 0 or other.n == 0:
             part = self if self.n else other
             return CoMoments(n, missing, part.means, part.products)

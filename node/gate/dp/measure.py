@@ -183,7 +183,9 @@ def _powers(
     while len(chebyshev) < order:
         chebyshev.append(2 * scaled * chebyshev[-1] - chebyshev[-2])
     counts = _tally(group, number, missing.astype(np.int64), 2)
-    return Measure(counts, tuple(_sums(chebyshev[at], missing, group, number) for at in range(order)))
+    return Measure(
+        counts, tuple(_sums(chebyshev[at], missing, group, number) for at in range(order))
+    )
 
 
 def _products(
@@ -214,7 +216,7 @@ def _by_group(sums: Sequence[Sequence[int]]) -> list[int]:
 
 def _sums(figures: Numbers, missing: NDArray[np.bool_], group: Codes, number: int) -> list[int]:
     """Return sums in steps of figures in [-1, 1], of each group's rows that aren't missing."""
-    steps = np.clip(np.rint(figures * STEPS), -STEPS, STEPS)
+    steps = _bounded(np.rint(figures * STEPS), -STEPS, STEPS)
     where = np.where((group < 0) | missing, number, group)
     # Whole numbers, and their sums far below 2^53: exact in float64, in whatever order.
     return [int(n) for n in np.bincount(where, steps, minlength=number + 1)[:-1]]
@@ -228,5 +230,9 @@ def _scaled(
     values = np.asarray(column, dtype=np.float64)
     missing = np.isnan(values)
     half = (high - low) / 2
-    moved = (np.clip(np.where(missing, low, values), low, high) - (low + half)) / half
-    return np.clip(moved, -1.0, 1.0), missing
+    moved = (_bounded(np.where(missing, low, values), low, high) - (low + half)) / half
+    return _bounded(moved, -1.0, 1.0), missing
+
+
+def _bounded(values: Numbers, low: float, high: float) -> Numbers:
+    return np.clip(values, low, high)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 from contract.documents import Project, Statistic
 from contract.statistics import noisy
 from contract.statistics.answers import Noise, NoiseTerm, Part, Summary
 from contract.statistics.summaries import Counts
 from node.gate.dp import questions
-from node.gate.dp.measure import STEPS, Measure, bounds, groups
+from node.gate.dp.measure import STEPS, Measure, bounds, groups, sensitivities
 from node.gate.dp.mechanism import Draw
 
 MECHANISM = "discrete-laplace"
@@ -21,44 +22,93 @@ def noisy_part(
 ) -> Part:
     """Return a part with noise that makes it epsilon-private.
 
-    Counts: all groups and cells in one draw, for a subject is in one of them. Moments: three
-    draws, of the counts, sums and sums of squares of all groups, each with a third of epsilon.
+    All groups' counts are one draw, for a subject is in one cell of one of them; so is each of the
+    sums. Together they cost the sum of what each costs, which is epsilon (``questions.within``).
     """
     names = groups(statistic, project)
-    if statistic.kind != "moments":
-        values, scale = draw(exact.counts, 1, epsilon)
-        summaries: list[Summary] = [
-            _counts(statistic, cells) for cells in _split(values, len(values) // len(names))
-        ]
-        terms = tuple(_counted(figure, scale) for figure in ("counts", "missing"))
-    else:
-        each = epsilon / questions.MOMENTS
-        counts, scale = draw(exact.counts, 1, each)
-        totals, total_scale = draw(exact.totals, STEPS, each)
-        squares, squares_scale = draw(exact.squares, STEPS, each)
-        low, high = bounds(statistic, project)
-        half = (high - low) / 2
-        summaries = [
-            noisy.moments(
-                n,
-                missing,
-                half * total / STEPS,
-                half * half * (square / STEPS + n) / 2,
-                low + half,
-            )
-            for (n, missing), total, square in zip(_split(counts, 2), totals, squares, strict=True)
-        ]
-        terms = (
-            _counted("n", scale),
-            _counted("missing", scale),
-            _summed("sum", half * total_scale / STEPS),
-            _summed("squares", half * half * _together(squares_scale / STEPS, scale) / 2),
+    of_counts, *of_sums = questions.within(statistic, epsilon)
+    counts, scale = draw(exact.counts, 1, of_counts)
+    cells = _split(counts, len(counts) // len(names))
+    drawn = [
+        draw(sums, sensitivity, each)
+        for sums, sensitivity, each in zip(
+            exact.sums, sensitivities(statistic), of_sums, strict=True
         )
-    noise = Noise(epsilon, 0.0, noisy.CONFIDENCE, terms)
+    ]
+    if drawn:
+        sums = [
+            _split([v / STEPS for v in values], len(values) // len(names)) for values, _ in drawn
+        ]
+        scales = [of / STEPS for _, of in drawn]
+        within = bounds(statistic, project)
+        summaries, terms = _SUMMED[statistic.kind](cells, sums, [scale, *scales], within)
+    else:
+        summaries = [_counts(statistic, some) for some in cells]
+        terms = [_counted(figure, scale) for figure in ("counts", "missing")]
+    noise = Noise(epsilon, 0.0, noisy.CONFIDENCE, tuple(terms))
     return Part(dict(zip(names, summaries, strict=True)), lane="dp", noise=noise)
 
 
-def _split(values: Sequence[int], size: int) -> list[list[int]]:
+Cells = Sequence[Sequence[int]]
+"""n and missing of each group."""
+Sums = Sequence[Sequence[Sequence[float]]]
+"""For each of a measure's sums, of each group: in units of half the variables' ranges."""
+Summed = tuple[list[Summary], list[NoiseTerm]]
+
+
+def _powers(
+    cells: Cells, sums: Sums, scales: Sequence[float], within: Sequence[tuple[float, float]]
+) -> Summed:
+    """Return moments or a shape, from the sums of Chebyshev's polynomials of a number."""
+    [(low, high)] = within
+    half = (high - low) / 2
+    middle = low + half
+    summaries: list[Summary] = []
+    for at, (n, missing) in enumerate(cells):
+        powers = noisy.powers([n, *(one[at][0] for one in sums)])
+        scaled = [power * half**order for order, power in enumerate(powers)]
+        summaries.append(
+            noisy.moments(n, missing, scaled[1], scaled[2], middle)
+            if len(sums) == 2
+            else noisy.shape(n, missing, scaled[1:], middle)
+        )
+    figures = zip(
+        ("n", "sum", "squares", "cubes", "fourths"), noisy.of_powers(scales), strict=False
+    )
+    terms = [
+        _counted(figure, scale) if figure == "n" else _summed(figure, half**order * scale)
+        for order, (figure, scale) in enumerate(figures)
+    ]
+    return summaries, [*terms, _counted("missing", scales[0])]
+
+
+def _products(
+    cells: Cells, sums: Sums, scales: Sequence[float], within: Sequence[tuple[float, float]]
+) -> Summed:
+    """Return comoments. The scales of sums and products are those of the widest variables."""
+    halves = [(high - low) / 2 for low, high in within]
+    middles = [low + half for (low, _), half in zip(within, halves, strict=True)]
+    summaries: list[Summary] = []
+    for (n, missing), firsts, products in zip(cells, *sums, strict=True):
+        summaries.append(noisy.comoments(n, missing, firsts, products, middles, halves))
+    widest = sorted(halves)[-2:]
+    terms = [
+        _counted("n", scales[0]),
+        _counted("missing", scales[0]),
+        _summed("sum", widest[-1] * scales[1]),
+        _summed("products", math.prod(widest) * scales[2]),
+        _summed("squares", widest[-1] ** 2 * math.hypot(scales[2], scales[0]) / 2),
+    ]
+    return summaries, terms
+
+
+_SUMMED = {"moments": _powers, "shape": _powers, "comoments": _products}
+
+
+V = TypeVar("V", int, float)
+
+
+def _split(values: Sequence[V], size: int) -> list[list[V]]:
     return [list(values[start : start + size]) for start in range(0, len(values), size)]
 
 
@@ -75,7 +125,3 @@ def _counted(figure: str, scale: float) -> NoiseTerm:
 
 def _summed(figure: str, scale: float) -> NoiseTerm:
     return NoiseTerm(figure, MECHANISM, scale, noisy.TAIL * scale)
-
-
-def _together(*scales: float) -> float:
-    return math.hypot(*scales)

@@ -9,14 +9,13 @@ import pytest
 from scipy.stats import beta
 
 from contract.cohorts import Cohort
-from contract.documents import Statistic
+from contract.documents import Statistic, Variable
 from contract.errors import Refused
-from contract.statistics.summaries import Moments
+from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 from node.gate.dp import lane as lane_module
 from node.gate.dp import measure as measure_module
 from node.gate.dp.draws import Draws
 from node.gate.dp.lane import DpLane
-from node.gate.dp.measure import STEPS
 from node.gate.dp.mechanism import Draw, discrete_laplace
 from node.gate.dp.parts import noisy_part
 from tests.attacks.privacy.conftest import NewLane
@@ -203,26 +202,40 @@ def test_a_refusal_tells_of_nobody(new_lane: NewLane, monkeypatch: pytest.Monkey
 # ---- outliers ------------------------------------------------------------------------------------
 
 
-def sums(*, there: bool, draws: int) -> list[float]:
-    """The noisy sum of ages, again and again, with somebody who is written down as 5,000 or not."""
-    project = World().project(variables=VARIABLES)
-    ages = np.full(300, 58.0)
-    ages = np.append(ages, 5000.0) if there else ages
-    exact = measure_module.measure(MEAN, project, {"age": ages}, None)
+DOSE = Variable(name="dose", kind="number", minimum=0, maximum=2)
+SUMMED = (
+    MEAN,
+    Statistic(kind="shape", variable="age"),
+    Statistic(kind="comoments", variable="age", across=("dose",)),
+)
+
+
+def sums(statistic: Statistic, *, there: bool, draws: int) -> list[float]:
+    """A noisy sum, again and again, with somebody whose values are written down as 5,000 or not:
+    of ages, or of their products with doses."""
+    project = World().project(variables=(*VARIABLES, DOSE))
+    columns = {"age": np.full(300, 58.0), "dose": np.full(300, 1.0)}
+    if there:
+        columns = {name: np.append(column, 5000.0) for name, column in columns.items()}
+    exact = measure_module.measure(statistic, project, columns, None)
     found = []
     for _ in range(draws):
-        moments = noisy_part(MEAN, project, exact, 1.0, discrete_laplace).groups[""]
-        assert isinstance(moments, Moments)
-        found.append((moments.mean - 58) * moments.n)
+        said = noisy_part(statistic, project, exact, 1.0, discrete_laplace).groups[""]
+        if isinstance(said, CoMoments):
+            found.append(said.products[1] + (said.means[0] - 58) * (said.means[1] - 1) * said.n)
+        else:
+            assert isinstance(said, Moments | Shape)
+            found.append((said.mean - 58) * said.n)
     return found
 
 
-def audited(draws: int) -> float:
+def audited(statistic: Statistic, draws: int) -> float:
     """A lower bound of epsilon, right in 999 of 1,000 audits: how well the best guess does.
 
     One half of the draws chooses where to guess, the other is guessed.
     """
-    without, with_one = sums(there=False, draws=draws), sums(there=True, draws=draws)
+    without = sums(statistic, there=False, draws=draws)
+    with_one = sums(statistic, there=True, draws=draws)
     half = draws // 2
     places = np.quantile(without[:half] + with_one[:half], np.linspace(0.05, 0.95, 19))
     place = max(
@@ -236,15 +249,48 @@ def audited(draws: int) -> float:
     return float(np.log(low / high)) if low > high else 0.0
 
 
+@pytest.mark.parametrize("statistic", SUMMED, ids=lambda statistic: statistic.kind)
 def test_an_outlier_can_t_be_told_better_than_epsilon_says(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, statistic: Statistic
 ) -> None:
-    def unbounded(values: object, low: float, high: float) -> object:
-        half = (high - low) / 2
-        return np.rint((values - (low + half)) / half * STEPS).astype(np.int64)  # type: ignore[operator]
-
     with monkeypatch.context() as patched:
-        patched.setattr(measure_module, "_steps", unbounded)
-        assert audited(600) > 3
+        patched.setattr(measure_module, "_bounded", lambda values, low, high: values)
+        assert audited(statistic, 600) > 3
 
-    assert audited(600) < 1.0
+    assert audited(statistic, 600) < 1.0
+
+
+# ---- combinations --------------------------------------------------------------------------------
+
+
+def rare_counts(statistic: Statistic, draw: Draw, *, there: bool) -> list[int]:
+    """The count of a combination that one subject has or nobody, again and again."""
+    project = World().project(variables=VARIABLES)
+    columns = {"sex": np.array([0, 1] * 50), "arm": np.zeros(100, dtype=np.int64)}
+    if there:
+        columns["arm"][0] = 2
+    exact = measure_module.measure(statistic, project, columns, None)
+    found = []
+    for _ in range(400):
+        said = noisy_part(statistic, project, exact, 0.5, draw).groups[""]
+        assert isinstance(said, Counts)
+        found.append(said.counts[2])
+    return found
+
+
+def test_a_rare_combination_can_t_be_told_from_none() -> None:
+    """A crosstab's cell of one: whether somebody has this combination at all."""
+
+    def none(values: Sequence[int], sensitivity: int, epsilon: float) -> tuple[list[int], float]:
+        return list(values), sensitivity / epsilon
+
+    crossed = Statistic(kind="crosstab", variable="sex", across=("arm",))
+    assert set(rare_counts(crossed, none, there=True)) == {1}
+    assert set(rare_counts(crossed, none, there=False)) == {0}
+
+    # One moves from one cell to another: two subjects' worth, so twice epsilon.
+    share = [
+        float(np.mean(np.array(rare_counts(crossed, discrete_laplace, there=there)) >= 1))
+        for there in (True, False)
+    ]
+    assert share[0] / share[1] < np.exp(2 * 0.5) * 1.5

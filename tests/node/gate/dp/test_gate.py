@@ -53,7 +53,9 @@ def test_an_answer_with_noise_is_charged_before_it_and_says_what_it_cost(
     assert said.account.remaining == pytest.approx(7.6, abs=0.01)
     parts = forms.decode(said)
     assert forms.fits(parts, ASK, hospital.world.project())
-    assert [part.noise.epsilon for part in parts if part.noise] == pytest.approx([0.2, 0.2])
+    assert [part.noise.epsilon for part in parts if part.noise] == pytest.approx(
+        [0.4 * 2 / 3, 0.4 / 3]
+    )
     assert [part.lane for part in parts] == ["dp", "dp"]
     kinds = [e.kind for e in hospital.entries() if e.kind in ("admitted", "spent", "answer")]
     assert kinds == ["admitted", "spent", "answer"]

@@ -85,11 +85,13 @@ def test_moments_by_group_and_a_histogram_are_near_the_truth(lane: Lane) -> None
             assert counts.missing == pytest.approx(against.missing, abs=25)
 
 
-def test_the_epsilon_of_a_question_is_shared_evenly_and_charged_before(lane: Lane) -> None:
+def test_the_epsilon_of_a_question_is_shared_by_need_and_charged_before(lane: Lane) -> None:
     asked = (MEAN, COUNT, Statistic(kind="histogram", variable="age"), COUNT)
     answered = lane.ask(*asked, epsilon=0.6)
     assert answered.epsilon == pytest.approx(0.6)
-    assert [p.noise.epsilon if p.noise else 0 for p in answered.parts] == pytest.approx([0.2] * 4)
+    assert [p.noise.epsilon if p.noise else 0 for p in answered.parts] == pytest.approx(
+        [0.3, 0.15, 0.15, 0.15]
+    )
     assert answered.parts[1] == answered.parts[3]
     assert len(lane.account.spends()) == 3
     assert answered.standing.epsilon_project == pytest.approx(0.6, abs=1e-3)

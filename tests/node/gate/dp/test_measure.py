@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,27 +15,33 @@ from contract.documents import Project, Statistic, Variable
 from contract.errors import Refused
 from contract.statistics import answers
 from contract.statistics.summaries import Counts
-from node.gate.dp.measure import STEPS, Measure, check, measure
+from node.gate.dp.measure import STEPS, Measure, check, measure, sensitivities
+from node.gate.dp.parts import noisy_part
 from tests.contract.world import World
 
 VARIABLES = (
     Variable(name="age", kind="number", minimum=18, maximum=98, bins=8),
     Variable(name="weight", kind="number"),
+    Variable(name="size", kind="number", minimum=0, maximum=1),
     Variable(name="sex", kind="category", levels=("f", "m")),
     Variable(name="arm", kind="category", levels=("a", "b", "c")),
 )
 PROJECT = World().project(variables=VARIABLES)
 ASKED = [
-    Statistic(kind=kind, variable=variable, by=by)
-    for kind, variable in (
-        ("count", "age"),
-        ("count", "sex"),
-        ("moments", "age"),
-        ("histogram", "age"),
-        ("levels", "sex"),
+    Statistic.model_validate({"kind": kind, "variable": variable, "across": across, "by": by})
+    for kind, variable, across in (
+        ("count", "age", ()),
+        ("count", "sex", ()),
+        ("moments", "age", ()),
+        ("shape", "age", ()),
+        ("histogram", "age", ()),
+        ("levels", "sex", ()),
+        ("crosstab", "sex", ("age",)),
+        ("comoments", "age", ("size",)),
     )
     for by in (None, "arm")
 ]
+COUNTED = [s for s in ASKED if s.kind not in ("moments", "shape", "comoments")]
 
 
 def columns(rows: list[tuple[float, int, int]]) -> dict[str, Any]:
@@ -42,6 +50,7 @@ def columns(rows: list[tuple[float, int, int]]) -> dict[str, Any]:
     return {
         "age": np.array(age, dtype=np.float64),
         "weight": np.zeros(len(rows)),
+        "size": np.array([float(one != 0) - (a == 2) * 0.5 for _, one, a in rows]),
         "sex": np.array(sex, dtype=np.int64),
         "arm": np.array(arm, dtype=np.int64),
     }
@@ -69,13 +78,15 @@ def test_one_subject_more_moves_the_figures_by_no_more_than_their_sensitivity(
     without = measure(statistic, PROJECT, columns(rows), None)
     with_one = measure(statistic, PROJECT, columns([*rows, one]), None)
     assert distance(without.counts, with_one.counts) <= 1
-    assert distance(without.totals, with_one.totals) <= STEPS
-    assert distance(without.squares, with_one.squares) <= STEPS
+    for before, after, most in zip(
+        without.sums, with_one.sums, sensitivities(statistic), strict=True
+    ):
+        assert distance(before, after) <= most
 
 
 @given(
     st.lists(st.tuples(subject, st.booleans()), max_size=12),
-    st.sampled_from([s for s in ASKED if s.kind != "moments"]),
+    st.sampled_from(COUNTED),
 )
 def test_counts_are_those_that_the_exact_lane_would_tell(
     rows: list[tuple[tuple[float, int, int], bool]], statistic: Statistic
@@ -98,9 +109,32 @@ def test_sums_are_exact_up_to_their_grid(ages: list[float]) -> None:
     found = measure(Statistic(kind="moments", variable="age"), PROJECT, columns(rows), None)
     moved = (np.array(ages) - 58) / 40
     assert found.counts == [len(ages), 0]
-    assert found.totals[0] / STEPS == pytest.approx(moved.sum(), abs=len(ages) / STEPS)
+    assert found.sums[0][0] / STEPS == pytest.approx(moved.sum(), abs=len(ages) / STEPS)
     expected = (2 * moved**2 - 1).sum()
-    assert found.squares[0] / STEPS == pytest.approx(expected, abs=4 * len(ages) / STEPS)
+    assert found.sums[1][0] / STEPS == pytest.approx(expected, abs=len(ages) / STEPS)
+
+
+@given(st.lists(subject, max_size=20))
+def test_without_noise_what_is_said_is_what_the_values_within_bounds_are(
+    rows: list[tuple[float, int, int]],
+) -> None:
+    def none(values: Sequence[int], sensitivity: int, epsilon: float) -> tuple[list[int], float]:
+        return list(values), sensitivity / epsilon
+
+    held = columns(rows)
+    moved = held | {"age": np.clip(held["age"], 18, 98), "size": np.clip(held["size"], 0, 1)}
+    for statistic in ASKED:
+        exact = measure(statistic, PROJECT, held, None)
+        part = noisy_part(statistic, PROJECT, exact, 1.0, none)
+        known = held if statistic in COUNTED else moved
+        expected = answers.answer_locally([statistic], PROJECT, known)[0]
+        assert list(part.groups) == list(expected.groups)
+        for level, found in part.groups.items():
+            wanted = vars(expected.groups[level])
+            if not expected.groups[level].n and statistic not in COUNTED:
+                continue
+            for name, value in vars(found).items():
+                assert value == pytest.approx(wanted[name], rel=1e-6, abs=40**4 * 1e-3), name
 
 
 def test_the_form_is_that_of_the_question_whoever_is_in_the_cohort() -> None:
@@ -109,12 +143,11 @@ def test_the_form_is_that_of_the_question_whoever_is_in_the_cohort() -> None:
     for statistic in ASKED:
         full = measure(statistic, PROJECT, columns(rows), None)
         empty = measure(statistic, PROJECT, columns(rows), nobody)
-        assert [len(full.counts), len(full.totals), len(full.squares)] == [
+        assert [len(full.counts), *map(len, full.sums)] == [
             len(empty.counts),
-            len(empty.totals),
-            len(empty.squares),
+            *map(len, empty.sums),
         ]
-        assert not any(empty.counts + empty.totals + empty.squares)
+        assert not any([*empty.counts, *chain(*empty.sums)])
 
 
 def test_a_cohort_is_its_members_alone() -> None:
@@ -123,9 +156,9 @@ def test_a_cohort_is_its_members_alone() -> None:
     found = measure(
         Statistic(kind="levels", variable="sex", by="arm"), PROJECT, columns(rows), chosen
     )
-    assert found == Measure([0, 0, 0, 0, 2, 0, 0, 0, 1], [], [])
+    assert found == Measure([0, 0, 0, 0, 2, 0, 0, 0, 1])
     found = measure(Statistic(kind="histogram", variable="age"), PROJECT, columns(rows), chosen)
-    assert found == Measure([0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1], [], [])
+    assert found == Measure([0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1])
 
 
 def test_moments_without_bounds_are_refused_whatever_the_data() -> None:
@@ -137,6 +170,22 @@ def test_moments_without_bounds_are_refused_whatever_the_data() -> None:
     )
     with pytest.raises(Refused):
         check(Statistic(kind="moments", variable="wide"), wide)
+    pair = Statistic(kind="comoments", variable="age", across=("weight",))
+    with pytest.raises(Refused) as caught:
+        check(pair, PROJECT)
+    assert caught.value.code == "no-bounds"
     for statistic in ASKED:
         check(statistic, PROJECT)
     assert isinstance(PROJECT, Project)
+
+
+def test_more_figures_than_can_be_drawn_are_refused_before_any_is() -> None:
+    levels = tuple(f"l{n}" for n in range(99))
+    names = ("one", "other", "group")
+    many = World().project(
+        variables=tuple(Variable(name=name, kind="category", levels=levels) for name in names)
+    )
+    check(Statistic(kind="crosstab", variable="one", across=("other",)), many)
+    with pytest.raises(Refused) as caught:
+        check(Statistic(kind="crosstab", variable="one", across=("other",), by="group"), many)
+    assert caught.value.code == "no-noise"
