@@ -1,0 +1,453 @@
+"""How a dictionary says that a variable is derived: a closed list of operations, as data.
+
+An expression is a plain number, or a table with one operation's key. Nothing is parsed from text
+and nothing is evaluated. What each operation makes is worked out by ``contract.deriving``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from contract.names import Line, VariableName
+
+MAX_DEPTH = 8
+"""How deep expressions may nest."""
+MAX_OPERATIONS = 100
+"""Of one expression."""
+MAX_BINS = 64
+"""Of a histogram of intensities: each bin is a variable of its own."""
+MAX_IMPUTATIONS = 50
+
+Kind = Literal["number", "category"]
+Number = Annotated[float, Field(strict=True, ge=-1e15, le=1e15)]
+
+
+class Operation(BaseModel):
+    """One operation of the closed list. Its first field is its key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Of(Operation):
+    """A variable of the dictionary that is declared before this one."""
+
+    variable: VariableName
+
+
+class Add(Operation):
+    """The sum; missing if one of them is."""
+
+    add: Operands
+
+
+class Multiply(Operation):
+    """The product; missing if one of them is."""
+
+    multiply: Operands
+
+
+class Subtract(Operation):
+    """The first less the second."""
+
+    subtract: Pair
+
+
+class Divide(Operation):
+    """The first by the second; missing where that is 0."""
+
+    divide: Pair
+
+
+class Power(Operation):
+    """A number to a constant power, of at most 8."""
+
+    power: tuple[Expression, Annotated[Number, Field(ge=-8, le=8)]]
+
+
+class Log(Operation):
+    """The natural logarithm; missing for what isn't above 0."""
+
+    log: Expression
+
+
+class Exp(Operation):
+    """The exponential."""
+
+    exp: Expression
+
+
+class Sqrt(Operation):
+    """The square root; missing below 0."""
+
+    sqrt: Expression
+
+
+class Days(Operation):
+    """Days from the first to the second of two date columns of the project's table."""
+
+    days: tuple[VariableName, VariableName]
+
+
+class Years(Operation):
+    """Years of 365.25 days from the first to the second of two date columns."""
+
+    years: tuple[VariableName, VariableName]
+
+
+class FirstKnown(Operation):
+    """The first that isn't missing; a plain number at the end stands for a missing one."""
+
+    first_known: Annotated[tuple[Expression, ...], Field(min_length=1, max_length=20)]
+
+
+class MissingIf(Operation):
+    """What it is of, but these values stand for missing ones."""
+
+    missing_if: Expression
+    values: Annotated[tuple[Number | Line, ...], Field(min_length=1, max_length=100)]
+
+
+class Bins(Operation):
+    """A number's level between edges; an edge itself is in the level above it."""
+
+    bins: Expression
+    edges: Annotated[tuple[Number, ...], Field(min_length=1, max_length=100)]
+    levels: Annotated[tuple[Line, ...], Field(min_length=2, max_length=101)]
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if len(self.levels) != len(self.edges) + 1:
+            raise ValueError("bins need one level more than edges")
+        if any(a >= b for a, b in pairwise(self.edges)):
+            raise ValueError("edges don't rise")
+        return self
+
+
+class Recode(Operation):
+    """A level by the level it had; any other is ``otherwise``, or missing; ``absent`` if missing.
+
+    Of a whole number too: its levels are then written as numbers ("1").
+    """
+
+    recode: Expression
+    levels: Annotated[dict[Line, Line], Field(min_length=1, max_length=1000)]
+    otherwise: Line | None = None
+    absent: Line | None = None
+
+
+ImagingParameter = Literal[
+    "images",
+    "kvp",
+    "slice_thickness",
+    "pixel_spacing",
+    "field_strength",
+    "echo_time",
+    "repetition_time",
+    "magnification",
+    "stain",
+    "manufacturer",
+    "megapixels",
+]
+IMAGING_CATEGORIES = ("stain", "manufacturer")
+"""The parameters that are categories; all others are numbers."""
+Modality = Annotated[str, Field(pattern=r"^[A-Za-z0-9 ]{1,16}$")]
+
+
+class Imaging(Operation):
+    """How a subject's images of a modality in the release were taken.
+
+    Of numbers the median, of categories the level that all have, or "mixed".
+    """
+
+    imaging: ImagingParameter
+    modality: Modality
+
+
+class Intensity(Operation):
+    """The intensities of a subject's images of a modality, each image with a weight of 1.
+
+    ``mean`` and ``sd``, in the modality's unit (Hounsfield units of a CT, stored values of others,
+    brightness from 0 to 255 of a colour image), or the share of pixels in one of ``bins`` equal
+    bins from ``minimum`` to ``maximum``; what lies outside is counted into the first or last.
+    """
+
+    intensity: Literal["mean", "sd"] | Annotated[int, Field(ge=0, lt=MAX_BINS)]
+    modality: Modality
+    minimum: Number
+    maximum: Number
+    bins: Annotated[int, Field(ge=1, le=MAX_BINS)] = 1
+
+    @model_validator(mode="after")
+    def _is_a_grid(self) -> Self:
+        if self.minimum >= self.maximum:
+            raise ValueError("minimum must be below maximum")
+        if isinstance(self.intensity, int) and self.intensity >= self.bins:
+            raise ValueError("there are fewer bins")
+        return self
+
+
+class Impute(Operation):
+    """A variable whose missing values are drawn by chained equations, at the site.
+
+    ``using``: the variables that they are drawn from. ``imputation`` is the number of this draw, of
+    ``imputations``. Draws with one number are of one chain if they use the same variables.
+    """
+
+    impute: VariableName
+    using: Annotated[tuple[VariableName, ...], Field(min_length=1, max_length=50)]
+    imputations: Annotated[int, Field(ge=2, le=MAX_IMPUTATIONS)] = 5
+    imputation: Annotated[int, Field(ge=1, le=MAX_IMPUTATIONS)]
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if self.imputation > self.imputations:
+            raise ValueError("there are fewer imputations")
+        if self.impute in self.using or len(set(self.using)) != len(self.using):
+            raise ValueError("a variable is used twice")
+        return self
+
+
+def _key(value: Any) -> str | None:
+    """Return the key of the operation that a value is, "number" for a plain one."""
+    if isinstance(value, Operation):
+        value = dict.fromkeys(type(value).model_fields)
+    if isinstance(value, Mapping):
+        if "intensity" in value:  # whose grid has bins
+            return "intensity"
+        return next((key for key in value if key in OPERATIONS), None)
+    return "number"
+
+
+_ONE_OF = Discriminator(
+    _key,
+    custom_error_type="operation",
+    custom_error_message="is none of the operations that derive a variable",
+)
+Expression = Annotated[
+    Annotated[Number, Tag("number")]
+    | Annotated[Of, Tag("variable")]
+    | Annotated[Add, Tag("add")]
+    | Annotated[Multiply, Tag("multiply")]
+    | Annotated[Subtract, Tag("subtract")]
+    | Annotated[Divide, Tag("divide")]
+    | Annotated[Power, Tag("power")]
+    | Annotated[Log, Tag("log")]
+    | Annotated[Exp, Tag("exp")]
+    | Annotated[Sqrt, Tag("sqrt")]
+    | Annotated[Days, Tag("days")]
+    | Annotated[Years, Tag("years")]
+    | Annotated[FirstKnown, Tag("first_known")]
+    | Annotated[MissingIf, Tag("missing_if")]
+    | Annotated[Bins, Tag("bins")]
+    | Annotated[Recode, Tag("recode")],
+    _ONE_OF,
+]
+Operands = Annotated[tuple[Expression, ...], Field(min_length=2, max_length=20)]
+Pair = tuple[Expression, Expression]
+Derivation = Annotated[
+    Annotated[Add, Tag("add")]
+    | Annotated[Multiply, Tag("multiply")]
+    | Annotated[Subtract, Tag("subtract")]
+    | Annotated[Divide, Tag("divide")]
+    | Annotated[Power, Tag("power")]
+    | Annotated[Log, Tag("log")]
+    | Annotated[Exp, Tag("exp")]
+    | Annotated[Sqrt, Tag("sqrt")]
+    | Annotated[Days, Tag("days")]
+    | Annotated[Years, Tag("years")]
+    | Annotated[FirstKnown, Tag("first_known")]
+    | Annotated[MissingIf, Tag("missing_if")]
+    | Annotated[Bins, Tag("bins")]
+    | Annotated[Recode, Tag("recode")]
+    | Annotated[Imaging, Tag("imaging")]
+    | Annotated[Intensity, Tag("intensity")]
+    | Annotated[Impute, Tag("impute")],
+    _ONE_OF,
+]
+"""How a whole variable is derived."""
+OPERATIONS = (
+    "variable",
+    "add",
+    "multiply",
+    "subtract",
+    "divide",
+    "power",
+    "log",
+    "exp",
+    "sqrt",
+    "days",
+    "years",
+    "first_known",
+    "missing_if",
+    "bins",
+    "recode",
+    "imaging",
+    "intensity",
+    "impute",
+)
+"""The key of every operation."""
+
+for _model in (Add, Multiply, Subtract, Divide, Power, Log, Exp, Sqrt, FirstKnown, MissingIf, Bins):
+    _model.model_rebuild()
+Recode.model_rebuild()
+
+
+def inner(node: Operation) -> tuple[float | Operation, ...]:
+    """Return the expressions directly inside one."""
+    found: list[float | Operation] = []
+    for name in type(node).model_fields:
+        value = getattr(node, name)
+        if isinstance(value, Operation):
+            found.append(value)
+        elif isinstance(value, tuple) and name not in ("edges", "values"):
+            found += [one for one in value if isinstance(one, Operation | float)]
+    return tuple(found)
+
+
+def walk(node: Operation) -> Iterator[Operation]:
+    """Yield an expression and all inside it."""
+    yield node
+    for one in inner(node):
+        if isinstance(one, Operation):
+            yield from walk(one)
+
+
+def variables_of(node: Operation) -> tuple[str, ...]:
+    """Return the dictionary's variables that an expression is made of."""
+    found: list[str] = []
+    for one in walk(node):
+        if isinstance(one, Of):
+            found.append(one.variable)
+        elif isinstance(one, Impute):
+            found += [one.impute, *one.using]
+    return tuple(dict.fromkeys(found))
+
+
+def dates_of(node: Operation) -> tuple[str, ...]:
+    """Return the date columns that an expression is made of."""
+    found = [
+        name
+        for one in walk(node)
+        if isinstance(one, Days | Years)
+        for name in (one.days if isinstance(one, Days) else one.years)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def check(
+    node: Operation, kind: Kind, levels: tuple[str, ...], known: Mapping[str, tuple[Kind, bool]]
+) -> None:
+    """Raise ``ValueError`` unless an expression makes a variable of this kind and these levels.
+
+    ``known``: the kind of each variable that is declared before, and whether it was imputed.
+    """
+    if _depth(node) > MAX_DEPTH or sum(1 for _ in walk(node)) > MAX_OPERATIONS:
+        raise ValueError("a derivation is too large")
+    for name in variables_of(node):
+        if name not in known:
+            raise ValueError(f"{name} is not declared before what is derived from it")
+    if isinstance(node, Impute) and any(known[n][1] for n in variables_of(node)):
+        raise ValueError("what was imputed isn't imputed from")
+    if _kind(node, known) != kind:
+        raise ValueError(f"what is derived is no {kind}")
+    if kind == "category":
+        unknown = [level for level in _levels(node) if level not in levels]
+        if unknown:
+            raise ValueError(f"{unknown[0]} is no level of what is derived")
+
+
+def _depth(node: float | Operation) -> int:
+    if not isinstance(node, Operation):
+        return 0
+    return 1 + max((_depth(one) for one in inner(node)), default=0)
+
+
+def _kind(node: float | Operation, known: Mapping[str, tuple[Kind, bool]]) -> Kind:
+    """Return what an expression makes; ``ValueError`` where a category stands for a number."""
+    if isinstance(node, Of | Impute):
+        return known[node.variable if isinstance(node, Of) else node.impute][0]
+    if isinstance(node, Imaging):
+        return "category" if node.imaging in IMAGING_CATEGORIES else "number"
+    if not isinstance(node, Operation):
+        return "number"
+    kinds = {_kind(one, known) for one in inner(node)}
+    if isinstance(node, FirstKnown | MissingIf):
+        if len(kinds) > 1:
+            raise ValueError("a number and a category stand for one another")
+        return kinds.pop()
+    if "category" in kinds and not isinstance(node, Recode):
+        raise ValueError("a category is calculated with")
+    return "category" if isinstance(node, Bins | Recode) else "number"
+
+
+def _levels(node: Operation) -> Iterator[str]:
+    """Yield the levels that an operation can make, as far as it names them."""
+    if isinstance(node, Bins):
+        yield from node.levels
+    elif isinstance(node, Recode):
+        yield from node.levels.values()
+        yield from (level for level in (node.otherwise, node.absent) if level is not None)
+    elif isinstance(node, FirstKnown | MissingIf):
+        for one in inner(node):
+            if isinstance(one, Operation):
+                yield from _levels(one)
+
+
+def expand(variables: Any) -> Any:
+    """Return a dictionary's raw variables with those written once for several written out.
+
+    ``derive = {impute = "bmi", using = [...], imputations = 5}`` of ``bmi_full`` makes
+    ``bmi_full.1`` to ``bmi_full.5``. ``derive = {intensity = "all", ...}`` of ``ct`` makes
+    ``ct.mean``, ``ct.sd`` and ``ct.b00`` for each bin. What isn't of that form stays as it is, for
+    whoever checks it.
+    """
+    if not isinstance(variables, list | tuple):
+        return variables
+    found: list[Any] = []
+    for variable in variables:
+        derive = variable.get("derive") if isinstance(variable, Mapping) else None
+        name = variable.get("name") if isinstance(variable, Mapping) else None
+        if not isinstance(derive, Mapping) or not isinstance(name, str):
+            found.append(variable)
+        elif "impute" in derive and "imputation" not in derive:
+            number = derive.get("imputations", 5)
+            if not isinstance(number, int) or not 2 <= number <= MAX_IMPUTATIONS:
+                found.append(variable)
+                continue
+            for at in range(1, number + 1):
+                one = {**derive, "imputations": number, "imputation": at}
+                found.append({**variable, "name": f"{name}.{at}", "derive": one})
+        elif derive.get("intensity") == "all":
+            found += _intensities(variable, name, derive)
+        else:
+            found.append(variable)
+    return found
+
+
+def _intensities(
+    variable: Mapping[str, Any], name: str, derive: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    number = derive.get("bins", 1)
+    number = number if isinstance(number, int) and 1 <= number <= MAX_BINS else 1
+    low, high = derive.get("minimum"), derive.get("maximum")
+    span = high - low if isinstance(low, int | float) and isinstance(high, int | float) else None
+    for part, bounds in (("mean", (low, high)), ("sd", (0, span))):
+        yield {
+            **variable,
+            "name": f"{name}.{part}",
+            "minimum": bounds[0],
+            "maximum": bounds[1],
+            "derive": {**derive, "intensity": part},
+        }
+    for at in range(number):
+        yield {
+            **{key: value for key, value in variable.items() if key not in ("unit", "bins")},
+            "name": f"{name}.b{at:02}",
+            "minimum": 0.0,
+            "maximum": 1.0,
+            "derive": {**derive, "intensity": at},
+        }

@@ -1,0 +1,296 @@
+"""A dictionary's derived variables, made when a release is: ordinary columns from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract import deriving
+from contract.derivations import Imaging, Impute, Intensity, dates_of, variables_of, walk
+from contract.deriving import Coded, Lost
+from contract.documents import Variable
+from contract.errors import DataError, NotFound, UsageError
+from node.catalog.manifest import SUBJECT, ReleaseColumn, ReleaseManifest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+BOOLEAN_LEVELS = ("false", "true")
+_NUMBERS = ("integer", "number")
+_CATEGORIES = ("category", "boolean")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of one derived variable, for the steward's eyes."""
+
+    name: str
+    missing: int
+    lost: Lost
+    problem: str = ""
+    """Why it isn't in the release; empty if it is."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a release is to derive: of which dictionary, and which columns it is to have.
+
+    ``columns``: None for all of the table's and all that can be derived.
+    """
+
+    variables: Sequence[Variable] = ()
+    columns: Sequence[str] | None = None
+
+    @property
+    def derived(self) -> list[Variable]:
+        """The derived variables that the release is to have, and what they are derived from."""
+        found = {v.name: v for v in self.variables if v.derive is not None}
+        if self.columns is None:
+            return list(found.values())
+        needed = set(self.columns)
+        for variable in reversed(list(found.values())):
+            if variable.name in needed and variable.derive is not None:
+                needed |= set(variables_of(variable.derive))
+        return [v for v in found.values() if v.name in needed]
+
+    def of_the_table(self, table: str, known: Collection[str]) -> list[str]:
+        """Return the columns of a table that are released or derived from.
+
+        ``NotFound`` for one that is neither there nor derived.
+        """
+        names = {v.name for v in self.derived}
+        asked = list(known if self.columns is None else dict.fromkeys(self.columns))
+        unknown = [name for name in asked if name not in names and name not in known]
+        if unknown:
+            raise NotFound(f"Table {table!r} has no column {unknown[0]!r}.")
+        for variable in self.derived:
+            assert variable.derive is not None
+            asked += [*variables_of(variable.derive), *dates_of(variable.derive)]
+        twice = sorted(names & set(known))
+        if twice:
+            raise UsageError(
+                f"Table {table!r} has a column {twice[0]} of its own, which the dictionary derives."
+            )
+        return [name for name in dict.fromkeys(asked) if name in known]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A release's table with what was derived."""
+
+    frame: pl.DataFrame
+    columns: tuple[ReleaseColumn, ...]
+    rules: Mapping[str, str] = field(default_factory=dict)
+    """Of each derived column the digest of how it was made."""
+    made: tuple[Made, ...] = ()
+    kin: tuple[tuple[str, ...], ...] = ()
+    """Columns of which one is derived from the others."""
+
+
+def derive_columns(
+    frame: pl.DataFrame, columns: Sequence[ReleaseColumn], wanted: Wanted
+) -> Derived:
+    """Return a table with a dictionary's derived variables.
+
+    What can't be derived here is left out and said, unless it is required or was named: then
+    ``DataError``. Values that the dictionary doesn't permit are missing.
+    """
+    if not wanted.derived:
+        return Derived(frame, tuple(columns))
+    work = _Working(frame, columns, wanted)
+    for variable in wanted.derived:
+        work.add(variable)
+    there = {c.name: c for c in work.columns}
+    names = [n for n in dict.fromkeys(wanted.columns or there) if n in there]
+    return Derived(
+        work.frame.select(SUBJECT, *names).sort(SUBJECT, *names),
+        tuple(there[name] for name in names),
+        {n: rule(wanted.variables, n) for n in names if n in work.derived},
+        tuple(one for one in work.made if wanted.columns is None or one.name in wanted.columns),
+        _kin(wanted.derived, names),
+    )
+
+
+def rule(variables: Sequence[Variable], name: str) -> str:
+    """Return the digest of how a variable is derived, by its own definition and its sources'."""
+    defined = {v.name: v for v in variables}
+    needed: dict[str, Any] = {}
+    queue = [name]
+    while queue:
+        variable = defined.get(queue.pop())
+        if variable is None or variable.name in needed:
+            continue
+        own = {"kind", "levels", "minimum", "maximum", "whole", "derive"}
+        shown = own | {"name"} if variable.derive is not None else {"name", "kind", "missing"}
+        needed[variable.name] = variable.model_dump(mode="json", include=shown)
+        if variable.derive is not None:
+            queue += variables_of(variable.derive)
+    return hashlib.sha256(json.dumps(needed, sort_keys=True).encode()).hexdigest()
+
+
+def is_as_derived(manifest: ReleaseManifest, variables: Sequence[Variable], name: str) -> bool:
+    """Say whether a release has a variable as the dictionary derives it, if it derives it."""
+    variable = next((v for v in variables if v.name == name), None)
+    if variable is None or variable.derive is None or manifest.column(name) is None:
+        return True
+    return manifest.derived.get(name) == rule(variables, name)
+
+
+# ---- one after the other -------------------------------------------------------------------------
+
+
+class _Working:
+    """A table to which derived columns are added, in the dictionary's order."""
+
+    def __init__(
+        self, frame: pl.DataFrame, columns: Sequence[ReleaseColumn], wanted: Wanted
+    ) -> None:
+        self.frame = frame
+        self.columns = list(columns)
+        self.derived: set[str] = set()
+        self.made: list[Made] = []
+        self._wanted = wanted
+        self._defined = {v.name: v for v in wanted.variables}
+
+    def add(self, variable: Variable) -> None:
+        """Derive one variable, or say why it can't be."""
+        try:
+            made = self._make(variable)
+        except DataError as error:
+            named = variable.name in (self._wanted.columns or ())
+            if variable.required or named:
+                raise DataError(f"Variable {variable.name} can't be derived: {error}") from None
+            self.made.append(Made(variable.name, self.frame.height, Lost(), str(error)))
+            return
+        column, lost = deriving.fit(made, variable)
+        values = series(column, variable)
+        self.frame = self.frame.with_columns(values)
+        self.columns.append(column_of(variable))
+        self.derived.add(variable.name)
+        self.made.append(Made(variable.name, int(values.null_count()), lost))
+
+    def _make(self, variable: Variable) -> deriving.Column:
+        node = variable.derive
+        assert node is not None
+        if isinstance(node, Imaging | Intensity | Impute):
+            raise DataError("The release holds no images to derive it from.")
+        return deriving.derive(node, self._table(variables_of(node), dates_of(node)))
+
+    def _table(self, variables: Sequence[str], dates: Sequence[str]) -> deriving.Table:
+        return deriving.Table(
+            self.frame.height,
+            {name: self._source(name) for name in variables},
+            {name: self._date(name) for name in dates},
+        )
+
+    def _column(self, name: str) -> ReleaseColumn:
+        found = next((c for c in self.columns if c.name == name), None)
+        if found is None:
+            raise DataError(f"The table has no column {name}, which it is derived from.")
+        return found
+
+    def _source(self, name: str) -> deriving.Column:
+        column, variable = self._column(name), self._defined[name]
+        problem = misfit(column, variable)
+        if problem:
+            raise DataError(f"The table doesn't fit the dictionary: {problem}.")
+        return values_of(self.frame[name], column, variable.missing)
+
+    def _date(self, name: str) -> NDArray[np.float64]:
+        import polars as pl
+
+        if self._column(name).type != "date":
+            raise DataError(f"Column {name} of the table is no date.")
+        days = self.frame[name].cast(pl.Date).cast(pl.Int32).cast(pl.Float64)
+        return np.array(days.fill_null(float("nan")).to_numpy(), dtype=np.float64)
+
+
+def misfit(column: ReleaseColumn, variable: Variable) -> str:
+    """Return why a column isn't one of a variable; empty if it is."""
+    if column.type not in (_NUMBERS if variable.kind == "number" else _CATEGORIES):
+        return (
+            f"variable {variable.name} is a {variable.kind} in the dictionary and of type "
+            f"{column.type} in the release"
+        )
+    if variable.unit and column.unit and variable.unit != column.unit:
+        return f"variable {variable.name} has another unit in the release than in the dictionary"
+    return ""
+
+
+def values_of(
+    values: pl.Series, column: ReleaseColumn, missing: Collection[str] = ()
+) -> deriving.Column:
+    """Return a table's column to derive from; ``missing``: what stands for a missing value."""
+    import polars as pl
+
+    if column.type in _NUMBERS:
+        numbers = np.array(values.cast(pl.Float64).fill_null(float("nan")).to_numpy())
+        gone = [float(text) for text in missing if _is_number(text)]
+        return np.where(np.isin(numbers, gone), np.nan, numbers)
+    text = values.cast(pl.String)
+    known = BOOLEAN_LEVELS if column.type == "boolean" else column.levels
+    levels = tuple(dict.fromkeys([*known, *sorted(set(text.drop_nulls().unique()) - set(known))]))
+    codes = text.replace_strict(
+        {level: -1 if level in missing else code for code, level in enumerate(levels)},
+        default=-1,
+        return_dtype=pl.Int64,
+    )
+    return Coded(codes.fill_null(-1).to_numpy().copy(), levels)
+
+
+def series(column: deriving.Column, variable: Variable) -> pl.Series:
+    """Return a derived column for a release's table; a missing value is null."""
+    import polars as pl
+
+    if isinstance(column, Coded):
+        levels = pl.Series([*column.levels, None], dtype=pl.String)
+        return levels.gather(np.where(column.codes < 0, len(column.levels), column.codes)).alias(
+            variable.name
+        )
+    numbers = pl.Series(variable.name, column, dtype=pl.Float64, nan_to_null=True)
+    return numbers.cast(pl.Int64) if variable.whole else numbers
+
+
+def column_of(variable: Variable) -> ReleaseColumn:
+    """Return how a release declares a derived variable."""
+    if variable.kind == "category":
+        return ReleaseColumn(name=variable.name, type="category", levels=variable.levels)
+    return ReleaseColumn(
+        name=variable.name,
+        type="integer" if variable.whole else "number",
+        unit=variable.unit,
+        minimum=variable.minimum,
+        maximum=variable.maximum,
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _kin(derived: Sequence[Variable], names: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of columns that tell of one another: derived, or from one source."""
+    groups: list[set[str]] = []
+    for variable in derived:
+        assert variable.derive is not None
+        tied = {variable.name, *variables_of(variable.derive), *dates_of(variable.derive)}
+        tied |= {
+            f" {type(one).__name__} {one.modality}"
+            for one in walk(variable.derive)
+            if isinstance(one, Imaging | Intensity)
+        }
+        joined = [group for group in groups if group & tied]
+        groups = [group for group in groups if not group & tied]
+        groups.append(tied.union(*joined))
+    kept = (tuple(n for n in names if n in group) for group in groups)
+    return tuple(sorted(group for group in kept if len(group) > 1))

@@ -1,0 +1,88 @@
+"""The option that names a release's dictionary, and what is said of the variables it derives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from contract.documents import Project, Variable
+from contract.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from node.catalog.deriving import Made
+    from node.catalog.store import Catalog
+    from node.home import NodeHome
+
+DictionaryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dictionary",
+        metavar="PROJECT|DICTIONARY.toml",
+        help="Whose derived variables are made; those of the projects known here with its table "
+        "when absent, 'none' for none.",
+    ),
+]
+
+
+def variables_of(
+    node: NodeHome, catalog: Catalog, dictionary: str | None, table: str | None
+) -> Sequence[Variable]:
+    """Return the variables of the dictionary that is named, or of the projects known here.
+
+    ``UsageError`` when two projects say differently what a variable is.
+    """
+    from node.commands.mapping import find_dictionary
+
+    if dictionary == "none":
+        return ()
+    if dictionary is not None:
+        return find_dictionary(node, catalog, dictionary, None).variables
+    found: dict[str, Variable] = {}
+    for project in _known(catalog, table):
+        if not any(v.derive is not None for v in project.variables):
+            continue
+        for variable in project.variables:
+            other = found.setdefault(variable.name, variable)
+            if _meant(other) != _meant(variable):
+                raise UsageError(
+                    f"Two projects differ in what {variable.name} is; name one with --dictionary."
+                )
+    return tuple(found.values())
+
+
+def _known(catalog: Catalog, table: str | None) -> Iterator[Project]:
+    from contract.envelope import Envelope
+    from node.catalog.asked import Asked
+
+    asked = Asked(catalog.engine)
+    for consortium in asked.consortia():
+        for row in asked.projects(consortium.name):
+            project = Project.read(Envelope.parse(row.envelope).body)
+            if project.table == table:
+                yield project
+
+
+def _meant(variable: Variable) -> dict[str, object]:
+    return variable.model_dump(exclude={"meaning", "required", "coded", "codes", "bins"})
+
+
+def derived_lines(made: Sequence[Made]) -> Iterator[str]:
+    """Yield what became of the derived variables, in lines for the steward."""
+    if made:
+        yield "derived variables:"
+    for one in made:
+        if one.problem:
+            yield f"  {one.name}: not here; {one.problem}"
+            continue
+        said = [f"{one.missing} missing"] if one.missing else ["none missing"]
+        for count, why in (
+            (one.lost.out_of_range, "out of range"),
+            (one.lost.not_whole, "not whole"),
+            (one.lost.unknown_level, "of no level of the dictionary"),
+        ):
+            if count:
+                said.append(f"{count} {why}")
+        yield f"  {one.name}: {', '.join(said)}"
