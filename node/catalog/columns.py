@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from contract.documents import Variable
 from contract.errors import DataError
+from node.catalog.deriving import BOOLEAN_LEVELS, is_as_derived, misfit
 from node.catalog.manifest import SUBJECT, ReleaseColumn, ReleaseManifest
 
 if TYPE_CHECKING:
     import polars as pl
 
 Column = NDArray[np.float64] | NDArray[np.int64]
-BOOLEAN_LEVELS = ("false", "true")
-_NUMBERS = ("integer", "number")
-_CATEGORIES = ("category", "boolean")
 
 
 def load_columns(
@@ -63,6 +61,11 @@ def check_dictionary(
     import polars as pl
 
     problems = [problem for v in variables if (problem := _problem(manifest, v))]
+    problems += [
+        f"variable {v.name} was derived in another way; make the release again"
+        for v in variables
+        if not is_as_derived(manifest, variables, v.name)
+    ]
     for variable in variables:
         column = manifest.column(variable.name)
         if column is None or variable.kind != "category" or _problem(manifest, variable):
@@ -86,17 +89,14 @@ def _levels(column: ReleaseColumn) -> tuple[str, ...]:
 
 def _problem(manifest: ReleaseManifest, variable: Variable) -> str:
     column = manifest.column(variable.name)
+    if column is None and variable.derive is not None:
+        return (
+            f"variable {variable.name} is derived and not in the release; make one of this "
+            "dictionary (release create --dictionary)"
+        )
     if column is None:
         return f"variable {variable.name} is not in the release"
-    fitting = _NUMBERS if variable.kind == "number" else _CATEGORIES
-    if column.type not in fitting:
-        return (
-            f"variable {variable.name} is a {variable.kind} in the dictionary and of type "
-            f"{column.type} in the release"
-        )
-    if variable.unit and column.unit and variable.unit != column.unit:
-        return f"variable {variable.name} has another unit in the release than in the dictionary"
-    return ""
+    return misfit(column, variable)
 
 
 def _table(folder: Path, manifest: ReleaseManifest) -> Path:

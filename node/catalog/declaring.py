@@ -63,6 +63,8 @@ class Wishes:
     analyses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     grids: Mapping[str, Grid] = field(default_factory=dict)
     minimums: Minimums = Minimums()
+    kin: Sequence[tuple[str, ...]] = ()
+    """Columns that are derived from one another (``node.catalog.kinship``)."""
 
 
 DEFAULT_WISHES = Wishes()

@@ -6,6 +6,7 @@ Its ``[[variables]]`` are those of a project's own file, so that one text serves
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,15 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from contract.documents import Line, Name, Project, Variable, VariableName
+from contract.documents import (
+    Line,
+    Name,
+    Project,
+    Variable,
+    VariableName,
+    Variables,
+    check_derivations,
+)
 from contract.errors import ConfigurationError
 from foundation.files import read_bounded
 from foundation.settings import MAX_SETTINGS_BYTES, Settings, build, check_keys
@@ -29,7 +38,7 @@ class Dictionary(Settings):
     """What it is about."""
     table: VariableName = "table"
     """What the mapped table is called: the project's table."""
-    variables: Annotated[tuple[Variable, ...], Field(min_length=1, max_length=5000)]
+    variables: Annotated[Variables, Field(min_length=1, max_length=5000)]
     """Every variable."""
 
     @model_validator(mode="after")
@@ -38,6 +47,7 @@ class Dictionary(Settings):
             raise ValueError("a variable occurs twice")
         if any(v.name == SUBJECT for v in self.variables):
             raise ValueError(f"{SUBJECT!r} is the pseudonym's column and no variable's name")
+        check_derivations(self.variables)
         return self
 
     @classmethod
@@ -91,9 +101,14 @@ def to_toml(dictionary: Dictionary) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
+
+
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
+        pairs = (f"{_key(str(k))} = {_toml(v)}" for k, v in value.items())
+        return "{ " + ", ".join(pairs) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, str):

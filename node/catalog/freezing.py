@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 from sqlalchemy.sql.selectable import Select
 
+from contract.documents import Variable
 from contract.errors import NotFound, UsageError
 from node.catalog import schema
 from node.catalog.cohorts import Cohorts, Meant, among, term_numbers
 from node.catalog.declaring import DEFAULT_WISHES, Loss, Wishes
+from node.catalog.deriving import Derived, Made, Wanted, derive_columns
 from node.catalog.manifest import (
     ASSET_INDEX,
     GROUPS,
@@ -64,6 +66,8 @@ class Plan:
     held: Held
     loss: Loss | None = None
     """What exact answers leave out; None of a release that can't be asked for any."""
+    made: tuple[Made, ...] = ()
+    """What became of the derived variables."""
 
 
 def plan_release(
@@ -77,10 +81,12 @@ def plan_release(
     omissions: int = OMISSIONS,
     draw: Draw = CHANCE,
     wishes: Wishes = DEFAULT_WISHES,
+    variables: Sequence[Variable] = (),
 ) -> Plan:
     """Return what a release of a selection would hold.
 
-    ``wishes``: what it should be asked exactly (``node.catalog.declaring``).
+    ``wishes``: what it should be asked exactly (``node.catalog.declaring``). ``variables``: a
+    dictionary's, of which the derived ones are made (``node.catalog.deriving``).
 
     Whoever withdrew is left out; so are ``omissions`` others for each block of withdrawals
     (``node.catalog.withdrawals``). ``days`` returns by how many days a subject's dates were moved,
@@ -90,13 +96,14 @@ def plan_release(
         raise UsageError("A release needs a table, assets or observations.")
     row: TableRow | None = None
     columns: tuple[ReleaseColumn, ...] = ()
+    wanted = Wanted(variables, selection.columns)
     if selection.table is not None:
         row = catalog.get_table(selection.table)
         if row is None:
             raise NotFound(
                 f"There is no table {selection.table!r}; `ingest` it with its schema first."
             )
-        columns = _columns(row, selection.columns)
+        columns = _columns(row, wanted)
     tables = TableSubjects(catalog, home)
     tables.number(selection)
     with catalog.snapshot() as connection:
@@ -116,6 +123,11 @@ def plan_release(
         groups = None
         if selection.groups:
             groups = frozen.groups(assets, None if frame is None else row)
+    derived = Derived(frame, columns)
+    if frame is not None:
+        derived = derive_columns(frame, columns, wanted)
+        frame, columns = derived.frame, derived.columns
+        wishes = replace(wishes, kin=derived.kin)
     parts: dict[str, bytes] = {}
     for path, part in (
         (f"tables/{selection.table}.parquet", frame),
@@ -140,13 +152,15 @@ def plan_release(
         observations=0 if observations is None else observations.height,
         groups=0 if groups is None else groups["group"].n_unique(),
         declaration=None if declared is None else declared.declaration,
+        derived=dict(derived.rules),
         files=tuple(
             ReleaseFile(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
             for path, data in sorted(parts.items())
         ),
     )
     loss = None if declared is None else declared.loss
-    return Plan(manifest, parts, assets, replace(held, subjects=subjects), loss)
+    held = replace(held, subjects=subjects)
+    return Plan(manifest, parts, assets, held, loss, derived.made)
 
 
 def _subjects(*frames: pl.DataFrame | None) -> frozenset[str]:
@@ -158,15 +172,12 @@ def _subjects(*frames: pl.DataFrame | None) -> frozenset[str]:
     return frozenset(found)
 
 
-def _columns(row: TableRow, wanted: Sequence[str] | None) -> tuple[ReleaseColumn, ...]:
+def _columns(row: TableRow, wanted: Wanted) -> tuple[ReleaseColumn, ...]:
     from node.intake.schema import TableSchema
 
     schema = TableSchema.model_validate(json.loads(row.schema_json))
     known = {column.variable: column for column in schema.kept}
-    names = list(known) if wanted is None else list(dict.fromkeys(wanted))
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise NotFound(f"Table {row.name!r} has no column {unknown[0]!r}.")
+    names = wanted.of_the_table(row.name, list(known))
     return tuple(
         ReleaseColumn.model_validate(
             {

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError
-from node.catalog.columns import BOOLEAN_LEVELS
 from node.catalog.declaring import Declared, Minimums, Wishes, declare
+from node.catalog.deriving import BOOLEAN_LEVELS
 from node.catalog.manifest import (
     MEMBERSHIP,
     SUBJECT,

@@ -140,7 +140,7 @@ def dictionary(
         print(to_toml(read_dictionary(Path(project))), end="")
         return
     with catalogue(existing_home(home)) as catalog:
-        print(to_toml(_of_project(existing_home(home), catalog, project, consortium)), end="")
+        print(to_toml(find_dictionary(existing_home(home), catalog, project, consortium)), end="")
 
 
 def _read(
@@ -151,17 +151,26 @@ def _read(
     from node.catalog.observed import ObservationReader
 
     node = existing_home(home)
-    if dictionary.endswith(".toml"):
-        wanted = read_dictionary(Path(dictionary))
-    else:
-        wanted = _of_project(node, catalog, dictionary, consortium)
+    wanted = find_dictionary(node, catalog, dictionary, consortium)
     given = read_mapping(mapping)
     if given.dictionary != wanted.name:
         raise UsageError(f"The mapping is one to {given.dictionary}, not to {wanted.name}.")
     unknown = [name for name in given.variables if wanted.variable(name) is None]
     if unknown:
         raise UsageError(f"The dictionary has no variable {unknown[0]}, which the mapping names.")
+    derived = {v.name for v in wanted.variables if v.derive is not None} & set(given.variables)
+    if derived:
+        raise UsageError(f"The dictionary derives {min(derived)} itself; the mapping names it too.")
     return wanted, given, NodeSources(catalog, node, ObservationReader(catalog))
+
+
+def find_dictionary(
+    node: NodeHome, catalog: Catalog, name: str, consortium: str | None
+) -> Dictionary:
+    """Return a dictionary's file, or the dictionary of a project of that name."""
+    if name.endswith(".toml"):
+        return read_dictionary(Path(name))
+    return _of_project(node, catalog, name, consortium)
 
 
 def _of_project(node: NodeHome, catalog: Catalog, name: str, consortium: str | None) -> Dictionary:

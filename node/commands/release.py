@@ -19,6 +19,7 @@ from node.commands.declaring import (
     told,
     wishes_of,
 )
+from node.commands.deriving import DictionaryOption, derived_lines, variables_of
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 from node.commands.selecting import (
     AllAssetsOption,
@@ -77,6 +78,7 @@ def create(
     cells: CellsOption = None,
     analysis: AnalysisOption = None,
     grid: GridOption = None,
+    dictionary: DictionaryOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would hold; write nothing.")
     ] = False,
@@ -86,11 +88,13 @@ def create(
 
     With a table, everything is that of the table's subjects. Whoever withdrew is left out, and
     with them others at random (the policy says how many). The same content under the same name is
-    the same release.
+    the same release. Variables that a dictionary derives are made now.
 
     Example: wardgate-node release create trial-2026 --table trial --columns age,arm --modality CT
 
     Example: wardgate-node release create lesions --where lesions.toml --purpose research
+
+    Example: wardgate-node release create bp-2026 --table bp --dictionary bp.toml --dry-run
     """
     from node.catalog.freezing import check_modalities, plan_release
     from node.catalog.releases import write_release
@@ -126,6 +130,7 @@ def create(
             days=days_for(node, selection),
             omissions=policy.disclosure.omissions,
             wishes=wishes_of(cells, analysis, grid, policy, catalog),
+            variables=variables_of(node, catalog, dictionary, table),
         )
         left = _left_out(plan.held)
         if dry_run:
@@ -319,7 +324,9 @@ def _content(manifest: ReleaseManifest) -> str:
 
 
 def _say_declared(plan: Plan) -> None:
-    """Say what can be asked exactly, and what that leaves out."""
+    """Say what was derived, what can be asked exactly, and what that leaves out."""
+    for line in derived_lines(plan.made):
+        typer.echo(line)
     if plan.manifest.declaration is None or plan.loss is None:
         return
     for line in (*told(plan.manifest.declaration), *lost(plan.loss)):

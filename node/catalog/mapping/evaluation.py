@@ -92,6 +92,8 @@ def apply_mapping(
     results: dict[str, VariableResult] = {}
     made: dict[str, tuple[Variable, Typed, list[pl.Expr], set[Leaf]]] = {}
     for variable in dictionary.variables:
+        if variable.derive is not None:
+            continue  # made of the mapped table, when a release is
         result = results[variable.name] = VariableResult(variable.name, variable.required)
         compiler.recoded, compiler.used = [], set()
         node = mapping.variables.get(variable.name)
