@@ -1,58 +1,113 @@
-"""A model fitted over sites: their sums at each step, merged in the roster's order."""
+"""A model fitted over sites: their parts of each step go back to all of them, and are merged here.
+
+The coordinator works out the same coefficients as the sites do, to know when the fit has ended; it
+tells them to nobody.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
 from contract.documents import StatisticsWork
 from contract.errors import DocumentError, Refused
-from contract.statistics import models
+from contract.statistics import models, steps
 from contract.statistics.models import Fitting
 from contract.statistics.regression import Factor, Fit, Sums
+from contract.statistics.steps import Step
 from coordinator.jobs.states import SiteState
 from coordinator.work.steps import SteppedJob
 
+LEFT = "It left in the middle of the fit, which was begun again without its subjects."
+
 
 class ModelJob(SteppedJob):
-    """One model. The sites of the first step are those of all: the fit is of their rows."""
+    """One model. A site that leaves in the middle is left out: the fit begins again without it."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._left: set[str] = set()
 
     async def lead(self, accepted: list[str]) -> wire.JobResult:
-        """Ask for sums at ever better coefficients until they stay."""
+        """Take the steps until the coefficients stay, or sites leave too often."""
         work = self.job.work
         assert isinstance(work, StatisticsWork) and work.fit is not None
         columns = models.check(work, self.project)
-        fitting = Fitting(work.fit, len(columns))
-        sites = [m.name for m in self.roster.sites if m.name in accepted]
-        fit: Fit | None = None
-        for number in range(models.MOST_TASKS):
-            step = wire.ModelStep(beta=fitting.beta)
-            said = await self.ask(f"step-{number}", dict.fromkeys(sites, step))
-            parts = self._parts(said, work, len(columns))
-            if number == 0:
-                sites = list(parts)
-                if not self.is_enough(len(sites)):
-                    raise Refused("too-few-sites", "Too few sites have a part in the model.")
-                self._replies = {site: said[site] for site in sites}
-            elif list(parts) != sites:
-                raise Refused("too-few-sites", "A site left in the middle of the fit.")
-            fit = fitting.take(list(parts.values()))
+        width = len(columns)
+        first = await self._ask(Step(0), accepted, {}, work, width)
+        for attempt in range(steps.MOST_RESTARTS + 1):
+            first = {site: reply for site, reply in first.items() if site not in self._left}
+            if not first or not self.is_enough(len(first)):
+                raise Refused("too-few-sites", self._too_few())
+            fit = await self._fit(attempt, first, work, width)
             if fit is not None:
-                break
-        if fit is None:
-            raise DocumentError("The model's steps don't end.")
-        return wire.JobResult(answered=sites, fit=models.encode_fit(fit, columns))
+                answered = [site for site in self._named() if site in self._replies]
+                return wire.JobResult(answered=answered, fit=models.encode_fit(fit, columns))
+        raise Refused("too-few-sites", "Sites left in the middle of the fit again and again.")
 
-    def _parts(
-        self, said: dict[str, wire.Reply], work: StatisticsWork, width: int
-    ) -> dict[str, Sums | Factor]:
-        """Return sites' parts; a site whose part isn't one is out."""
+    async def _fit(
+        self, attempt: int, first: Mapping[str, wire.Reply], work: StatisticsWork, width: int
+    ) -> Fit | None:
+        """Fit to the sites of a first step; None when one leaves on the way."""
         assert work.fit is not None
-        found: dict[str, Sums | Factor] = {}
+        fitting = Fitting(work.fit, width)
+        said = dict(first)
+        for number in range(1, models.MOST_TASKS + 1):
+            fit = fitting.take([self._part(said[site], work, width) for site in sorted(said)])
+            if fit is not None:
+                self._replies = said
+                return fit
+            step = Step(number, attempt)
+            before = said
+            said = await self._ask(step, list(before), before, work, width)
+            gone = before.keys() - said.keys()
+            if gone:
+                for row in self.around.store.sites(self.digest):
+                    if row.site in gone:
+                        self.note(row.site, row.code or "left", LEFT)
+                return None
+        raise DocumentError("The model's steps don't end.")
+
+    async def _ask(
+        self,
+        step: Step,
+        sites: list[str],
+        before: Mapping[str, wire.Reply],
+        work: StatisticsWork,
+        width: int,
+    ) -> dict[str, wire.Reply]:
+        """Take a step with sites; return what those said that have a part in it."""
+        told = steps.encode([before[site] for site in sorted(before)])
+        said = await self.ask(step.task, dict.fromkeys(sites, told))
+        found = {}
         for site, reply in said.items():
             try:
-                message = wire.ModelPart.FromString(reply.payload)
-                found[site] = models.decode(message, work.fit, width)
+                self._part(reply, work, width)
             except (DocumentError, DecodeError) as error:
                 self.set_site(site, SiteState.FAILED, "malformed", str(error))
+                continue
+            found[site] = reply
+        self._left |= set(sites) - found.keys()
         return found
+
+    def _part(self, reply: wire.Reply, work: StatisticsWork, width: int) -> Sums | Factor:
+        assert work.fit is not None
+        return models.decode(wire.ModelPart.FromString(reply.payload), work.fit, width)
+
+    def _named(self) -> list[str]:
+        return [member.name for member in self.roster.sites]
+
+    def _too_few(self) -> str:
+        if self._left:
+            return "Too few sites are left in the model."
+        return "Too few sites have a part in the model."
+
+    # ---- what the link calls -------------------------------------------------------------------
+
+    def site_online(self, site: str) -> None:
+        """A site that left stays out: its answer would be to a fit that is over."""
+        if site not in self._left:
+            super().site_online(site)

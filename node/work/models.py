@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
-
-import numpy as np
+from collections.abc import Mapping
 
 from contract import wire_pb2 as wire
 from contract.documents import StatisticsWork
 from contract.errors import Refused
 from contract.statistics import models
+from contract.statistics.regression import Factor, Sums, Vector
+from contract.statistics.steps import Step, Terms
 from node.catalog.declaring import Minimums
 from node.gate.gate import Admission, Gate, Membership, Sealed
 from node.home import NodeHome
+from node.work.coefficients import OwnCoefficients, Place
 from node.work.statistics import Column, ColumnCache
+
+ROWS_AT_ONCE = 8192
+"""Rows of which the matrix is made at once. Sums are of any rows, so they are added up; a Cox
+model's are of all at once, for they are of who is at risk."""
 
 
 class ModelFit:
@@ -28,37 +34,61 @@ class ModelFit:
         admission: Admission,
     ) -> None:
         assert isinstance(admission.job.work, StatisticsWork)
-        self._work = admission.job.work
+        assert admission.job.work.fit is not None
+        self._model = admission.job.work.fit
         self._home = home
         self._gate = gate
         self._cache = cache
         self._member = member
         self._admission = admission
-        self._columns = models.check(self._work, admission.project)
+        self._columns = models.check(admission.job.work, admission.project)
         self._values: dict[str, Column] | None = None
+        self._coefficients = OwnCoefficients(
+            self._model, len(self._columns), member.site, self._terms
+        )
         self._taken = 0
+        self._given: tuple[str, Place, wire.ModelPart] | None = None
 
     def step(self, task: wire.Task) -> Sealed:
         """Return the sums at the step's coefficients."""
         started = time.perf_counter()
-        model = self._work.fit
-        assert model is not None
-        if self._taken >= models.MOST_TASKS:
-            raise Refused("too-many-steps", "The model takes more steps than are answered.")
-        self._taken += 1
-        beta = np.array(wire.ModelStep.FromString(task.payload).beta, dtype=np.float64)
-        models.check_coefficients(model, self._columns, beta)
-        if self._values is None:
-            self._values = self._load()
-        part = models.part(model, self._columns, self._values, beta)
-        return self._gate.answer_model(
+        if self._given is None or self._given[0] != task.task:
+            if self._taken >= models.MOST_TASKS:
+                raise Refused("too-many-steps", "The model takes more steps than are answered.")
+            self._taken += 1
+            place = self._coefficients.at(Step.read(task.task), task.payload)
+            models.check_coefficients(self._model, self._columns, place.beta)
+            if self._values is None:
+                self._values = self._load()
+            self._given = task.task, place, models.encode(self._part(self._values, place.beta))
+        # A part that waits for the steward is asked for again; it stays what it was.
+        _, place, part = self._given
+        sealed = self._gate.answer_model(
             self._member,
             self._admission,
             task.task,
-            models.encode(part),
+            part,
             len(self._columns),
             time.perf_counter() - started,
         )
+        self._coefficients.answered(place, part.SerializeToString(deterministic=True))
+        return sealed
+
+    def _terms(self) -> Terms:
+        admission = self._admission
+        roster = self._member.trusted.current_roster(self._gate.clock())
+        return Terms(admission.digest, admission.job, admission.project, roster)
+
+    def _part(self, values: Mapping[str, Column], beta: Vector) -> Sums | Factor:
+        rows = len(values[self._model.outcome])
+        at_once = max(rows, 1) if self._model.family == "cox" else ROWS_AT_ONCE
+        found: Sums | Factor | None = None
+        for start in range(0, max(rows, 1), at_once):
+            some = {name: column[start : start + at_once] for name, column in values.items()}
+            part = models.part(self._model, self._columns, some, beta)
+            found = part if found is None else _added(found, part)
+        assert found is not None
+        return found
 
     def _load(self) -> dict[str, Column]:
         """Return the model's variables, of the analysis set's rows within the cohort's cells."""
@@ -74,8 +104,16 @@ class ModelFit:
         )
         members = self._cache.membership(self._home, release, minimums)
         rows = self._cache.rows(release.digest, minimums, members, first.set, first.groups[""])
-        names = set(self._work.fit.variables) if self._work.fit else set()
+        names = set(self._model.variables)
         wanted = [v for v in project.variables if v.name in names]
         columns = self._cache.load(self._home, release, wanted)
         held = {name: column[rows] for name, column in columns.items()}
         return models.clipped(held, project)
+
+
+def _added(one: Sums | Factor, other: Sums | Factor) -> Sums | Factor:
+    if isinstance(one, Factor):
+        assert isinstance(other, Factor)
+        return one.merge(other)
+    assert isinstance(other, Sums)
+    return one.merge(other)
