@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract import deriving
-from contract.derivations import Imaging, Impute, Intensity, dates_of, variables_of, walk
+from contract.derivations import Imaging, Intensity, dates_of, variables_of, walk
 from contract.deriving import Coded, Lost
 from contract.documents import Variable
 from contract.errors import DataError, NotFound, UsageError
@@ -46,6 +46,11 @@ class Wanted:
 
     variables: Sequence[Variable] = ()
     columns: Sequence[str] | None = None
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether a variable is derived from images, so that a table can be made of them alone."""
+        return any(isinstance(v.derive, Imaging | Intensity) for v in self.derived)
 
     @property
     def derived(self) -> list[Variable]:
@@ -93,8 +98,21 @@ class Derived:
     """Columns of which one is derived from the others."""
 
 
+class Images(Protocol):
+    """The images of a release."""
+
+    def parameter(self, node: Imaging, subjects: Sequence[str]) -> deriving.Column:
+        """Return how each subject's images were taken."""
+
+    def intensity(self, node: Intensity, subjects: Sequence[str]) -> NDArray[np.float64]:
+        """Return how bright each subject's images are."""
+
+
 def derive_columns(
-    frame: pl.DataFrame, columns: Sequence[ReleaseColumn], wanted: Wanted
+    frame: pl.DataFrame,
+    columns: Sequence[ReleaseColumn],
+    wanted: Wanted,
+    images: Images | None = None,
 ) -> Derived:
     """Return a table with a dictionary's derived variables.
 
@@ -103,7 +121,7 @@ def derive_columns(
     """
     if not wanted.derived:
         return Derived(frame, tuple(columns))
-    work = _Working(frame, columns, wanted)
+    work = _Working(frame, columns, wanted, images)
     for variable in wanted.derived:
         work.add(variable)
     there = {c.name: c for c in work.columns}
@@ -149,13 +167,18 @@ class _Working:
     """A table to which derived columns are added, in the dictionary's order."""
 
     def __init__(
-        self, frame: pl.DataFrame, columns: Sequence[ReleaseColumn], wanted: Wanted
+        self,
+        frame: pl.DataFrame,
+        columns: Sequence[ReleaseColumn],
+        wanted: Wanted,
+        images: Images | None,
     ) -> None:
         self.frame = frame
         self.columns = list(columns)
         self.derived: set[str] = set()
         self.made: list[Made] = []
         self._wanted = wanted
+        self._images = images
         self._defined = {v.name: v for v in wanted.variables}
 
     def add(self, variable: Variable) -> None:
@@ -178,8 +201,13 @@ class _Working:
     def _make(self, variable: Variable) -> deriving.Column:
         node = variable.derive
         assert node is not None
-        if isinstance(node, Imaging | Intensity | Impute):
-            raise DataError("The release holds no images to derive it from.")
+        if isinstance(node, Imaging | Intensity):
+            if self._images is None:
+                raise DataError("The release holds no images.")
+            subjects = self.frame[SUBJECT].to_list()
+            if isinstance(node, Intensity):
+                return self._images.intensity(node, subjects)
+            return self._images.parameter(node, subjects)
         return deriving.derive(node, self._table(variables_of(node), dates_of(node)))
 
     def _table(self, variables: Sequence[str], dates: Sequence[str]) -> deriving.Table:

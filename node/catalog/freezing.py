@@ -20,6 +20,7 @@ from node.catalog import schema
 from node.catalog.cohorts import Cohorts, Meant, among, term_numbers
 from node.catalog.declaring import DEFAULT_WISHES, Loss, Wishes
 from node.catalog.deriving import Derived, Made, Wanted, derive_columns
+from node.catalog.imaging import SubjectImages
 from node.catalog.manifest import (
     ASSET_INDEX,
     GROUPS,
@@ -39,6 +40,7 @@ from node.catalog.store import Catalog
 from node.catalog.tallies import EPOCH
 from node.catalog.withdrawals import CHANCE, Draw, Held, leave_out
 from node.home import NodeHome
+from node.intake.vault import Vault
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,11 +84,15 @@ def plan_release(
     draw: Draw = CHANCE,
     wishes: Wishes = DEFAULT_WISHES,
     variables: Sequence[Variable] = (),
+    image_table: str = "images",
+    observe: Callable[[int, int], None] = lambda done, total: None,
 ) -> Plan:
     """Return what a release of a selection would hold.
 
     ``wishes``: what it should be asked exactly (``node.catalog.declaring``). ``variables``: a
-    dictionary's, of which the derived ones are made (``node.catalog.deriving``).
+    dictionary's, of which the derived ones are made (``node.catalog.deriving``); a release of
+    assets alone then has a table of this name with what is derived from them. ``observe`` is told
+    how many images were read.
 
     Whoever withdrew is left out; so are ``omissions`` others for each block of withdrawals
     (``node.catalog.withdrawals``). ``days`` returns by how many days a subject's dates were moved,
@@ -123,14 +129,18 @@ def plan_release(
         groups = None
         if selection.groups:
             groups = frozen.groups(assets, None if frame is None else row)
-    derived = Derived(frame, columns)
+    derived, table = Derived(frame, columns), selection.table
+    if frame is None and assets is not None and wanted.is_of_images:
+        frame, table = assets.select(SUBJECT).unique().sort(SUBJECT), image_table
     if frame is not None:
-        derived = derive_columns(frame, columns, wanted)
+        vault = Vault(home)
+        images = None if assets is None else SubjectImages(assets, vault.path, observe)
+        derived = derive_columns(frame, columns, wanted, images)
         frame, columns = derived.frame, derived.columns
         wishes = replace(wishes, kin=derived.kin)
     parts: dict[str, bytes] = {}
     for path, part in (
-        (f"tables/{selection.table}.parquet", frame),
+        (f"tables/{table}.parquet", frame),
         (ASSET_INDEX, assets),
         (OBSERVATIONS, observations),
         (GROUPS, groups),
@@ -143,7 +153,7 @@ def plan_release(
     subjects = _subjects(frame, assets, observations)
     manifest = ReleaseManifest(
         name=name,
-        table=selection.table,
+        table=table,
         columns=columns,
         rows=0 if frame is None else frame.height,
         subjects=len(subjects),

@@ -27,19 +27,21 @@ DictionaryOption = Annotated[
 ]
 
 
-def variables_of(
+def deriving_of(
     node: NodeHome, catalog: Catalog, dictionary: str | None, table: str | None
-) -> Sequence[Variable]:
-    """Return the variables of the dictionary that is named, or of the projects known here.
+) -> tuple[Sequence[Variable], str]:
+    """Return the variables of the dictionary that is named, or of the projects known here, and what
+    a table of images' variables is called.
 
     ``UsageError`` when two projects say differently what a variable is.
     """
     from node.commands.mapping import find_dictionary
 
     if dictionary == "none":
-        return ()
+        return (), "images"
     if dictionary is not None:
-        return find_dictionary(node, catalog, dictionary, None).variables
+        named = find_dictionary(node, catalog, dictionary, None)
+        return named.variables, named.table
     found: dict[str, Variable] = {}
     for project in _known(catalog, table):
         if not any(v.derive is not None for v in project.variables):
@@ -50,7 +52,7 @@ def variables_of(
                 raise UsageError(
                     f"Two projects differ in what {variable.name} is; name one with --dictionary."
                 )
-    return tuple(found.values())
+    return tuple(found.values()), "images"
 
 
 def _known(catalog: Catalog, table: str | None) -> Iterator[Project]:

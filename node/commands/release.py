@@ -19,8 +19,9 @@ from node.commands.declaring import (
     told,
     wishes_of,
 )
-from node.commands.deriving import DictionaryOption, derived_lines, variables_of
+from node.commands.deriving import DictionaryOption, derived_lines, deriving_of
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
+from node.commands.progress import Progress
 from node.commands.selecting import (
     AllAssetsOption,
     BodyPartOption,
@@ -121,6 +122,8 @@ def create(
     with catalogue(node) as catalog:
         check_modalities(catalog, modality or [])
         policy = load_policy(node.policy) if node.policy.exists() else Policy()
+        variables, image_table = deriving_of(node, catalog, dictionary, table)
+        progress = Progress()
         plan = plan_release(
             catalog,
             node,
@@ -130,8 +133,11 @@ def create(
             days=days_for(node, selection),
             omissions=policy.disclosure.omissions,
             wishes=wishes_of(cells, analysis, grid, policy, catalog),
-            variables=variables_of(node, catalog, dictionary, table),
+            variables=variables,
+            image_table=image_table,
+            observe=lambda done, count: progress("reading images", done, count),
         )
+        progress.end()
         left = _left_out(plan.held)
         if dry_run:
             typer.echo(f"{name} would hold {_content(plan.manifest)}.{left}")

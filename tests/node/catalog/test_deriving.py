@@ -96,6 +96,8 @@ def hospital(catalog: Catalog, home: NodeHome, now: datetime) -> NodeHome:
 
 
 def variables(*some: dict[str, Any]) -> tuple[Variable, ...]:
+    if not some:
+        return ()
     return parse_dictionary({"name": "d", "variables": list(some)}, "test").variables
 
 
