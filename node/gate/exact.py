@@ -16,7 +16,7 @@ import numpy as np
 
 from contract import cohorts
 from contract.cohorts import Cohort
-from contract.documents import Project, Statistic, StatisticsWork, Variable
+from contract.documents import Project, Statistic, StatisticsWork, Variable, imputed
 from contract.errors import DocumentError, Refused
 from contract.statistics.summaries import Codes, Numbers
 from node.catalog.manifest import (
@@ -57,8 +57,9 @@ def lanes(
     """Return by which lane each statistic is answered.
 
     One that isn't declared may not have noise by the question's own wish, by policy, or since it is
-    of an analysis set, which there is in the exact lane alone; then it is withheld. ``Refused``
-    when all are.
+    of an analysis set, which there is in the exact lane alone; then it is withheld. So is one of
+    imputed values: these depend on other subjects too, and noise would hide one subject's part of
+    them no more. ``Refused`` when all are.
     """
     allowed = policy.limits(project.name).lanes or ["exact", "dp"]
     declaration = declared(manifest, policy)
@@ -68,6 +69,13 @@ def lanes(
     noise = policy.privacy.allowed and "dp" in allowed and not work.secure
     if work.lane == "exact" or work.analysis is not None or not noise:
         found = [one or WITHHELD for one in found]
+    drawn = imputed(project.variables)
+    if drawn:
+        of_all = set() if work.cohort is None else set(cohorts.variables(work.cohort))
+        found = [
+            one or (WITHHELD if drawn & {*s.variables, s.by, *of_all} else None)
+            for s, one in zip(work.ask, found, strict=True)
+        ]
     if all(one is WITHHELD for one in found):
         raise NOT_DECLARED
     return found
