@@ -189,7 +189,8 @@ class Blocks:
     """Cells put together as far as some of the strata don't tell them apart."""
 
     def __init__(self, strata: Sequence[Stratum], cells: Sequence[Sequence[Combination]]) -> None:
-        self._names = [stratum.variable for stratum in strata]
+        self.names: Strata = tuple(stratum.variable for stratum in strata)
+        self.cells = len(cells)
         self._cells = cells
         self._known: dict[Strata, NDArray[np.int64]] = {}
 
@@ -200,7 +201,7 @@ class Blocks:
         return self._known[by]
 
     def _blocks(self, by: Strata) -> NDArray[np.int64]:
-        places = [self._names.index(name) for name in by]
+        places = [self.names.index(name) for name in by]
         leader = list(range(len(self._cells)))
 
         def find(cell: int) -> int:
@@ -219,7 +220,7 @@ class Blocks:
 
     def choices(self) -> list[Strata]:
         """Return all choices of strata, those that tell most apart and the first strata first."""
-        names = self._names
+        names = self.names
         return [
             tuple(some)
             for size in range(len(names), -1, -1)
