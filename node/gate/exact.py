@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from node.catalog.manifest import (
     AnalysisSet,
     Declaration,
     DeclaredVariable,
+    ExactKind,
     ReleaseManifest,
     Strata,
     Stratum,
@@ -90,7 +91,9 @@ def declared(manifest: ReleaseManifest, policy: Policy) -> Declaration:
         minimum_cell=policy.disclosure.minimum_cell,
         cells=(((),),) if manifest.table is not None else (),
         variables=tuple(
-            DeclaredVariable(name=column.name, by={"count": (), "moments": (), "levels": ()})
+            DeclaredVariable(
+                name=column.name, by=dict.fromkeys(("count", "moments", "shape", "levels"), ())
+            )
             for column in manifest.columns
         ),
     )
@@ -147,44 +150,123 @@ def _exactly(
     found = _set(statistic, analysis, project, declaration)
     if found is None:
         return None
-    name, by = found
     groups = {"": tuple(chosen)}
     if statistic.by is not None:
         levels = points.levels(statistic.by, chosen)
         if levels is None:
             return None
         groups = {level: cells for level, cells in levels.items() if cells}
-    told_apart = [blocks.of(strata) for strata in by]
-    for block, cells in itertools.product(told_apart, [tuple(chosen), *groups.values()]):
+    unions = [tuple(chosen), *groups.values()]
+    for name in found.crossed:
+        levels = points.levels(name, chosen)
+        if levels is None:
+            return None
+        unions += [
+            tuple(sorted(set(union) & set(cells)))
+            for union, cells in itertools.product(unions, levels.values())
+        ]
+    told_apart = [blocks.of(strata) for strata in dict.fromkeys(found.by)]
+    for block, cells in itertools.product(told_apart, dict.fromkeys(unions)):
         inside = np.zeros(block.size, dtype=np.bool_)
         inside[list(cells)] = True
         if np.isin(block[~inside], block[inside]).any():
             return None
-    return Exactly(name, groups)
+    return Exactly(found.name, groups)
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Which set a statistic is of, by which strata it may be asked, and which strata it crosses."""
+
+    name: str
+    by: list[Strata]
+    crossed: tuple[str, ...] = ()
 
 
 def _set(
     statistic: Statistic, analysis: str | None, project: Project, declaration: Declaration
-) -> tuple[str, list[Strata]] | None:
-    """Return the set that a statistic is of, and by which strata it may be asked."""
-    variable = declaration.variable(statistic.variable)
-    if (
-        variable is None
-        or statistic.kind not in variable.by
-        or (statistic.kind == "histogram" and not _is_grid(variable, project))
-    ):
+) -> _Set | None:
+    """Return the set that a statistic is of; None where it isn't declared."""
+    declared = [v for v in map(declaration.variable, statistic.variables) if v is not None]
+    if len(declared) != len(statistic.variables):
+        return None
+    match statistic.kind:
+        case "comoments":
+            return _of_products(declared, analysis, declaration)
+        case "crosstab":
+            return _of_combinations(declared, analysis, project, declaration)
+        case kind:
+            return _of_one(declared[0], kind, analysis, project, declaration)
+
+
+def _of_one(
+    variable: DeclaredVariable,
+    kind: ExactKind,
+    analysis: str | None,
+    project: Project,
+    declaration: Declaration,
+) -> _Set | None:
+    if kind not in variable.by or (kind == "histogram" and not _is_grid(variable, project)):
         return None
     if analysis is None:
-        return VARIABLE + variable.name, [variable.by[statistic.kind]]
+        return _Set(VARIABLE + variable.name, [variable.by[kind]])
     found = declaration.analysis(analysis)
     if (
         found is None
         or found.by is None
         or variable.name not in found.variables
-        or statistic.kind not in variable.in_analyses
+        or kind not in variable.in_analyses
     ):
         return None
-    return ANALYSIS + analysis, [variable.by[statistic.kind], found.by]
+    return _Set(ANALYSIS + analysis, [variable.by[kind], found.by])
+
+
+def _of_products(
+    variables: Sequence[DeclaredVariable], analysis: str | None, declaration: Declaration
+) -> _Set | None:
+    found = declaration.analysis(analysis) if analysis is not None else None
+    if found is None or found.by is None:
+        return None
+    strata: list[Strata | None] = [found.by]
+    strata += [v.by.get("moments") if "moments" in v.in_analyses else None for v in variables]
+    strata += [
+        found.products_by((one.name, other.name))
+        for one, other in itertools.combinations(variables, 2)
+    ]
+    by = [one for one in strata if one is not None]
+    return _Set(ANALYSIS + found.name, by) if len(by) == len(strata) else None
+
+
+def _of_combinations(
+    variables: Sequence[DeclaredVariable],
+    analysis: str | None,
+    project: Project,
+    declaration: Declaration,
+) -> _Set | None:
+    """A crosstab is of combinations that an analysis set declares, and besides of categories that
+    are strata: each of their levels is a union of cells.
+    """
+    found = declaration.analysis(analysis) if analysis is not None else None
+    if analysis is not None and (found is None or found.by is None):
+        return None
+    strata = {stratum.variable for stratum in declaration.strata if stratum.levels}
+    inner = [v for v in variables if v.name not in strata] or list(variables[:1])
+    for some in (list(variables), inner):
+        by = found.joint_by([v.name for v in some]) if found is not None else None
+        if by is not None and found is not None and all(_is_counted(v, project) for v in some):
+            crossed = tuple(v.name for v in variables if v not in some)
+            return _Set(ANALYSIS + found.name, [by, found.by or ()], crossed)
+    if len(inner) > 1:
+        return None
+    kind: ExactKind = "histogram" if "histogram" in inner[0].by else "levels"
+    one = _of_one(inner[0], kind, analysis, project, declaration)
+    return one and replace(one, crossed=tuple(v.name for v in variables if v is not inner[0]))
+
+
+def _is_counted(declared: DeclaredVariable, project: Project) -> bool:
+    """Say whether a project counts a variable as the release does: by levels, or on its grid."""
+    variable = project.variable(declared.name)
+    return variable is not None and (variable.kind == "category" or _is_grid(declared, project))
 
 
 def _is_grid(declared: DeclaredVariable, project: Project) -> bool:

@@ -14,6 +14,7 @@ from node.catalog.manifest import (
     Declaration,
     DeclaredVariable,
     Grid,
+    Joint,
     ReleaseColumn,
     ReleaseManifest,
     Stratum,
@@ -45,15 +46,41 @@ DECLARATION = Declaration(
     variables=(
         DeclaredVariable(
             name="x",
-            by={"count": ("arm", "age"), "moments": ("arm", "age"), "histogram": ()},
+            by={
+                "count": ("arm", "age"),
+                "moments": ("arm", "age"),
+                "shape": (),
+                "histogram": (),
+            },
             in_analyses=("count", "moments"),
             grid=Grid(minimum=0, maximum=10, bins=5),
         ),
-        DeclaredVariable(name="ill", by={"count": ("arm", "age"), "levels": ("arm",)}),
-        DeclaredVariable(name="sex", by={}),
+        DeclaredVariable(
+            name="ill",
+            by={"count": ("arm", "age"), "levels": ("arm",)},
+            in_analyses=("levels",),
+        ),
+        DeclaredVariable(name="sex", by={"levels": ()}),
+        DeclaredVariable(name="arm", by={"levels": ("arm", "age")}, in_analyses=("levels",)),
+        DeclaredVariable(
+            name="age",
+            by={"moments": ("arm",)},
+            in_analyses=("moments",),
+            grid=Grid(minimum=0, maximum=100, bins=20),
+        ),
     ),
     analyses=(
-        AnalysisSet(name="main", variables=("x", "age"), by=("arm",)),
+        AnalysisSet(
+            name="main",
+            variables=("x", "age", "ill", "sex"),
+            by=("arm",),
+            joint=(
+                Joint(variables=("ill", "sex"), by=()),
+                Joint(variables=("ill", "x"), by=("arm",)),
+                Joint(variables=("age", "ill"), by=("arm",)),
+            ),
+            products=(Joint(variables=("age", "x"), by=("arm",)),),
+        ),
         AnalysisSet(name="small", variables=("x",), by=None),
     ),
 )  # fmt: skip
@@ -81,8 +108,10 @@ YOUNG = c(variable="age", below=50)
 
 def cells(cohort: Cohort | None, kind: str = "moments", name: str = "x", **more: Any) -> Any:
     """The cells of each group; None when it isn't exact."""
-    by = more.pop("by", None)
-    statistic = Statistic.model_validate({"kind": kind, "variable": name, "by": by})
+    by, across = more.pop("by", None), more.pop("across", ())
+    statistic = Statistic.model_validate(
+        {"kind": kind, "variable": name, "by": by, "across": across}
+    )
     work = StatisticsWork(ask=(statistic,), cohort=cohort, **more)
     [found] = exact.plan(work, PROJECT, DECLARATION)
     return None if found is None else dict(found.groups)
@@ -144,7 +173,62 @@ def test_a_kind_is_exact_by_its_own_strata_only() -> None:
     assert cells(A & YOUNG, "count", "ill") == {"": (0,)}
     assert cells(None, "histogram") == {"": (0, 1, 2, 3, 4, 5)}
     assert cells(A, "histogram") is None
-    assert cells(None, "levels", "sex") is None
+    assert cells(None, "levels", "sex") is not None
+    assert cells(A, "levels", "sex") is None
+    assert cells(None, "shape") is not None
+    assert cells(A, "shape") is None
+    assert cells(None, "shape", analysis="main") is None
+
+
+def test_a_crosstab_is_exact_where_its_combinations_are() -> None:
+    def crossed(*names: str, cohort: Cohort | None = None, **more: Any) -> bool:
+        more = {"analysis": "main"} | more
+        return cells(cohort, "crosstab", names[0], across=names[1:], **more) is not None
+
+    assert crossed("ill", "x") and crossed("x", "ill")
+    assert crossed("ill", "x", cohort=A)
+    assert not crossed("ill", "x", cohort=A & YOUNG)
+    assert crossed("ill", "sex")
+    assert not crossed("ill", "sex", cohort=A)
+    assert not crossed("ill", "sex", by="arm")
+    assert not crossed("x", "sex") and not crossed("ill", "x", "sex")
+    assert not crossed("ill", "x", analysis=None) and not crossed("ill", "x", analysis="other")
+    assert not crossed("ill", "age")  # the release counts ages on another grid
+
+
+def test_a_category_that_is_a_stratum_may_be_crossed_with_what_is_exact_by_it() -> None:
+    def crossed(*names: str, **more: Any) -> Any:
+        cohort = more.pop("cohort", None)
+        return cells(cohort, "crosstab", names[0], across=names[1:], **more)
+
+    everybody = {"": (0, 1, 2, 3, 4, 5)}
+    assert crossed("ill", "arm") == crossed("arm", "ill") == everybody
+    assert crossed("ill", "arm", analysis="main") == everybody
+    assert crossed("ill", "x", "arm", analysis="main") == everybody
+    assert crossed("sex", "arm") is None  # levels of sex are exact for everybody only
+    assert crossed("ill", "sex", "arm", analysis="main") is None
+    assert crossed("x", "arm") is None  # so are bins of x
+    assert crossed("ill", "arm", cohort=A) == {"": (0, 1, 2)}
+    assert crossed("ill", "arm", cohort=A & YOUNG) is None
+    assert crossed("ill", "age") is None  # a number's ranges aren't its bins
+
+
+def test_comoments_are_exact_in_an_analysis_set_that_declares_each_product() -> None:
+    def found(*names: str, cohort: Cohort | None = None, **more: Any) -> Any:
+        more = {"analysis": "main"} | more
+        return cells(cohort, "comoments", names[0], across=names[1:], **more)
+
+    assert found("x", "age", by="arm") == {"A": (0, 1, 2), "B": (3, 4)}
+    assert found("age", "x", cohort=A) == {"": (0, 1, 2)}
+    assert found("age", "x", cohort=A & YOUNG) is None
+    assert found("age", "x", analysis=None) is None
+    assert found("age", "x", analysis="small") is None
+    without = DECLARATION.model_copy(
+        update={"analyses": (DECLARATION.analyses[0].model_copy(update={"products": ()}),)}
+    )
+    statistic = Statistic(kind="comoments", variable="x", across=("age",))
+    work = StatisticsWork(ask=(statistic,), analysis="main")
+    assert exact.plan(work, PROJECT, without) == [None]
 
 
 def test_a_histogram_is_exact_on_the_releases_grid_only() -> None:
