@@ -442,6 +442,8 @@ class Model(BaseModel):
     """Of a Cox model: categories whose levels have a baseline hazard each, within each site."""
     ties: Literal["efron", "breslow"] = "efron"
     """How a Cox model treats events at one time."""
+    time_scale: Literal["identity", "log"] = "identity"
+    """Against what of time a Cox model's hazards are tested for proportionality."""
     link: Literal["log", "inverse"] = "log"
     """Of a gamma model."""
     site: Literal["pooled", "fixed", "random", "each"] = "pooled"

@@ -538,10 +538,12 @@ class SiteAccount(_message.Message):
     def __init__(self, site: _Optional[str] = ..., account: _Optional[_Union[Account, _Mapping]] = ...) -> None: ...
 
 class ModelStep(_message.Message):
-    __slots__ = ("parts",)
+    __slots__ = ("parts", "check")
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    CHECK_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[SignedPart]
-    def __init__(self, parts: _Optional[_Iterable[_Union[SignedPart, _Mapping]]] = ...) -> None: ...
+    check: bool
+    def __init__(self, parts: _Optional[_Iterable[_Union[SignedPart, _Mapping]]] = ..., check: _Optional[bool] = ...) -> None: ...
 
 class SignedPart(_message.Message):
     __slots__ = ("payload", "receipt")
@@ -552,21 +554,43 @@ class SignedPart(_message.Message):
     def __init__(self, payload: _Optional[bytes] = ..., receipt: _Optional[bytes] = ...) -> None: ...
 
 class ModelPart(_message.Message):
-    __slots__ = ("n", "information", "score", "deviance", "pearson")
+    __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "checks")
     N_FIELD_NUMBER: _ClassVar[int]
     INFORMATION_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     DEVIANCE_FIELD_NUMBER: _ClassVar[int]
     PEARSON_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    CONSTANT_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
     n: int
     information: _containers.RepeatedScalarFieldContainer[float]
     score: _containers.RepeatedScalarFieldContainer[float]
     deviance: float
     pearson: float
-    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ...) -> None: ...
+    weight: float
+    constant: float
+    checks: ModelChecks
+    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., checks: _Optional[_Union[ModelChecks, _Mapping]] = ...) -> None: ...
+
+class ModelChecks(_message.Message):
+    __slots__ = ("score", "with_time", "with_square", "concordant", "discordant", "tied")
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    WITH_TIME_FIELD_NUMBER: _ClassVar[int]
+    WITH_SQUARE_FIELD_NUMBER: _ClassVar[int]
+    CONCORDANT_FIELD_NUMBER: _ClassVar[int]
+    DISCORDANT_FIELD_NUMBER: _ClassVar[int]
+    TIED_FIELD_NUMBER: _ClassVar[int]
+    score: _containers.RepeatedScalarFieldContainer[float]
+    with_time: _containers.RepeatedScalarFieldContainer[float]
+    with_square: _containers.RepeatedScalarFieldContainer[float]
+    concordant: float
+    discordant: float
+    tied: float
+    def __init__(self, score: _Optional[_Iterable[float]] = ..., with_time: _Optional[_Iterable[float]] = ..., with_square: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ...) -> None: ...
 
 class ModelFit(_message.Message):
-    __slots__ = ("n", "columns", "coefficients", "covariance", "dispersion", "deviance", "steps", "converged")
+    __slots__ = ("n", "columns", "coefficients", "covariance", "dispersion", "deviance", "steps", "converged", "null_deviance", "log_likelihood", "events", "score_test", "proportionality", "concordant", "discordant", "tied", "sites", "site_effects", "each", "site_variance", "failed", "effects_fitted")
     N_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
@@ -575,6 +599,20 @@ class ModelFit(_message.Message):
     DEVIANCE_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     CONVERGED_FIELD_NUMBER: _ClassVar[int]
+    NULL_DEVIANCE_FIELD_NUMBER: _ClassVar[int]
+    LOG_LIKELIHOOD_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_TEST_FIELD_NUMBER: _ClassVar[int]
+    PROPORTIONALITY_FIELD_NUMBER: _ClassVar[int]
+    CONCORDANT_FIELD_NUMBER: _ClassVar[int]
+    DISCORDANT_FIELD_NUMBER: _ClassVar[int]
+    TIED_FIELD_NUMBER: _ClassVar[int]
+    SITES_FIELD_NUMBER: _ClassVar[int]
+    SITE_EFFECTS_FIELD_NUMBER: _ClassVar[int]
+    EACH_FIELD_NUMBER: _ClassVar[int]
+    SITE_VARIANCE_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    EFFECTS_FITTED_FIELD_NUMBER: _ClassVar[int]
     n: int
     columns: _containers.RepeatedScalarFieldContainer[str]
     coefficients: _containers.RepeatedScalarFieldContainer[float]
@@ -583,7 +621,21 @@ class ModelFit(_message.Message):
     deviance: float
     steps: int
     converged: bool
-    def __init__(self, n: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., coefficients: _Optional[_Iterable[float]] = ..., covariance: _Optional[_Iterable[float]] = ..., dispersion: _Optional[float] = ..., deviance: _Optional[float] = ..., steps: _Optional[int] = ..., converged: _Optional[bool] = ...) -> None: ...
+    null_deviance: float
+    log_likelihood: float
+    events: int
+    score_test: float
+    proportionality: _containers.RepeatedScalarFieldContainer[float]
+    concordant: float
+    discordant: float
+    tied: float
+    sites: _containers.RepeatedScalarFieldContainer[str]
+    site_effects: _containers.RepeatedScalarFieldContainer[float]
+    each: _containers.RepeatedCompositeFieldContainer[ModelFit]
+    site_variance: float
+    failed: str
+    effects_fitted: int
+    def __init__(self, n: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., coefficients: _Optional[_Iterable[float]] = ..., covariance: _Optional[_Iterable[float]] = ..., dispersion: _Optional[float] = ..., deviance: _Optional[float] = ..., steps: _Optional[int] = ..., converged: _Optional[bool] = ..., null_deviance: _Optional[float] = ..., log_likelihood: _Optional[float] = ..., events: _Optional[int] = ..., score_test: _Optional[float] = ..., proportionality: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ..., sites: _Optional[_Iterable[str]] = ..., site_effects: _Optional[_Iterable[float]] = ..., each: _Optional[_Iterable[_Union[ModelFit, _Mapping]]] = ..., site_variance: _Optional[float] = ..., failed: _Optional[str] = ..., effects_fitted: _Optional[int] = ...) -> None: ...
 
 class SumStep(_message.Message):
     __slots__ = ("terms", "keys", "shares", "survivors", "confirmations")

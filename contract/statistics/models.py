@@ -1,13 +1,13 @@
-"""A model fitted over sites: what is asked of each in a step, and the next step of all.
+"""A model over sites: what may be asked, a site's part of a step, and both on the wire.
 
-The coordinator keeps the coefficients (``Fitting``); a site is told them, checks that they can be
-those of a fit, and answers with sums over its rows.
+A site takes coefficients from nobody: it works them out from all sites' parts of the step before
+(``contract.statistics.fitting``), and answers with sums over its rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,16 +15,20 @@ from contract import wire_pb2 as wire
 from contract.documents import Model, Project, Statistic, StatisticsWork, Variable
 from contract.errors import DocumentError
 from contract.statistics import design, regression
+from contract.statistics.cox import Checks, Rows, cox_checks, cox_sums, numbered
 from contract.statistics.design import Column
-from contract.statistics.regression import Factor, Family, Fit, State, Sums, Vector
+from contract.statistics.fitting import Fitting, Part
+from contract.statistics.regression import Factor, Fit, Sums, Vector
 from contract.statistics.summaries import Codes, Numbers
-from contract.statistics.survival import cox_sums
+
+__all__ = ["Fitting", "Part"]
 
 MOST_COLUMNS = 60
 MOST_TASKS = 60
 """Steps, halved ones included, that a site takes part in for one job."""
-LARGEST_REACH = 200.0
+LARGEST_REACH = 300.0
 """How far the linear predictor may lie from zero, anywhere within the dictionary's ranges."""
+_LARGEST_OFFSET = 100.0
 
 
 def marginals(model: Model, project: Project) -> tuple[Statistic, ...]:
@@ -47,31 +51,47 @@ def check(work: StatisticsWork, project: Project) -> tuple[Column, ...]:
     assert model is not None
     if work.ask != marginals(model, project):
         raise DocumentError("A model's question isn't of exactly its variables.")
-    for name, wanted in (
-        (model.outcome, "category" if model.family == "logistic" else "number"),
-        (model.event, "category"),
-    ):
-        if name is None:
-            continue
-        variable = _variable(name, project)
-        if variable.kind != wanted or (wanted == "category" and len(variable.levels) != 2):
-            raise DocumentError(f"{name} can't be what a {model.family} model has it for.")
+    _check_roles(model, project)
     for name in model.variables:
         variable = _variable(name, project)
         if variable.kind == "number":
-            low, _ = _range(variable)
+            low, _ = design.bounds(variable)
             positive = {"gamma": low > 0, "poisson": low >= 0, "cox": low >= 0}
             if name == model.outcome and not positive.get(model.family, True):
                 raise DocumentError(f"{name} can be what a {model.family} model can't explain.")
+            if name == model.weights and low <= 0:
+                raise DocumentError(f"{name} can be zero or less, which a weight can't be.")
+    if model.family == "cox" and model.time_scale == "log":
+        design.check_transform(_variable(model.outcome, project), "log")
+    if model.transform is not None:
+        design.check_transform(_variable(model.outcome, project), model.transform)
+    if design.check_offset(model.offset, project) > _LARGEST_OFFSET:
+        raise DocumentError("A model's offset can be too large: log it, or narrow its range.")
     columns = columns_of(model, project)
     if len(columns) > MOST_COLUMNS:
         raise DocumentError(f"A model has at most {MOST_COLUMNS} coefficients.")
     return columns
 
 
+def _check_roles(model: Model, project: Project) -> None:
+    """Raise unless each variable is of the kind that its part in the model needs."""
+    roles = [(model.outcome, "category" if model.family == "logistic" else "number")]
+    roles += [(model.event, "category")] if model.event is not None else []
+    roles += [(n, "number") for n in (model.entry, model.weights) if n is not None]
+    for name, wanted in roles:
+        variable = _variable(name, project)
+        if variable.kind != wanted or (wanted == "category" and len(variable.levels) != 2):
+            raise DocumentError(f"{name} can't be what a {model.family} model has it for.")
+    for name in model.strata:
+        if _variable(name, project).kind != "category":
+            raise DocumentError(f"{name} is no category, so it can't be a stratum.")
+
+
 def columns_of(model: Model, project: Project) -> tuple[Column, ...]:
     """Return a model's columns."""
-    return design.columns(model.terms, project, intercept=model.family != "cox")
+    return design.columns(
+        model.terms, project, intercept=model.intercept, shown=model.family != "cox"
+    )
 
 
 def _variable(name: str, project: Project) -> Variable:
@@ -81,11 +101,6 @@ def _variable(name: str, project: Project) -> Variable:
     return variable
 
 
-def family(model: Model) -> Family:
-    """Return the family whose steps a model takes; a Cox model's are as a logistic one's."""
-    return "logistic" if model.family == "cox" else model.family
-
-
 # ---- at a site -----------------------------------------------------------------------------------
 
 
@@ -93,8 +108,7 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
     """Raise ``DocumentError`` unless these can be coefficients of a fit.
 
     Within its variables' ranges the predictor stays within ``LARGEST_REACH`` of zero, so that no
-    sum overflows. Whoever chooses them still weighs rows as they like: see
-    ``docs/reference/disclosure.md``.
+    sum overflows.
     """
     if model.family == "linear":
         if beta.size:
@@ -102,26 +116,8 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
         return
     if beta.shape != (len(columns),) or not np.isfinite(beta).all():
         raise DocumentError("A step's coefficients have another form than the model's.")
-    reach = sum(
-        abs(float(value)) * largest(column) for column, value in zip(columns, beta, strict=True)
-    )
-    if reach > LARGEST_REACH:
+    if design.reach(columns, beta) > LARGEST_REACH:
         raise DocumentError("A step's coefficients can't be those of a fit.")
-
-
-def largest(column: Column) -> float:
-    """Return the largest absolute value of a column within the dictionary's ranges."""
-    found = 1.0
-    for variable, level in column.factors:
-        if level is None:
-            found *= max(map(abs, _range(variable)))
-    return found
-
-
-def _range(variable: Variable) -> tuple[float, float]:
-    if variable.minimum is None or variable.maximum is None:
-        raise DocumentError(f"The dictionary gives {variable.name} no range, which a model needs.")
-    return variable.minimum, variable.maximum
 
 
 def clipped(values: Mapping[str, Numbers | Codes], project: Project) -> dict[str, Numbers | Codes]:
@@ -130,7 +126,7 @@ def clipped(values: Mapping[str, Numbers | Codes], project: Project) -> dict[str
     for name in values:
         variable = _variable(name, project)
         if variable.kind == "number":
-            found[name] = np.clip(np.asarray(values[name], np.float64), *_range(variable))
+            found[name] = np.clip(np.asarray(values[name], np.float64), *design.bounds(variable))
     return found
 
 
@@ -139,89 +135,163 @@ def part(
     columns: Sequence[Column],
     values: Mapping[str, Numbers | Codes],
     beta: Vector,
-) -> Sums | Factor:
+) -> Part:
     """Return a site's part of a step. Rows must have a value of every variable of the model."""
+    if model.family == "cox":
+        return cox_sums(_rows(model, columns, values), beta, model.ties)
     rows = len(values[model.outcome])
     x = design.matrix(columns, values, rows)
     y = np.asarray(values[model.outcome], dtype=np.float64)
+    weights = None if model.weights is None else np.asarray(values[model.weights], np.float64)
+    offset = design.total(model.offset, values)
     if model.family == "linear":
-        return Factor.of(x, y)
-    if model.family == "cox":
-        assert model.event is not None
-        return cox_sums(x, y, values[model.event] == 1, beta, model.ties)
-    return regression.sums(model.family, x, y, beta)
+        if model.transform is not None:
+            y = design.FUNCTIONS[model.transform](y)
+        return Factor.of(x, y, weights, offset)
+    return regression.sums(model.family, x, y, beta, weights, offset, model.link)
 
 
-def encode(found: Sums | Factor) -> wire.ModelPart:
+def checks(
+    model: Model,
+    columns: Sequence[Column],
+    values: Mapping[str, Numbers | Codes],
+    beta: Vector,
+) -> Checks:
+    """Return a site's part of the checks of a Cox model's fit."""
+    if model.family != "cox":
+        raise DocumentError("Only a Cox model's fit is checked.")
+    return cox_checks(_rows(model, columns, values), beta, model.ties, model.time_scale)
+
+
+def _rows(model: Model, columns: Sequence[Column], values: Mapping[str, Numbers | Codes]) -> Rows:
+    assert model.event is not None
+
+    def number(name: str | None) -> Vector | None:
+        return None if name is None else np.asarray(values[name], np.float64)
+
+    time = np.asarray(values[model.outcome], np.float64)
+    return Rows(
+        design.matrix(columns, values, len(time)),
+        time,
+        np.asarray(values[model.event] == 1),
+        number(model.entry),
+        number(model.weights),
+        design.total(model.offset, values),
+        numbered([np.asarray(values[name], np.int64) for name in model.strata]),
+    )
+
+
+# ---- on the wire ---------------------------------------------------------------------------------
+
+
+def encode(found: Part | Checks) -> wire.ModelPart:
     """Return a part for the wire."""
     if isinstance(found, Factor):
-        return wire.ModelPart(n=found.n, information=_triangle(found.r))
+        return wire.ModelPart(n=found.n, information=_triangle(found.r), constant=found.constant)
+    if isinstance(found, Checks):
+        return wire.ModelPart(
+            n=found.n,
+            checks=wire.ModelChecks(
+                score=found.score,
+                with_time=_triangle(found.with_time),
+                with_square=_triangle(found.with_square),
+                concordant=found.concordant,
+                discordant=found.discordant,
+                tied=found.tied,
+            ),
+        )
     return wire.ModelPart(
         n=found.n,
         information=_triangle(found.information),
         score=found.score,
         deviance=found.deviance,
         pearson=found.pearson,
+        weight=found.weight,
+        constant=found.constant,
     )
 
 
-def decode(message: wire.ModelPart, model: Model, width: int) -> Sums | Factor:
+def decode(message: wire.ModelPart, model: Model, width: int) -> Part:
     """Return a part from the wire; ``DocumentError`` when it isn't of this model, or not finite."""
-    side = width + 1 if model.family == "linear" else width
-    upper = np.array(message.information)
+    linear = model.family == "linear"
+    side = width + 1 if linear else width
     score = np.array(message.score)
-    numbers = np.concatenate([upper, score, [message.deviance, message.pearson]])
+    beside = [message.deviance, message.pearson, message.weight, message.constant]
     if (
-        upper.shape != (side * (side + 1) // 2,)
-        or score.shape != (0 if model.family == "linear" else width,)
-        or not np.isfinite(numbers).all()
+        message.HasField("checks")
+        or score.shape != (0 if linear else width,)
+        or not np.isfinite([*score, *beside]).all()
         or message.n > 1 << 48
     ):
-        raise DocumentError("A part of a model hasn't the form of its columns.")
-    square = np.zeros((side, side))
-    square[np.triu_indices(side)] = upper
-    if model.family == "linear":
-        return Factor(message.n, square)
-    information = square + np.triu(square, 1).T
-    return Sums(message.n, information, score, message.deviance, message.pearson)
+        raise _OTHER_FORM
+    square = _square(message.information, side)
+    if linear:
+        return Factor(message.n, square, message.constant)
+    return Sums(message.n, _symmetric(square), score, *beside)
+
+
+def decode_checks(message: wire.ModelPart, model: Model, width: int) -> Checks:
+    """Return a part of a fit's checks from the wire; ``DocumentError`` for another form."""
+    found = message.checks
+    score = np.array(found.score)
+    pairs = [found.concordant, found.discordant, found.tied]
+    bare = wire.ModelPart(n=message.n, checks=found)
+    if (
+        model.family != "cox"
+        or bare != message
+        or score.shape != (width,)
+        or not np.isfinite([*score, *pairs]).all()
+        or message.n > 1 << 48
+    ):
+        raise _OTHER_FORM
+    return Checks(
+        message.n,
+        score,
+        _symmetric(_square(found.with_time, width)),
+        _symmetric(_square(found.with_square, width)),
+        *pairs,
+    )
+
+
+def check_form(message: wire.ModelPart, model: Model, width: int) -> None:
+    """Raise ``DocumentError`` unless this is a part of a step, or of a fit's checks."""
+    if message.HasField("checks"):
+        decode_checks(message, model, width)
+    else:
+        decode(message, model, width)
+
+
+_OTHER_FORM = DocumentError("A part of a model hasn't the form of its columns.")
 
 
 def _triangle(square: design.Matrix) -> Vector:
     return np.asarray(square[np.triu_indices(len(square))], dtype=np.float64)
 
 
-# ---- in the middle -------------------------------------------------------------------------------
+def _square(numbers: Sequence[float], side: int) -> design.Matrix:
+    triangle = np.array(numbers)
+    if triangle.shape != (side * (side + 1) // 2,) or not np.isfinite(triangle).all():
+        raise _OTHER_FORM
+    square = np.zeros((side, side))
+    square[np.triu_indices(side)] = triangle
+    return square
 
 
-class Fitting:
-    """A fit under way: the coefficients to ask next, until there is one."""
-
-    def __init__(self, model: Model, width: int) -> None:
-        self.model = model
-        self._state = State(np.zeros(0)) if model.family == "linear" else regression.start(width)
-
-    @property
-    def beta(self) -> Vector:
-        """The coefficients of the next step."""
-        return self._state.beta
-
-    def take(self, parts: Sequence[Sums | Factor]) -> Fit | None:
-        """Take all sites' parts of a step; return the fit if it was the last one."""
-        if not parts:
-            raise DocumentError("No site has a part in the model.")
-        if self.model.family == "linear":
-            factors = [one for one in parts if isinstance(one, Factor)]
-            return regression.finish_linear(reduce(Factor.merge, factors))
-        merged = reduce(Sums.merge, [one for one in parts if isinstance(one, Sums)])
-        found = regression.advance(family(self.model), self._state, merged)
-        if isinstance(found, Fit):
-            return found
-        self._state = found
-        return None
+def _symmetric(square: design.Matrix) -> design.Matrix:
+    return np.asarray(square + np.triu(square, 1).T)
 
 
-def encode_fit(fit: Fit, columns: Sequence[Column]) -> wire.ModelFit:
-    """Return a fit for the wire."""
+def encode_fit(fit: Fit, columns: Sequence[Column], sites: Sequence[str] = ()) -> wire.ModelFit:
+    """Return a fit for the wire; ``sites`` are those of it, in the order of their parts."""
+    message = _encode_fit(fit, columns)
+    message.sites.extend(sites)
+    for one in fit.each:
+        own = wire.ModelFit(failed=one) if isinstance(one, str) else _encode_fit(one, columns)
+        message.each.append(own)
+    return message
+
+
+def _encode_fit(fit: Fit, columns: Sequence[Column]) -> wire.ModelFit:
     return wire.ModelFit(
         n=fit.n,
         columns=[column.name for column in columns],
@@ -231,20 +301,42 @@ def encode_fit(fit: Fit, columns: Sequence[Column]) -> wire.ModelFit:
         deviance=fit.deviance,
         steps=fit.steps,
         converged=fit.converged,
+        null_deviance=fit.null_deviance,
+        log_likelihood=fit.log_likelihood,
+        events=fit.events,
+        score_test=fit.score_test,
+        proportionality=fit.proportionality,
+        concordant=fit.pairs[0],
+        discordant=fit.pairs[1],
+        tied=fit.pairs[2],
+        site_variance=fit.site_variance,
+        site_effects=fit.site_effects,
+        effects_fitted=fit.effects_fitted,
     )
 
 
 def decode_fit(message: wire.ModelFit, model: Model, columns: Sequence[Column]) -> Fit:
     """Return a fit from the wire; ``DocumentError`` when it is of other columns."""
+    each = tuple(
+        one.failed if one.failed else _decode_fit(one, model, columns) for one in message.each
+    )
+    by_site = {"each": len(message.each), "pooled": len(message.sites)}
+    if by_site.get(model.site, len(message.site_effects)) != len(message.sites):
+        raise DocumentError("The coordinator's fit is of other sites.")
+    return replace(_decode_fit(message, model, columns), each=each)
+
+
+def _decode_fit(message: wire.ModelFit, model: Model, columns: Sequence[Column]) -> Fit:
     width = len(columns)
     if (
         list(message.columns) != [column.name for column in columns]
         or len(message.coefficients) != width
         or len(message.covariance) != width * width
+        or len(message.proportionality) not in (0, width + 1)
     ):
         raise DocumentError("The coordinator's fit is of another model.")
     return Fit(
-        family(model),
+        model.family,
         message.n,
         np.array(message.coefficients),
         np.array(message.covariance).reshape(width, width),
@@ -252,4 +344,13 @@ def decode_fit(message: wire.ModelFit, model: Model, columns: Sequence[Column]) 
         message.deviance,
         message.steps,
         message.converged,
+        message.null_deviance,
+        message.log_likelihood,
+        message.events,
+        message.score_test,
+        tuple(message.proportionality),
+        (message.concordant, message.discordant, message.tied),
+        message.site_variance,
+        tuple(message.site_effects),
+        message.effects_fitted,
     )

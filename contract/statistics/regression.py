@@ -1,7 +1,7 @@
 """Regression over sites: generalised linear models by federated IRLS, linear ones by merged QR.
 
 A site sends sums over its rows only. Merged, they are those of the pooled rows, so that the
-estimate is the pooled maximum-likelihood one.
+estimate is the pooled maximum-likelihood one. Weights are prior weights, as those of R's ``glm``.
 
 Sources: Nelder, Wedderburn 1972 (IRLS); McCullagh, Nelder 1989; Golub, Van Loan, Matrix
 computations, 5.3 (least squares by QR, whose stacked factors have the same R).
@@ -9,22 +9,36 @@ computations, 5.3 (least squares by QR, whose stacked factors have the same R).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
 
 from contract.errors import DocumentError
 from contract.statistics.design import Matrix
 
 Vector = NDArray[np.float64]
 Family = Literal["linear", "logistic", "poisson", "gamma"]
+Link = Literal["log", "inverse"]
+"""Of a gamma model."""
 SMALLEST_STEP = 1e-10
 """Steps end when no coefficient moves by more, in standard errors of its own. To stop when the
 deviance changes by 1e-8 of itself, which is usual, would leave 1e-7 in the coefficients."""
 MOST_STEPS = 40
+_MOST_SLOW = 8
+"""Newton's steps get smaller quadratically. If so many are small and they still don't end, the
+likelihood has no maximum (separation). Of a gamma model, whose link isn't the canonical one, they
+get smaller by a factor."""
+_SLOW = 0.1
 _SINGULAR = 1e-11
+_SINGULAR_QR = 1e-13
+"""Of a column, what the others before it must leave of its length. NIST's Filip leaves 2e-11."""
+_IMPOSSIBLE = 1e200
+"""The deviance of coefficients at which the model isn't defined."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,9 @@ class Sums:
     """A site's sums at given coefficients, or all sites' together.
 
     ``information`` is X'WX and ``score`` X'W(y - mu)/(dmu/deta); ``deviance`` that of the
-    coefficients; ``pearson`` the sum of (y - mu)^2 / V(mu).
+    coefficients; ``pearson`` the sum of (y - mu)^2 / V(mu). ``weight`` is the sum of weights.
+    ``constant`` is what the log-likelihood has beside: of a Poisson model that of the saturated
+    one, of a gamma model the sum of log y.
     """
 
     n: int
@@ -40,6 +56,8 @@ class Sums:
     score: Vector
     deviance: float
     pearson: float
+    weight: float = 0.0
+    constant: float = 0.0
 
     def merge(self, other: Sums) -> Sums:
         """Return the sums over both parts' rows."""
@@ -51,29 +69,54 @@ class Sums:
             self.score + other.score,
             self.deviance + other.deviance,
             self.pearson + other.pearson,
+            self.weight + other.weight,
+            self.constant + other.constant,
         )
+
+    def spread(self, to: Matrix) -> Sums:
+        """Return these sums in the coefficients b of which ``to @ b`` are this site's."""
+        return replace(self, information=to.T @ self.information @ to, score=to.T @ self.score)
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A site's part of a linear model, or all sites': the R of a QR of (X, y), and ``n``."""
+    """A site's part of a linear model, or all sites': the R of a QR of (X, y), and ``n``.
+
+    ``constant`` is the sum of the weights' logarithms.
+    """
 
     n: int
     r: Matrix
+    constant: float = 0.0
 
     @classmethod
-    def of(cls, x: Matrix, y: Vector) -> Factor:
+    def of(
+        cls, x: Matrix, y: Vector, weights: Vector | None = None, offset: Vector | None = None
+    ) -> Factor:
         """Return the local half. Its diagonal is not below zero, so that it is unique."""
-        return cls(len(y), _upper(np.column_stack([x, y])))
+        rows = np.column_stack([x, y if offset is None else y - offset])
+        if weights is None:
+            return cls(len(y), upper(rows))
+        _check_weights(weights)
+        return cls(len(y), upper(rows * np.sqrt(weights)[:, None]), float(np.log(weights).sum()))
 
     def merge(self, other: Factor) -> Factor:
         """Return the factor of both parts' rows."""
         if self.r.shape != other.r.shape:
             raise DocumentError("Two parts of a model have different columns.")
-        return Factor(self.n + other.n, _upper(np.vstack([self.r, other.r])))
+        return Factor(
+            self.n + other.n,
+            upper(np.vstack([self.r, other.r])),
+            self.constant + other.constant,
+        )
+
+    def spread(self, to: Matrix) -> Factor:
+        """Return this factor in the coefficients b of which ``to @ b`` are this site's."""
+        return replace(self, r=upper(np.column_stack([self.r[:, :-1] @ to, self.r[:, -1]])))
 
 
-def _upper(rows: Matrix) -> Matrix:
+def upper(rows: Matrix) -> Matrix:
+    """Return the square R of a QR of rows, its diagonal not below zero."""
     width = rows.shape[1]
     if len(rows) < width:
         rows = np.vstack([rows, np.zeros((width - len(rows), width))])
@@ -83,9 +126,12 @@ def _upper(rows: Matrix) -> Matrix:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model: coefficients in the columns' order, their covariance, how it fits."""
+    """A fitted model: coefficients in the columns' order, their covariance, how it fits.
 
-    family: Family
+    The null model has the intercept (and offset) alone; of a Cox model its deviance is -2 log L.
+    """
+
+    family: str
     n: int
     coefficients: Vector
     covariance: Matrix
@@ -93,6 +139,32 @@ class Fit:
     deviance: float
     steps: int
     converged: bool
+    null_deviance: float = math.nan
+    log_likelihood: float = math.nan
+    events: int = 0
+    """Of a Cox model."""
+    score_test: float = math.nan
+    """Of a Cox model: chi-squared of the score test that all coefficients are zero."""
+    proportionality: tuple[float, ...] = ()
+    """Of a Cox model: chi-squared that each coefficient changes with time, and last of all."""
+    pairs: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of a Cox model: how many pairs within strata are concordant, discordant, tied."""
+    site_variance: float = math.nan
+    """Of a random intercept by site."""
+    site_effects: tuple[float, ...] = ()
+    """Sites' deviations from the common intercept: predicted if random; if fixed, from the first
+    site's."""
+    effects_fitted: int = 0
+    """How many fixed effects of sites were estimated beside the coefficients."""
+    each: tuple[Fit | str, ...] = ()
+    """Each site's own fit, or why there is none; the coefficients are then pooled ones."""
+
+    @property
+    def concordance(self) -> float:
+        """Harrell's C within strata, ties for a half."""
+        concordant, discordant, tied = self.pairs
+        total = concordant + discordant + tied
+        return (concordant + tied / 2) / total if total else math.nan
 
     @property
     def standard_errors(self) -> Vector:
@@ -101,37 +173,107 @@ class Fit:
 
     @property
     def residual_degrees(self) -> int:
-        """Rows less coefficients."""
-        return self.n - len(self.coefficients)
+        """Rows less coefficients, sites' effects among them."""
+        return self.n - len(self.coefficients) - self.effects_fitted
+
+    @property
+    def parameters(self) -> int:
+        """How many were estimated, variances among them."""
+        fixed = len(self.coefficients) + self.effects_fitted
+        return fixed + (self.family in ("linear", "gamma")) + (not math.isnan(self.site_variance))
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion."""
+        return 2 * self.parameters - 2 * self.log_likelihood
+
+    @property
+    def bic(self) -> float:
+        """Schwarz' criterion; of a Cox model with the events for rows."""
+        return math.log(self.events or self.n) * self.parameters - 2 * self.log_likelihood
 
 
-def finish_linear(factor: Factor) -> Fit:
-    """Return the least-squares fit of a merged factor. ``DocumentError`` when it is singular."""
+def finish_linear(
+    factor: Factor, *, intercept: bool = False, names: Sequence[str] | None = None
+) -> Fit:
+    """Return the least-squares fit of a merged factor. ``DocumentError`` when it is singular.
+
+    ``intercept`` says whether the first column is one, for the null deviance.
+    """
     p = factor.r.shape[1] - 1
-    if factor.n <= p:
-        raise DocumentError("A model has as many coefficients as subjects.")
-    upper, right = factor.r[:p, :p], factor.r[:p, p]
-    _check_rank(np.abs(np.diag(upper)))
-    coefficients = np.asarray(np.linalg.solve(upper, right), dtype=np.float64)
-    inverse = np.linalg.solve(upper, np.eye(p))
+    _check_enough(factor.n, p)
+    triangle, right = factor.r[:p, :p], factor.r[:p, p]
+    coefficients, inverse = solve_triangle(triangle, right, names)
     deviance = float(factor.r[p, p]) ** 2
     dispersion = deviance / (factor.n - p)
-    covariance = inverse @ inverse.T * dispersion
-    return Fit("linear", factor.n, coefficients, covariance, dispersion, deviance, 1, True)
+    return Fit(
+        "linear",
+        factor.n,
+        coefficients,
+        inverse @ inverse.T * dispersion,
+        dispersion,
+        deviance,
+        1,
+        True,
+        float(np.square(factor.r[int(intercept) :, p]).sum()),
+        _gaussian(factor.n, deviance, factor.constant),
+    )
 
 
-def sums(family: Family, x: Matrix, y: Vector, beta: Vector) -> Sums:
+def solve_triangle(
+    triangle: Matrix, right: Vector, names: Sequence[str] | None = None
+) -> tuple[Vector, Matrix]:
+    """Return the solution and the triangle's inverse; ``DocumentError`` when it is singular."""
+    lengths = np.sqrt(np.square(triangle).sum(axis=0))
+    left = np.abs(np.diag(triangle))
+    for place in range(len(left)):
+        if not lengths[place] > 0 or left[place] <= _SINGULAR_QR * lengths[place]:
+            raise DocumentError(_singular(place, names))
+    scaled = triangle / lengths
+    inverse = np.linalg.solve(scaled, np.eye(len(scaled))) / lengths[:, None]
+    return np.asarray(np.linalg.solve(scaled, right) / lengths, dtype=np.float64), inverse
+
+
+def _gaussian(n: int, deviance: float, log_weights: float) -> float:
+    if deviance <= 0:
+        return math.inf
+    return 0.5 * (log_weights - n * (math.log(2 * math.pi * deviance / n) + 1))
+
+
+def sums(
+    family: Family,
+    x: Matrix,
+    y: Vector,
+    beta: Vector,
+    weights: Vector | None = None,
+    offset: Vector | None = None,
+    link: Link = "log",
+) -> Sums:
     """Return a site's sums at ``beta``. ``DocumentError`` for an outcome that can't be."""
     _check_outcome(family, y)
+    w = np.ones(len(y)) if weights is None else weights
+    _check_weights(w)
     eta = x @ beta
-    mu, weight, residual = _at(family, eta, y)
+    if offset is not None:
+        eta = eta + offset
+    defined = not (family == "gamma" and link == "inverse" and bool((eta <= 0).any()))
+    if not defined:
+        eta = np.ones_like(eta)
+    mu, weight, residual = _at(family, eta, y, link)
     return Sums(
         len(y),
-        (x * weight[:, None]).T @ x,
-        x.T @ residual,
-        float(_deviance(family, y, mu).sum()),
-        float(((y - mu) ** 2 / _variance(family, mu)).sum()),
+        (x * (w * weight)[:, None]).T @ x,
+        x.T @ (w * residual),
+        float(w @ _deviance(family, y, mu)) if defined else _IMPOSSIBLE,
+        float(w @ ((y - mu) ** 2 / _variance(family, mu))),
+        float(w.sum()),
+        _constant(family, y, w),
     )
+
+
+def _check_weights(weights: Vector) -> None:
+    if (weights <= 0).any():
+        raise DocumentError("Weights must be above zero.")
 
 
 def _check_outcome(family: Family, y: Vector) -> None:
@@ -144,7 +286,7 @@ def _check_outcome(family: Family, y: Vector) -> None:
         raise DocumentError(f"An outcome has values that a {family} model can't have.")
 
 
-def _at(family: Family, eta: Vector, y: Vector) -> tuple[Vector, Vector, Vector]:
+def _at(family: Family, eta: Vector, y: Vector, link: Link) -> tuple[Vector, Vector, Vector]:
     """Return mu, the weights of the information and the terms of the score."""
     match family:
         case "logistic":
@@ -154,7 +296,10 @@ def _at(family: Family, eta: Vector, y: Vector) -> tuple[Vector, Vector, Vector]
         case "poisson":
             mu = np.exp(np.clip(eta, -700, 700))
             return mu, mu, y - mu
-        case "gamma":  # with the logarithmic link
+        case "gamma" if link == "inverse":
+            mu = 1 / eta
+            return mu, mu**2, mu - y
+        case "gamma":
             mu = np.exp(np.clip(eta, -700, 700))
             return mu, np.ones_like(mu), (y - mu) / mu
         case _:
@@ -186,6 +331,52 @@ def _deviance(family: Family, y: Vector, mu: Vector) -> Vector:
                 return (y - mu) ** 2
 
 
+def _constant(family: Family, y: Vector, weights: Vector) -> float:
+    match family:
+        case "poisson":
+            return float(weights @ (xlogy(y, y) - y - gammaln(y + 1)))
+        case "gamma":
+            return float(weights @ np.log(y))
+        case _:
+            return 0.0
+
+
+def _log_likelihood(family: str, merged: Sums) -> float:
+    deviance, weight = merged.deviance, merged.weight
+    match family:
+        case "poisson":
+            return merged.constant - deviance / 2
+        case "gamma":
+            # As R's: at the dispersion deviance / weight.
+            if deviance <= 0:
+                return math.inf
+            shape = weight / deviance
+            scaled = deviance / 2 + weight + merged.constant
+            return float(
+                (shape - 1) * merged.constant
+                - shape * scaled
+                + weight * (shape * math.log(shape) - gammaln(shape))
+            )
+        case "linear":
+            return _gaussian(merged.n, deviance, 0.0)
+        case _:
+            return -deviance / 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What steps must know of a model beside its family.
+
+    ``intercept``: whether the first column is one; the steps then go by the null model.
+    """
+
+    intercept: bool = False
+    offset: bool = False
+    link: Link = "log"
+    names: tuple[str, ...] | None = None
+    """The columns', for messages."""
+
+
 @dataclass(frozen=True)
 class State:
     """Where the steps of a model are: the coefficients to ask next, and what they were before."""
@@ -195,70 +386,155 @@ class State:
     step: int = 0
     halvings: int = 0
     direction: Vector | None = None
+    null_deviance: float = math.nan
+    score_test: float = math.nan
+    slow: int = 0
+    """How many steps have been small already."""
 
 
-def start(width: int) -> State:
-    """Return the first coefficients: all zero."""
-    return State(np.zeros(width))
+def start(width: int, link: Link = "log") -> State:
+    """Return the first coefficients: all zero, but where that is no model."""
+    beta = np.zeros(width)
+    if link == "inverse":
+        beta[0] = 1.0
+    return State(beta)
 
 
-def advance(family: Family, state: State, merged: Sums) -> State | Fit:
-    """Return the next coefficients, or the fit once they stay.
+def advance(family: str, state: State, merged: Sums, setting: Setting = Setting()) -> State | Fit:
+    """Return the next coefficients, or the fit once they stay. ``family`` is a model's, or cox.
 
     A step after which the deviance rises is halved. ``DocumentError`` when the information is
     singular; a fit whose steps don't end (perfect separation) says that it hasn't converged.
     """
+    if math.isnan(state.null_deviance):
+        found = _towards_null(family, state, merged, setting)
+        if isinstance(found, State):
+            return found
+        score_test = math.nan
+        if family == "cox":
+            score_test = float(merged.score @ _solve(merged, setting.names))
+        state = replace(state, null_deviance=found, before=None, score_test=score_test)
     before = state.before
     if before is not None:
         rising = merged.deviance - before.deviance > 1e-9 * (abs(before.deviance) + 0.1)
         if (rising or not np.isfinite(merged.deviance)) and state.halvings < 30:
             assert state.direction is not None
             smaller = state.direction / 2
-            return State(state.beta - smaller, before, state.step, state.halvings + 1, smaller)
-    direction = _solve(merged.information, merged.score)
+            return replace(
+                state,
+                beta=state.beta - smaller,
+                halvings=state.halvings + 1,
+                direction=smaller,
+            )
+    direction = _solve(merged, setting.names)
     moved = float(np.max(np.abs(direction) * np.sqrt(np.diag(merged.information))))
-    if moved < SMALLEST_STEP or state.step >= MOST_STEPS:
-        return _finish(family, state, merged, converged=moved < SMALLEST_STEP)
-    return State(state.beta + direction, merged, state.step + 1, 0, direction)
+    slow = state.slow + (moved < _SLOW and family != "gamma")
+    if moved < SMALLEST_STEP or state.step >= MOST_STEPS or slow > _MOST_SLOW:
+        return _finish(family, state, merged, setting, converged=moved < SMALLEST_STEP)
+    return replace(
+        state,
+        beta=state.beta + direction,
+        before=merged,
+        step=state.step + 1,
+        halvings=0,
+        direction=direction,
+        slow=slow,
+    )
 
 
-def _finish(family: Family, state: State, merged: Sums, *, converged: bool) -> Fit:
+def _towards_null(family: str, state: State, merged: Sums, setting: Setting) -> State | float:
+    """Return a step of the intercept alone, or the null model's deviance when it is there."""
+    if not setting.intercept or family in ("cox", "linear"):
+        return merged.deviance
+    if state.step == 0:
+        intercept = _intercept(family, merged, setting)
+    else:
+        spread = math.sqrt(merged.information[0, 0])
+        by = float(merged.score[0]) / spread**2
+        if not setting.offset or abs(by) * spread < SMALLEST_STEP or state.step >= MOST_STEPS:
+            return merged.deviance
+        intercept = float(state.beta[0]) + by
+    beta = np.zeros_like(state.beta)
+    beta[0] = intercept
+    return replace(state, beta=beta, step=state.step + 1)
+
+
+def _intercept(family: str, merged: Sums, setting: Setting) -> float:
+    """Return the null model's intercept from the sums at the start; with an offset nearly."""
+    score, information = float(merged.score[0]), float(merged.information[0, 0])
+    if not information > 0:
+        raise DocumentError("No site has a row for the model.")
+    match family:
+        case "logistic":
+            if setting.offset:
+                return score / information
+            share = 0.5 + score / merged.weight
+            if not 1e-12 < share < 1 - 1e-12:
+                raise DocumentError("The outcome is the same for all rows: nothing to explain.")
+            return math.log(share / (1 - share))
+        case "poisson":
+            mean = 1 + score / information
+            if mean <= 0:
+                raise DocumentError("The outcome is zero for all rows: nothing to explain.")
+            return math.log(mean)
+        case _:
+            if setting.link == "inverse":
+                return 1 / (1 - score / merged.weight)
+            return math.log(1 + score / merged.weight)
+
+
+def _finish(family: str, state: State, merged: Sums, setting: Setting, *, converged: bool) -> Fit:
     p = len(state.beta)
-    if merged.n <= p:
-        raise DocumentError("A model has as many coefficients as subjects.")
+    _check_enough(merged.n, p)
     dispersion = merged.pearson / (merged.n - p) if family in ("linear", "gamma") else 1.0
-    covariance = _inverse(merged.information) * dispersion
     return Fit(
         family,
         merged.n,
         state.beta,
-        covariance,
+        _inverse(merged, setting.names) * dispersion,
         dispersion,
         merged.deviance,
         state.step,
         converged,
+        state.null_deviance,
+        _log_likelihood(family, merged),
+        round(merged.pearson) if family == "cox" else 0,
+        state.score_test,
     )
 
 
-def _scaled(information: Matrix) -> tuple[Matrix, Vector]:
+def _check_enough(n: int, coefficients: int) -> None:
+    if n <= coefficients:
+        raise DocumentError("A model has as many coefficients as subjects.")
+
+
+def _scaled(merged: Sums, names: Sequence[str] | None) -> tuple[Matrix, Vector]:
     """Return the information with a diagonal of ones, and what it was scaled by."""
+    information = merged.information
+    if not np.isfinite(information).all():
+        raise DocumentError("A model's sums overflow: its coefficients don't stay in range.")
     scale = np.sqrt(np.diag(information))
-    if not np.isfinite(information).all() or (scale <= 0).any():
-        raise DocumentError("A model is singular: a column is constant or empty.")
+    for place in range(len(scale)):
+        if not scale[place] > 0:
+            raise DocumentError(_singular(place, names))
     return information / np.outer(scale, scale), scale
 
 
-def _solve(information: Matrix, score: Vector) -> Vector:
-    scaled, scale = _scaled(information)
-    _check_rank(np.asarray(np.linalg.eigvalsh(scaled), dtype=np.float64))
-    return np.asarray(np.linalg.solve(scaled, score / scale) / scale)
+def _solve(merged: Sums, names: Sequence[str] | None) -> Vector:
+    scaled, scale = _scaled(merged, names)
+    sizes, vectors = np.linalg.eigh(scaled)
+    if sizes[0] <= _SINGULAR * sizes[-1]:
+        # Of the columns that make the dependency the last, as a reader would leave it out.
+        part = np.abs(vectors[:, 0])
+        raise DocumentError(_singular(int(np.flatnonzero(part > 1e-4)[-1]), names))
+    return np.asarray(np.linalg.solve(scaled, merged.score / scale) / scale)
 
 
-def _inverse(information: Matrix) -> Matrix:
-    scaled, scale = _scaled(information)
+def _inverse(merged: Sums, names: Sequence[str] | None) -> Matrix:
+    scaled, scale = _scaled(merged, names)
     return np.asarray(np.linalg.inv(scaled) / np.outer(scale, scale))
 
 
-def _check_rank(sizes: Vector) -> None:
-    if sizes.min() <= _SINGULAR * sizes.max():
-        raise DocumentError("A model is singular: a column follows from the others.")
+def _singular(place: int, names: Sequence[str] | None) -> str:
+    which = names[place] if names else f"number {place + 1}"
+    return f"A model is singular: column {which} is empty, constant, or follows from the others."

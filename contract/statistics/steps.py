@@ -70,16 +70,20 @@ class Terms:
     roster: Roster
 
 
-def encode(replies: Sequence[wire.Reply]) -> wire.ModelStep:
-    """Return what is sent with a step: all sites' replies to the one before."""
+def encode(replies: Sequence[wire.Reply], *, check: bool = False) -> wire.ModelStep:
+    """Return what is sent with a step: all sites' replies to the one before.
+
+    ``check`` asks a Cox model's checks at the coefficients instead of its sums. No step follows.
+    """
     return wire.ModelStep(
-        parts=[wire.SignedPart(payload=one.payload, receipt=one.receipt) for one in replies]
+        parts=[wire.SignedPart(payload=one.payload, receipt=one.receipt) for one in replies],
+        check=check,
     )
 
 
 def most_bytes(width: int, sites: int) -> int:
     """Return how large a step may be: a factor is the largest part, of ``width`` + 1 columns."""
-    numbers = (width + 1) * (width + 2) // 2 + width + 2
+    numbers = (width + 1) * (width + 2) // 2 + width + 4
     return sites * (9 * numbers + MOST_RECEIPT_BYTES + 100)
 
 

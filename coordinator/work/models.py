@@ -12,10 +12,10 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork
+from contract.documents import Model, StatisticsWork
 from contract.errors import DocumentError, Refused
 from contract.statistics import models, steps
-from contract.statistics.models import Fitting
+from contract.statistics.fitting import Fitting, with_checks
 from contract.statistics.regression import Factor, Fit, Sums
 from contract.statistics.steps import Step
 from coordinator.jobs.states import SiteState
@@ -45,7 +45,8 @@ class ModelJob(SteppedJob):
             fit = await self._fit(attempt, first, work, width)
             if fit is not None:
                 answered = [site for site in self._named() if site in self._replies]
-                return wire.JobResult(answered=answered, fit=models.encode_fit(fit, columns))
+                sites = sorted(answered)
+                return wire.JobResult(answered=answered, fit=models.encode_fit(fit, columns, sites))
         raise Refused("too-few-sites", "Sites left in the middle of the fit again and again.")
 
     async def _fit(
@@ -53,12 +54,15 @@ class ModelJob(SteppedJob):
     ) -> Fit | None:
         """Fit to the sites of a first step; None when one leaves on the way."""
         assert work.fit is not None
-        fitting = Fitting(work.fit, width)
+        names = [column.name for column in models.check(work, self.project)]
+        fitting = Fitting(work.fit, width, names)
         said = dict(first)
         for number in range(1, models.MOST_TASKS + 1):
             fit = fitting.take([self._part(said[site], work, width) for site in sorted(said)])
             if fit is not None:
                 self._replies = said
+                if work.fit.family == "cox" and work.fit.site == "pooled":
+                    return await self._checked(fit, Step(number, attempt), said, work.fit, width)
                 return fit
             step = Step(number, attempt)
             before = said
@@ -70,6 +74,21 @@ class ModelJob(SteppedJob):
                         self.note(row.site, row.code or "left", LEFT)
                 return None
         raise DocumentError("The model's steps don't end.")
+
+    async def _checked(
+        self, fit: Fit, step: Step, before: Mapping[str, wire.Reply], model: Model, width: int
+    ) -> Fit:
+        """Return a Cox model's fit with its checks; without them when a site gives none."""
+        told = steps.encode([before[site] for site in sorted(before)], check=True)
+        said = await self.ask(step.task, dict.fromkeys(before, told))
+        try:
+            parts = [
+                models.decode_checks(wire.ModelPart.FromString(said[site].payload), model, width)
+                for site in sorted(before)
+            ]
+        except (KeyError, DocumentError, DecodeError):
+            return fit
+        return with_checks(fit, parts)
 
     async def _ask(
         self,

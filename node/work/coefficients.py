@@ -33,16 +33,17 @@ OUT_OF_ORDER = Refused("out-of-order", "The steps of a model came in another ord
 @dataclass(frozen=True)
 class Place:
     """Where a fit is at this site: a step, its coefficients, and the sites; None before the second
-    step says which."""
+    step says which. ``number`` is this site's place among them."""
 
     step: Step
     fitting: Fitting
     sites: frozenset[str] | None
+    number: int = 0
 
     @property
     def beta(self) -> Vector:
         """The step's coefficients."""
-        return self.fitting.beta
+        return self.fitting.beta_of(self.number)
 
 
 class OwnCoefficients:
@@ -82,7 +83,8 @@ class OwnCoefficients:
         self._check_sites(frozenset(parts), before, terms, again=step.attempt > here.step.attempt)
         if parts[self._site] != said:
             raise DocumentError("A step holds another part of this site than it gave.")
-        return Place(step, self._advanced(fitting, list(parts.values())), frozenset(parts))
+        fitting = self._advanced(fitting, list(parts.values()))
+        return Place(step, fitting, frozenset(parts), list(parts).index(self._site))
 
     def answered(self, place: Place, payload: bytes) -> None:
         """Remember that this site gave its part of a step."""

@@ -60,7 +60,7 @@ class ModelFit:
             models.check_coefficients(self._model, self._columns, place.beta)
             if self._values is None:
                 self._values = self._load()
-            self._given = task.task, place, models.encode(self._part(self._values, place.beta))
+            self._given = task.task, place, self._made(self._values, place.beta, task.payload)
         # A part that waits for the steward is asked for again; it stays what it was.
         _, place, part = self._given
         sealed = self._gate.answer_model(
@@ -78,6 +78,12 @@ class ModelFit:
         admission = self._admission
         roster = self._member.trusted.current_roster(self._gate.clock())
         return Terms(admission.digest, admission.job, admission.project, roster)
+
+    def _made(self, values: Mapping[str, Column], beta: Vector, payload: bytes) -> wire.ModelPart:
+        """Return the part of a step, or of the checks that end a Cox model's."""
+        if wire.ModelStep.FromString(payload).check:
+            return models.encode(models.checks(self._model, self._columns, values, beta))
+        return models.encode(self._part(values, beta))
 
     def _part(self, values: Mapping[str, Column], beta: Vector) -> Sums | Factor:
         rows = len(values[self._model.outcome])

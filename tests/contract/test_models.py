@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 
 from contract.documents import Variable
 from contract.errors import DocumentError
+from contract.statistics import cox as cox_models
 from contract.statistics import design, regression, survival
+from contract.statistics.cox import Rows as CoxRows
+from contract.statistics.cox import Ties
 from contract.statistics.regression import Factor, Family, Fit, Sums
-from contract.statistics.survival import LifeTable, Ties
+from contract.statistics.survival import LifeTable
+from contract.terms import Term
 from tests.contract.world import World
 
 Rows = NDArray[np.intp]
@@ -180,10 +184,11 @@ def test_columns_are_treatment_coded_as_r_has_them() -> None:
             Variable(name="sex", kind="category", levels=("F", "M")),
         )
     )
-    terms = [("age",), ("arm",), ("arm", "sex"), ("age", "sex")]
+    terms = [Term.of("age"), Term.of("arm"), Term.of("arm", "sex"), Term.of("age", "sex")]
     made = design.columns(terms, project)
     assert [c.name for c in made] == [
-        "(Intercept)", "age", "arm[B]", "arm[C]", "arm[B]:sex[M]", "arm[C]:sex[M]", "age:sex[M]",
+        "(Intercept)", "age", "arm[B]", "arm[C]",
+        "arm[A]:sex[M]", "arm[B]:sex[M]", "arm[C]:sex[M]", "age:sex[M]",
     ]  # fmt: skip
     values: dict[str, Any] = {
         "age": np.array([30.0, 40.0]),
@@ -191,10 +196,10 @@ def test_columns_are_treatment_coded_as_r_has_them() -> None:
         "sex": np.array([0, 1]),
     }
     assert design.matrix(made, values, 2).tolist() == [
-        [1, 30, 1, 0, 0, 0, 0],
-        [1, 40, 0, 1, 0, 1, 40],
+        [1, 30, 1, 0, 0, 0, 0, 0],
+        [1, 40, 0, 1, 0, 0, 1, 40],
     ]
-    for wrong in ([("height",)], [("age", "age")], [()], [("age",), ("age",)]):
+    for wrong in ([Term.of("height")], [Term.of("age"), Term.of("age")]):
         with pytest.raises(DocumentError):
             design.columns(wrong, project)
 
@@ -255,12 +260,12 @@ def cox(
     while not isinstance(state, Fit):
         beta = state.beta
         parts = [
-            survival.cox_sums(
-                x[r], time[r], event[r], beta, ties, None if entry is None else entry[r]
+            cox_models.cox_sums(
+                CoxRows(x[r], time[r], event[r], None if entry is None else entry[r]), beta, ties
             )
             for r in strata
         ]
-        state = regression.advance("logistic", state, reduce(Sums.merge, parts))
+        state = regression.advance("cox", state, reduce(Sums.merge, parts))
     return state
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from contract import wire_pb2 as wire
 from contract.documents import Model, Statistic
+from contract.terms import Term
 from tests.attacks.statistics.conftest import Node, empty_catalogue, node
 
 __all__ = ["empty_catalogue", "node"]  # fixtures
 
-MODEL = Model(family="linear", outcome="marker", terms=(("age",),))
+MODEL = Model(family="linear", outcome="marker", terms=(Term.of("age"),))
 ASK = (Statistic(kind="moments", variable="marker"), Statistic(kind="moments", variable="age"))
 
 

@@ -1,0 +1,223 @@
+"""A fit under way: from all sites' parts of a step to the coefficients of the next, or the fit.
+
+Pure, and the same wherever it runs: coordinator and sites each follow it for themselves. What
+differs between sites is a matter of which combination of the fit's coefficients is a site's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+
+from contract.documents import Model
+from contract.errors import DocumentError
+from contract.statistics import regression
+from contract.statistics.cox import Checks, proportionality
+from contract.statistics.design import Matrix
+from contract.statistics.meta import pool
+from contract.statistics.mixed import fit_random_intercept
+from contract.statistics.regression import Factor, Fit, Setting, State, Sums, Vector
+
+Part = Sums | Factor
+
+
+class Fitting:
+    """The coefficients to ask next, until there is a fit.
+
+    ``width`` is how many columns a site's matrix has. Parts come in one order of sites throughout;
+    a site's place is its place there. State is only ever replaced, so that a copy is a snapshot.
+    """
+
+    def __init__(self, model: Model, width: int, names: Sequence[str] | None = None) -> None:
+        self.model = model
+        self._width = width
+        cox = model.family == "cox"
+        self._setting = Setting(
+            intercept=model.intercept and not cox,
+            offset=bool(model.offset),
+            link=model.link,
+            names=None if names is None else tuple(names),
+        )
+        begin = State(np.zeros(0)) if model.family == "linear" else self._start(width)
+        self._states: tuple[State | Fit | str, ...] = (begin,)
+        """One for all sites, or of ``each`` one a site."""
+        self._own: tuple[Matrix, ...] = ()
+        """Of fixed effects, how each site's coefficients follow from the fit's."""
+
+    def _start(self, width: int) -> State:
+        return regression.start(width, self.model.link)
+
+    @property
+    def beta(self) -> Vector:
+        """The coefficients of the next step, of a model that is the same at all sites."""
+        return self.beta_of(0)
+
+    def beta_of(self, place: int) -> Vector:
+        """Return the coefficients of the next step at the site of this place."""
+        state = self._states[place if len(self._states) > 1 else 0]
+        if isinstance(state, str):
+            return np.zeros(self._width)
+        beta = state.coefficients if isinstance(state, Fit) else state.beta
+        return self._own[place] @ beta if self._own else beta
+
+    def take(self, parts: Sequence[Part]) -> Fit | None:
+        """Take all sites' parts of a step; return the fit if it was the last one.
+
+        ``DocumentError`` says in a sentence why there can be no fit.
+        """
+        if not parts or not any(part.n for part in parts):
+            raise DocumentError("No site has a part in the model.")
+        if self.model.site == "fixed" and not self._own:
+            self._own = _own(self._width, [part.n > 0 for part in parts])
+        if self.model.family == "linear":
+            return self._linear([part for part in parts if isinstance(part, Factor)])
+        sums = [part for part in parts if isinstance(part, Sums)]
+        if self.model.site == "each":
+            return self._take_each(sums)
+        if self._own:
+            sums = [part.spread(own) for part, own in zip(sums, self._own, strict=True)]
+            state = self._states[0]
+            if isinstance(state, State) and len(state.beta) < self._own[0].shape[1]:
+                self._states = (self._start(self._own[0].shape[1]),)
+        found = self._advanced(self._states[0], reduce(Sums.merge, sums))
+        if isinstance(found, str):
+            raise DocumentError(found)
+        self._states = (found,)
+        return self._without_sites(found) if isinstance(found, Fit) else None
+
+    def _take_each(self, parts: Sequence[Sums]) -> Fit | None:
+        states = self._states
+        if len(states) == 1 and len(parts) > 1:
+            states = states * len(parts)
+        self._states = tuple(
+            self._advanced(state, part) for state, part in zip(states, parts, strict=True)
+        )
+        if any(isinstance(state, State) for state in self._states):
+            return None
+        return _pooled(self.model, [s for s in self._states if not isinstance(s, State)])
+
+    def _advanced(self, state: State | Fit | str, merged: Sums) -> State | Fit | str:
+        """Return what follows, or why nothing can."""
+        if not isinstance(state, State):
+            return state
+        if not merged.n:
+            return "It has no rows of the model."
+        try:
+            return regression.advance(self.model.family, state, merged, self._settings(state))
+        except DocumentError as error:
+            return str(error)
+
+    def _settings(self, state: State) -> Setting:
+        names = self._setting.names
+        if names is None or len(state.beta) == len(names):
+            return self._setting
+        return replace(self._setting, names=_and_sites(names, len(state.beta)))
+
+    def _linear(self, parts: Sequence[Factor]) -> Fit:
+        intercept, names = self._setting.intercept, self._setting.names
+        match self.model.site:
+            case "random":
+                mixed = fit_random_intercept(parts, self.model.method, names)
+                return replace(
+                    mixed.fit,
+                    site_variance=mixed.site_variance,
+                    site_effects=tuple(float(one) for one in mixed.effects),
+                )
+            case "each":
+                found: list[Fit | str] = []
+                for part in parts:
+                    try:
+                        found.append(
+                            regression.finish_linear(part, intercept=intercept, names=names)
+                        )
+                    except DocumentError as error:
+                        found.append(str(error))
+                return _pooled(self.model, found)
+            case "fixed":
+                parts = [part.spread(own) for part, own in zip(parts, self._own, strict=True)]
+                if names is not None:
+                    names = _and_sites(names, self._own[0].shape[1])
+        merged = reduce(Factor.merge, parts)
+        fit = regression.finish_linear(merged, intercept=intercept, names=names)
+        return self._without_sites(fit)
+
+    def _without_sites(self, fit: Fit) -> Fit:
+        """Return a fit with the sites' effects beside the coefficients; its degrees stay."""
+        if not self._own:
+            return fit
+        width = self._width
+        effects = tuple(float(own[0, width:] @ fit.coefficients[width:]) for own in self._own)
+        return replace(
+            fit,
+            coefficients=fit.coefficients[:width],
+            covariance=fit.covariance[:width, :width],
+            site_effects=effects,
+            effects_fitted=len(fit.coefficients) - width,
+        )
+
+
+def with_checks(fit: Fit, parts: Sequence[Checks]) -> Fit:
+    """Return a Cox model's fit with what its checks tell."""
+    merged = reduce(Checks.merge, parts)
+    information = np.asarray(np.linalg.inv(fit.covariance), dtype=np.float64)
+    return replace(
+        fit,
+        proportionality=tuple(float(c) for c in proportionality(merged, information)),
+        pairs=(merged.concordant, merged.discordant, merged.tied),
+    )
+
+
+def _own(width: int, has_rows: Sequence[bool]) -> tuple[Matrix, ...]:
+    """Return, for each site, the matrix that makes its coefficients from all.
+
+    Beside the ``width`` common ones there is one for each site with rows but the first: what is
+    added to the intercept there.
+    """
+    held = [place for place, has in enumerate(has_rows) if has][1:]
+    found = []
+    for place in range(len(has_rows)):
+        own = np.zeros((width, width + len(held)))
+        own[:, :width] = np.eye(width)
+        if place in held:
+            own[0, width + held.index(place)] = 1.0
+        found.append(own)
+    return tuple(found)
+
+
+def _and_sites(names: Sequence[str], width: int) -> tuple[str, ...]:
+    return (*names, *["of a site"] * (width - len(names)))
+
+
+def _pooled(model: Model, each: Sequence[Fit | str]) -> Fit:
+    """Return random effects' coefficients of sites' own fits, each coefficient by itself."""
+    fits = [one for one in each if isinstance(one, Fit) and one.converged]
+    if not fits:
+        said = sorted({one for one in each if isinstance(one, str)})
+        raise DocumentError(said[0] if said else "No site's own fit converged.")
+    coefficients, variances = [], []
+    for place in range(len(fits[0].coefficients)):
+        pooled = pool(
+            [float(fit.coefficients[place]) for fit in fits],
+            [float(fit.standard_errors[place]) for fit in fits],
+            "reml",
+        )
+        coefficients.append(pooled.estimate)
+        variances.append(pooled.standard_error**2)
+    return Fit(
+        model.family,
+        sum(fit.n for fit in fits),
+        np.array(coefficients),
+        np.diag(variances),
+        math.nan,
+        sum(fit.deviance for fit in fits),
+        max(fit.steps for fit in fits),
+        True,
+        sum(fit.null_deviance for fit in fits),
+        sum(fit.log_likelihood for fit in fits),
+        sum(fit.events for fit in fits),
+        each=tuple(each),
+    )
