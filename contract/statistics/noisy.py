@@ -342,6 +342,7 @@ def _isotonic(values: Numbers) -> Numbers:
         sums.append(value)
         sizes.append(1)
         while len(sums) > 1 and sums[-2] * sizes[-1] > sums[-1] * sizes[-2]:
-            sums[-2] += sums.pop()
-            sizes[-2] += sizes.pop()
+            total, size = sums.pop(), sizes.pop()
+            sums[-1] += total
+            sizes[-1] += size
     return np.repeat(np.array(sums) / np.array(sizes), sizes)

@@ -1,14 +1,23 @@
 """A site's parts as words whose sum over sites is that of the whole: for secure sums, exactly.
 
 Each group of each statistic is a run of words, whether the site has it or not; the first says
-whether it hasn't. Counts are themselves. Of a number's moments the sums of ``u`` and ``u * u`` are
-written, ``u = (x - minimum) / (maximum - minimum)`` by the dictionary, as integers in units of
-2^-60, each in two words of which the lower holds 40 bits. So adding sites rounds nothing: what is
-rounded is each site's own float64, and the merged moments once.
+whether it hasn't. Counts are themselves. Of a number ``u = (x - middle) / half`` by the dictionary,
+so from -1 to 1 within its range, and of moments the sums of u and u^2 are written, of a shape those
+of u to u^4, of comoments those of each u and of each product of two.
+
+Exactness: these sums are worked out of a summary's float64 as fractions, so without rounding, and
+written as integers in units of 2^-90, which rounds each by 2^-91 at most. Adding sites adds
+integers, which rounds nothing, and the order of sites plays no part. The total is turned into a
+summary as fractions again, and rounded to float64 once. So the answer is that of the sites' own
+float64 summaries, but for 2^-91 a site and sum.
+
+A sum is four words of 40 bits, the last with what is left. Each word of a site is below 2^43 in
+size, so those of ``SITES`` add up within 63 bits. A sum that is larger, 2^73 and more, is refused.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -17,19 +26,23 @@ from numpy.typing import NDArray
 
 from contract.documents import Project, Statistic, Variable
 from contract.errors import DocumentError
-from contract.statistics.answers import Part, Summary, check
-from contract.statistics.summaries import Counts, Moments
+from contract.statistics.answers import Part, Summary, check, known
+from contract.statistics.summaries import CoMoments, Counts, Moments, Shape, places
 
-UNIT_BITS, LOW_BITS = 60, 40
+UNIT_BITS, WORD_BITS, WORDS = 90, 40, 4
 SITES = 1 << 20
 """No sum is over more sites; so no word overflows."""
-_LARGEST = 1 << 100
-_MOMENTS = 7
+_LARGEST = 1 << (WORD_BITS * (WORDS - 1) + 43)
+_ORDERS = {"moments": 2, "shape": 4}
 Words64 = NDArray[np.uint64]
+Scale = tuple[Fraction, Fraction]
+"""The middle of a variable's range, and half of it."""
 
 
 def length(ask: Sequence[Statistic], project: Project) -> int:
     """Return how many words the parts of a question are."""
+    for statistic in ask:
+        _scales(statistic, project)
     return sum(len(_levels(s, project)) * _width(s, project) for s in ask)
 
 
@@ -39,14 +52,13 @@ def encode(parts: Sequence[Part], ask: Sequence[Statistic], project: Project) ->
     for part, statistic in zip(parts, ask, strict=True):
         if part.lane != "exact":
             raise DocumentError("Only exact answers are summed securely.")
-        variable = check(statistic, project)
-        width = _width(statistic, project)
+        width, scales = _width(statistic, project), _scales(statistic, project)
         for level in _levels(statistic, project):
             summary = None if part.withheld else part.groups.get(level)
             if summary is None:
                 words += [1, *(0 for _ in range(width - 1))]
             else:
-                words += [0, *_encode(summary, variable)]
+                words += [0, *_encode(summary, scales)]
     return np.array([word % (1 << 64) for word in words], dtype=np.uint64)
 
 
@@ -62,8 +74,7 @@ def decode(
     signed = [int(word) for word in total.view(np.int64)]
     parts, absent, at = [], [], 0
     for statistic in ask:
-        variable = check(statistic, project)
-        width = _width(statistic, project)
+        width, scales = _width(statistic, project), _scales(statistic, project)
         groups: dict[str, Summary] = {}
         missing = []
         for level in _levels(statistic, project):
@@ -71,7 +82,7 @@ def decode(
             at += width
             missing.append(run[0])
             if run[0] < sites:
-                groups[level] = _decode(run[1:], statistic, variable)
+                groups[level] = _decode(run[1:], statistic.kind, scales)
         parts.append(Part(groups, withheld=not groups))
         absent.append(min(missing))
     return parts, absent
@@ -88,56 +99,158 @@ def _levels(statistic: Statistic, project: Project) -> Sequence[str]:
 
 def _width(statistic: Statistic, project: Project) -> int:
     """Return the words of one group: whether it is absent, and the summary."""
-    variable = check(statistic, project)
+    variables = [known(name, project) for name in statistic.variables]
     match statistic.kind:
-        case "moments":
-            if variable.minimum is None or variable.maximum is None:
-                raise DocumentError(f"The dictionary gives {variable.name} no range to sum it by.")
-            return _MOMENTS
+        case "moments" | "shape":
+            return 3 + WORDS * _ORDERS[statistic.kind]
+        case "comoments":
+            number = len(variables)
+            return 3 + WORDS * (number + number * (number + 1) // 2)
         case "histogram":
-            return 4 + (variable.bins or 0)
-        case "levels":
-            return 4 + len(variable.levels)
-        case "count":
-            return 5
+            return 4 + (variables[0].bins or 0)
+        case "levels" | "crosstab":
+            return 4 + math.prod(map(places, variables))
         case _:
-            raise DocumentError(f"A {statistic.kind} isn't summed securely.")
+            return 5
 
 
-def _encode(summary: Summary, variable: Variable) -> list[int]:
-    if not isinstance(summary, Moments):
-        assert isinstance(summary, Counts)
+def _scales(statistic: Statistic, project: Project) -> list[Scale]:
+    """Return the scale of each variable that is summed; none for what is counted."""
+    check(statistic, project)
+    if statistic.kind not in _ORDERS and statistic.kind != "comoments":
+        return []
+    return [_scale(known(name, project)) for name in statistic.variables]
+
+
+def _scale(variable: Variable) -> Scale:
+    if variable.minimum is None or variable.maximum is None:
+        raise DocumentError(f"The dictionary gives {variable.name} no range to sum it by.")
+    low, high = Fraction(variable.minimum), Fraction(variable.maximum)
+    return (low + high) / 2, (high - low) / 2
+
+
+# ---- from summaries to words ---------------------------------------------------------------------
+
+
+def _encode(summary: Summary, scales: Sequence[Scale]) -> list[int]:
+    if isinstance(summary, Counts):
         return [summary.missing, summary.below, summary.above, *summary.counts]
-    low, width = _scale(variable)
-    mean = (Fraction(summary.mean) - low) / width
-    first = summary.n * mean
-    second = Fraction(summary.m2) / width**2 + summary.n * mean**2
-    return [summary.n, summary.missing, *_halves(first), *_halves(second)]
+    if isinstance(summary, CoMoments):
+        sums = _sums_of_products(summary, scales)
+    else:
+        central = (
+            [summary.m2, summary.m3, summary.m4] if isinstance(summary, Shape) else [summary.m2]
+        )
+        sums = _sums_of_powers(summary.n, summary.mean, central, scales)
+    return [summary.n, summary.missing, *(word for one in sums for word in _words(one))]
 
 
-def _halves(value: Fraction) -> tuple[int, int]:
+def _sums_of_powers(
+    n: int, mean: float, central: Sequence[float], scales: Sequence[Scale]
+) -> list[Fraction]:
+    """Return sums of powers about the middle, from the mean and sums of powers about the mean."""
+    [(middle, half)] = scales
+    d = (_fraction(mean) - middle) / half
+    second, *rest = [_fraction(one) / half**order for order, one in enumerate(central, 2)]
+    sums = [n * d, second + n * d**2]
+    if rest:
+        third, fourth = rest
+        sums.append(third + 3 * d * second + n * d**3)
+        sums.append(fourth + 4 * d * third + 6 * d**2 * second + n * d**4)
+    return sums
+
+
+def _sums_of_products(summary: CoMoments, scales: Sequence[Scale]) -> list[Fraction]:
+    means = [
+        (_fraction(mean) - middle) / half
+        for mean, (middle, half) in zip(summary.means, scales, strict=True)
+    ]
+    pairs = _pairs(len(means))
+    return [
+        *(summary.n * mean for mean in means),
+        *(
+            _fraction(product) / (scales[i][1] * scales[j][1]) + summary.n * means[i] * means[j]
+            for product, (i, j) in zip(summary.products, pairs, strict=True)
+        ),
+    ]
+
+
+def _pairs(width: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(width) for j in range(i, width)]
+
+
+def _fraction(value: float) -> Fraction:
+    if not math.isfinite(value):
+        raise DocumentError(_TOO_FAR)
+    return Fraction(value)
+
+
+def _words(value: Fraction) -> list[int]:
     whole = round(value * (1 << UNIT_BITS))
     if abs(whole) >= _LARGEST:
-        raise DocumentError("A sum lies too far outside the dictionary's range.")
-    return whole >> LOW_BITS, whole & ((1 << LOW_BITS) - 1)
+        raise DocumentError(_TOO_FAR)
+    found = []
+    for _ in range(WORDS - 1):
+        found.append(whole & ((1 << WORD_BITS) - 1))
+        whole >>= WORD_BITS
+    return [*found, whole]
 
 
-def _decode(run: Sequence[int], statistic: Statistic, variable: Variable) -> Summary:
-    if statistic.kind != "moments":
+_TOO_FAR = "A sum lies too far outside the dictionary's range."
+
+
+# ---- from words to summaries ---------------------------------------------------------------------
+
+
+def _decode(run: Sequence[int], kind: str, scales: Sequence[Scale]) -> Summary:
+    if not scales:
         missing, below, above, *counts = run
         return Counts(tuple(counts), missing, below, above)
-    n, missing, *halves = run
+    n, missing, *words = run
+    sums = [_value(words[at : at + WORDS]) for at in range(0, len(words), WORDS)]
+    if kind == "comoments":
+        return _comoments(n, missing, sums, scales)
     if n <= 0:
-        return Moments(missing=missing)
-    low, width = _scale(variable)
-    first, second = (
-        Fraction((halves[i] << LOW_BITS) + halves[i + 1], 1 << UNIT_BITS) for i in (0, 2)
+        return Moments(missing=missing) if kind == "moments" else Shape(missing=missing)
+    [(middle, half)] = scales
+    mean = sums[0] / n
+    central = [max(sums[1] - n * mean**2, Fraction(0))]
+    if kind == "shape":
+        _, second, third, fourth = sums
+        central.append(third - 3 * mean * second + 2 * n * mean**3)
+        central.append(
+            max(fourth - 4 * mean * third + 6 * mean**2 * second - 3 * n * mean**4, Fraction(0))
+        )
+    said = [float(one * half**order) for order, one in enumerate(central, 2)]
+    where = float(middle + half * mean)
+    return (
+        Moments(n, missing, where, *said) if kind == "moments" else Shape(n, missing, where, *said)
     )
-    m2 = max(second - first**2 / n, Fraction(0)) * width**2
-    return Moments(n, missing, float(first / n * width + low), float(m2))
 
 
-def _scale(variable: Variable) -> tuple[Fraction, Fraction]:
-    assert variable.minimum is not None and variable.maximum is not None
-    low = Fraction(variable.minimum)
-    return low, Fraction(variable.maximum) - low
+def _comoments(
+    n: int, missing: int, sums: Sequence[Fraction], scales: Sequence[Scale]
+) -> CoMoments:
+    width = len(scales)
+    pairs = _pairs(width)
+    if n <= 0:
+        return CoMoments(0, missing, (0.0,) * width, (0.0,) * len(pairs))
+    means = [one / n for one in sums[:width]]
+    products = []
+    for (i, j), raw in zip(pairs, sums[width:], strict=True):
+        about = raw - n * means[i] * means[j]
+        about = max(about, Fraction(0)) if i == j else about
+        products.append(float(about * scales[i][1] * scales[j][1]))
+    return CoMoments(
+        n,
+        missing,
+        tuple(
+            float(middle + half * mean) for mean, (middle, half) in zip(means, scales, strict=True)
+        ),
+        tuple(products),
+    )
+
+
+def _value(words: Sequence[int]) -> Fraction:
+    whole = sum(word << (WORD_BITS * at) for at, word in enumerate(words))
+    return Fraction(whole, 1 << UNIT_BITS)

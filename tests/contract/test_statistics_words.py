@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,21 +14,24 @@ from hypothesis import strategies as st
 from contract.documents import Project, Statistic, Variable
 from contract.errors import DocumentError
 from contract.statistics import words
-from contract.statistics.answers import Part, answer_locally
-from contract.statistics.summaries import Codes, Counts, Moments, Numbers
+from contract.statistics.answers import Part, Summary, answer_locally
+from contract.statistics.summaries import Codes, CoMoments, Counts, Moments, Numbers, Shape
 from tests.contract.world import World
 
 VARIABLES = (
     Variable(name="age", kind="number", minimum=0, maximum=120, bins=12),
     Variable(name="pressure", kind="number", minimum=1000, maximum=1001, bins=4),
     Variable(name="arm", kind="category", levels=("A", "B", "C")),
+    Variable(name="ill", kind="category", levels=("no", "yes")),
     Variable(name="free", kind="number"),
 )
 ASK = tuple(
-    Statistic(kind=kind, variable=variable, by=by)
-    for kind, variable in (
+    Statistic.model_validate({"kind": kind, "variable": variable, "across": across, "by": by})
+    for kind, variable, *across in (
         ("moments", "age"), ("moments", "pressure"), ("histogram", "age"), ("levels", "arm"),
-        ("count", "age"), ("count", "arm"),
+        ("count", "age"), ("count", "arm"), ("shape", "age"), ("shape", "pressure"),
+        ("crosstab", "ill", "age"), ("crosstab", "ill", "age", "pressure"),
+        ("comoments", "age", "pressure"),
     )
     for by in (None, "arm")
     if variable != by
@@ -43,10 +50,11 @@ def table(generator: np.random.Generator, rows: int) -> dict[str, Numbers | Code
         "age": age,
         "pressure": generator.normal(1000.5, 1e-3, rows),
         "arm": generator.integers(-1, 3, rows),
+        "ill": generator.integers(-1, 2, rows),
     }
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 60), min_size=1, max_size=6))
 def test_the_sum_of_sites_words_is_the_pooled_answer(
     project: Project, seed: int, sizes: list[int]
@@ -61,17 +69,80 @@ def test_the_sum_of_sites_words_is_the_pooled_answer(
         ASK, project, {n: np.concatenate([t[n] for t in tables]) for n in tables[0]}
     )
     assert absent == [0] * len(ASK)
-    for found, expected in zip(merged, pooled, strict=True):
+    apart = [answer_locally(ASK, project, t) for t in tables]
+    for place, (found, expected) in enumerate(zip(merged, pooled, strict=True)):
         assert list(found.groups) == list(expected.groups)
         for level, summary in found.groups.items():
             wanted = expected.groups[level]
+            assert type(summary) is type(wanted)
+            assert (summary.n, summary.missing) == (wanted.n, wanted.missing)
             if isinstance(summary, Counts):
                 assert summary == wanted
                 continue
-            assert isinstance(wanted, Moments)
-            assert (summary.n, summary.missing) == (wanted.n, wanted.missing)
-            assert summary.mean == pytest.approx(wanted.mean, rel=1e-12, abs=1e-12)
-            assert summary.m2 == pytest.approx(wanted.m2, rel=1e-9, abs=1e-12)
+            assert_close(summary, wanted)
+            sites = [
+                s for site in apart if isinstance(s := site[place].groups[level], Moments | Shape)
+            ]
+            for name, value in exactly_merged(sites).items():
+                assert getattr(summary, name) == pytest.approx(value, rel=1e-15, abs=1e-20), name
+
+
+def assert_close(found: Summary, wanted: Summary) -> None:
+    """Of a sum of powers about the mean, what counts is the size of what is added up."""
+    for name, value in vars(wanted).items():
+        size = 1e-3
+        if name in ("m3", "m4") and wanted.n:
+            assert isinstance(wanted, Shape)
+            size = 1e-9 + wanted.n * (wanted.m2 / wanted.n) ** (int(name[1]) / 2)
+        if isinstance(wanted, CoMoments) and name == "products":
+            size += float(np.diag(wanted.matrix).max())
+        assert getattr(found, name) == pytest.approx(value, rel=1e-9, abs=1e-9 * size), name
+
+
+def exactly_merged(sites: Sequence[Moments | Shape]) -> dict[str, float]:
+    """What they merge to without any rounding."""
+    n = sum(site.n for site in sites)
+    if n == 0:
+        return {}
+    held = [(site.n, Fraction(site.mean), Fraction(site.m2)) for site in sites]
+    mean = sum((count * of for count, of, _ in held), Fraction(0)) / n
+    m2 = sum((squares + count * (of - mean) ** 2 for count, of, squares in held), Fraction(0))
+    found = {"mean": float(mean), "m2": float(m2)}
+    if isinstance(sites[0], Shape):
+        third = fourth = Fraction(0)
+        for site, (count, of, squares) in zip(sites, held, strict=True):
+            assert isinstance(site, Shape)  # as the first is
+            d, cubes = of - mean, Fraction(site.m3)
+            third += cubes + 3 * d * squares + count * d**3
+            fourth += Fraction(site.m4) + 4 * d * cubes + 6 * d**2 * squares + count * d**4
+        found |= {"m3": float(third), "m4": float(fourth)}
+    return found
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_the_order_of_sites_changes_no_bit(project: Project, order: int) -> None:
+    generator = np.random.default_rng(order)
+    encoded = [
+        words.encode(answer_locally(ASK, project, table(generator, 40)), ASK, project)
+        for _ in range(5)
+    ]
+    one, _ = words.decode(np.sum(encoded, axis=0, dtype=np.uint64), ASK, project, 5)
+    shuffled = [encoded[at] for at in generator.permutation(5)]
+    other, _ = words.decode(np.sum(shuffled, axis=0, dtype=np.uint64), ASK, project, 5)
+    assert one == other
+
+
+def test_a_million_sites_overflow_no_word(project: Project) -> None:
+    age = (Statistic(kind="shape", variable="age"),)
+    most = Shape(2**40, 5, 119.0, 1e10, -1e12, 1e15)
+    one = words.encode([Part({"": most})], age, project)
+    total = one * np.uint64(words.SITES)
+    [part], _ = words.decode(total, age, project, words.SITES)
+    found = part.groups[""]
+    assert isinstance(found, Shape)
+    assert found.n == 2**60
+    assert found.mean == pytest.approx(119.0, rel=1e-15)
+    assert found.m4 == pytest.approx(1e15 * words.SITES, rel=1e-9)
 
 
 def test_a_withheld_part_leaves_numerator_and_denominator(project: Project) -> None:
@@ -102,8 +173,9 @@ def test_what_can_not_be_summed_exactly_is_refused(project: Project) -> None:
     with pytest.raises(DocumentError, match="no range"):
         words.length(free, project)
     age = (Statistic(kind="moments", variable="age"),)
-    with pytest.raises(DocumentError, match="too far"):
-        words.encode([Part({"": Moments(10, 0, 1e20, 0.0)})], age, project)
+    for mean in (1e30, math.inf):
+        with pytest.raises(DocumentError, match="too far"):
+            words.encode([Part({"": Moments(10, 0, mean, 0.0)})], age, project)
     with pytest.raises(DocumentError, match="exact"):
         words.encode([Part({"": Moments(10, 0, 1.0, 0.0)}, lane="dp")], age, project)
     with pytest.raises(DocumentError, match="length"):

@@ -12,8 +12,8 @@ from contract.cohorts import Cohort
 from contract.documents import Statistic, Variable
 from contract.errors import Refused, StorageError
 from contract.statistics import answers, forms
-from contract.statistics.noisy import estimate
-from contract.statistics.summaries import Counts, Moments
+from contract.statistics.noisy import estimate, estimate_comoments, estimate_shape
+from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 from node.catalog import schema
 from node.gate.dp.measure import measure
 from node.gate.dp.mechanism import discrete_laplace
@@ -83,6 +83,49 @@ def test_moments_by_group_and_a_histogram_are_near_the_truth(lane: Lane) -> None
             assert isinstance(against, Counts)
             assert counts.counts == pytest.approx(against.counts, abs=25)
             assert counts.missing == pytest.approx(against.missing, abs=25)
+
+
+def test_crosstabs_shapes_and_comoments_are_near_the_truth(lane: Lane) -> None:
+    asked = (
+        Statistic(kind="crosstab", variable="sex", across=("relapse", "age")),
+        Statistic(kind="crosstab", variable="sex", across=("relapse",), by="arm"),
+        Statistic(kind="shape", variable="age", by="sex"),
+        Statistic(kind="comoments", variable="age", across=("weight",)),
+    )
+    ages = lane.columns["age"]
+    noise = np.random.default_rng(3).normal(0, 8, ages.size)
+    lane.columns["weight"] = np.clip(ages / 2 + 45 + noise, 40, 140)
+    weight = Variable(name="weight", kind="number", minimum=40, maximum=140)
+    lane.project = World().project(variables=(*VARIABLES, weight))
+    exact = answers.answer_locally(asked, lane.project, lane.columns)
+    noisy = lane.ask(*asked, epsilon=8.0).parts
+    assert forms.fits(noisy, asked, lane.project)
+    for part, true in zip(noisy[:2], exact[:2], strict=True):
+        for level, counts in part.groups.items():
+            against = true.groups[level]
+            assert isinstance(counts, Counts)
+            assert isinstance(against, Counts)
+            assert counts.counts == pytest.approx(against.counts, abs=25)
+            assert counts.missing == pytest.approx(against.missing, abs=25)
+    for level, shape in noisy[2].groups.items():
+        truth = exact[2].groups[level]
+        assert isinstance(shape, Shape)
+        assert isinstance(truth, Shape)
+        assert noisy[2].noise is not None
+        said = estimate_shape(shape, noisy[2].noise, 18, 98)
+        assert said.skewness_half_width < 0.5
+        assert said.skewness == pytest.approx(truth.skewness, abs=3 * said.skewness_half_width)
+        assert said.kurtosis == pytest.approx(truth.kurtosis, abs=3 * said.kurtosis_half_width)
+    both, truly = noisy[3].groups[""], exact[3].groups[""]
+    assert isinstance(both, CoMoments)
+    assert isinstance(truly, CoMoments)
+    assert noisy[3].noise is not None
+    found = estimate_comoments(both, noisy[3].noise, [(18, 98), (40, 140)])
+    there = ~np.isnan(ages)
+    truth_r = np.corrcoef(ages[there], lane.columns["weight"][there])[0, 1]
+    width = found.correlation_half_width[0, 1]
+    assert width < 0.2
+    assert found.correlation[0, 1] == pytest.approx(truth_r, abs=3 * width)
 
 
 def test_the_epsilon_of_a_question_is_shared_by_need_and_charged_before(lane: Lane) -> None:

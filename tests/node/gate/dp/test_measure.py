@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.documents import Project, Statistic, Variable
@@ -114,6 +114,7 @@ def test_sums_are_exact_up_to_their_grid(ages: list[float]) -> None:
     assert found.sums[1][0] / STEPS == pytest.approx(expected, abs=len(ages) / STEPS)
 
 
+@settings(max_examples=25)
 @given(st.lists(subject, max_size=20))
 def test_without_noise_what_is_said_is_what_the_values_within_bounds_are(
     rows: list[tuple[float, int, int]],
