@@ -31,7 +31,15 @@ from contract.documents import Project, Statistic, StatisticsWork
 from contract.errors import Refused
 from contract.statistics import forms
 from contract.statistics.answers import Part
-from node.gate.account import Charge, Limits, Payer, PrivacyAccount, PureRelease, Standing
+from node.gate.account import (
+    Charge,
+    Limits,
+    Payer,
+    PrivacyAccount,
+    PureRelease,
+    Standing,
+    composition,
+)
 from node.gate.dp import questions
 from node.gate.dp.draws import Draws, Kept
 from node.gate.dp.measure import Columns, check, measure
@@ -107,6 +115,7 @@ class DpLane:
             )
             kept = {key: self._draws.find(key) for key in wanted}
             if spent:
+                composition.prepare()
                 columns, cohort = look()
                 new = {
                     key: Kept(

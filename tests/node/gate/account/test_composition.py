@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.gate.account import composition
 from node.gate.account.composition import epsilon
 from node.gate.account.events import Event, GaussianRelease, PureRelease
 
@@ -20,10 +21,19 @@ def test_nothing_spent_is_zero_and_imports_no_accountant() -> None:
         "import sys, node.gate.account.account as a, node.gate.account.composition as c; "
         "assert c.epsilon({}, 1e-6) == 0; "
         "assert c.epsilon({a.events.PureRelease(0.5): 1}, 0) == 0.5; "
+        "assert c.epsilon({a.events.PureRelease(0.25): 8}, 1e-6) == 2.0; "
         "print('dp_accounting' in sys.modules, 'scipy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(("each", "count"), [(0.5, 1), (0.5, 6), (0.05, 9), (1.0, 4)])
+def test_of_a_few_pure_releases_the_library_saves_nothing(each: float, count: int) -> None:
+    events: dict[Event, int] = {PureRelease(each): count}
+    assert epsilon(events, 1e-6) == pytest.approx(each * count)
+    composed = composition._composed(((PureRelease(each), count),), 1e-6)
+    assert composed == pytest.approx(each * count, abs=1.5e-3 * count)
 
 
 def test_pure_releases_without_a_delta_add_up() -> None:
