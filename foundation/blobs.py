@@ -19,6 +19,11 @@ from foundation.transport import CHUNK_BYTES
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+def is_digest(name: str) -> bool:
+    """Say whether a name is a SHA-256 in hexadecimal, and so leads nowhere."""
+    return _DIGEST.fullmatch(name) is not None
+
+
 @dataclass(frozen=True)
 class BlobFolder:
     """A folder of blobs, each a file called by its SHA-256; half-received ones end in ``.part``."""
@@ -27,7 +32,7 @@ class BlobFolder:
 
     def path(self, digest: str) -> Path:
         """Return where the blob is or will be; ``DocumentError`` when ``digest`` is none."""
-        if not _DIGEST.fullmatch(digest):
+        if not is_digest(digest):
             raise DocumentError("A blob's name is not a SHA-256.")
         return self.folder / digest
 

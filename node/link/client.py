@@ -30,7 +30,7 @@ from contract.errors import (
     WardgateError,
 )
 from foundation import rpc, transport
-from foundation.blobs import BlobFolder
+from foundation.blobs import BlobFolder, is_digest
 from foundation.transport import CHANNEL_OPTIONS, TransportIdentity
 from node.config import LinkSettings
 from node.gate.deadline import wait_seconds
@@ -236,7 +236,10 @@ class ConsortiumLink:
     async def _take_task(self, task: wire.Task) -> None:
         """Begin with a task, unless that is under way; a flood of tasks is not kept up with."""
         key = (task.job, task.task)
-        if key in self._at_work or await self._in_thread(self._desk.gate.is_flood, self._member):
+        # Only a digest names a job, and only names that are short are written down.
+        if not is_digest(task.job) or key in self._at_work:
+            return
+        if await self._in_thread(self._desk.gate.is_flood, self._member):
             return
         if len(self._at_work) >= MAX_AT_ONCE:
             log.warning("%s: too many tasks at once; one was dropped", self._member.consortium)

@@ -30,6 +30,7 @@ from contract.documents import (
     new_nonce,
 )
 from contract.envelope import Envelope
+from contract.errors import Unavailable
 from contract.keys import SigningKey
 from coordinator.commands import setup
 from coordinator.home import CoordinatorHome
@@ -57,6 +58,8 @@ class HostileCoordinator(wire_pb2_grpc.WardgateServicer):
     def __init__(self, home: CoordinatorHome, port: int) -> None:
         self.bytes: list[bytes] = []
         self.blobs: dict[str, bytes] = {}
+        self.uploads: list[wire.BlobChunk] = []
+        self._refusal = ""
         self.documents = wire.Documents()
         self.ledger: wire.LedgerHead | None = None
         self._heard: queue.Queue[wire.FromNode] = queue.Queue()
@@ -87,6 +90,10 @@ class HostileCoordinator(wire_pb2_grpc.WardgateServicer):
 
         threading.Thread(target=listen, daemon=True).start()
         while context.is_active():
+            if self._refusal:
+                text, self._refusal = self._refusal, ""
+                context.set_trailing_metadata((("wardgate-exit-code", str(Unavailable.exit_code)),))
+                context.abort(grpc.StatusCode.UNAVAILABLE, text)
             try:
                 yield self._to_say.get(timeout=0.1)
             except queue.Empty:
@@ -99,6 +106,7 @@ class HostileCoordinator(wire_pb2_grpc.WardgateServicer):
     def Upload(self, requests: Iterator[wire.BlobChunk], context: Any) -> wire.BlobStatus:
         for chunk in requests:
             self.bytes.append(chunk.SerializeToString())
+            self.uploads.append(chunk)
         return wire.BlobStatus(complete=True)
 
     def Download(self, request: wire.BlobRequest, context: Any) -> Iterator[wire.BlobChunk]:
@@ -119,6 +127,14 @@ class HostileCoordinator(wire_pb2_grpc.WardgateServicer):
             message = self._heard.get(timeout=PATIENCE_SECONDS)
             if message.WhichOneof("body") in kinds:
                 return message
+
+    def refuse_with(self, text: str) -> None:
+        """End the link with an error of this text."""
+        self._refusal = text
+
+    def forget(self) -> None:
+        """Forget what was heard and not looked at."""
+        self._heard = queue.Queue()
 
     def offer(self, envelope: bytes) -> wire.FromNode:
         """Offer a job and return what the node says to it."""
