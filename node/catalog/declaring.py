@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from contract.errors import UsageError
 from node.catalog.joining import Joining
+from node.catalog.kinship import NO_KINSHIP, Kinship, counted_together, cut_by, kin_sets, owned
 from node.catalog.manifest import MAX_ANALYSES, AnalysisSet, Declaration, Grid
 from node.catalog.pieces import Pieces, finest, holds_somebody, of_variable, possible_in
 from node.catalog.sets import bits_of, masks_of, members_of
@@ -49,8 +50,8 @@ class Wishes:
     analyses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     grids: Mapping[str, Grid] = field(default_factory=dict)
     minimums: Minimums = Minimums()
-    kin: Sequence[tuple[str, ...]] = ()
-    """Columns that are derived from one another (``node.catalog.kinship``)."""
+    kinship: Kinship = NO_KINSHIP
+    """Which columns are derived from one another."""
 
 
 DEFAULT_WISHES = Wishes()
@@ -104,19 +105,32 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
     analyses = list(wishes.analyses.values())
     present = {name: _present(column) & (cells.of >= 0) for name, column in held.items()}
     complete = [np.logical_and.reduce([present[v] for v in names]) for names in analyses]
-    masks = masks_of(complete, cells.of, minimums.cohort, number)
-    members = members_of(present, masks, analyses, cells.of, draw, minimums.cohort)
+    kin = kin_sets(wishes.kinship, present, MAX_ANALYSES - len(analyses))
+    masks = masks_of([*complete, *kin.whole], cells.of, minimums.cohort, number)
+    own = owned(analyses, wishes.kinship, kin)
+    settled = kin.settled(present, masks, len(analyses))
+    members = members_of(settled, masks, own, cells.of, draw, minimums.cohort)
     blocks = Blocks(cells.strata, cells.cells)
     least, share = minimums.cell, minimums.largest_contribution
     possible = {name: possible_in(name, column, cells) for name, column in held.items()}
-    declared = {}
+    declared, pieces = {}, {}
+    cut = cut_by(analyses, wishes.kinship, kin)
     for name, column in held.items():
-        of = masks & bits_of(name, analyses)
-        pieces = Pieces(members[name], of, cells.of, len(cells.cells))
+        told = members[name] | (masks & bits_of(name, analyses) > 0)
+        pieces[name] = Pieces(told, masks & bits_of(name, cut), cells.of, len(cells.cells))
         declared[name] = of_variable(
-            *(name, column, pieces, blocks, possible[name]), wishes.grids.get(name), least, share
+            *(name, column, pieces[name], blocks, possible[name]),
+            *(wishes.grids.get(name), least, share),
         )
-    joining = Joining(held, declared, possible, masks, cells.of, blocks, least, share)
+    counted = counted_together(
+        *(declared, wishes.kinship, kin.apart, held, possible, pieces),
+        *(wishes.grids, blocks, least),
+    )
+    declared = counted.declared
+    joining = Joining(
+        *(counted.held, counted.once(wishes.kinship), counted.possible),
+        *(masks & (2 ** len(analyses) - 1), cells.of, blocks, least, share),
+    )
     together = joining.of(wishes.analyses)
     found = []
     for at, (name, names) in enumerate(wishes.analyses.items()):

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import deriving
-from contract.derivations import Imaging, Intensity, dates_of, variables_of, walk
+from contract.derivations import Imaging, Impute, Intensity, dates_of, variables_of
 from contract.deriving import Coded, Lost
 from contract.documents import Variable
 from contract.errors import DataError, NotFound, UsageError
+from node.catalog.kinship import NO_KINSHIP, Kinship
 from node.catalog.manifest import SUBJECT, ReleaseColumn, ReleaseManifest
 
 if TYPE_CHECKING:
@@ -94,8 +95,7 @@ class Derived:
     rules: Mapping[str, str] = field(default_factory=dict)
     """Of each derived column the digest of how it was made."""
     made: tuple[Made, ...] = ()
-    kin: tuple[tuple[str, ...], ...] = ()
-    """Columns of which one is derived from the others."""
+    kinship: Kinship = NO_KINSHIP
 
 
 class Images(Protocol):
@@ -131,7 +131,7 @@ def derive_columns(
         tuple(there[name] for name in names),
         {n: rule(wanted.variables, n) for n in names if n in work.derived},
         tuple(one for one in work.made if wanted.columns is None or one.name in wanted.columns),
-        _kin(wanted.derived, names),
+        _kinship(wanted.derived, names),
     )
 
 
@@ -306,19 +306,30 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _kin(derived: Sequence[Variable], names: Collection[str]) -> tuple[tuple[str, ...], ...]:
-    """Return the groups of columns that tell of one another: derived, or from one source."""
+def _kinship(derived: Sequence[Variable], names: Collection[str]) -> Kinship:
+    """Return which columns are derived from one another, and which are of the very same sources.
+
+    What is imputed is kin, but its counts differ from another draw's by drawn values alone.
+    """
+    sources: dict[str, frozenset[str]] = {}
     groups: list[set[str]] = []
     for variable in derived:
         assert variable.derive is not None
-        tied = {variable.name, *variables_of(variable.derive), *dates_of(variable.derive)}
-        tied |= {
-            f" {type(one).__name__} {one.modality}"
-            for one in walk(variable.derive)
-            if isinstance(one, Imaging | Intensity)
-        }
+        of = variables_of(variable.derive)
+        dates = frozenset(f"date {name}" for name in dates_of(variable.derive))
+        made = dates.union(*(sources.get(n, frozenset({n})) for n in of))
+        if isinstance(variable.derive, Impute) or not made:
+            made = frozenset({variable.name})
+        sources[variable.name] = made
+        tied = {variable.name, *of, *dates}
         joined = [group for group in groups if group & tied]
         groups = [group for group in groups if not group & tied]
         groups.append(tied.union(*joined))
-    kept = (tuple(n for n in names if n in group) for group in groups)
-    return tuple(sorted(group for group in kept if len(group) > 1))
+    same: dict[frozenset[str], list[str]] = {}
+    for name in names:
+        same.setdefault(sources.get(name, frozenset({name})), []).append(name)
+    kept = (tuple(name for name in names if name in group) for group in groups)
+    return Kinship(
+        tuple(sorted(group for group in kept if len(group) > 1)),
+        tuple(tuple(some) for some in same.values() if len(some) > 1),
+    )

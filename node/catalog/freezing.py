@@ -137,7 +137,7 @@ def plan_release(
         images = None if assets is None else SubjectImages(assets, vault.path, observe)
         derived = derive_columns(frame, columns, wanted, images)
         frame, columns = derived.frame, derived.columns
-        wishes = replace(wishes, kin=derived.kin)
+        wishes = replace(wishes, kinship=derived.kinship)
     parts: dict[str, bytes] = {}
     for path, part in (
         (f"tables/{table}.parquet", frame),
