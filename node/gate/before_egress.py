@@ -50,7 +50,7 @@ class DeclaredSchema:
             work = outbound.job.work
             assert isinstance(work, StatisticsWork) and work.fit is not None
             try:
-                models.decode(output.part, work.fit, output.width)
+                models.check_form(output.part, work.fit, output.width)
             except DocumentError:
                 raise Refused(self.code, "The part of a model hasn't the declared form.") from None
             return
@@ -171,7 +171,11 @@ class MinimumCohort:
         disclosure = outbound.policy.disclosure
         output = outbound.output
         if isinstance(output, ModelOutput):
-            if output.part.n < disclosure.minimum_cohort:
+            # How many these are any exact answer about the model's variables says, too.
+            least = max(
+                disclosure.minimum_cohort, output.width * disclosure.subjects_per_coefficient
+            )
+            if output.part.n < least:
                 raise Refused(self.code, "A model is about fewer subjects than allowed.")
             return
         if isinstance(output, StatisticsOutput):

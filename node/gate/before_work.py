@@ -7,10 +7,11 @@ from datetime import timedelta
 from contract import cohorts
 from contract.documents import StatisticsWork, TrainingWork
 from contract.errors import DocumentError, Refused, SignatureError
-from contract.statistics import answers, models
+from contract.statistics import answers
 from node.gate import exact
 from node.gate.dp import measure
 from node.gate.limits import WithinHours, WithinLimits
+from node.gate.modelling import ModelWithinLimits
 from node.gate.rules import BeforeWork, Question, Waits
 
 
@@ -214,40 +215,6 @@ class DeclaredCells:
             if exactly is None:
                 measure.check(statistic, question.project)
         question.plan = plan
-
-
-class ModelWithinLimits:
-    """A model is of the project's dictionary, and has few coefficients for the release's subjects.
-
-    Guarantee: without the policy's word no model is fitted. With it, a model's sums are over an
-    analysis set's rows of at least the minimum cohort, and there are at most a fifth as many
-    coefficients as subjects (by policy). Not guaranteed: that no sum tells of fewer; the sums hold
-    products of columns, and who chooses the coefficients weighs rows.
-    Source: DataSHIELD's nfilter.glm, applied to subjects.
-    """
-
-    code = "not-in-dictionary"
-
-    def check(self, question: Question) -> None:
-        """Refuse a model that can't be, or one with too many coefficients."""
-        work = question.job.work
-        if not isinstance(work, StatisticsWork) or work.fit is None:
-            return
-        assert question.project is not None
-        assert question.release is not None
-        disclosure = question.policy.disclosure
-        if not disclosure.models:
-            raise Refused("models-off", "The policy of this site allows no models.")
-        try:
-            columns = models.check(work, question.project)
-        except DocumentError as error:
-            raise Refused(self.code, str(error)) from None
-        least = question.release.subjects
-        if work.cohort is not None:
-            chosen = {len(one.groups.get("", ())) for one in question.plan if one is not None}
-            least = min(least, disclosure.minimum_cohort * min(chosen, default=0))
-        if len(columns) * disclosure.subjects_per_coefficient > least:
-            raise Refused("too-many-coefficients", "The model has too many coefficients here.")
 
 
 class RecipeApproved:

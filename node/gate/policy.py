@@ -34,8 +34,11 @@ class DisclosureSettings(settings.Settings):
     """Fewest others, drawn at random, that releases omit with those who withdrew."""
     minimum_sum_sites: Annotated[int, Field(ge=HARD_MINIMUM)] = 5
     """Fewest sites of the roster that a secure sum may be over."""
-    models: bool = False
-    """Whether models are fitted. Their sums tell more than other exact answers do."""
+    models: bool = True
+    """Whether models are fitted."""
+    model_categories: Literal["pairs", "all"] = "pairs"
+    """Of which categories of a model counts must be declared together: of those in any two terms,
+    or of all in it, if it takes several steps."""
     subjects_per_coefficient: Annotated[int, Field(ge=1)] = 5
     """Fewest subjects of a release for each coefficient of a model."""
     largest_contribution: Annotated[float, Field(gt=0, le=1)] = 0.5
