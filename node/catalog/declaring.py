@@ -127,10 +127,9 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
         *(wishes.grids, blocks, least),
     )
     declared = counted.declared
-    joining = Joining(
-        *(counted.held, counted.once(wishes.kinship), counted.possible),
-        *(masks & (2 ** len(analyses) - 1), cells.of, blocks, least, share),
-    )
+    once = counted.once(wishes.kinship)
+    of = masks & (2 ** len(analyses) - 1)
+    joining = Joining(counted.held, once, counted.possible, of, cells.of, blocks, least, share)
     together = joining.of(wishes.analyses)
     found = []
     for at, (name, names) in enumerate(wishes.analyses.items()):
