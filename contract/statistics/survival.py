@@ -1,53 +1,59 @@
-"""Survival over sites: life tables on an agreed grid, and tests between them.
+"""Survival over sites, from a crosstab of a time's grid, an event and groups.
 
-A life table counts, in each interval of the grid, who is at risk at its beginning, who has the
-event and who is lost. On a grid that has every time of an event the curves are the usual ones.
+A crosstab counts, in each bin of the time's grid in the dictionary, who has the event and who is
+lost. Whoever is in a bin is taken to be at its last value, and who is lost in a bin to be at risk
+for its events. So the curves are those of the times rounded up to the grid; where each bin holds
+one value, as with whole months counted by the month, they are the usual ones. ``lower`` says how
+much lower the curve on the times themselves can be at each bin's end: as if all who were lost in a
+bin had been before its events. It can't be higher.
 
-Sources: Kaplan, Meier 1958; Nelson 1972, Aalen 1978; Mantel 1966 (log-rank).
+Sources: Kaplan, Meier 1958; Greenwood 1926; Nelson 1972, Aalen 1978; Brookmeyer, Crowley 1982 (the
+median's interval); Kalbfleisch, Prentice 2002, 1.4 (log-log intervals); Irwin 1949 (restricted
+mean); Mantel 1966 (log-rank); Harrington, Fleming 1982 (weights).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from contract.documents import Variable
 from contract.errors import DocumentError
-from contract.statistics.regression import Vector
+from contract.statistics.summaries import places
 
+Vector = NDArray[np.float64]
 Counts64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class LifeTable:
-    """Who begins each interval of a grid, has the event in it, is lost in it.
+    """Who is in each interval of a grid with the event, and who is lost in it.
 
-    ``events`` and ``lost`` have one number for each interval ``(grid[i-1], grid[i]]``, the first
-    from below; ``n`` is how many there were at the beginning.
+    ``times`` are the intervals' last values, ascending; whoever lives on after the last is in no
+    interval. ``n`` is how many there were at the beginning, at ``start``.
     """
 
+    times: Vector
     n: int
     events: Counts64
     lost: Counts64
-
-    @classmethod
-    def of(cls, grid: Vector, time: Vector, event: NDArray[np.bool_]) -> LifeTable:
-        """Return the local half. Who is there after the grid's end is lost in no interval."""
-        place = np.searchsorted(grid, time, side="left")
-        inside = place < len(grid)
-        count = len(grid)
-        return cls(
-            len(time),
-            np.bincount(place[inside & event], minlength=count).astype(np.int64),
-            np.bincount(place[inside & ~event], minlength=count).astype(np.int64),
-        )
+    start: float = 0.0
 
     def merge(self, other: LifeTable) -> LifeTable:
         """Return the table of both parts' subjects."""
-        if self.events.shape != other.events.shape:
+        if not np.array_equal(self.times, other.times) or self.start != other.start:
             raise DocumentError("Two life tables have different grids.")
-        return LifeTable(self.n + other.n, self.events + other.events, self.lost + other.lost)
+        return LifeTable(
+            self.times,
+            self.n + other.n,
+            self.events + other.events,
+            self.lost + other.lost,
+            self.start,
+        )
 
     @property
     def at_risk(self) -> Counts64:
@@ -57,44 +63,228 @@ class LifeTable:
 
     @property
     def survival(self) -> Vector:
-        """The Kaplan-Meier estimate after each interval."""
-        risk = self.at_risk
-        with np.errstate(divide="ignore", invalid="ignore"):
-            kept = np.where(risk > 0, 1 - self.events / risk, np.nan)
+        """The Kaplan-Meier estimate after each interval; NaN once nobody is left."""
+        return self._product(self.at_risk)
+
+    @property
+    def lower(self) -> Vector:
+        """How low the estimate on the times themselves can be after each interval."""
+        return self._product(self.at_risk - self.lost)
+
+    def _product(self, risk: Counts64) -> Vector:
+        dying = self.events / np.maximum(risk, 1)
+        kept = np.where(self.at_risk > 0, 1 - np.minimum(dying, 1.0), np.nan)
         return np.asarray(np.cumprod(kept), dtype=np.float64)
 
     @property
     def cumulative_hazard(self) -> Vector:
         """The Nelson-Aalen estimate after each interval."""
-        risk = self.at_risk
+        return self._sum(self.events / np.maximum(self.at_risk, 1))
+
+    @property
+    def hazard_variance(self) -> Vector:
+        """Aalen's variance of ``cumulative_hazard``."""
+        return self._sum(self.events / np.maximum(self.at_risk, 1) ** 2)
+
+    @property
+    def _greenwood(self) -> Vector:
+        """Greenwood's sum: the variance of the survival's logarithm."""
+        risk, events = self.at_risk, self.events
         with np.errstate(divide="ignore", invalid="ignore"):
-            steps = np.where(risk > 0, self.events / risk, np.nan)
-        return np.asarray(np.cumsum(steps), dtype=np.float64)
+            terms = np.where(events == 0, 0.0, events / (risk * (risk - events)))
+        return self._sum(terms)
+
+    def _sum(self, terms: Vector) -> Vector:
+        found: Vector = np.cumsum(np.where(self.at_risk > 0, terms, np.nan))
+        return found
 
     @property
     def greenwood(self) -> Vector:
         """Greenwood's variance of ``survival``."""
-        risk, events = self.at_risk, self.events
+        with np.errstate(invalid="ignore"):
+            found = self.survival**2 * self._greenwood
+        return np.asarray(np.where(self.survival == 0, np.nan, found), dtype=np.float64)
+
+    def band(self, confidence: float = 0.95) -> tuple[Vector, Vector]:
+        """Return the interval of ``survival`` after each interval, on log(-log)'s scale.
+
+        It is the estimate itself where that is 1, and NaN where that is 0.
+        """
+        from scipy.stats import norm
+
+        reach = float(norm.ppf(0.5 + confidence / 2))
+        s = self.survival
         with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(risk > events, events / (risk * (risk - events)), np.nan)
-            terms = np.where(events == 0, 0.0, terms)
-        return np.asarray(self.survival**2 * np.cumsum(terms), dtype=np.float64)
+            by = reach * np.sqrt(self._greenwood) / np.log(s)
+            low, high = s ** np.exp(-by), s ** np.exp(by)
+        low, high = np.where(s == 1, 1.0, low), np.where(s == 1, 1.0, high)
+        return np.where(s == 0, np.nan, low), np.where(s == 0, np.nan, high)
+
+    def quantile(self, share: float = 0.5) -> float:
+        """Return by when ``share`` have had the event; infinite when fewer had.
+
+        Right within one interval of the grid: the true time is not after it, and after the time of
+        the interval before.
+        """
+        return self._first(self.survival, 1 - share)
+
+    def quantile_interval(
+        self, share: float = 0.5, confidence: float = 0.95
+    ) -> tuple[float, float]:
+        """Return the quantile's interval: where ``band`` crosses; infinite when it doesn't."""
+        low, high = self.band(confidence)
+        return self._first(low, 1 - share), self._first(high, 1 - share)
+
+    def _first(self, curve: Vector, level: float) -> float:
+        below = np.flatnonzero(curve <= level + 1e-12)
+        return float(self.times[below[0]]) if len(below) else math.inf
+
+    def at(self, time: float) -> int:
+        """Return how many are at risk just after ``time``, one of the grid's."""
+        gone = (self.events + self.lost)[self.times <= time]
+        return int(self.n - gone.sum())
+
+    def restricted_mean(self, until: float) -> RestrictedMean:
+        """Return the mean time up to ``until``. ``DocumentError`` when the curve ends before."""
+        inside = self.times < until
+        s = self.survival
+        known = s[inside]
+        if np.isnan(known).any() or not self.start < until <= self.times[-1]:
+            raise DocumentError(f"The survival curve isn't known until {until:g}.")
+        edges = np.concatenate([[self.start], self.times[inside], [until]])
+        heights = np.concatenate([[1.0], known])
+        areas = heights * np.diff(edges)
+        beyond = np.cumsum(areas[::-1])[::-1][1:]
+        risk, events = self.at_risk[inside], self.events[inside]
+        some = (events > 0) & (risk > events)
+        variance = np.zeros(len(known))
+        variance[some] = events[some] / (risk[some] * (risk[some] - events[some]))
+        least = np.concatenate([self.lower[inside], [self.lower[len(known)]]]) * np.diff(edges)
+        return RestrictedMean(
+            until,
+            float(areas.sum()),
+            float(np.sqrt((beyond**2 * variance).sum())),
+            float(np.nansum(least)),
+        )
 
 
-def log_rank(tables: list[LifeTable]) -> tuple[float, int]:
-    """Return Mantel's chi-squared of groups' life tables, and its degrees of freedom."""
-    if len(tables) < 2:
-        raise DocumentError("A log-rank test needs two groups.")
-    risk = np.array([table.at_risk for table in tables], dtype=np.float64)
-    events = np.array([table.events for table in tables], dtype=np.float64)
-    total, dead = risk.sum(axis=0), events.sum(axis=0)
-    used = (total > 1) & (dead > 0)
-    risk, total, dead = risk[:, used], total[used], dead[used]
-    expected = risk * dead / total
-    difference = (events[:, used] - expected).sum(axis=1)
-    share = risk / total
-    factor = dead * (total - dead) / (total - 1)
-    covariance = np.diag((share * factor).sum(axis=1)) - (share * factor) @ share.T
-    kept = slice(0, len(tables) - 1)
-    solved = np.linalg.pinv(covariance[kept, kept]) @ difference[kept]
-    return float(difference[kept] @ solved), int((risk.sum(axis=1) > 0).sum()) - 1
+@dataclass(frozen=True)
+class RestrictedMean:
+    """The mean time up to a time. On the times themselves it is not below ``at_least``."""
+
+    until: float
+    value: float
+    standard_error: float
+    at_least: float
+
+
+def last_values(time: Variable) -> Vector:
+    """Return the largest value that each bin of a time's grid can hold."""
+    if time.minimum is None or time.maximum is None or time.bins is None:
+        raise DocumentError(f"The dictionary gives {time.name} no grid for a curve.")
+    edges = np.linspace(time.minimum, time.maximum, time.bins + 1)[1:]
+    if not time.whole:
+        return edges
+    # Bins are closed on the left, but for the last.
+    return np.concatenate([np.ceil(edges[:-1] - 1e-9) - 1, [np.floor(edges[-1] + 1e-9)]])
+
+
+def life_tables(counts: ArrayLike, time: Variable, groups: int = 1) -> list[LifeTable]:
+    """Return a life table for each group from the counts of a crosstab.
+
+    The crosstab is of the time, the event (a category whose second level is the event), and the
+    groups if there are several, in this order. Who lies below the grid is put at its beginning.
+    """
+    shape = (places(time), 2, groups)
+    cells = np.asarray(counts)
+    if cells.size != math.prod(shape):
+        raise DocumentError("A crosstab's counts are not of a time, an event and groups.")
+    if (cells < 0).any():
+        raise DocumentError("A curve needs counts without noise.")
+    cells = cells.reshape(shape).astype(np.int64)
+    times = last_values(time)
+    assert time.minimum is not None
+    start = min(0.0, time.minimum)
+    bins, below = cells[: len(times)], cells[len(times)]
+    times = np.concatenate([[time.minimum], times])
+    bins = np.concatenate([below[None], bins])
+    if not below.any():
+        # Nothing happens before the grid, as it should be.
+        times, bins = times[1:], bins[1:]
+    return [
+        LifeTable(
+            times,
+            int(cells[:, :, group].sum()),
+            bins[:, 1, group],
+            bins[:, 0, group],
+            start,
+        )
+        for group in range(groups)
+    ]
+
+
+@dataclass(frozen=True)
+class LogRank:
+    """A test of equal hazards: chi-squared, degrees of freedom, p; events seen and expected."""
+
+    statistic: float
+    degrees: int
+    p: float
+    observed: tuple[int, ...]
+    expected: tuple[float, ...]
+
+
+def log_rank(*strata: Sequence[LifeTable], rho: float = 0.0, gamma: float = 0.0) -> LogRank:
+    """Return Mantel's test of groups' life tables, over strata if several are given.
+
+    ``rho`` and ``gamma`` weigh each interval by S^rho (1 - S)^gamma, S being the Kaplan-Meier
+    estimate of all before it: (1, 0) is Peto's, (0, 1) looks at late differences. On a grid, who is
+    lost in an interval is at risk for its events.
+    """
+    from scipy.stats import chi2
+
+    groups = len(strata[0]) if strata else 0
+    if groups < 2 or any(len(tables) != groups for tables in strata):
+        raise DocumentError("A log-rank test needs two groups, in each stratum the same.")
+    difference, covariance = np.zeros(groups), np.zeros((groups, groups))
+    observed, wanted, present = np.zeros(groups), np.zeros(groups), np.zeros(groups, dtype=bool)
+    for tables in strata:
+        risk = np.array([table.at_risk for table in tables], dtype=np.float64)
+        events = np.array([table.events for table in tables], dtype=np.float64)
+        total, dead = risk.sum(axis=0), events.sum(axis=0)
+        used = dead > 0
+        weight = _weights(total, dead, rho, gamma)[used]
+        risk, events, total, dead = risk[:, used], events[:, used], total[used], dead[used]
+        share = risk / total
+        expected = share * dead
+        difference += ((events - expected) * weight).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = np.where(total > 1, dead * (total - dead) / (total - 1), 0.0) * weight**2
+        covariance += np.diag((share * factor).sum(axis=1)) - (share * factor) @ share.T
+        observed += events.sum(axis=1)
+        wanted += expected.sum(axis=1)
+        present |= risk.sum(axis=1) > 0
+    degrees = int(present.sum()) - 1
+    kept = np.flatnonzero(present)[:-1]
+    if degrees < 1 or not observed.any():
+        return LogRank(math.nan, max(degrees, 0), math.nan, _whole(observed), _floats(wanted))
+    solved = np.linalg.pinv(covariance[np.ix_(kept, kept)], hermitian=True) @ difference[kept]
+    statistic = float(difference[kept] @ solved)
+    return LogRank(
+        statistic, degrees, float(chi2(degrees).sf(statistic)), _whole(observed), _floats(wanted)
+    )
+
+
+def _weights(total: Vector, dead: Vector, rho: float, gamma: float) -> Vector:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s = np.cumprod(np.where(total > 0, 1 - dead / total, 1.0))
+    before = np.concatenate([[1.0], s[:-1]])
+    return np.asarray(before**rho * (1 - before) ** gamma, dtype=np.float64)
+
+
+def _whole(values: Vector) -> tuple[int, ...]:
+    return tuple(int(v) for v in values)
+
+
+def _floats(values: Vector) -> tuple[float, ...]:
+    return tuple(float(v) for v in values)

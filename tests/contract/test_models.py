@@ -6,23 +6,21 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
-import lifelines
 import numpy as np
 import pytest
 import statsmodels.api as sm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lifelines.datasets import load_larynx, load_rossi, load_waltons
+from lifelines.datasets import load_larynx, load_rossi
 from numpy.typing import NDArray
 
 from contract.documents import Variable
 from contract.errors import DocumentError
 from contract.statistics import cox as cox_models
-from contract.statistics import design, regression, survival
+from contract.statistics import design, regression
 from contract.statistics.cox import Rows as CoxRows
 from contract.statistics.cox import Ties
 from contract.statistics.regression import Factor, Family, Fit, Sums
-from contract.statistics.survival import LifeTable
 from contract.terms import Term
 from tests.contract.world import World
 
@@ -205,52 +203,6 @@ def test_columns_are_treatment_coded_as_r_has_them() -> None:
 
 
 # ---- survival ------------------------------------------------------------------------------------
-
-
-def life_table(time: Any, event: Any, sites: Sequence[Rows], grid: Any = None) -> LifeTable:
-    grid = np.unique(time) if grid is None else grid
-    return reduce(LifeTable.merge, [LifeTable.of(grid, time[r], event[r]) for r in sites])
-
-
-@pytest.mark.parametrize("sites", [1, 4])
-def test_curves_on_a_grid_of_all_times_are_lifelines(sites: int) -> None:
-    data = load_waltons()
-    time, event = data["T"].to_numpy(float), data["E"].to_numpy(bool)
-    table = life_table(time, event, split(len(time), sites))
-    fitter = lifelines.KaplanMeierFitter().fit(time, event)
-    grid = np.unique(time)
-    assert table.survival == pytest.approx(
-        fitter.survival_function_at_times(grid).to_numpy(), rel=1e-12, abs=1e-15
-    )
-    hazard = lifelines.NelsonAalenFitter(nelson_aalen_smoothing=False).fit(time, event)
-    assert table.cumulative_hazard == pytest.approx(
-        hazard.cumulative_hazard_at_times(grid).to_numpy(), rel=1e-12
-    )
-
-
-def test_a_coarser_grid_keeps_the_counts() -> None:
-    data = load_waltons()
-    time, event = data["T"].to_numpy(float), data["E"].to_numpy(bool)
-    table = life_table(time, event, split(len(time), 3), np.array([20.0, 40.0, 60.0]))
-    assert table.events.tolist() == [
-        int((event & (low < time) & (time <= high)).sum())
-        for low, high in ((-1, 20), (20, 40), (40, 60))
-    ]
-    assert table.at_risk[0] == len(time)
-
-
-def test_the_log_rank_test_is_lifelines() -> None:
-    data = load_waltons()
-    time, event = data["T"].to_numpy(float), data["E"].to_numpy(bool)
-    group = (data["group"] == "control").to_numpy()
-    grid = np.unique(time)
-    tables = [life_table(time[g], event[g], split(int(g.sum()), 3), grid) for g in (group, ~group)]
-    statistic, degrees = survival.log_rank(tables)
-    expected = lifelines.statistics.logrank_test(
-        time[group], time[~group], event[group], event[~group]
-    )
-    assert statistic == pytest.approx(expected.test_statistic, rel=1e-9)
-    assert degrees == 1
 
 
 def cox(
