@@ -24,6 +24,8 @@ from contract.errors import DocumentError, SignatureError
 
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """An envelope larger than this is refused before it is parsed."""
+MAX_SIGNATURES = 2048
+"""More than a roster has stewards (1,024), each of whom may sign a document."""
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
@@ -48,7 +50,7 @@ class Envelope(BaseModel):
 
     payload: str
     payloadType: Annotated[str, StringConstraints(max_length=128)]  # noqa: N815 (DSSE's name)
-    signatures: Annotated[tuple[Signature, ...], Field(max_length=256)]
+    signatures: Annotated[tuple[Signature, ...], Field(max_length=MAX_SIGNATURES)]
 
     @model_validator(mode="after")
     def _has_one_signature_a_key(self) -> Self:
@@ -127,13 +129,20 @@ class Envelope(BaseModel):
 
         Errors: ``DocumentError`` for another type, ``SignatureError`` for too few valid signatures.
         """
+        return self.opened(payload_type, public_keys, threshold)[1]
+
+    def opened(
+        self, payload_type: str, public_keys: Mapping[str, str], threshold: int
+    ) -> tuple[set[str], bytes]:
+        """Do as ``open`` does; return which of the keys signed, and the payload."""
         if self.payloadType != payload_type:
             raise DocumentError(f"A signed document is not of type {payload_type}.")
         if threshold < 1:
             raise SignatureError("A signature threshold must be at least one.")
-        count = len(self.signers(public_keys))
-        if count < threshold:
+        signers = self.signers(public_keys)
+        if len(signers) < threshold:
             raise SignatureError(
-                f"A signed document carries {count} valid signatures of the {threshold} it needs."
+                f"A signed document carries {len(signers)} valid signatures of the {threshold} it "
+                "needs."
             )
-        return self.body
+        return signers, self.body

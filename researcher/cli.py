@@ -6,7 +6,6 @@ import json
 import math
 import sys
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,53 +14,38 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from contract import wire_pb2 as wire
 from contract.documents import Scalar, Statistic, printable
 from contract.errors import UsageError
 from foundation import commands
 from foundation.files import write_durably
 from foundation.invitations import Invitation
 from researcher import releasing
-from researcher.conditions import all_of
-from researcher.consortium import Consortium, ReleaseInfo, held_by
+from researcher.analysing import analyse
+from researcher.consortium import Consortium, ReleaseInfo
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
+from researcher.options import (
+    AnalysisOption,
+    ByOption,
+    CohortOption,
+    EpsilonOption,
+    HomeOption,
+    Lane,
+    LaneOption,
+    MinimumOption,
+    ProjectOption,
+    SecureOption,
+    SitesOption,
+    WhereOption,
+    cohort_of,
+    say_who_waits,
+)
 from researcher.questions import count, histogram, levels, mean, question, table_one
 from researcher.statistics import StatisticsAnswer
 from researcher.training import Round, TrainingHandle, rounds_table
 
 app = commands.application("Ask a consortium of hospitals, and train across it.")
 recipe_app = commands.application("Recipes: Flower apps that hospitals may approve.")
-
-HomeOption = Annotated[
-    Path,
-    typer.Option("--home", envvar="WARDGATE_HOME", help="The folder that holds your identity."),
-]
-ProjectOption = Annotated[str, typer.Option("--project", "-p", help="The project to ask under.")]
-SitesOption = Annotated[
-    list[str] | None, typer.Option("--site", help="Ask only this site; repeatable.")
-]
-MinimumOption = Annotated[
-    int, typer.Option("--minimum-sites", help="Fewest sites that the answer may be of.", min=1)
-]
-ByOption = Annotated[str | None, typer.Option(help="For each level of this category.")]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--where",
-        metavar="CONDITION",
-        help="Only of whom this is true: 'age >= 65', 'sex = f', 'stage = I|II', 'stage != I', "
-        "'age missing', 'age known'. Repeatable: all must be true.",
-    ),
-]
-
-
-class Lane(StrEnum):
-    """How an answer may be protected."""
-
-    ANY = "any"
-    EXACT = "exact"
-    DP = "dp"
 
 
 @app.command("join")
@@ -160,20 +144,13 @@ def statistics(
     ] = None,
     by: ByOption = None,
     where: WhereOption = None,
-    analysis: Annotated[
-        str | None, typer.Option(help="The releases' analysis set, answered exactly.")
-    ] = None,
-    lane: Annotated[
-        Lane, typer.Option(help="exact refuses noise; dp wants it also where it isn't needed.")
-    ] = Lane.ANY,
-    epsilon: Annotated[
-        float | None, typer.Option(help="What to spend on noise at each site, at most.", min=1e-4)
-    ] = None,
+    cohort_file: CohortOption = None,
+    analysis: AnalysisOption = None,
+    lane: LaneOption = Lane.ANY,
+    epsilon: EpsilonOption = None,
     site: SitesOption = None,
     minimum_sites: MinimumOption = 1,
-    secure: Annotated[
-        bool, typer.Option("--secure", help="Sum so that nobody sees a single site's part.")
-    ] = False,
+    secure: SecureOption = False,
     dry_run: Annotated[
         Path | None,
         typer.Option(help="Sign the job into this file instead of sending it (see policy check)."),
@@ -190,7 +167,7 @@ def statistics(
 
     Example: wardgate statistics -p preterm --count age --where 'age >= 40' --epsilon 0.25
     """
-    cohort = all_of(where or ())
+    cohort = cohort_of(where, cohort_file)
     with Consortium.connect(home) as consortium:
         ask: list[Statistic] = [
             *(mean(v, by) for v in mean_of or ()),
@@ -227,7 +204,7 @@ def statistics(
             lane=lane.value,
             epsilon=epsilon,
             secure=secure,
-            waiting=_say_who_waits,
+            waiting=say_who_waits,
         )
     _print_answer(answer, as_json)
 
@@ -259,7 +236,7 @@ def fit(
             analysis=analysis,
             sites=site,
             minimum_sites=minimum_sites,
-            waiting=_say_who_waits,
+            waiting=say_who_waits,
         )
     if as_json:
         for row in found.rows():
@@ -285,18 +262,8 @@ def answer(
     Example: wardgate answer 3f8a...
     """
     with Consortium.connect(home) as consortium:
-        found = consortium.answer(job, waiting=_say_who_waits)
+        found = consortium.answer(job, waiting=say_who_waits)
     _print_answer(found, as_json)
-
-
-def _say_who_waits(status: wire.JobStatus) -> None:
-    said = "waits for its steward" if len(held_by(status)) == 1 else "wait for their stewards"
-    print(f"{', '.join(held_by(status))} {said}; job {status.job}", file=sys.stderr)
-    print(
-        "Ctrl-C ends the waiting, not the job; later: wardgate answer JOB, or wardgate job JOB.",
-        file=sys.stderr,
-        flush=True,
-    )
 
 
 def _print_answer(answer: StatisticsAnswer, as_json: bool) -> None:
@@ -431,6 +398,7 @@ def build(
     print(f"{target}: {len(data)} bytes, digest {digest}")
 
 
+app.command("analyse")(analyse)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(releasing.app, name="model")
 

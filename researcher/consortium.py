@@ -36,6 +36,7 @@ from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.models import ModelAnswer
 from researcher.questions import Lane, question
 from researcher.statistics import StatisticsAnswer
+from researcher.study import Study
 from researcher.training import TrainingHandle
 
 CALL_SECONDS = 30.0
@@ -257,6 +258,11 @@ class Consortium:
 
         result = self._wait(digest, held)
         return ModelAnswer.from_result(job, self.project(project), result, self._roster())
+
+    def study(self, project: str, **terms: Any) -> Study:
+        """Return a study of a project: every analysis by one call. ``terms`` are ``Study``'s."""
+        self.project(project)
+        return Study(self, project, **terms)
 
     def train(
         self,

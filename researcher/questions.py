@@ -35,13 +35,36 @@ def levels(variable: str, by: str | None = None) -> Statistic:
     return _statistic("levels", variable, by)
 
 
+def shape(variable: str, by: str | None = None) -> Statistic:
+    """Ask for what ``mean`` gives, and skewness and kurtosis."""
+    return _statistic("shape", variable, by)
+
+
+def crosstab(variable: str, *across: str, by: str | None = None) -> Statistic:
+    """Ask for the counts of each combination of the levels of two or three variables.
+
+    Of a number each bin of the dictionary's grid is a level, and what lies outside of it two more.
+    """
+    return _statistic("crosstab", variable, by, across)
+
+
+def comoments(variable: str, *across: str, by: str | None = None) -> Statistic:
+    """Ask for means, variances and covariances of several numbers, of those who have all."""
+    return _statistic("comoments", variable, by, across)
+
+
+Kind = Literal["count", "moments", "shape", "histogram", "levels", "crosstab", "comoments"]
+
+
 def _statistic(
-    kind: Literal["count", "moments", "histogram", "levels"], variable: str, by: str | None
+    kind: Kind, variable: str, by: str | None, across: tuple[str, ...] = ()
 ) -> Statistic:
     try:
-        return Statistic(kind=kind, variable=variable, by=by)
-    except ValidationError:
-        raise DocumentError(f"{variable!r} or {by!r} can't be a variable's name.") from None
+        return Statistic(kind=kind, variable=variable, by=by, across=across)
+    except ValidationError as error:
+        said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        names = ", ".join(map(repr, (variable, *across, *([by] if by else []))))
+        raise DocumentError(f"{kind} can't be asked of {names}: {said}.") from None
 
 
 def question(

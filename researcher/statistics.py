@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from contract import wire_pb2 as wire
@@ -28,6 +27,7 @@ from contract.statistics.noisy import estimate
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 from contract.trust import TrustedDocuments
 from researcher.receipts import check_answered, verify_receipts
+from researcher.rendering import as_html, as_text
 
 
 @dataclass(frozen=True)
@@ -198,19 +198,10 @@ class StatisticsAnswer:
         return table
 
     def __str__(self) -> str:
-        console = Console(width=80, markup=False)
-        with console.capture() as captured:
-            console.print(self.table())
-            for note in self.notes:
-                console.print(note, markup=False)
-        return captured.get()
+        return as_text(self.table(), *self.notes)
 
     def _repr_html_(self) -> str:
-        console = Console(record=True, width=100, quiet=True, markup=False)
-        console.print(self.table())
-        for note in self.notes:
-            console.print(note, markup=False)
-        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+        return as_html(self.table(), *self.notes)
 
 
 def _who(part: PartAnswer) -> str:

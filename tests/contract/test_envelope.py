@@ -261,3 +261,10 @@ def test_no_text_in_an_envelopes_fields_raises_anything_but_the_trees_errors(
 def test_any_payload_comes_back_as_the_bytes_that_were_signed(payload: bytes) -> None:
     envelope = Envelope.seal(TYPE, payload).sign(ANA)
     assert Envelope.parse(envelope.to_bytes()).open(TYPE, public(ANA), 1) == payload
+
+
+def test_all_stewards_of_a_roster_can_sign_one_document() -> None:
+    envelope = Envelope.seal("x", b"{}")
+    signatures = [Signature(keyid=f"{i:064x}", sig="A" * 88) for i in range(1024)]
+    again = Envelope.parse(envelope.with_signatures(signatures).to_bytes())
+    assert len(again.signatures) == 1024

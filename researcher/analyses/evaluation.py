@@ -1,0 +1,254 @@
+"""How good predictions are, and how well raters agree."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.documents import Project, Statistic, Variable
+from contract.errors import DocumentError
+from contract.statistics import agreement, calibration, evaluation, reliability
+from contract.statistics.estimates import Estimate
+from researcher.analyses.groups import (
+    ALL,
+    comoments_of,
+    counts_of,
+    remarks,
+    two_levels,
+    variable_of,
+)
+from researcher.analyses.numbers import tested
+from researcher.analyses.tables import shaped
+from researcher.findings import Cell, Finding, p_value
+from researcher.plots import Curve, Curves, Heat
+from researcher.questions import comoments, crosstab
+from researcher.statistics import PartAnswer, StatisticsAnswer
+
+FIGURES = ("figure", "value", "95% from", "to")
+
+
+def line(estimate: Estimate) -> tuple[Cell, ...]:
+    """Return an estimate as a row of ``FIGURES``."""
+    return (estimate.name, estimate.value, estimate.low, estimate.high)
+
+
+# ---- predictions ---------------------------------------------------------------------------------
+
+
+def ask_scores(project: Project, score: str, outcome: str, by: str | None) -> list[Statistic]:
+    """Return what is worked out of a score and what happened: counts on the score's grid."""
+    two_levels(project, outcome)
+    if variable_of(project, score).kind != "number":
+        raise DocumentError(f"{score} isn't a number.")
+    return [crosstab(score, outcome, by=by)]
+
+
+def _grid(variable: Variable) -> NDArray[np.float64]:
+    if variable.minimum is None or variable.maximum is None or variable.bins is None:
+        raise DocumentError(f"The dictionary gives {variable.name} no grid.")
+    return np.linspace(variable.minimum, variable.maximum, variable.bins + 1)
+
+
+def _ordered(part: PartAnswer, project: Project, group: str) -> NDArray[np.float64]:
+    """Return counts of a score by outcome, from low to high, what is outside the grid included."""
+    table = shaped(part, project, group)
+    return np.vstack([table[-2], table[:-2], table[-1]])
+
+
+def roc(answer: StatisticsAnswer) -> Finding:
+    """Return the ROC curve and its area, of each group, with the error that the bins can make."""
+    part = answer.parts[0]
+    score, outcome = part.statistic.variables
+    edges = _grid(variable_of(answer.project, score))
+    rows: list[tuple[Cell, ...]] = []
+    found: dict[str, evaluation.Roc] = {}
+    said = []
+    for group in counts_of(part):
+        table = _ordered(part, answer.project, group)
+        one = evaluation.roc(edges, table[:, 1], table[:, 0])
+        found[group] = one
+        label = "" if group == ALL else group
+        rows.append((label, one.auc.value, one.auc.low, one.auc.high, one.least, one.most,
+                     float(table[:, 1].sum()), float(table[:, 0].sum())))  # fmt: skip
+        said.append(one.auc.note)
+    positive, negative = two_levels(answer.project, outcome).levels[::-1]
+    return Finding(
+        title=f"ROC of {score} for {outcome} = {positive}",
+        columns=("group", "AUC", "95% from", "to", "bins: from", "to ", positive, negative),
+        rows=tuple(rows),
+        result=found,
+        answers=(answer,),
+        about="The area under the ROC curve is of counts on the score's grid; it lies within the "
+        "bounds given on the scores themselves. Intervals by DeLong's standard error, on the logit "
+        "scale.",
+        figure=Curves(
+            tuple(
+                Curve("" if g == ALL else g, one.curve.x, one.curve.y) for g, one in found.items()
+            ),
+            "1 - specificity",
+            "sensitivity",
+            diagonal=True,
+            unit_square=True,
+        ),
+        remarks=remarks(answer, *said),
+    )
+
+
+def calibrated(answer: StatisticsAnswer) -> Finding:
+    """Return what was predicted and what happened, bin by bin, and the figures that sum it up."""
+    part = answer.parts[0]
+    score, outcome = part.statistic.variables
+    edges = _grid(variable_of(answer.project, score))
+    table = shaped(part, answer.project)
+    outside = float(table[-2:].sum())
+    found = calibration.calibration(edges, table[:-2, 1], table[:-2, 0], fitted=False)
+    brier = calibration.brier_of_bins(edges, table[:-2, 1], table[:-2, 0])
+    rows = tuple(
+        (f"{b.low:g} to {b.high:g}", b.n, b.predicted, b.observed.value, b.observed.low,
+         b.observed.high)
+        for b in found.bins
+    )  # fmt: skip
+    said = [
+        f"{e.name}: {e.value:.3g} ({e.low:.3g} to {e.high:.3g})"
+        for e in (found.ratio, found.intercept, found.slope)
+    ]
+    said.append(f"Brier score {brier.value:.4f} ({brier.least:.4f} to {brier.most:.4f} by bins)")
+    said.append(tested(found.hosmer_lemeshow))
+    if outside:
+        said.append(f"{outside:g} predictions lie outside the grid and are left out.")
+    return Finding(
+        title=f"Calibration of {score} for {outcome}",
+        columns=("predicted", "n", "middle", "observed", "95% from", "to"),
+        rows=rows,
+        result=found,
+        answers=(answer,),
+        about="Predictions were compared with outcomes on the predictions' grid; calibration slope "
+        "and intercept are those of a logistic regression on the logit of the bins' middles.",
+        figure=Curves(
+            (
+                Curve(
+                    score,
+                    tuple(b.predicted for b in found.bins),
+                    tuple(b.observed.value for b in found.bins),
+                    tuple(b.observed.low for b in found.bins),
+                    tuple(b.observed.high for b in found.bins),
+                ),
+            ),
+            "predicted",
+            "observed",
+            diagonal=True,
+            unit_square=True,
+        ),
+        remarks=remarks(answer, *said),
+    )
+
+
+# ---- raters --------------------------------------------------------------------------------------
+
+
+def ask_agreement(project: Project, raters: Sequence[str]) -> list[Statistic]:
+    """Return what agreement is worked out from: each two raters' crosstab."""
+    if len(raters) < 2:
+        raise DocumentError("Agreement is of two raters or more.")
+    levels = {variable_of(project, name).levels for name in raters}
+    if len(levels) > 1 or levels == {()}:
+        raise DocumentError("Raters' variables must be categories with the same levels.")
+    return [crosstab(a, b) for a, b in itertools.combinations(raters, 2)]
+
+
+def agreed(answer: StatisticsAnswer, raters: Sequence[str]) -> Finding:
+    """Return kappa and per cent agreement of two raters; of more Fleiss' and Krippendorff's."""
+    project = answer.project
+    levels = variable_of(project, raters[0]).levels
+    pairs = [shaped(part, project) for part in answer.parts]
+    said = []
+    if len(raters) == 2:
+        kappas = [agreement.cohen_kappa(pairs[0], w) for w in ("none", "linear", "quadratic")]
+        found: list[Estimate] = [
+            agreement.percent_agreement(pairs[0]),
+            *(k.estimate for k in kappas),
+        ]
+        said += [k.test.note for k in kappas]
+        names = ["percent agreement", "Cohen's kappa", "linear weights", "quadratic weights"]
+        rows = [(name, *line(e)[1:]) for name, e in zip(names, found, strict=True)]
+    else:
+        sizes = {float(pair.sum()) for pair in pairs}
+        if len(sizes) > 1:
+            said.append("Raters' pairs rated different subjects: each pair counts those it has.")
+            kappas, rows = [], []
+        else:
+            kappas = [agreement.fleiss_kappa(pairs, len(raters))]
+            rows = [("Fleiss' kappa", *line(kappas[0].estimate)[1:])]
+        for (a, b), pair in zip(itertools.combinations(raters, 2), pairs, strict=True):
+            one = agreement.cohen_kappa(pair).estimate
+            rows.append((f"Cohen's, {a} and {b}", *line(one)[1:]))
+    matrix = reliability.of_crosstabs(pairs, len(raters))
+    for metric in ("nominal", "ordinal"):
+        alpha = reliability.krippendorff_alpha(matrix, metric)
+        rows.append((f"Krippendorff's alpha, {metric}", *line(alpha)[1:]))
+        said.append(alpha.note)
+    missing = max(counts_of(part)[ALL].missing for part in answer.parts)
+    if missing:
+        said.append(f"Up to {missing} subjects lack a rating and are left out.")
+    first = pairs[0]
+    return Finding(
+        title=f"Agreement of {', '.join(raters)}",
+        columns=FIGURES,
+        rows=tuple(rows),
+        result=kappas,
+        answers=(answer,),
+        about="Agreement of raters was worked out from the crosstab of each two of them.",
+        figure=Heat(levels, levels, tuple(map(tuple, first.tolist()))),
+        remarks=remarks(answer, *said),
+    )
+
+
+def ask_ratings(raters: Sequence[str]) -> list[Statistic]:
+    """Return what agreement on numbers is worked out from."""
+    if len(raters) < 2:
+        raise DocumentError("Agreement is of two raters or more.")
+    return [comoments(raters[0], *raters[1:])]
+
+
+def intraclass(answer: StatisticsAnswer) -> Finding:
+    """Return Shrout and Fleiss' six intraclass correlations, of subjects that all rated."""
+    part = answer.parts[0]
+    held = comoments_of(part)[ALL]
+    found = reliability.intraclass_correlations(held.n, held.means, held.products)
+    rows = tuple(
+        (*line(single), p_value(p)) for single, p in zip(found.single, found.p_values, strict=True)
+    ) + tuple((*line(average), "") for average in found.average)
+    said = [single.note for single in found.single]
+    return Finding(
+        title=f"Intraclass correlations of {', '.join(part.statistic.variables)}, n {held.n}",
+        columns=(*FIGURES, "p"),
+        rows=rows,
+        result=found,
+        answers=(answer,),
+        about="Intraclass correlations are Shrout and Fleiss'.",
+        remarks=remarks(answer, *said),
+    )
+
+
+def limits_of_agreement(answer: StatisticsAnswer) -> Finding:
+    """Return Bland and Altman's bias and limits of two methods, and Lin's concordance."""
+    part = answer.parts[0]
+    if len(part.statistic.variables) != 2:
+        raise DocumentError("Limits of agreement are of two methods.")
+    held = comoments_of(part)[ALL]
+    found = agreement.bland_altman(held.n, held.means, held.products)
+    lin = agreement.concordance(held.n, held.means, held.products)
+    first, second = part.statistic.variables
+    return Finding(
+        title=f"{first} less {second}, n {held.n}",
+        columns=FIGURES,
+        rows=tuple(map(line, (found.bias, found.lower, found.upper, lin))),
+        result=found,
+        answers=(answer,),
+        about="Methods were compared by Bland and Altman's limits of agreement and Lin's "
+        "concordance correlation.",
+        remarks=remarks(answer, found.bias.note, lin.note),
+    )

@@ -1,0 +1,318 @@
+"""Numbers: described, compared between groups, and with each other."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from contract.documents import Project, Statistic
+from contract.errors import DocumentError
+from contract.statistics import correlation, mean_tests, quantiles, rank_tests
+from contract.statistics.estimates import HypothesisTest
+from contract.statistics.summaries import Shape
+from researcher.analyses.groups import (
+    ALL,
+    comoments_of,
+    counts_of,
+    moments_of,
+    pair,
+    remarks,
+    variable_of,
+)
+from researcher.findings import Cell, Finding, p_value
+from researcher.plots import Bars, Forest, Heat
+from researcher.questions import comoments, histogram, mean, shape
+from researcher.statistics import PartAnswer, StatisticsAnswer
+
+QUARTILES = (0.25, 0.5, 0.75)
+
+
+def ask_description(project: Project, variables: Sequence[str], by: str | None) -> list[Statistic]:
+    """Return what ``describe`` asks: shape, and the grid's counts where there is a grid."""
+    asked = [shape(name, by) for name in variables]
+    grids = [n for n in variables if variable_of(project, n).bins is not None]
+    return [*asked, *(histogram(name, by) for name in grids)]
+
+
+def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
+    """Return n, missing, mean, SD, quartiles, skewness and kurtosis of each number.
+
+    What a site doesn't declare of it is left empty.
+    """
+    rows: list[tuple[Cell, ...]] = []
+    kept: dict[tuple[str, str], list[quantiles.Quantile]] = {}
+    for part in answer.parts:
+        name = part.statistic.variable
+        if part.statistic.kind == "histogram" and not part.part.withheld:
+            variable = variable_of(answer.project, name)
+            for group, counts in counts_of(part).items():
+                kept[name, group] = quantiles.of_counts(counts, variable, QUARTILES)
+    for part in answer.parts:
+        if part.statistic.kind != "shape":
+            continue
+        name = part.statistic.variable
+        if part.part.withheld:
+            rows.append((name, "", *(math.nan,) * 9))
+            continue
+        for group, moments in moments_of(part, answer.project).items():
+            held = kept.get((name, group), [])
+            found = part.part.groups["" if group == ALL else group]
+            assert isinstance(found, Shape)
+            noisy = part.part.noise is not None
+            rows.append(
+                (
+                    name,
+                    "" if group == ALL else group,
+                    moments.n,
+                    moments.missing,
+                    moments.mean,
+                    moments.standard_deviation,
+                    *((q.value for q in held) if held else (math.nan,) * 3),
+                    math.nan if noisy else found.skewness,
+                    math.nan if noisy else found.kurtosis,
+                )
+            )
+    return Finding(
+        title="Numbers" + (f" by {by}" if by else ""),
+        columns=(
+            "variable",
+            "group",
+            "n",
+            "missing",
+            "mean",
+            "SD",
+            "Q1",
+            "median",
+            "Q3",
+            "skew",
+            "kurt",
+        ),
+        rows=tuple(rows),
+        result=rows,
+        answers=(answer,),
+        about="Means and standard deviations are of merged moments; quartiles are right within one "
+        "cell of the dictionary's grid; skewness and excess kurtosis are the adjusted ones (G1, "
+        "G2).",
+        remarks=remarks(answer),
+    )
+
+
+def ask_quantiles(variable: str, by: str | None) -> list[Statistic]:
+    """Return what quantiles are worked out from."""
+    return [histogram(variable, by)]
+
+
+def quantile_table(answer: StatisticsAnswer, shares: Sequence[float], by: str | None) -> Finding:
+    """Return quantiles of a number, in which cell of the grid each lies, and an interval."""
+    part = answer.parts[0]
+    variable = variable_of(answer.project, part.statistic.variable)
+    counts = counts_of(part)
+    found = {g: quantiles.of_counts(c, variable, shares) for g, c in counts.items()}
+    rows = [
+        (
+            "" if group == ALL else group, q.q, q.value, q.low, q.high, q.interval_low,
+            q.interval_high, q.n,
+        )
+        for group, some in found.items()
+        for q in some
+    ]  # fmt: skip
+    said = [q.note for some in found.values() for q in some]
+    return Finding(
+        title=f"Quantiles of {variable.name}" + (f" by {by}" if by else ""),
+        columns=("group", "share", "value", "cell from", "to", "95% from", "to ", "n"),
+        rows=tuple(rows),
+        result=found,
+        answers=(answer,),
+        about="Quantiles are of all sites' subjects together, right within one cell of the grid.",
+        figure=bars(answer, part),
+        remarks=remarks(answer, *said),
+    )
+
+
+def bars(answer: StatisticsAnswer, part: PartAnswer) -> Bars:
+    """Return a histogram's plot."""
+    variable = variable_of(answer.project, part.statistic.variable)
+    assert variable.minimum is not None and variable.maximum is not None
+    edges = np.linspace(variable.minimum, variable.maximum, (variable.bins or 1) + 1)
+    series = tuple(
+        ("" if group == ALL else group, tuple(map(float, counts.counts)))
+        for group, counts in counts_of(part).items()
+    )
+    unit = f" ({variable.unit})" if variable.unit else ""
+    return Bars(tuple(edges.tolist()), series, f"{variable.name}{unit}")
+
+
+def histogram_of(answer: StatisticsAnswer) -> Finding:
+    """Return counts on the grid, and their plot."""
+    part = answer.parts[0]
+    rows = tuple((row.group, row.level, row.value, row.n) for row in answer.rows() if row.variable)
+    return Finding(
+        title=f"Histogram of {part.statistic.variable}",
+        columns=("group", "bin", "count", "n"),
+        rows=rows,
+        result=counts_of(part),
+        answers=(answer,),
+        about="Counts are on the grid that the project's dictionary gives.",
+        figure=bars(answer, part),
+        remarks=remarks(answer),
+    )
+
+
+# ---- groups compared -----------------------------------------------------------------------------
+
+
+def ask_means(variable: str, by: str) -> list[Statistic]:
+    """Return what t tests and analyses of variance are worked out from."""
+    return [mean(variable, by)]
+
+
+def t_test(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Finding:
+    """Return a t test of two groups' means: Welch's, or Student's."""
+    part = answer.parts[0]
+    groups = moments_of(part, answer.project)
+    first, second = pair(groups, by)
+    make = mean_tests.student_t if equal_variances else mean_tests.welch_t
+    found = make(groups[first], groups[second])
+    name = part.statistic.variable
+    rows: list[tuple[Cell, ...]] = [
+        (f"mean {name}, {g}", m.mean, *_ends(mean_tests.mean_interval(m)), m.n)
+        for g, m in groups.items()
+    ]
+    if found.estimate is not None:
+        low, high = found.estimate.low, found.estimate.high
+        n = sum(m.n for m in groups.values())
+        rows.append((f"{first} less {second}", found.estimate.value, low, high, n))
+    return Finding(
+        title=f"{name} by {by}: {tested(found)}",
+        columns=("figure", "value", "95% from", "to", "n"),
+        rows=tuple(rows),
+        result=found,
+        answers=(answer,),
+        about=f"Means were compared by {found.name}.",
+        figure=_forest(rows, name),
+        remarks=remarks(answer, found.note),
+    )
+
+
+def _ends(estimate: object) -> tuple[float, float]:
+    return getattr(estimate, "low", math.nan), getattr(estimate, "high", math.nan)
+
+
+def _forest(rows: Sequence[tuple[Cell, ...]], name: str) -> Forest:
+    values, lows, highs = (tuple(float(row[i]) for row in rows) for i in (1, 2, 3))
+    return Forest(tuple(str(row[0]) for row in rows), values, lows, highs, name)
+
+
+def tested(found: HypothesisTest) -> str:
+    """Return a test in a line, as "Welch's t test: t = 2.1, 88.4 degrees, p = 0.039"."""
+    if math.isnan(found.statistic):
+        return f"{found.name}: {found.note or 'undefined'}"
+    degrees = " and ".join(f"{d:.5g}" for d in found.degrees)
+    degrees = f", {degrees} degrees of freedom" if degrees else ""
+    p = p_value(found.p_value)
+    return f"{found.name}: {found.statistic:.4g}{degrees}, p {p if p[0] == '<' else '= ' + p}"
+
+
+def anova(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Finding:
+    """Return a one-way analysis of variance, Welch's unless variances are held to be equal."""
+    part = answer.parts[0]
+    groups = moments_of(part, answer.project)
+    held = list(groups.values())
+    classic = mean_tests.anova(held)
+    found = classic.test if equal_variances else mean_tests.welch_anova(held)
+    name = part.statistic.variable
+    rows = tuple(
+        (group, m.mean, *_ends(mean_tests.mean_interval(m)), m.standard_deviation, m.n)
+        for group, m in groups.items()
+    )
+    return Finding(
+        title=f"{name} by {by}: {tested(found)}",
+        columns=("group", "mean", "95% from", "to", "SD", "n"),
+        rows=rows,
+        result=classic if equal_variances else found,
+        answers=(answer,),
+        about=f"Means were compared by {found.name}.",
+        figure=_forest(rows, name),
+        remarks=remarks(answer, found.note, f"eta squared {classic.eta_squared:.3g}"),
+    )
+
+
+def ranks(answer: StatisticsAnswer, by: str) -> Finding:
+    """Return Mann and Whitney's test of two groups, or Kruskal and Wallis' of more, on bins."""
+    part = answer.parts[0]
+    groups = counts_of(part)
+    if len(groups) < 2:
+        raise DocumentError(f"Two groups of {by} or more are compared.")
+    ordered = [rank_tests.ordered(counts) for counts in groups.values()]
+    if len(ordered) == 2:
+        found = rank_tests.mann_whitney(ordered[0], ordered[1])
+    else:
+        found = rank_tests.kruskal_wallis(ordered)
+    variable = variable_of(answer.project, part.statistic.variable)
+    rows: list[tuple[Cell, ...]] = []
+    for group, counts in groups.items():
+        held = quantiles.of_counts(counts, variable, QUARTILES)
+        rows.append((group, *(q.value for q in held), counts.n))
+    said = [f"By bins: on the values themselves p lies between {found.least_p:.3g} and "
+            f"{found.most_p:.3g}."]  # fmt: skip
+    if found.test.estimate is not None:
+        e = found.test.estimate
+        said.append(f"{e.name}: {e.value:.3g} ({e.low:.3g} to {e.high:.3g})")
+    return Finding(
+        title=f"{variable.name} by {by}: {tested(found.test)}",
+        columns=("group", "Q1", "median", "Q3", "n"),
+        rows=tuple(rows),
+        result=found,
+        answers=(answer,),
+        about=f"Groups were compared by {found.test.name} on the dictionary's grid.",
+        figure=bars(answer, part),
+        remarks=remarks(answer, *said, found.test.note),
+    )
+
+
+# ---- with each other -----------------------------------------------------------------------------
+
+
+def ask_correlation(variables: Sequence[str], by: str | None) -> list[Statistic]:
+    """Return what correlations are worked out from."""
+    return [comoments(variables[0], *variables[1:], by=by)]
+
+
+def correlations(answer: StatisticsAnswer) -> Finding:
+    """Return each pair's correlation, covariance, interval and p value, of complete subjects."""
+    part = answer.parts[0]
+    names = part.statistic.variables
+    rows: list[tuple[Cell, ...]] = []
+    matrices: dict[str, correlation.Correlations] = {}
+    for group, held in comoments_of(part).items():
+        found = correlation.correlation_matrix(held.n, held.products)
+        covariance = correlation.covariance_matrix(held.n, held.products)
+        matrices[group] = found
+        rows += [
+            (
+                "" if group == ALL else group,
+                names[i],
+                names[j],
+                float(found.matrix[i, j]),
+                float(found.low[i, j]),
+                float(found.high[i, j]),
+                p_value(float(found.p_values[i, j])),
+                float(covariance[i, j]),
+                held.n,
+            )
+            for i, j in itertools.combinations(range(len(names)), 2)
+        ]
+    first = next(iter(matrices.values())).matrix
+    return Finding(
+        title="Correlations",
+        columns=("group", "of", "with", "r", "95% from", "to", "p", "covariance", "n"),
+        rows=tuple(rows),
+        result=matrices,
+        answers=(answer,),
+        about="Pearson's correlations are of subjects with all values; intervals by Fisher's z.",
+        figure=Heat(names, names, tuple(map(tuple, first.tolist())), -1.0, 1.0),
+        remarks=remarks(answer),
+    )

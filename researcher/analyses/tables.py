@@ -1,0 +1,216 @@
+"""Tables: table 1 of a trial, and categories crossed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.documents import Project, Statistic, Variable
+from contract.errors import DocumentError
+from contract.statistics import balance, crosstabs, mean_tests, proportions, stratified
+from contract.statistics.estimates import Estimate, HypothesisTest
+from contract.statistics.summaries import Counts, Moments, places
+from researcher.analyses.groups import ALL, counts_of, moments_of, remarks, variable_of
+from researcher.analyses.numbers import tested
+from researcher.findings import Cell, Finding, interval, p_value
+from researcher.questions import crosstab, levels, mean
+from researcher.statistics import PartAnswer, StatisticsAnswer, place_names
+
+
+def ask_table_one(project: Project, variables: Sequence[str], by: str) -> list[Statistic]:
+    """Return what a table 1 is worked out from: means of numbers, counts of categories."""
+    return [
+        mean(name, by) if variable_of(project, name).kind == "number" else levels(name, by)
+        for name in variables
+    ]
+
+
+def table_one(answer: StatisticsAnswer, by: str) -> Finding:
+    """Return a trial's table 1: mean (SD) or count (%) by group, how the groups differ, p.
+
+    Standardised differences are of the two groups, or the largest of any two. p values are of
+    Welch's analysis of variance and Pearson's chi-squared test.
+    """
+    levels_of = variable_of(answer.project, by).levels
+    there = [
+        level
+        for level in levels_of
+        if any(level in part.part.groups for part in answer.parts if not part.part.withheld)
+    ]
+    rows: list[tuple[Cell, ...]] = [_sizes(answer, there)]
+    results: dict[str, HypothesisTest] = {}
+    said = []
+    for part in answer.parts:
+        name = part.statistic.variable
+        if part.part.withheld:
+            rows.append((name, *("withheld" for _ in there), "", ""))
+            continue
+        variable = variable_of(answer.project, name)
+        if variable.kind == "number":
+            lines, test = _number(variable, moments_of(part, answer.project), there)
+        else:
+            lines, test = _category(variable, counts_of(part), there)
+        rows += lines
+        results[name] = test
+        said += [f"{name}: {test.note}"] if test.note else []
+    return Finding(
+        title=f"Table 1 by {by}",
+        columns=("", *there, "SMD", "p"),
+        rows=tuple(rows),
+        result=results,
+        answers=(answer,),
+        about="Numbers are given as mean (standard deviation), categories as count (per cent). "
+        "Groups were compared by standardised mean differences, Welch's analysis of variance and "
+        "Pearson's chi-squared test.",
+        remarks=remarks(answer, *said),
+    )
+
+
+def _sizes(answer: StatisticsAnswer, there: Sequence[str]) -> tuple[Cell, ...]:
+    """Return a line with how many each group holds: the most of whom anything is told or missing.
+
+    Sets of variables differ by whom a value is missing of; the largest is nearest to the group.
+    """
+    sizes = dict.fromkeys(there, 0)
+    for part in answer.parts:
+        for group, summary in part.part.groups.items():
+            if group in sizes:
+                sizes[group] = max(sizes[group], summary.n + summary.missing)
+    return ("n", *(str(n) for n in sizes.values()), "", "")
+
+
+def _number(
+    variable: Variable, groups: Mapping[str, Moments], there: Sequence[str]
+) -> tuple[list[tuple[Cell, ...]], HypothesisTest]:
+    cells = [
+        f"{groups[g].mean:.4g} ({groups[g].standard_deviation:.3g})" if g in groups else ""
+        for g in there
+    ]
+    held = list(groups.values())
+    test = mean_tests.welch_anova(held) if len(held) != 2 else mean_tests.welch_t(held[0], held[1])
+    differences = [balance.of_numbers(a, b) for a, b in itertools.combinations(held, 2)]
+    unit = f" [{variable.unit}]" if variable.unit else ""
+    line = (f"{variable.name}{unit}", *cells, _largest(differences), p_value(test.p_value))
+    missing = [groups[g].missing if g in groups else 0 for g in there]
+    return [line, *_missing(missing)], test
+
+
+def _category(
+    variable: Variable, groups: Mapping[str, Counts], there: Sequence[str]
+) -> tuple[list[tuple[Cell, ...]], HypothesisTest]:
+    held = [groups[g].counts for g in groups]
+    if len(held) > 1:
+        test = crosstabs.chi_squared(np.array(held)).test
+    else:
+        test = HypothesisTest("Pearson's chi-squared test", math.nan, math.nan)
+    differences = [balance.of_levels(a, b) for a, b in itertools.combinations(held, 2)]
+    blank = ["" for _ in there]
+    lines: list[tuple[Cell, ...]] = [
+        (variable.name, *blank, _largest(differences), p_value(test.p_value))
+    ]
+    for place, level in enumerate(variable.levels):
+        cells = [_share(groups[g].counts, place) if g in groups else "" for g in there]
+        lines.append((f"  {level}", *cells, "", ""))
+    missing = [groups[g].missing if g in groups else 0 for g in there]
+    return [*lines, *_missing(missing)], test
+
+
+def _missing(missing: Sequence[int]) -> list[tuple[Cell, ...]]:
+    return [("  missing", *map(str, missing), "", "")] if any(n > 0 for n in missing) else []
+
+
+def _share(counts: Sequence[int], place: int) -> str:
+    n = sum(max(count, 0) for count in counts)
+    return f"{counts[place]} ({max(counts[place], 0) / n:.1%})" if n else f"{counts[place]}"
+
+
+def _largest(differences: Sequence[Estimate]) -> str:
+    values = [abs(d.value) for d in differences if not math.isnan(d.value)]
+    return f"{max(values):.3f}" if values else ""
+
+
+# ---- categories crossed --------------------------------------------------------------------------
+
+
+def ask_crosstab(variables: Sequence[str], by: str | None) -> list[Statistic]:
+    """Return what a crosstab asks."""
+    return [crosstab(variables[0], *variables[1:], by=by)]
+
+
+def shaped(part: PartAnswer, project: Project, group: str = ALL) -> NDArray[np.float64]:
+    """Return a crosstab's counts in the shape of its variables' places."""
+    sizes = [places(variable_of(project, name)) for name in part.statistic.variables]
+    return crosstabs.table_of(counts_of(part)[group].counts, sizes)
+
+
+def crossed(answer: StatisticsAnswer, by: str | None) -> Finding:
+    """Return a crosstab with its test of independence; of two by two also risks and odds.
+
+    A third variable makes strata, over which Mantel and Haenszel's estimates are taken where the
+    first two have two levels each.
+    """
+    part = answer.parts[0]
+    variables = [variable_of(answer.project, name) for name in part.statistic.variables]
+    names = [place_names(v) for v in variables]
+    rows: list[tuple[Cell, ...]] = []
+    said: list[str] = []
+    result: dict[str, object] = {}
+    for group, held in counts_of(part).items():
+        of = "" if group == ALL else group
+        table = crosstabs.table_of(held.counts, [len(n) for n in names])
+        for place in itertools.product(*(range(len(n)) for n in names)):
+            if table[place]:
+                labels = (names[axis][at] for axis, at in enumerate(place))
+                rows.append((*((of,) if by else ()), *labels, float(table[place])))
+        lead = f"{of}: " if of else ""
+        if table.ndim == 2:
+            found, lines = _associated(table)
+            result[group] = found
+        else:
+            result[group], lines = _over_strata(table)
+        said += [lead + line for line in lines]
+        if held.missing:
+            said.append(f"{lead}{held.missing} lack a value of one of them.")
+    return Finding(
+        title=" x ".join(v.name for v in variables),
+        columns=(*((by,) if by else ()), *(v.name for v in variables), "count"),
+        rows=tuple(rows),
+        result=result,
+        answers=(answer,),
+        about="Categories were crossed; association by Pearson's chi-squared test and Cramér's V.",
+        remarks=remarks(answer, *said),
+    )
+
+
+def _associated(table: NDArray[np.float64]) -> tuple[object, list[str]]:
+    found = crosstabs.chi_squared(table)
+    said = [tested(found.test), found.test.note]
+    if not math.isnan(found.cramers_v):
+        said.append(f"Cramér's V {found.cramers_v:.3f}")
+    try:
+        exact = crosstabs.fisher_exact(table)
+        said.append(f"{exact.name}: p {p_value(exact.p_value)}".strip() if exact.name else "")
+        said.append(exact.note)
+    except DocumentError as error:
+        said.append(str(error))
+    if table.shape == (2, 2):
+        for make in (proportions.risk_difference, proportions.risk_ratio, proportions.odds_ratio):
+            estimate = make(table)
+            said.append(f"{estimate.name} {interval(estimate.value, estimate.low, estimate.high)}")
+    return found, [line for line in said if line]
+
+
+def _over_strata(table: NDArray[np.float64]) -> tuple[object, list[str]]:
+    if table.shape[:2] != (2, 2):
+        return None, []
+    found = stratified.mantel_haenszel(np.moveaxis(table, 2, 0))
+    said = [
+        f"{e.name} {interval(e.value, e.low, e.high)}"
+        for e in (found.odds_ratio, found.risk_ratio, found.risk_difference)
+    ]
+    said += [tested(found.association), tested(found.homogeneity)]
+    return found, said

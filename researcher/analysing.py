@@ -1,0 +1,210 @@
+"""``wardgate analyse``: one analysis across the sites, printed, as JSON, or drawn into a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from contract.errors import UsageError
+from researcher.consortium import Consortium
+from researcher.findings import Finding
+from researcher.home import DEFAULT_HOME
+from researcher.options import (
+    AnalysisOption,
+    ByOption,
+    CohortOption,
+    EpsilonOption,
+    HomeOption,
+    Lane,
+    LaneOption,
+    MinimumOption,
+    ProjectOption,
+    SecureOption,
+    SitesOption,
+    WhereOption,
+    cohort_of,
+    say_who_waits,
+)
+from researcher.study import Study
+
+
+class Analysis(StrEnum):
+    """What can be done with one call."""
+
+    DESCRIBE = "describe"
+    TABLE1 = "table1"
+    HISTOGRAM = "histogram"
+    QUANTILES = "quantiles"
+    T_TEST = "t-test"
+    ANOVA = "anova"
+    RANKS = "ranks"
+    CROSSTAB = "crosstab"
+    CORRELATION = "correlation"
+    SURVIVAL = "survival"
+    ROC = "roc"
+    CALIBRATION = "calibration"
+    AGREEMENT = "agreement"
+    ICC = "icc"
+    BLAND_ALTMAN = "bland-altman"
+
+
+def _by(by: str | None, analysis: str) -> str:
+    if by is None:
+        raise UsageError(f"{analysis} compares groups; say which: --by arm.")
+    return by
+
+
+def _one(names: list[str], analysis: str) -> str:
+    if len(names) != 1:
+        raise UsageError(f"{analysis} is of one variable.")
+    return names[0]
+
+
+def _two(names: list[str], analysis: str, what: str) -> tuple[str, str]:
+    if len(names) != 2:
+        raise UsageError(f"{analysis} is of two variables: {what}.")
+    return names[0], names[1]
+
+
+def _of_one(study: Study, kind: Analysis, name: str, by: str | None) -> Finding:
+    match kind:
+        case Analysis.HISTOGRAM:
+            return study.histogram(name, by)
+        case Analysis.QUANTILES:
+            return study.quantiles(name, by)
+        case Analysis.T_TEST:
+            return study.t_test(name, _by(by, kind.value))
+        case Analysis.ANOVA:
+            return study.anova(name, _by(by, kind.value))
+        case _:
+            return study.ranks(name, _by(by, kind.value))
+
+
+def _of_two(study: Study, kind: Analysis, names: list[str], by: str | None) -> Finding:
+    match kind:
+        case Analysis.SURVIVAL:
+            return study.survival(*_two(names, kind.value, "a time and an event"), by=by)
+        case Analysis.ROC:
+            return study.roc(*_two(names, kind.value, "a score and an outcome"), by=by)
+        case Analysis.CALIBRATION:
+            return study.calibration(*_two(names, kind.value, "a probability and an outcome"))
+        case _:
+            return study.bland_altman(*_two(names, kind.value, "two methods"))
+
+
+_OF_ONE = (
+    Analysis.HISTOGRAM,
+    Analysis.QUANTILES,
+    Analysis.T_TEST,
+    Analysis.ANOVA,
+    Analysis.RANKS,
+)
+
+
+def _run(study: Study, kind: Analysis, names: list[str], by: str | None) -> Finding:
+    """Do one analysis of a study."""
+    if kind in _OF_ONE:
+        return _of_one(study, kind, _one(names, kind.value), by)
+    match kind:
+        case Analysis.DESCRIBE:
+            found = study.describe(*names, by=by)
+        case Analysis.TABLE1:
+            found = study.table_one(*names, by=_by(by, kind.value))
+        case Analysis.CROSSTAB:
+            found = study.crosstab(*names, by=by)
+        case Analysis.CORRELATION:
+            found = study.correlations(*names, by=by)
+        case Analysis.AGREEMENT:
+            found = study.agreement(*names)
+        case Analysis.ICC:
+            found = study.icc(*names)
+        case _:
+            found = _of_two(study, kind, names, by)
+    return found
+
+
+def analyse(
+    kind: Annotated[Analysis, typer.Argument(help="Which analysis.")],
+    variables: Annotated[list[str], typer.Argument(help="What it is of.")],
+    project: ProjectOption,
+    by: ByOption = None,
+    where: WhereOption = None,
+    cohort: CohortOption = None,
+    analysis: AnalysisOption = None,
+    lane: LaneOption = Lane.ANY,
+    epsilon: EpsilonOption = None,
+    secure: SecureOption = False,
+    site: SitesOption = None,
+    minimum_sites: MinimumOption = 1,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw it into this file: .png, .svg or .pdf.")
+    ] = None,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="Print a methods paragraph for a paper, too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print tidy rows as JSON lines.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Do one analysis across the sites: described, compared, crossed, over time, or evaluated.
+
+    Each is one question; what it tells is of all sites' subjects together.
+
+    Example: wardgate analyse table1 age sex bmi -p preterm --by arm
+
+    Example: wardgate analyse t-test age -p preterm --by arm --where 'age >= 18'
+
+    Example: wardgate analyse survival months died -p t --by arm --analysis main --plot km.svg
+    """
+    if plot is not None:
+        from researcher.plots import check_suffix
+
+        check_suffix(plot)
+    with Consortium.connect(home) as consortium:
+        study = Study(
+            consortium,
+            project,
+            sites=site,
+            minimum_sites=minimum_sites,
+            cohort=cohort_of(where, cohort),
+            analysis=analysis,
+            lane=lane.value,
+            epsilon=epsilon,
+            secure=secure,
+            waiting=say_who_waits,
+        )
+        found = _run(study, kind, variables, by)
+    show(found, as_json=as_json, methods=methods)
+    if plot is not None:
+        if found.figure is None:
+            raise UsageError(f"There is nothing to draw of: {found.title}.")
+        from researcher.plots import save
+
+        save(found.figure, plot)
+        print(f"drawn into {plot}", file=sys.stderr)
+
+
+def show(found: Finding, *, as_json: bool, methods: bool) -> None:
+    """Print a finding: a table with its notes, or JSON lines with the notes on standard error."""
+    if as_json:
+        for row in found.tidy():
+            finite = {
+                k: None if isinstance(v, float) and not math.isfinite(v) else v
+                for k, v in row.items()
+            }
+            print(json.dumps(finite))
+        for note in found.notes:
+            print(note, file=sys.stderr)
+    else:
+        Console(markup=False).print(found.printed())
+        receipts = sum(len(answer.receipts) for answer in found.answers)
+        jobs = ", ".join(answer.job for answer in found.answers)
+        print(f"{receipts} receipts verified; job {jobs}")
+    if methods:
+        print(found.methods)

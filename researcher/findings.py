@@ -1,0 +1,180 @@
+"""What an analysis found: tidy rows, a table for terminals and notebooks, a plot, its methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from contract.errors import UsageError
+from researcher.rendering import as_html, as_text
+from researcher.statistics import StatisticsAnswer
+
+if TYPE_CHECKING:
+    import polars
+    from matplotlib.axes import Axes
+
+    from researcher.plots import Figure
+
+Cell = str | int | float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One analysis's outcome.
+
+    ``result`` is what was worked out, as ``contract.statistics`` gives it; ``rows`` say the same,
+    one figure or one line of a table each, in ``columns``. ``answers`` are the questions' answers
+    with their receipts.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    result: Any
+    answers: tuple[StatisticsAnswer, ...]
+    about: str
+    """What was done, in sentences fit for a paper."""
+    figure: Figure | None = None
+    remarks: tuple[str, ...] = field(default=())
+    """What a reader must know of the figures themselves."""
+
+    @property
+    def lane(self) -> str:
+        """By which lane of the gate it came: ``exact``, ``dp``, or ``dp and exact``."""
+        return " and ".join(sorted({lane for a in self.answers for lane in a.lane.split(" and ")}))
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not in it, what noise there is, and what makes a figure doubtful."""
+        said = [*self.remarks, *(note for answer in self.answers for note in answer.notes)]
+        return list(dict.fromkeys(said))
+
+    @property
+    def methods(self) -> str:
+        """A paragraph fit for a paper: what was done, where, and how it was protected."""
+        return methods(self.answers, self.about)
+
+    def tidy(self) -> list[dict[str, Cell]]:
+        """Return the rows as records."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return the rows as a Polars frame; ``UsageError`` where Polars isn't installed."""
+        try:
+            import polars
+        except ImportError:
+            raise UsageError("Polars isn't installed: pip install polars.") from None
+        return polars.DataFrame(self.tidy(), infer_schema_length=None, strict=False)
+
+    def to_pandas(self) -> Any:
+        """Return the rows as a pandas frame; ``UsageError`` where pandas isn't installed."""
+        try:
+            import pandas  # type: ignore[import-untyped]
+        except ImportError:
+            raise UsageError("pandas isn't installed: pip install pandas.") from None
+        return pandas.DataFrame(self.tidy(), columns=list(self.columns))
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw it, with Matplotlib, on ``axes`` or new ones.
+
+        ``UsageError`` where Matplotlib isn't installed, or when there is nothing to draw.
+        """
+        if self.figure is None:
+            raise UsageError(f"There is nothing to draw of: {self.title}.")
+        from researcher.plots import draw
+
+        return draw(self.figure, axes)
+
+    def table(self) -> Table:
+        """Return the rows as a table that fits 80 columns."""
+        table = Table(title=self.title, title_justify="left")
+        for place, column in enumerate(self.columns):
+            numeric = any(not isinstance(row[place], str) for row in self.rows)
+            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*map(shown, row))
+        return table
+
+    def printed(self) -> Group:
+        """Return all that is shown of it."""
+        notes = [Text(note) for note in self.notes]
+        sites = len({site for answer in self.answers for site in answer.answered})
+        return Group(self.table(), Text(f"{sites} sites, lane {self.lane}"), *notes)
+
+    def __str__(self) -> str:
+        return as_text(self.printed())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.printed())
+
+
+def shown(cell: Cell) -> str:
+    """Return a cell as a person reads it: six digits, p values' own, words as they are."""
+    if isinstance(cell, str):
+        return cell
+    if not math.isfinite(cell):
+        return "" if math.isnan(cell) else str(cell)
+    return str(int(cell)) if cell == int(cell) and abs(cell) < 1e15 else f"{cell:.6g}"
+
+
+def p_value(p: float) -> str:
+    """Return a p value as journals print it."""
+    if math.isnan(p):
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """Return "0.93 (0.63 to 1.37)"."""
+    if math.isnan(value):
+        return "undefined"
+    if math.isnan(low):
+        return f"{value:.{digits}g}"
+    return f"{value:.{digits}g} ({low:.{digits}g} to {high:.{digits}g})"
+
+
+def methods(answers: Sequence[StatisticsAnswer], about: str) -> str:
+    """Return a methods paragraph for what was worked out from some answers."""
+    if not answers:
+        return about
+    project = answers[0].project
+    there = sorted({site for answer in answers for site in answer.answered})
+    lanes = {lane for answer in answers for lane in answer.lane.split(" and ")}
+    sentences = list(_sentences(answers, lanes))
+    jobs = ", ".join(answer.job[:12] for answer in answers)
+    return " ".join(
+        [
+            f"Data of {len(there)} sites ({', '.join(there)}) were analysed by federation with "
+            f"Wardgate {version('wardgate')}, under project {project.name} version "
+            f"{project.version} ({project.ethics_reference}).",
+            "No individual's data left a site; each site's own disclosure control passed what did.",
+            about,
+            *sentences,
+            f"Each site signed what it sent (jobs {jobs}).",
+        ]
+    )
+
+
+def _sentences(answers: Sequence[StatisticsAnswer], lanes: set[str]) -> Iterator[str]:
+    if "exact" in lanes:
+        yield (
+            "Exact figures are of aggregates over groups of subjects that the sites had declared, "
+            "none smaller than their policies allow; merged, they are those of the pooled rows."
+        )
+    if "dp" in lanes:
+        spent = max((s.epsilon for answer in answers for s in answer.spent), default=0.0)
+        yield (
+            "Figures with noise are differentially private"
+            + (f" (epsilon {spent:.3g} at most at a site for a question)" if spent else "")
+            + "; the noise is in the intervals where they say so."
+        )
+    missing = sorted({m.site for answer in answers for m in answer.missing})
+    if missing:
+        yield f"Not in the analysis: {', '.join(missing)}."

@@ -1,0 +1,168 @@
+"""``Study``: one project's subjects, sites and terms, and every analysis of them by one call."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from contract import wire_pb2 as wire
+from contract.cohorts import Cohort
+from contract.documents import Project, Statistic
+from contract.errors import DocumentError
+from researcher.analyses import evaluation, numbers, survival, tables
+from researcher.analyses.groups import variable_of
+from researcher.columns import Column
+from researcher.findings import Finding
+from researcher.questions import Lane, histogram
+from researcher.statistics import StatisticsAnswer
+
+if TYPE_CHECKING:
+    from researcher.consortium import Consortium
+
+
+@dataclass(frozen=True)
+class Study:
+    """Whom to ask about what, and on which terms: what all questions of a study share.
+
+    ``cohort`` is of whom; ``analysis`` the releases' analysis set. ``lane``, ``epsilon``,
+    ``secure``, ``minimum_sites`` and ``releases`` are those of ``Consortium.statistics``. Each
+    analysis is one question, whatever it needs; it raises what ``Consortium.statistics`` raises.
+    """
+
+    consortium: Consortium
+    project_name: str
+    sites: Sequence[str] | None = None
+    minimum_sites: int = 1
+    cohort: Cohort | None = None
+    analysis: str | None = None
+    lane: Lane = "any"
+    epsilon: float | None = None
+    secure: bool = False
+    releases: Mapping[str, str] | None = None
+    waiting: Callable[[wire.JobStatus], None] | None = None
+
+    @property
+    def project(self) -> Project:
+        """The project, as its hospitals approved it."""
+        return self.consortium.project(self.project_name)
+
+    def __getitem__(self, name: str) -> Column:
+        """Return a variable to be compared, with its codes; ``DocumentError`` for none."""
+        return Column(name, variable_of(self.project, name))
+
+    def of(self, cohort: Cohort) -> Study:
+        """Return the same study of those of its subjects who are in ``cohort`` too."""
+        both = cohort if self.cohort is None else self.cohort & cohort
+        return dataclasses.replace(self, cohort=both)
+
+    def ask(self, *statistics: Statistic) -> StatisticsAnswer:
+        """Ask one question, however many statistics it is of."""
+        return self.consortium.statistics(
+            self.project_name,
+            statistics,
+            sites=self.sites,
+            minimum_sites=self.minimum_sites,
+            releases=self.releases,
+            cohort=self.cohort,
+            analysis=self.analysis,
+            lane=self.lane,
+            epsilon=self.epsilon,
+            secure=self.secure,
+            waiting=self.waiting,
+        )
+
+    # ---- described -----------------------------------------------------------------------------
+
+    def describe(self, *variables: str, by: str | None = None) -> Finding:
+        """Return n, missing, mean, SD, quartiles, skewness and kurtosis of numbers."""
+        return numbers.describe(self.ask(*numbers.ask_description(self.project, variables, by)), by)
+
+    def table_one(self, *variables: str, by: str) -> Finding:
+        """Return a trial's table 1: numbers and categories by group, how the groups differ, p."""
+        return tables.table_one(self.ask(*tables.ask_table_one(self.project, variables, by)), by)
+
+    def histogram(self, variable: str, by: str | None = None) -> Finding:
+        """Return a number's counts on the dictionary's grid."""
+        return numbers.histogram_of(self.ask(histogram(variable, by)))
+
+    def quantiles(
+        self,
+        variable: str,
+        by: str | None = None,
+        shares: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+    ) -> Finding:
+        """Return quantiles of all subjects together, each within one cell of the grid."""
+        return numbers.quantile_table(self.ask(histogram(variable, by)), shares, by)
+
+    # ---- compared ------------------------------------------------------------------------------
+
+    def t_test(self, variable: str, by: str, *, equal_variances: bool = False) -> Finding:
+        """Compare two groups' means: Welch's t test, or Student's."""
+        answer = self.ask(*numbers.ask_means(variable, by))
+        return numbers.t_test(answer, by, equal_variances=equal_variances)
+
+    def anova(self, variable: str, by: str, *, equal_variances: bool = False) -> Finding:
+        """Compare several groups' means: Welch's analysis of variance, or the classic one."""
+        answer = self.ask(*numbers.ask_means(variable, by))
+        return numbers.anova(answer, by, equal_variances=equal_variances)
+
+    def ranks(self, variable: str, by: str) -> Finding:
+        """Compare groups by ranks on the grid: Mann and Whitney's test, or Kruskal and Wallis'."""
+        return numbers.ranks(self.ask(histogram(variable, by)), by)
+
+    def crosstab(self, *variables: str, by: str | None = None) -> Finding:
+        """Cross two or three categories (or numbers on their grids), and test independence."""
+        if not 2 <= len(variables) <= 3:
+            raise DocumentError("A crosstab is of two or three variables.")
+        return tables.crossed(self.ask(*tables.ask_crosstab(variables, by)), by)
+
+    def correlations(self, *variables: str, by: str | None = None) -> Finding:
+        """Return each pair's correlation, of subjects with all the values."""
+        if len(variables) < 2:
+            raise DocumentError("Correlations are of two numbers or more.")
+        return numbers.correlations(self.ask(*numbers.ask_correlation(variables, by)))
+
+    def survival(self, time: str, event: str, by: str | None = None) -> Finding:
+        """Return Kaplan and Meier's curves on the time's grid, and the log-rank test of groups.
+
+        ``event`` is a category of two levels, the second the event.
+        """
+        asked = survival.ask_survival(
+            self.project, time, event, by, by_strata=by is not None and self._is_stratum(by)
+        )
+        return survival.curves(self.ask(*asked))
+
+    def _is_stratum(self, name: str) -> bool:
+        """Say whether all releases that are asked can be asked by a category exactly."""
+        releases = [
+            release
+            for release in self.consortium.releases(self.project_name)
+            if (self.sites is None or release.site in self.sites)
+            and (self.releases is None or release.digest in self.releases.values())
+        ]
+        return bool(releases) and all(name in release.strata for release in releases)
+
+    # ---- evaluated -----------------------------------------------------------------------------
+
+    def roc(self, score: str, outcome: str, by: str | None = None) -> Finding:
+        """Return the ROC curve of a score for an outcome of two levels, the second the event."""
+        return evaluation.roc(self.ask(*evaluation.ask_scores(self.project, score, outcome, by)))
+
+    def calibration(self, probability: str, outcome: str) -> Finding:
+        """Compare predicted probabilities with what happened."""
+        asked = evaluation.ask_scores(self.project, probability, outcome, None)
+        return evaluation.calibrated(self.ask(*asked))
+
+    def agreement(self, *raters: str) -> Finding:
+        """Return kappas and Krippendorff's alpha of raters of one category."""
+        return evaluation.agreed(self.ask(*evaluation.ask_agreement(self.project, raters)), raters)
+
+    def icc(self, *raters: str) -> Finding:
+        """Return the intraclass correlations of raters of one number."""
+        return evaluation.intraclass(self.ask(*evaluation.ask_ratings(raters)))
+
+    def bland_altman(self, first: str, second: str) -> Finding:
+        """Return bias and limits of agreement of two methods that measure one number."""
+        return evaluation.limits_of_agreement(self.ask(*evaluation.ask_ratings((first, second))))

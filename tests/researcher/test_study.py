@@ -1,0 +1,340 @@
+"""A study's findings are what SciPy and statsmodels say of the pooled rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from contract.documents import Variable
+from contract.errors import DocumentError, UsageError
+from researcher.findings import Finding
+from researcher.plots import save
+from researcher.study import Study
+from tests.researcher.local import LocalConsortium, split
+
+VARIABLES = (
+    Variable(name="age", kind="number", minimum=0, maximum=120, bins=120, unit="a", whole=True),
+    Variable(name="bmi", kind="number", minimum=10, maximum=60, bins=50),
+    Variable(name="arm", kind="category", levels=("control", "treatment")),
+    Variable(name="stage", kind="category", levels=("I", "II", "III")),
+    Variable(name="ill", kind="category", levels=("no", "yes")),
+)
+N = 900
+
+
+def rows() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(11)
+    arm = generator.integers(0, 2, N)
+    stage = generator.integers(0, 3, N)
+    age = np.rint(np.clip(generator.normal(55 + 2 * arm, 14, N), 0, 120))
+    bmi = np.clip(generator.normal(22 + age / 20, 4, N), 10, 60)
+    bmi[generator.random(N) < 0.06] = np.nan
+    ill = (generator.random(N) < 0.2 + 0.1 * arm + 0.05 * stage).astype(np.int64)
+    ill[generator.random(N) < 0.04] = -1
+    return {"age": age, "bmi": bmi, "arm": arm, "stage": stage, "ill": ill}
+
+
+TABLE = rows()
+
+
+@pytest.fixture
+def consortium() -> LocalConsortium:
+    return LocalConsortium(VARIABLES, split(TABLE, 4))
+
+
+@pytest.fixture
+def study(consortium: LocalConsortium) -> Study:
+    return consortium.study()
+
+
+def row(found: Finding, **wanted: str) -> dict[str, object]:
+    """The one row whose cells are these."""
+    (only,) = (r for r in found.tidy() if all(r[k] == v for k, v in wanted.items()))
+    return dict(only)
+
+
+def test_numbers_are_described_as_scipy_has_them(study: Study) -> None:
+    found = row(study.describe("age", "bmi"), variable="bmi")
+    present = TABLE["bmi"][~np.isnan(TABLE["bmi"])]
+    assert found["n"] == present.size
+    assert found["missing"] == N - present.size
+    assert found["mean"] == pytest.approx(present.mean(), rel=1e-12)
+    assert found["SD"] == pytest.approx(present.std(ddof=1), rel=1e-12)
+    assert found["skew"] == pytest.approx(stats.skew(present, bias=False), rel=1e-9)
+    assert found["kurt"] == pytest.approx(stats.kurtosis(present, bias=False), rel=1e-9)
+
+
+def test_quartiles_lie_within_a_cell_of_the_pooled_ones(study: Study) -> None:
+    found = study.quantiles("bmi", shares=(0.25, 0.5, 0.75))
+    present = np.sort(TABLE["bmi"][~np.isnan(TABLE["bmi"])])
+    for line in found.tidy():
+        true = present[int(np.ceil(float(line["share"]) * present.size)) - 1]
+        assert float(line["cell from"]) <= true <= float(line["to"])
+        assert abs(float(line["value"]) - true) <= 1.0
+
+
+def test_a_t_test_is_scipys_over_the_pooled_rows(study: Study) -> None:
+    control, treatment = (TABLE["age"][TABLE["arm"] == arm] for arm in (0, 1))
+    for equal in (False, True):
+        found = study.t_test("age", by="arm", equal_variances=equal).result
+        true = stats.ttest_ind(control, treatment, equal_var=equal)
+        assert found.statistic == pytest.approx(true.statistic, rel=1e-9)
+        assert found.p_value == pytest.approx(true.pvalue, rel=1e-9)
+
+
+def test_an_analysis_of_variance_is_scipys(study: Study) -> None:
+    groups = [TABLE["age"][TABLE["stage"] == stage] for stage in range(3)]
+    found = study.anova("age", by="stage", equal_variances=True).result
+    true = stats.f_oneway(*groups)
+    assert found.test.statistic == pytest.approx(true.statistic, rel=1e-9)
+    assert found.test.p_value == pytest.approx(true.pvalue, rel=1e-9)
+
+
+def test_ranks_on_whole_numbers_are_scipys(study: Study) -> None:
+    control, treatment = (TABLE["age"][TABLE["arm"] == arm] for arm in (0, 1))
+    found = study.ranks("age", by="arm").result
+    true = stats.mannwhitneyu(control, treatment, method="asymptotic")
+    assert found.test.statistic == pytest.approx(true.statistic, rel=1e-12)
+    assert found.test.p_value == pytest.approx(true.pvalue, rel=1e-9)
+
+
+def test_a_crosstab_is_tested_as_scipy_does(study: Study) -> None:
+    known = TABLE["ill"] >= 0
+    table = np.array(
+        [[np.sum((TABLE["stage"] == s) & (TABLE["ill"] == i) & known) for i in (0, 1)]
+         for s in range(3)]
+    )  # fmt: skip
+    found = study.crosstab("stage", "ill")
+    true = stats.chi2_contingency(table, correction=False)
+    assert found.result["all"].test.p_value == pytest.approx(true.pvalue, rel=1e-9)
+    assert row(found, stage="II", ill="yes")["count"] == table[1, 1]
+
+
+def test_correlations_are_those_of_complete_subjects(study: Study) -> None:
+    known = ~np.isnan(TABLE["bmi"])
+    true = stats.pearsonr(TABLE["age"][known], TABLE["bmi"][known])
+    found = study.correlations("age", "bmi").tidy()[0]
+    interval = true.confidence_interval()
+    assert found["r"] == pytest.approx(true.statistic, rel=1e-9)
+    assert found["95% from"] == pytest.approx(interval.low, rel=1e-6)
+    assert found["to"] == pytest.approx(interval.high, rel=1e-6)
+
+
+def test_table_1_is_one_question_and_says_how_groups_differ(consortium: LocalConsortium) -> None:
+    found = consortium.study().table_one("age", "stage", "ill", by="arm")
+    assert len(consortium.asked) == 1
+    control, treatment = (TABLE["age"][TABLE["arm"] == arm] for arm in (0, 1))
+    line = row(found, **{"": "age [a]"})
+    assert line["control"] == f"{control.mean():.4g} ({control.std(ddof=1):.3g})"
+    spread = np.sqrt((control.var(ddof=1) + treatment.var(ddof=1)) / 2)
+    assert float(str(line["SMD"])) == pytest.approx(
+        abs(control.mean() - treatment.mean()) / spread, abs=5e-4
+    )
+    assert {"  I", "  II", "  III", "  missing"} <= {str(r[""]) for r in found.tidy()}
+
+
+def test_a_finding_fits_a_terminal_and_says_its_methods(study: Study) -> None:
+    for found in (
+        study.table_one("age", "bmi", "stage", by="arm"),
+        study.describe("age", "bmi", by="arm"),
+        study.crosstab("arm", "stage", "ill"),
+    ):
+        assert max(map(len, str(found).splitlines())) <= 80
+        assert "site-0" in found.methods
+        assert "declared" in found.methods
+        assert found.title in found._repr_html_() or "Table" in found.title
+        json.dumps(found.tidy())
+
+
+def test_a_finding_is_a_frame(study: Study) -> None:
+    found = study.t_test("age", by="arm")
+    assert found.to_polars().height == len(found.rows)
+    assert list(found.to_pandas().columns) == list(found.columns)
+
+
+def test_findings_are_drawn_into_files(study: Study, tmp_path: Path) -> None:
+    for name, found in (
+        ("forest", study.t_test("age", by="arm")),
+        ("bars", study.histogram("age", by="arm")),
+        ("heat", study.correlations("age", "bmi")),
+    ):
+        assert found.figure is not None
+        path = tmp_path / f"{name}.png"
+        save(found.figure, path)
+        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    with pytest.raises(UsageError, match="png"):
+        save(found.figure, tmp_path / "x.exe")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="nothing to draw"):
+        study.crosstab("arm", "ill").plot()
+
+
+def test_what_cannot_be_compared_is_said(study: Study) -> None:
+    with pytest.raises(DocumentError, match="Two groups"):
+        study.t_test("age", by="stage")
+    with pytest.raises(DocumentError, match="two or three"):
+        study.crosstab("arm")
+    with pytest.raises(DocumentError, match="two numbers"):
+        study.correlations("age")
+
+
+# ---- predictions and raters ----------------------------------------------------------------------
+
+RATED = (
+    Variable(name="risk", kind="number", minimum=0, maximum=1, bins=20),
+    Variable(name="died", kind="category", levels=("no", "yes")),
+    *(
+        Variable(name=name, kind="category", levels=("benign", "unsure", "malignant"))
+        for name in ("ana", "bo", "cem")
+    ),
+    *(Variable(name=name, kind="number", minimum=0, maximum=80, bins=80) for name in ("m1", "m2")),
+)
+
+
+def ratings() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(3)
+    risk = generator.integers(0, 20, N) / 20 + 0.025
+    truth = generator.integers(0, 3, N)
+    seen = {
+        name: np.where(generator.random(N) < 0.8, truth, generator.integers(0, 3, N))
+        for name in ("ana", "bo", "cem")
+    }
+    size = generator.normal(30, 8, N)
+    return {
+        "risk": risk,
+        "died": (generator.random(N) < risk).astype(np.int64),
+        "m1": size + generator.normal(0, 1, N),
+        "m2": size + generator.normal(0.5, 1, N),
+        **seen,
+    }
+
+
+SCORES = ratings()
+
+
+@pytest.fixture
+def rated() -> Study:
+    return LocalConsortium(RATED, split(SCORES, 3)).study()
+
+
+def test_the_area_under_the_curve_is_mann_and_whitneys(rated: Study) -> None:
+    ill, well = (SCORES["risk"][SCORES["died"] == d] for d in (1, 0))
+    true = stats.mannwhitneyu(ill, well).statistic / (ill.size * well.size)
+    found = rated.roc("risk", "died")
+    assert found.result["all"].auc.value == pytest.approx(true, rel=1e-12)
+    line = found.tidy()[0]
+    assert (line["yes"], line["no"]) == (ill.size, well.size)
+    assert float(line["bins: from"]) <= true <= float(line["to "])
+
+
+def test_a_calibrated_risk_has_slope_one(rated: Study) -> None:
+    found = rated.calibration("risk", "died").result
+    assert found.slope.low < 1 < found.slope.high
+    expected = SCORES["risk"].sum()
+    assert found.ratio.value == pytest.approx(SCORES["died"].sum() / expected, rel=1e-9)
+    happened = [np.mean(SCORES["died"][SCORES["risk"] == r]) for r in np.unique(SCORES["risk"])]
+    assert [b.observed.value for b in found.bins] == pytest.approx(happened, rel=1e-12)
+
+
+def test_kappas_are_statsmodels(rated: Study) -> None:
+    from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa
+
+    table = np.zeros((3, 3))
+    np.add.at(table, (SCORES["ana"], SCORES["bo"]), 1)
+    found = rated.agreement("ana", "bo")
+    assert row(found, figure="Cohen's kappa")["value"] == pytest.approx(
+        cohens_kappa(table).kappa, rel=1e-9
+    )
+    assert row(found, figure="quadratic weights")["value"] == pytest.approx(
+        cohens_kappa(table, wt="quadratic").kappa, rel=1e-9
+    )
+    everybody = np.column_stack([SCORES[n] for n in ("ana", "bo", "cem")])
+    counted, _ = aggregate_raters(everybody)
+    assert row(rated.agreement("ana", "bo", "cem"), figure="Fleiss' kappa")[
+        "value"
+    ] == pytest.approx(fleiss_kappa(counted), rel=1e-9)
+
+
+def test_limits_of_agreement_and_icc_are_those_of_the_pooled_differences(rated: Study) -> None:
+    apart = SCORES["m1"] - SCORES["m2"]
+    found = rated.bland_altman("m1", "m2").result
+    assert found.bias.value == pytest.approx(apart.mean(), rel=1e-9)
+    assert found.upper.value == pytest.approx(
+        apart.mean() + stats.norm.ppf(0.975) * apart.std(ddof=1), rel=1e-9
+    )
+    both = np.column_stack([SCORES["m1"], SCORES["m2"]])
+    between = 2 * both.mean(axis=1).var(ddof=1)
+    residual = (both - both.mean(axis=1, keepdims=True) - both.mean(axis=0) + both.mean()).ravel()
+    left = (residual**2).sum() / (N - 1)
+    assert rated.icc("m1", "m2").result.single[2].value == pytest.approx(
+        (between - left) / (between + left), rel=1e-9
+    )
+
+
+def test_raters_of_different_things_are_refused(rated: Study) -> None:
+    with pytest.raises(DocumentError, match="same levels"):
+        rated.agreement("ana", "died")
+    with pytest.raises(DocumentError, match="two levels"):
+        rated.roc("risk", "ana")
+
+
+# ---- survival ------------------------------------------------------------------------------------
+
+FOLLOWED = (
+    Variable(name="months", kind="number", minimum=0, maximum=61, bins=61, whole=True),
+    Variable(name="died", kind="category", levels=("no", "yes")),
+    Variable(name="arm", kind="category", levels=("control", "treatment")),
+)
+
+
+def followed() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(7)
+    arm = generator.integers(0, 2, N)
+    death = np.ceil(generator.exponential(30 + 15 * arm, N))
+    lost = np.ceil(generator.uniform(6, 60, N))
+    return {
+        "months": np.minimum(death, lost),
+        "died": (death <= lost).astype(np.int64),
+        "arm": arm,
+    }
+
+
+LIVES = followed()
+
+
+@pytest.mark.parametrize("strata", [(), ("arm",)])
+def test_curves_and_the_log_rank_test_are_lifelines(strata: tuple[str, ...]) -> None:
+    lifelines = pytest.importorskip("lifelines")
+    from lifelines.statistics import logrank_test
+
+    consortium = LocalConsortium(FOLLOWED, split(LIVES, 3))
+    consortium.strata = strata
+    found = consortium.study().survival("months", "died", by="arm")
+    assert consortium.asked[0][0].by == ("arm" if strata else None)
+    for place, arm in enumerate(("control", "treatment")):
+        of = LIVES["arm"] == place
+        fitted = lifelines.KaplanMeierFitter().fit(LIVES["months"][of], LIVES["died"][of])
+        table = found.result.tables[arm]
+        known = table.at_risk > 0
+        true = fitted.survival_function_at_times(table.times[known]).to_numpy()
+        np.testing.assert_allclose(table.survival[known], true, rtol=1e-9)
+        assert table.quantile() == fitted.median_survival_time_
+    control, treatment = (LIVES["arm"] == place for place in (0, 1))
+    true = logrank_test(
+        LIVES["months"][control],
+        LIVES["months"][treatment],
+        LIVES["died"][control],
+        LIVES["died"][treatment],
+    )
+    assert found.result.test.statistic == pytest.approx(true.test_statistic, rel=1e-9)
+    assert max(map(len, str(found).splitlines())) <= 80
+
+
+def test_a_survival_curve_is_drawn(tmp_path: Path) -> None:
+    found = LocalConsortium(FOLLOWED, split(LIVES, 3)).study().survival("months", "died", by="arm")
+    assert found.figure is not None
+    save(found.figure, tmp_path / "km.svg")
+    assert "<svg" in (tmp_path / "km.svg").read_text()
