@@ -21,6 +21,7 @@ from foundation.files import write_durably
 from foundation.invitations import Invitation
 from researcher import releasing
 from researcher.analysing import analyse
+from researcher.assessing import quality
 from researcher.consortium import Consortium, ReleaseInfo
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
@@ -399,6 +400,7 @@ def build(
 
 
 app.command("analyse")(analyse)
+app.command("quality")(quality)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(releasing.app, name="model")
 

@@ -15,6 +15,7 @@ from researcher.analyses import evaluation, numbers, survival, tables
 from researcher.analyses.groups import variable_of
 from researcher.columns import Column
 from researcher.findings import Finding
+from researcher.quality import Plan, QualityReport, Reference, ask_quality, assess
 from researcher.questions import Lane, histogram
 from researcher.statistics import StatisticsAnswer
 
@@ -95,6 +96,34 @@ class Study:
     ) -> Finding:
         """Return quantiles of all subjects together, each within one cell of the grid."""
         return numbers.quantile_table(self.ask(histogram(variable, by)), shares, by)
+
+    def quality(
+        self,
+        *variables: str,
+        by: str | None = None,
+        outcome: str | None = None,
+        predictors: Sequence[str] = (),
+        parameters: int | None = None,
+        reference: Reference | None = None,
+        each_site: bool = False,
+    ) -> QualityReport:
+        """Report on data's quality and whom it represents, by the four domains of PROBAST.
+
+        ``outcome``, ``predictors`` and ``parameters`` are of a model that is planned; ``reference``
+        is a population to compare with. ``each_site`` asks each site by itself too, so that sites
+        can be compared; where there is noise, each of these questions spends.
+        """
+        plan = Plan(outcome, predictors, parameters)
+        ask = ask_quality(self.project, variables, plan, by)
+        answer = self.ask(*ask)
+        sizes: dict[str, int] = {}
+        for release in self.consortium.releases(self.project_name):
+            sizes[release.site] = release.subjects
+        each = {
+            site: dataclasses.replace(self, sites=[site], minimum_sites=1).ask(*ask)
+            for site in (answer.answered if each_site else ())
+        }
+        return assess(answer, plan, reference or Reference(), by, sizes, each)
 
     # ---- compared ------------------------------------------------------------------------------
 

@@ -35,8 +35,9 @@ class LocalConsortium:
     def statistics(self, project: str, ask: Sequence[Statistic], **terms: Any) -> StatisticsAnswer:
         """Return the merged answer."""
         self.asked.append(tuple(ask))
-        merged = merge_answers(answer_locally(ask, self._project, site) for site in self._sites)
-        names = tuple(f"site-{i}" for i in range(len(self._sites)))
+        there = {f"site-{i}": site for i, site in enumerate(self._sites)}
+        names = tuple(name for name in there if name in (terms.get("sites") or there))
+        merged = merge_answers(answer_locally(ask, self._project, there[name]) for name in names)
         return StatisticsAnswer(
             job="0" * 64,
             parts=tuple(
