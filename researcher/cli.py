@@ -23,6 +23,7 @@ from researcher import releasing
 from researcher.analysing import analyse
 from researcher.assessing import quality
 from researcher.consortium import Consortium, ReleaseInfo
+from researcher.fitting import fit
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
 from researcher.options import (
@@ -210,48 +211,6 @@ def statistics(
     _print_answer(answer, as_json)
 
 
-@app.command("fit")
-def fit(
-    project: ProjectOption,
-    formula: Annotated[str, typer.Argument(help='As R writes it: "y ~ age + arm:sex".')],
-    family: Annotated[str, typer.Option(help="linear, logistic, poisson, gamma or cox.")],
-    analysis: Annotated[str, typer.Option(help="The releases' analysis set.")],
-    site: SitesOption = None,
-    minimum_sites: MinimumOption = 1,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print coefficients as JSON lines.")
-    ] = False,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Fit a model across the sites: the estimates are those of the pooled rows.
-
-    Example: wardgate fit -p preterm "preterm ~ arm + age" --family logistic --analysis main
-
-    Example: wardgate fit -p t "Surv(days, died) ~ arm" --family cox --analysis main
-    """
-    with Consortium.connect(home) as consortium:
-        found = consortium.model(
-            project,
-            formula,
-            family,
-            analysis=analysis,
-            sites=site,
-            minimum_sites=minimum_sites,
-            waiting=say_who_waits,
-        )
-    if as_json:
-        for row in found.rows():
-            values = {
-                k: None if isinstance(v, float) and math.isnan(v) else v
-                for k, v in row.__dict__.items()
-            }
-            print(json.dumps(values))
-        for note in found.notes:
-            print(note, file=sys.stderr)
-        return
-    print(found, end="")
-
-
 @app.command("answer")
 def answer(
     job: Annotated[str, typer.Argument(help="The job's digest, as it was shown.")],
@@ -399,6 +358,7 @@ def build(
     print(f"{target}: {len(data)} bytes, digest {digest}")
 
 
+app.command("fit")(fit)
 app.command("analyse")(analyse)
 app.command("quality")(quality)
 app.add_typer(recipe_app, name="recipe")

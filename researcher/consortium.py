@@ -227,6 +227,12 @@ class Consortium:
         family: str,
         *,
         analysis: str,
+        weights: str | None = None,
+        ties: str = "efron",
+        link: str | None = None,
+        by_site: str | None = None,
+        method: str = "reml",
+        time_scale: str = "identity",
         cohort: Cohort | None = None,
         sites: Sequence[str] | None = None,
         minimum_sites: int = 1,
@@ -239,8 +245,23 @@ class Consortium:
         logistic, poisson, gamma, and cox, whose left side is ``Surv(time, event)`` and which is
         stratified by site. ``analysis`` names the releases' analysis set: the fit is of subjects
         with a value of all its variables. Estimates are those of the pooled rows.
+
+        ``weights`` names a variable (prior weights). ``by_site`` says what differs between sites:
+        ``fixed`` effects, a ``random`` intercept (linear models; ``(1 | site)`` says the same, and
+        ``method`` is reml or ml), or ``each``: every site's own fit, pooled by random effects.
+        ``ties`` (efron, breslow) and ``time_scale`` (identity, log: against what proportionality is
+        tested) are a Cox model's, ``link`` (log, inverse) a gamma model's.
         """
-        fit = formulas.parse(formula, family)
+        fit = formulas.parse(
+            formula,
+            family,
+            weights=weights,
+            ties=ties,
+            link=link,
+            by_site=by_site,
+            method=method,
+            time_scale=time_scale,
+        )
         work = StatisticsWork(
             ask=marginals(fit, self.project(project)),
             cohort=cohort,

@@ -44,19 +44,21 @@ def parse(
     weights: str | None = None,
     ties: str = "efron",
     link: str | None = None,
-    site: str | None = None,
+    by_site: str | None = None,
     method: str = "reml",
+    time_scale: str = "identity",
 ) -> Model:
     """Return the model that a formula says. ``UsageError`` names what can't be read.
 
-    ``weights`` names a variable; the other settings are a ``Model``'s.
+    ``weights`` names a variable; the other settings are a ``Model``'s, ``by_site`` its ``site``.
     """
     parser = _Parser(_tokens(formula))
     values: dict[str, Any] = {"family": family, **parser.formula(), "weights": weights}
-    if parser.by_site and site not in (None, "random"):
-        raise UsageError(f"(1 | site) is a random intercept, and site is {site!r}.")
-    values["site"] = "random" if parser.by_site else (site or "pooled")
-    values |= {"ties": ties, "method": method, **({"link": link} if link else {})}
+    if parser.by_site and by_site not in (None, "random"):
+        raise UsageError(f"(1 | site) is a random intercept, and by_site is {by_site!r}.")
+    values["site"] = "random" if parser.by_site else (by_site or "pooled")
+    values |= {"ties": ties, "method": method, "time_scale": time_scale}
+    values |= {"link": link} if link else {}
     return _made(lambda: Model.model_validate(values), f"The formula is no {family} model")
 
 

@@ -1,22 +1,28 @@
-"""A model fitted over sites: tidy rows with intervals, a table, receipts."""
+"""A model fitted over sites: tidy rows with intervals, a summary as R prints it, receipts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from rich.console import Console
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from contract import wire_pb2 as wire
-from contract.documents import JOB_TYPE, Job, Model, Project, StatisticsWork
-from contract.errors import SignatureError
+from contract.documents import JOB_TYPE, Job, Model, Project, StatisticsWork, printable
+from contract.errors import DocumentError, SignatureError
 from contract.receipts import Receipt
 from contract.statistics import models
+from contract.statistics.meta import Method, Pooled, pool
 from contract.statistics.regression import Fit
 from contract.trust import TrustedDocuments
+from researcher import summaries
+from researcher.plots import Forest
 from researcher.receipts import check_answered, verify_receipts
+from researcher.rendering import as_html, as_text
 from researcher.statistics import Missing
 
 EXPONENTIATED = {
@@ -29,9 +35,9 @@ EXPONENTIATED = {
 
 @dataclass(frozen=True)
 class Coefficient:
-    """One coefficient: estimate, standard error, Wald interval and p.
+    """One coefficient: estimate, standard error, Wald's statistic, p and interval.
 
-    ``ratio`` and its bounds are exponentials, NaN for a linear model.
+    ``ratio`` and its bounds are exponentials, NaN for a model whose coefficients aren't logarithms.
     """
 
     name: str
@@ -43,6 +49,18 @@ class Coefficient:
     ratio: float
     ratio_low: float
     ratio_high: float
+    statistic: float = math.nan
+    """The estimate in standard errors: Student's t or a normal z."""
+
+
+@dataclass(frozen=True)
+class ChiSquared:
+    """A chi-squared statistic with its degrees of freedom and p."""
+
+    name: str
+    statistic: float
+    degrees: int
+    p: float
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,9 @@ class ModelAnswer:
     answered: tuple[str, ...]
     missing: tuple[Missing, ...]
     receipts: tuple[Receipt, ...]
+    project: Project
+    sites: tuple[str, ...] = ()
+    """The sites in the order of the fit's ``site_effects`` and ``each``."""
 
     @classmethod
     def from_result(
@@ -69,6 +90,8 @@ class ModelAnswer:
         receipts = verify_receipts(result.receipts, trusted)
         check_answered(receipts, result.answered, result.status.job)
         columns = models.check(work, project)
+        if set(result.fit.sites) != set(result.answered):
+            raise DocumentError("The coordinator's fit is of other sites than those that answered.")
         return cls(
             job=result.status.job,
             model=work.fit,
@@ -81,28 +104,60 @@ class ModelAnswer:
                 if s.site not in result.answered
             ),
             receipts=tuple(receipts),
+            project=project,
+            sites=tuple(result.fit.sites),
         )
+
+    # ---- coefficients --------------------------------------------------------------------------
+
+    @property
+    def ratio(self) -> str | None:
+        """What a coefficient's exponential is called; None where it is no ratio."""
+        return EXPONENTIATED.get(self.model.family) if self.model.link == "log" else None
+
+    @property
+    def law(self) -> str:
+        """By which law intervals and p values are: ``t`` where a variance is estimated, or ``z``.
+
+        A random intercept's are by the normal, for no degrees of freedom are right for it.
+        """
+        if self.model.site == "each":
+            return "t"
+        return "t" if self.model.family in ("linear", "gamma") and not self.is_mixed else "z"
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether there is a random intercept."""
+        return self.model.site == "random"
 
     def rows(self, confidence: float = 0.95) -> Iterator[Coefficient]:
         """Yield the coefficients; intervals are Wald's.
 
-        By Student's t where the dispersion is estimated (linear, gamma), else by the normal.
+        By Student's t where the dispersion is estimated (linear, gamma), else by the normal. Of
+        sites' own fits the coefficients are pooled by random effects (``meta``).
         """
+        return self._rows(self.fit, confidence)
+
+    def _rows(self, fit: Fit, confidence: float) -> Iterator[Coefficient]:
         from scipy.stats import norm, t
 
-        estimated = self.model.family in ("linear", "gamma")
-        law = t(self.fit.residual_degrees) if estimated else norm()
+        if not 0 < confidence < 1:
+            raise DocumentError("A confidence lies between 0 and 1.")
+        by_t = self.model.family in ("linear", "gamma") and not self.is_mixed
+        degrees = fit.residual_degrees if by_t else 0
+        if fit.each:
+            degrees = sum(isinstance(one, Fit) and one.converged for one in fit.each) - 1
+        law = t(degrees) if degrees > 0 else norm()
         reach = float(law.ppf(0.5 + confidence / 2))
-        errors = self.fit.standard_errors
-        for name, estimate, error in zip(self.columns, self.fit.coefficients, errors, strict=True):
-            low, high = estimate - reach * error, estimate + reach * error
-            ratios = (estimate, low, high)
-            if self.model.family in EXPONENTIATED:
-                ratios = tuple(math.exp(min(value, 700.0)) for value in ratios)  # type: ignore[assignment]
-            else:
-                ratios = (math.nan,) * 3
-            p = 2 * float(law.sf(abs(estimate / error))) if error > 0 else math.nan
-            yield Coefficient(name, float(estimate), float(error), low, high, p, *ratios)
+        errors = fit.standard_errors
+        for name, estimate, error in zip(self.columns, fit.coefficients, errors, strict=True):
+            low, high = float(estimate - reach * error), float(estimate + reach * error)
+            statistic = float(estimate / error) if error > 0 else math.nan
+            p = 2 * float(law.sf(abs(statistic))) if error > 0 else math.nan
+            ratios = (math.nan,) * 3
+            if self.ratio:
+                ratios = _exponential(float(estimate)), _exponential(low), _exponential(high)
+            yield Coefficient(name, float(estimate), float(error), low, high, p, *ratios, statistic)
 
     def __getitem__(self, name: str) -> Coefficient:
         """Return a coefficient by its column's name; ``KeyError`` without one."""
@@ -110,6 +165,173 @@ class ModelAnswer:
             if row.name == name:
                 return row
         raise KeyError(name)
+
+    def confint(self, confidence: float = 0.95) -> dict[str, tuple[float, float]]:
+        """Return the coefficients' intervals."""
+        return {row.name: (row.low, row.high) for row in self.rows(confidence)}
+
+    def ratios(self, confidence: float = 0.95) -> dict[str, tuple[float, float, float]]:
+        """Return odds, rate, mean or hazard ratios with their intervals; none of a linear model."""
+        return {
+            row.name: (row.ratio, row.ratio_low, row.ratio_high)
+            for row in self.rows(confidence)
+            if self.ratio
+        }
+
+    def tidy(
+        self, confidence: float = 0.95, *, exponentiate: bool = False
+    ) -> list[dict[str, str | float]]:
+        """Return one record for each coefficient, with the names that R's broom has."""
+        found: list[dict[str, str | float]] = []
+        for row in self.rows(confidence):
+            shown = (row.estimate, row.low, row.high)
+            if exponentiate:
+                shown = (row.ratio, row.ratio_low, row.ratio_high)
+            found.append(
+                {
+                    "term": row.name,
+                    "estimate": shown[0],
+                    "std.error": row.standard_error,
+                    "statistic": row.statistic,
+                    "p.value": row.p,
+                    "conf.low": shown[1],
+                    "conf.high": shown[2],
+                }
+            )
+        return found
+
+    def glance(self) -> dict[str, str | float]:
+        """Return one record of how the model fits."""
+        fit = self.fit
+        found: dict[str, str | float] = {
+            "nobs": fit.n,
+            "logLik": fit.log_likelihood,
+            "AIC": fit.aic,
+            "BIC": fit.bic,
+            "deviance": fit.deviance,
+            "null.deviance": fit.null_deviance,
+            "df.residual": fit.residual_degrees,
+        }
+        if self.model.family == "cox":
+            found |= {"nevent": fit.events, "concordance": fit.concordance}
+        if self.is_mixed:
+            found["site.variance"] = fit.site_variance
+        return found
+
+    # ---- tests ---------------------------------------------------------------------------------
+
+    def tests(self) -> list[ChiSquared]:
+        """Return tests of a Cox model that all coefficients are zero."""
+        if self.model.family != "cox" or self.fit.each:
+            return []
+        import numpy as np
+
+        fit, degrees = self.fit, len(self.columns)
+        wald = float(fit.coefficients @ np.linalg.solve(fit.covariance, fit.coefficients))
+        return [
+            _chi_squared("likelihood ratio", fit.null_deviance - fit.deviance, degrees),
+            _chi_squared("Wald", wald, degrees),
+            _chi_squared("score", fit.score_test, degrees),
+        ]
+
+    def proportionality(self) -> list[ChiSquared]:
+        """Return Grambsch and Therneau's tests that hazards are proportional, last of all."""
+        names = [*self.columns, "GLOBAL"]
+        degrees = [1] * len(self.columns) + [len(self.columns)]
+        return [
+            _chi_squared(name, statistic, df)
+            for name, statistic, df in zip(names, self.fit.proportionality, degrees, strict=False)
+        ]
+
+    # ---- sites ---------------------------------------------------------------------------------
+
+    def site_effects(self) -> dict[str, float]:
+        """Return sites' deviations from the common intercept; none of a model without them.
+
+        Random ones are predicted (shrunk); fixed ones are from the first site's intercept.
+        """
+        return dict(zip(self.sites, self.fit.site_effects, strict=False))
+
+    def own(self, site: str) -> list[Coefficient]:
+        """Return the coefficients of a site's own fit, of a model fitted ``by_site="each"``.
+
+        ``DocumentError`` says why there is none.
+        """
+        fit = dict(zip(self.sites, self.fit.each, strict=False)).get(site)
+        if fit is None:
+            raise DocumentError(f"There is no fit of {site} alone: fit with by_site='each'.")
+        if isinstance(fit, str):
+            raise DocumentError(f"{site} alone has no fit. {printable(fit)}")
+        return list(self._rows(fit, 0.95))
+
+    def meta(
+        self,
+        name: str,
+        method: Method = "reml",
+        *,
+        hartung_knapp: bool = True,
+        confidence: float = 0.95,
+    ) -> Pooled:
+        """Pool a coefficient of sites' own fits: ``fixed``, ``dl`` or ``reml``."""
+        fits = [one for _, one in self._own_fits()]
+        place = self._place(name)
+        return pool(
+            [float(one.coefficients[place]) for one in fits],
+            [float(one.standard_errors[place]) for one in fits],
+            method,
+            hartung_knapp=hartung_knapp,
+            confidence=confidence,
+        )
+
+    def forest(self, name: str | None = None, confidence: float = 0.95) -> Forest:
+        """Return what a forest plot shows: all coefficients, or one at each site and pooled."""
+        if name is None:
+            shown = [r for r in self.rows(confidence) if r.name != "(Intercept)"]
+            labels = [row.name for row in shown]
+        else:
+            place = self._place(name)
+            fits = self._own_fits()
+            shown = [list(self._rows(one, confidence))[place] for _, one in fits]
+            shown.append(list(self.rows(confidence))[place])
+            labels = [*(site for site, _ in fits), "pooled"]
+        ratio = self.ratio is not None
+        return Forest(
+            tuple(labels),
+            tuple(r.ratio if ratio else r.estimate for r in shown),
+            tuple(r.ratio_low if ratio else r.low for r in shown),
+            tuple(r.ratio_high if ratio else r.high for r in shown),
+            self.ratio or "coefficient",
+            1.0 if ratio else 0.0,
+            ratio,
+        )
+
+    def plot(self, name: str | None = None, axes: Any = None) -> Any:
+        """Draw ``forest`` with Matplotlib; ``UsageError`` where it isn't installed."""
+        from researcher.plots import draw
+
+        return draw(self.forest(name), axes)
+
+    def _own_fits(self) -> list[tuple[str, Fit]]:
+        found = [
+            (site, one)
+            for site, one in zip(self.sites, self.fit.each, strict=False)
+            if isinstance(one, Fit) and one.converged
+        ]
+        if not found:
+            raise DocumentError("There are no fits of single sites: fit with by_site='each'.")
+        return found
+
+    def _place(self, name: str) -> int:
+        if name not in self.columns:
+            raise KeyError(name)
+        return self.columns.index(name)
+
+    # ---- shown ---------------------------------------------------------------------------------
+
+    @property
+    def formula(self) -> str:
+        """The model as R would write it."""
+        return summaries.formula(self.model)
 
     @property
     def notes(self) -> list[str]:
@@ -122,39 +344,49 @@ class ModelAnswer:
             )
         if self.model.family == "cox":
             said.append("Stratified by site: each has a baseline hazard of its own.")
+        for site, one in zip(self.sites, self.fit.each, strict=False):
+            if isinstance(one, str):
+                said.append(f"{site} alone has no fit. {printable(one)}")
+            elif not one.converged:
+                said.append(f"{site} alone has no fit: it did not converge.")
         return said
 
-    def table(self) -> Table:
-        """Return the model as a table that fits 80 columns."""
-        ratio = EXPONENTIATED.get(self.model.family)
-        title = f"{self.model.family} model, {self.fit.n} subjects at {len(self.answered)} sites"
-        table = Table(title=title)
-        table.add_column("", overflow="fold")
-        for column in ("estimate", "std. error", *([ratio] if ratio else []), "95 %", "p"):
-            table.add_column(column, justify="right")
-        for row in self.rows():
-            low, high = (row.ratio_low, row.ratio_high) if ratio else (row.low, row.high)
-            table.add_row(
-                row.name,
-                f"{row.estimate:.4g}",
-                f"{row.standard_error:.3g}",
-                *([f"{row.ratio:.3f}"] if ratio else []),
-                f"{low:.4g} to {high:.4g}",
-                "<0.001" if row.p < 0.001 else f"{row.p:.3f}",
-            )
-        return table
+    @property
+    def methods(self) -> str:
+        """A paragraph fit for a paper: what was fitted, to whom, how, and how it was protected."""
+        return summaries.methods(self)
+
+    def table(self, confidence: float = 0.95) -> Table:
+        """Return the coefficients as a table that fits 80 columns."""
+        return summaries.table(self, confidence)
+
+    def printed(self, confidence: float = 0.95) -> Group:
+        """Return all that is shown of it."""
+        lines = [*summaries.lines(self), *self.notes]
+        return Group(
+            Text(self.formula),
+            Text(""),
+            self.table(confidence),
+            Text(""),
+            *(Text(line) for line in lines),
+        )
+
+    def text(self, confidence: float = 0.95) -> str:
+        """Return all that is shown of it, for a terminal of 80 columns."""
+        return as_text(self.printed(confidence))
 
     def __str__(self) -> str:
-        console = Console(width=80, markup=False)
-        with console.capture() as captured:
-            console.print(self.table())
-            for note in self.notes:
-                console.print(note, markup=False)
-        return captured.get()
+        return self.text()
 
     def _repr_html_(self) -> str:
-        console = Console(record=True, width=100, quiet=True, markup=False)
-        console.print(self.table())
-        for note in self.notes:
-            console.print(note, markup=False)
-        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+        return as_html(self.printed())
+
+
+def _exponential(value: float) -> float:
+    return math.exp(min(value, 700.0))
+
+
+def _chi_squared(name: str, statistic: float, degrees: int) -> ChiSquared:
+    from scipy.stats import chi2
+
+    return ChiSquared(name, statistic, degrees, float(chi2(degrees).sf(statistic)))

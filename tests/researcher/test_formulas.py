@@ -64,7 +64,7 @@ def test_what_is_done_with_a_variable_is_one_of_a_closed_list() -> None:
     assert (model.transform, model.weights) == ("log", "w")
     assert [factor.label for factor in model.offset] == ["log(t)", "u"]
     assert parse("y ~ a + (1 | site)", "linear").site == "random"
-    assert parse("y ~ a", "logistic", site="fixed").site == "fixed"
+    assert parse("y ~ a", "logistic", by_site="fixed").site == "fixed"
 
 
 FORMULAS = [

@@ -1,0 +1,149 @@
+"""``wardgate fit``: a model across the sites, printed as R does, or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from researcher.consortium import Consortium
+from researcher.home import DEFAULT_HOME
+from researcher.options import (
+    CohortOption,
+    HomeOption,
+    MinimumOption,
+    ProjectOption,
+    SitesOption,
+    WhereOption,
+    cohort_of,
+    say_who_waits,
+)
+
+
+class Family(StrEnum):
+    """What a model explains, and how."""
+
+    LINEAR = "linear"
+    LOGISTIC = "logistic"
+    POISSON = "poisson"
+    GAMMA = "gamma"
+    COX = "cox"
+
+
+class BySite(StrEnum):
+    """What differs between sites."""
+
+    POOLED = "pooled"
+    FIXED = "fixed"
+    RANDOM = "random"
+    EACH = "each"
+
+
+class Ties(StrEnum):
+    """How a Cox model treats events at one time."""
+
+    EFRON = "efron"
+    BRESLOW = "breslow"
+
+
+class Link(StrEnum):
+    """A gamma model's."""
+
+    LOG = "log"
+    INVERSE = "inverse"
+
+
+class Method(StrEnum):
+    """How the variance between sites is estimated."""
+
+    REML = "reml"
+    ML = "ml"
+
+
+class TimeScale(StrEnum):
+    """Against what of time proportionality is tested."""
+
+    IDENTITY = "identity"
+    LOG = "log"
+
+
+def fit(
+    project: ProjectOption,
+    formula: Annotated[str, typer.Argument(help='As R writes it: "y ~ age + arm:sex".')],
+    family: Annotated[Family, typer.Option(help="What kind of model.")],
+    analysis: Annotated[str, typer.Option(help="The releases' analysis set.")],
+    weights: Annotated[str | None, typer.Option(help="A variable: prior weights.")] = None,
+    by_site: Annotated[
+        BySite | None,
+        typer.Option(
+            help="What differs between sites: nothing; an effect of each; a random intercept "
+            "(linear); or everything, each site's own fit, pooled by random effects."
+        ),
+    ] = None,
+    ties: Annotated[Ties, typer.Option(help="Of a Cox model.")] = Ties.EFRON,
+    time_scale: Annotated[
+        TimeScale, typer.Option(help="Of a Cox model: what hazards are tested against.")
+    ] = TimeScale.IDENTITY,
+    link: Annotated[Link, typer.Option(help="Of a gamma model.")] = Link.LOG,
+    method: Annotated[Method, typer.Option(help="Of a random intercept.")] = Method.REML,
+    where: WhereOption = None,
+    cohort: CohortOption = None,
+    site: SitesOption = None,
+    minimum_sites: MinimumOption = 1,
+    confidence: Annotated[
+        float, typer.Option(help="Of the intervals.", min=0.5, max=0.9999)
+    ] = 0.95,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="Print a methods paragraph for a paper, too.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print coefficients as JSON lines.")
+    ] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Fit a model across the sites: the estimates are those of the pooled rows.
+
+    Example: wardgate fit -p preterm "preterm ~ arm + age" --family logistic --analysis main
+
+    Example: wardgate fit -p t "Surv(days, died) ~ arm + strata(sex)" --family cox --analysis main
+
+    Example: wardgate fit -p t "sbp ~ arm*ns(age, df=3) + (1 | site)" --family linear --analysis a
+
+    Example: wardgate fit -p t "falls ~ arm + offset(log(years))" --family poisson --analysis main
+
+    Example: wardgate fit -p t "died ~ arm" --family logistic --analysis main --by-site each
+    """
+    with Consortium.connect(home) as consortium:
+        found = consortium.model(
+            project,
+            formula,
+            family.value,
+            analysis=analysis,
+            weights=weights,
+            ties=ties.value,
+            link=link.value if family is Family.GAMMA else None,
+            by_site=None if by_site is None else by_site.value,
+            method=method.value,
+            time_scale=time_scale.value,
+            cohort=cohort_of(where, cohort),
+            sites=site,
+            minimum_sites=minimum_sites,
+            waiting=say_who_waits,
+        )
+    if not as_json:
+        print(found.text(confidence), end="")
+    else:
+        for row in found.rows(confidence):
+            values = {
+                k: None if isinstance(v, float) and not math.isfinite(v) else v
+                for k, v in row.__dict__.items()
+            }
+            print(json.dumps(values))
+        for note in found.notes:
+            print(note, file=sys.stderr)
+    if methods:
+        print(found.methods)

@@ -1,0 +1,213 @@
+"""What is said of a fitted model: its formula, R's summary, and a paragraph for a paper."""
+
+from __future__ import annotations
+
+import math
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from contract.documents import Model
+from researcher.findings import p_value
+
+if TYPE_CHECKING:
+    from researcher.models import ModelAnswer
+
+_NAMES = {
+    "linear": "linear model",
+    "logistic": "logistic regression",
+    "poisson": "Poisson regression",
+    "gamma": "gamma regression",
+    "cox": "Cox proportional hazards model",
+}
+
+
+def formula(model: Model) -> str:
+    """Return the model as R would write it."""
+    left = model.outcome if model.transform is None else f"{model.transform}({model.outcome})"
+    if model.event is not None:
+        times = [model.entry, model.outcome] if model.entry else [model.outcome]
+        left = f"Surv({', '.join([*times, model.event])})"
+    right = [] if model.intercept else ["0"]
+    right += [term.label for term in model.terms]
+    right += [f"offset({factor.label})" for factor in model.offset]
+    right += [f"strata({', '.join(model.strata)})"] if model.strata else []
+    right += ["(1 | site)"] if model.site == "random" else []
+    return f"{left} ~ {' + '.join(right or ['1'])}"
+
+
+def name(model: Model) -> str:
+    """Return what the model is called, its settings with it."""
+    said = _NAMES[model.family]
+    if model.family == "gamma":
+        said += f", {model.link} link"
+    if model.family == "cox":
+        said += f", {model.ties.capitalize()}'s ties"
+    if model.weights:
+        said += f", weights {model.weights}"
+    return (
+        said
+        + {
+            "pooled": "",
+            "fixed": ", with an effect of each site",
+            "random": f", random intercept by site ({model.method.upper()})",
+            "each": ", at each site; random effects (REML, Hartung and Knapp)",
+        }[model.site]
+    )
+
+
+def table(answer: ModelAnswer, confidence: float = 0.95) -> Table:
+    """Return the coefficients as a table that fits 80 columns."""
+    ratio = answer.ratio
+    found = Table(box=None, pad_edge=False)
+    found.add_column("", overflow="fold", min_width=12)
+    share = f"{100 * confidence:g} % CI"
+    names = ["estimate", "std. error", answer.law, "p", ratio or share]
+    for column in names + ([share] if ratio else []):
+        found.add_column(column, justify="right", overflow="fold")
+    for row in answer.rows(confidence):
+        low, high = (row.ratio_low, row.ratio_high) if ratio else (row.low, row.high)
+        found.add_row(
+            row.name,
+            f"{row.estimate:.5g}",
+            f"{row.standard_error:.4g}",
+            f"{row.statistic:.3f}",
+            p_value(row.p),
+            *([f"{row.ratio:.4g}"] if ratio else []),
+            f"{low:.4g} to {high:.4g}",
+        )
+    return found
+
+
+def lines(answer: ModelAnswer) -> list[str]:
+    """Return the figures under the coefficients, a line each."""
+    fit, model = answer.fit, answer.model
+    who = f"{fit.n} subjects" + (f", {fit.events} events" if model.family == "cox" else "")
+    found = [
+        f"{name(model)[:1].upper()}{name(model)[1:]}",
+        f"{who} at {len(answer.answered)} sites",
+    ]
+    if fit.each:
+        return found + _heterogeneity(answer)
+    if model.family == "cox":
+        found += [
+            f"{test.name[:1].upper()}{test.name[1:]} test: {test.statistic:.4g} on "
+            f"{test.degrees} df, p = {test.p:.3g}"
+            for test in answer.tests()
+        ]
+        if not math.isnan(fit.concordance):
+            found.append(f"Concordance, of pairs within strata: {fit.concordance:.4f}")
+        tests = answer.proportionality()
+        if tests:
+            found.append(
+                f"Proportional hazards (against {_scale(model)}): chi-squared "
+                f"{tests[-1].statistic:.4g} on {tests[-1].degrees} df, p = {tests[-1].p:.3g}"
+            )
+            found += [f"  {t.name}: {t.statistic:.4g}, p = {t.p:.3g}" for t in tests[:-1]]
+    elif answer.is_mixed:
+        share = fit.site_variance / (fit.site_variance + fit.dispersion)
+        found.append(
+            f"Variance between sites {fit.site_variance:.5g}, within {fit.dispersion:.5g}; "
+            f"intraclass correlation {share:.3f}"
+        )
+    elif model.family == "linear":
+        found += _of_a_linear_model(answer)
+    else:
+        degrees = fit.residual_degrees
+        null = fit.n - int(model.intercept)
+        if model.family == "gamma":
+            found.append(f"Dispersion {fit.dispersion:.5g}")
+        found.append(f"Null deviance: {fit.null_deviance:.6g} on {null} degrees of freedom")
+        found.append(f"Residual deviance: {fit.deviance:.6g} on {degrees} degrees of freedom")
+    found.append(f"Log-likelihood {fit.log_likelihood:.6g}, AIC {fit.aic:.6g}, BIC {fit.bic:.6g}")
+    effects = answer.site_effects()
+    if effects:
+        said = ", ".join(f"{site} {effect:+.4g}" for site, effect in effects.items())
+        found.append(f"Sites' effects: {said}")
+    return found
+
+
+def _scale(model: Model) -> str:
+    return "log time" if model.time_scale == "log" else "time"
+
+
+def _of_a_linear_model(answer: ModelAnswer) -> list[str]:
+    from scipy.stats import f as f_law
+
+    fit, degrees = answer.fit, answer.fit.residual_degrees
+    found = [
+        f"Residual standard error {math.sqrt(fit.dispersion):.5g} on {degrees} degrees of freedom"
+    ]
+    explained = len(fit.coefficients) + fit.effects_fitted - int(answer.model.intercept)
+    if explained and fit.null_deviance > 0:
+        r2 = 1 - fit.deviance / fit.null_deviance
+        adjusted = 1 - (1 - r2) * (fit.n - int(answer.model.intercept)) / degrees
+        found.append(f"R-squared {r2:.4f}, adjusted {adjusted:.4f}")
+        if fit.dispersion > 0:
+            f = (fit.null_deviance - fit.deviance) / explained / fit.dispersion
+            p = float(f_law(explained, degrees).sf(f))
+            found.append(f"F {f:.5g} on {explained} and {degrees} df, p = {p:.3g}")
+    return found
+
+
+def _heterogeneity(answer: ModelAnswer) -> list[str]:
+    found = []
+    for column in answer.columns:
+        if column == "(Intercept)":
+            continue
+        pooled = answer.meta(column)
+        said = (
+            f"{column}: tau-squared {pooled.tau2:.4g}, I-squared {100 * pooled.i2:.1f} %, "
+            f"Q {pooled.q:.4g} (p = {pooled.q_p:.3g})"
+        )
+        if not math.isnan(pooled.prediction[0]):
+            low, high = pooled.prediction
+            if answer.ratio:
+                low, high = math.exp(min(low, 700.0)), math.exp(min(high, 700.0))
+            said += f", prediction {low:.4g} to {high:.4g}"
+        found.append(said)
+    return found
+
+
+def methods(answer: ModelAnswer) -> str:
+    """Return a methods paragraph."""
+    model, fit, project = answer.model, answer.fit, answer.project
+    events = f" ({fit.events} events)" if model.family == "cox" else ""
+    said = [
+        f"A {name(model)} was fitted to {fit.n} subjects{events} of {len(answer.answered)} sites "
+        f"({', '.join(answer.answered)}): {formula(model)}.",
+        f"It was fitted by federation with Wardgate {version('wardgate')}, under project "
+        f"{project.name} version {project.version} ({project.ethics_reference}): each site sent "
+        + (
+            "the triangular factor of its data's QR decomposition, "
+            if model.family == "linear"
+            else "its score and information, "
+        )
+        + "and no individual's data left it.",
+    ]
+    if model.site == "each":
+        said.append(
+            "Sites' own estimates were pooled by random effects (REML), with intervals by Hartung "
+            "and Knapp."
+        )
+    elif model.family == "cox":
+        strata = f" and {', '.join(model.strata)}" if model.strata else ""
+        said.append(
+            "The partial likelihood is stratified by site" + strata + "; its maximum is that of a "
+            "stratified analysis of the pooled rows."
+        )
+        if fit.proportionality:
+            said.append(
+                f"Proportionality was tested by Grambsch and Therneau's score test against "
+                f"{_scale(model)}; concordance is Harrell's, of pairs within strata."
+            )
+    else:
+        said.append("The estimates are those of the pooled rows.")
+    if model.site != "each":
+        law = "Student's t" if answer.law == "t" else "the normal"
+        said.append(f"Confidence intervals are Wald's, by {law} distribution.")
+    if answer.missing:
+        said.append(f"Not in the model: {', '.join(m.site for m in answer.missing)}.")
+    said.append(f"Each site signed what it sent (job {answer.job[:12]}).")
+    return " ".join(said)
