@@ -196,9 +196,8 @@ class TrustedDocuments:
         roster = self.current_roster(now)
         envelope = Envelope.parse(data)
         by_key = {m.key_id: m for m in roster.researchers}
-        payload = envelope.open(JOB_TYPE, {i: m.key for i, m in by_key.items()}, 1)
+        signers, payload = envelope.opened(JOB_TYPE, {i: m.key for i, m in by_key.items()}, 1)
         job = Job.read(payload)
-        signers = envelope.signers({i: m.key for i, m in by_key.items()})
         if job.researcher not in {by_key[i].name for i in signers}:
             raise SignatureError("A job is not signed by the researcher that it names.")
         if job.consortium != self.consortium:

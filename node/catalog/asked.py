@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from contract.documents import Job
 from contract.errors import NotFound, Refused
 from foundation.database import aware, reading
-from node.catalog import schema
+from foundation.statements import transaction
+from node.catalog import prepared, schema
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ class Asked:
             ).all()
         return [ProjectRow(r.name, r.version, r.envelope, r.approved_digest) for r in rows]
 
+    def approved_digest(self, consortium: str, name: str) -> str | None:
+        """Return which version of a project our steward approved, if any."""
+        found = prepared.APPROVED.row(self.engine, consortium=consortium, name=name)
+        return None if found is None else found[0]
+
     def put_project(self, consortium: str, name: str, version: int, envelope: bytes) -> None:
         """Keep a project's envelope; what was approved stays as it was."""
         table = schema.projects
@@ -165,42 +171,22 @@ class Asked:
 
     def seen_nonce(self, nonce: str) -> str | None:
         """Return ``DIGEST:STATE`` of the job that used a nonce, or None."""
-        table = schema.jobs
-        with reading(self.engine) as connection:
-            row = connection.execute(
-                select(table.c.digest, table.c.state).where(table.c.nonce == nonce)
-            ).one_or_none()
-        return f"{row.digest}:{row.state}" if row else None
+        found = prepared.SEEN.row(self.engine, nonce=nonce)
+        return f"{found[0]}:{found[1]}" if found else None
 
-    def asked_since(self, consortium: str, researcher: str, since: datetime) -> int:
-        """Return how many jobs a researcher of a consortium asked since a time."""
-        table = schema.jobs
-        with reading(self.engine) as connection:
-            found = connection.execute(
-                select(func.count())
-                .select_from(table)
-                .where(
-                    table.c.received_at > since,
-                    table.c.consortium == consortium,
-                    table.c.researcher == researcher,
-                )
-            ).scalar()
-        return int(found or 0)
+    def asked_since(self, consortium: str, researcher: str, since: datetime, most: int) -> int:
+        """Return how many jobs a researcher of a consortium asked since a time, up to ``most``."""
+        found = prepared.ASKED_BY.row(
+            self.engine, consortium=consortium, name=researcher, since=since, most=most
+        )
+        return int(found[0]) if found else 0
 
-    def asked_of_project(self, consortium: str, project: str, since: datetime) -> int:
-        """Return how many jobs all researchers asked under a project since a time."""
-        table = schema.jobs
-        with reading(self.engine) as connection:
-            found = connection.execute(
-                select(func.count())
-                .select_from(table)
-                .where(
-                    table.c.received_at > since,
-                    table.c.consortium == consortium,
-                    table.c.project == project,
-                )
-            ).scalar()
-        return int(found or 0)
+    def asked_of_project(self, consortium: str, project: str, since: datetime, most: int) -> int:
+        """Return how many jobs were asked under a project since a time, up to ``most``."""
+        found = prepared.ASKED_UNDER.row(
+            self.engine, consortium=consortium, name=project, since=since, most=most
+        )
+        return int(found[0]) if found else 0
 
     def add_job(
         self,
@@ -212,22 +198,28 @@ class Asked:
         code: str,
         now: datetime,
     ) -> None:
-        """Record a decided job; the same again is no error, another under its nonce is a replay."""
-        values = {
-            "consortium": job.consortium,
-            "nonce": job.nonce,
-            "envelope": envelope,
-            "project": job.project,
-            "researcher": job.researcher,
-            "kind": job.work.kind,
-            "release": job.releases.get(site, ""),
-            "state": state,
-            "code": code,
-            "received_at": now,
-        }
+        """Record a decided job; the same again is no error, another under its nonce is a replay.
+
+        One that is let in or waits is durable once a later entry of catalogue is; nothing of it
+        leaves before (``node.gate.sealing``).
+        """
         try:
-            with self.engine.begin() as connection:
-                connection.execute(insert(schema.jobs).values(digest=digest, **values))
+            with transaction(self.engine, durable=state == "refused") as within:
+                prepared.ADD_JOB.execute(
+                    within,
+                    digest=digest,
+                    consortium=job.consortium,
+                    nonce=job.nonce,
+                    envelope=envelope,
+                    project=job.project,
+                    researcher=job.researcher,
+                    kind=job.work.kind,
+                    release=job.releases.get(site, ""),
+                    state=state,
+                    code=code,
+                    received_at=now,
+                    closed_at=None,
+                )
         except IntegrityError:
             if self.seen_nonce(job.nonce) != f"{digest}:{state}":
                 raise Refused("replay", "This job was seen before.") from None
@@ -292,78 +284,56 @@ class Asked:
 
     def add_answer(self, row: AnswerRow, sequence: int, seconds: float) -> None:
         """Keep a payload until it is received, so that a crash needs no second working out."""
-        with self.engine.begin() as connection:
-            connection.execute(
-                insert(schema.answers).values(
-                    job=row.job,
-                    task=row.task,
-                    ledger_sequence=sequence,
-                    payload=row.payload,
-                    tensors_digest=row.tensors_digest,
-                    tensors_size=row.tensors_size,
-                    receipt=row.receipt,
-                    received=row.received,
-                    seconds=seconds,
-                )
+        with transaction(self.engine) as within:
+            prepared.ADD_ANSWER.execute(
+                within,
+                job=row.job,
+                task=row.task,
+                ledger_sequence=sequence,
+                payload=row.payload,
+                tensors_digest=row.tensors_digest,
+                tensors_size=row.tensors_size,
+                receipt=row.receipt,
+                received=row.received,
+                seconds=seconds,
             )
 
     def answer(self, job: str, task: str) -> AnswerRow | None:
         """Return the answer to a task, or None."""
-        table = schema.answers
-        with reading(self.engine) as connection:
-            r = connection.execute(
-                select(table).where(table.c.job == job, table.c.task == task)
-            ).one_or_none()
-        if r is None:
+        found = prepared.ANSWER.row(self.engine, job=job, task=task)
+        if found is None:
             return None
-        return AnswerRow(
-            r.job, r.task, r.payload, r.tensors_digest, r.tensors_size, r.receipt, r.received
-        )
+        payload, tensors_digest, tensors_size, receipt, received = found
+        return AnswerRow(job, task, payload, tensors_digest, tensors_size, receipt, bool(received))
+
+    def drop_answer(self, job: str, task: str) -> None:
+        """Forget an answer that never left."""
+        with transaction(self.engine) as within:
+            prepared.DROP_ANSWER.execute(within, job=job, task=task)
 
     def has_answered(self, job: str) -> bool:
         """Say whether any task of a job was answered."""
-        table = schema.answers
-        with reading(self.engine) as connection:
-            query = select(table.c.task).where(table.c.job == job).limit(1)
-            return connection.execute(query).first() is not None
+        return prepared.HAS_ANSWERED.row(self.engine, job=job) is not None
 
     def received(self, consortium: str, job: str, task: str) -> bool:
-        """Note that the coordinator has an answer durably; say whether the job is of its asking."""
-        table = schema.answers
-        with self.engine.begin() as connection:
-            if not _is_of(connection, consortium, job):
-                return False
-            connection.execute(
-                update(table).where(table.c.job == job, table.c.task == task).values(received=True)
-            )
-        return True
+        """Note that the coordinator has an answer durably; say whether there is one for it.
+
+        After a power cut this may be forgotten; then the answer is sent again.
+        """
+        with transaction(self.engine, durable=False) as within:
+            done = prepared.RECEIVED.execute(within, consortium=consortium, job=job, task=task)
+            return bool(done.rowcount)
 
     def close(self, consortium: str, job: str, now: datetime) -> bool:
         """Close a job if it was open, and forget its payloads; the ledger keeps what it must.
 
-        Says whether the job is one of this consortium's.
+        Says whether the job is one of this consortium's. After a power cut this may be forgotten;
+        the coordinator then says so again.
         """
-        table = schema.jobs
-        with self.engine.begin() as connection:
-            if not _is_of(connection, consortium, job):
+        with transaction(self.engine, durable=False) as within:
+            if prepared.IS_OF.execute(within, consortium=consortium, job=job).fetchone() is None:
                 return False
-            connection.execute(
-                update(table)
-                .where(table.c.digest == job, table.c.state.in_(("accepted", "waiting")))
-                .values(state="closed", closed_at=now)
-            )
-            connection.execute(
-                update(schema.inbox)
-                .where(schema.inbox.c.job == job, schema.inbox.c.state == "waiting")
-                .values(state="over", payload=None)
-            )
-            connection.execute(delete(schema.answers).where(schema.answers.c.job == job))
+            prepared.CLOSE.execute(within, job=job, now=now)
+            prepared.NOT_HELD.execute(within, job=job)
+            prepared.DROP_ANSWERS.execute(within, job=job)
         return True
-
-
-def _is_of(connection: Connection, consortium: str, job: str) -> bool:
-    table = schema.jobs
-    found = connection.execute(
-        select(table.c.digest).where(table.c.digest == job, table.c.consortium == consortium)
-    ).one_or_none()
-    return found is not None

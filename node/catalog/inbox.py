@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from contract.errors import NotFound
 from foundation.database import aware, reading
-from node.catalog import schema
+from node.catalog import prepared, schema
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,7 @@ class Inbox:
 
     def decisions(self, subject: str) -> list[bytes]:
         """Return the decisions on a job, an output or a bundle."""
-        table = schema.decisions
-        query = select(table.c.envelope).where(table.c.subject == subject).order_by(table.c.made_at)
-        with reading(self.engine) as connection:
-            return [r.envelope for r in connection.execute(query)]
+        return [envelope for (envelope,) in prepared.DECISIONS.rows(self.engine, subject=subject)]
 
     def stamp(self) -> tuple[int, str]:
         """Return what changes whenever a decision is made."""

@@ -11,6 +11,7 @@ between. ``Catalog.reading`` is the same engine for transactions that only read.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, delete, func, insert, literal, select, update
 
 from contract.errors import NotFound
-from node.catalog import schema
+from node.catalog import prepared, schema
 from node.catalog.database import READING, open_database
 from node.catalog.manifest import ReleaseManifest
 from node.catalog.numbering import batches
@@ -31,6 +32,8 @@ from node.home import NodeHome
 
 __all__ = ["AssetRow", "Catalog", "GrantRow", "IntakeRow", "ReleaseRow", "TableRow"]
 
+KNOWN_RELEASES = 256
+"""Releases that are held in memory; they don't change but for being revoked."""
 _PREFIX = re.compile(r"^[0-9a-f]{8,64}$")
 
 
@@ -40,6 +43,8 @@ class Catalog:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.reading = engine.execution_options(**{READING: True})
+        self._releases: dict[str, ReleaseRow] = {}
+        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, home: NodeHome, url: str | None = None) -> Self:
@@ -316,6 +321,35 @@ class Catalog:
         )
         with self.reading.connect() as connection:
             return [_release(row._mapping) for row in connection.execute(query)]
+
+    def granted_release(self, consortium: str, project: str, digest: str) -> ReleaseRow | None:
+        """Return a release that a project may ask now (not revoked), or None."""
+        values = {"release": digest, "consortium": consortium, "project": project}
+        if prepared.GRANTED.row(self.engine, **values) is None:
+            return None
+        return self._known(digest)
+
+    def listed_subjects(self, digest: str) -> int | None:
+        """Return how many subjects a release holds, or None when there is none of this digest."""
+        found = self._known(digest)
+        return None if found is None else found.subjects
+
+    def _known(self, digest: str) -> ReleaseRow | None:
+        """Return a release as it was when it was first asked about: it may be revoked since."""
+        with self._lock:
+            if digest in self._releases:
+                return self._releases[digest]
+        table = schema.releases
+        with self.reading.connect() as connection:
+            found = connection.execute(select(table).where(table.c.digest == digest)).first()
+        if found is None:
+            return None
+        row = _release(found._mapping)
+        with self._lock:
+            while len(self._releases) >= KNOWN_RELEASES:
+                self._releases.popitem()
+            self._releases[digest] = row
+        return row
 
     def grants_of(self, release: str) -> list[GrantRow]:
         """Return which projects may ask a release (by digest)."""

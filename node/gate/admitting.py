@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from contract.documents import StatisticsWork
 from contract.errors import DocumentError, Refused
 from contract.trust import Believed
 from node.catalog.store import Catalog
@@ -51,6 +52,9 @@ class Admitting(Deciding):
     def admit(self, member: Membership, envelope: bytes) -> Admission:
         """Run the first table over a job. The decision is on the ledger when this returns.
 
+        That a question in statistics is admitted is synced with whatever is written next: nothing
+        of it leaves before that.
+
         Raises ``Refused``; then the refusal is on the ledger and the job's nonce is used up.
         """
         with self._lock:
@@ -88,7 +92,7 @@ class Admitting(Deciding):
                     question.policy.jobs.unsigned_per_hour,
                     question.now,
                 )
-                waited = self.asked.seen_nonce(job.nonce) is not None
+                waited = question.seen_nonce(job.nonce) is not None
                 self.ledger.append(
                     "admitted",
                     {
@@ -103,6 +107,7 @@ class Admitting(Deciding):
                         **({"waited": True} if waited else {}),
                     },
                     question.now,
+                    sync=not isinstance(job.work, StatisticsWork),
                 )
                 if waited:
                     self.asked.accept(digest)
@@ -155,30 +160,25 @@ class Admitting(Deciding):
     def question(self, member: Membership, envelope: bytes) -> Question:
         """Return what the rules look at, for a job's envelope."""
         now = self.clock()
-        hour_ago = now - timedelta(hours=1)
+        hour_ago, policy = now - timedelta(hours=1), self.policy()
         return Question(
             envelope=envelope,
             consortium=member.consortium,
             site=member.site,
             now=now,
-            policy=self.policy(),
+            policy=policy,
             trusted=member.trusted,
-            approved_project=lambda name: next(
-                (
-                    p.approved_digest
-                    for p in self.asked.projects(member.consortium)
-                    if p.name == name
-                ),
-                None,
-            ),
+            approved_project=lambda name: self.asked.approved_digest(member.consortium, name),
             seen_nonce=functools.cache(self.asked.seen_nonce),
             asked_this_hour=lambda researcher: self.asked.asked_since(
-                member.consortium, researcher, hour_ago
+                member.consortium, researcher, hour_ago, policy.jobs.per_hour
             ),
-            granted=lambda project: self.catalog.granted(member.consortium, project),
+            granted=lambda project, release: self.catalog.granted_release(
+                member.consortium, project, release
+            ),
             approved_recipes=self.asked.approved_recipes,
             asked_of_project=lambda project: self.asked.asked_of_project(
-                member.consortium, project, hour_ago
+                member.consortium, project, hour_ago, policy.limits(project).per_hour or 0
             ),
             forgotten=lambda job: remembering.is_forgotten(self.catalog.engine, job),
             withdrawn_recipes=self.asked.withdrawn_recipes,

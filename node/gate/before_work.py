@@ -141,10 +141,8 @@ class ReleaseGranted:
 
     def check(self, question: Question) -> None:
         """Refuse a release that isn't granted; one that doesn't exist looks the same."""
-        wanted = question.job.releases.get(question.site)
-        found = next(
-            (r for r in question.granted(question.job.project) if r.digest == wanted), None
-        )
+        wanted = question.job.releases.get(question.site, "")
+        found = question.granted(question.job.project, wanted)
         if found is None or found.revoked_at is not None:
             raise Refused(self.code, "The release is not granted to this project.")
         question.release = found

@@ -131,9 +131,9 @@ def plan(work: StatisticsWork, project: Project, declaration: Declaration) -> li
     chosen = points.chosen(work.cohort)
     if chosen is None or not chosen:
         return [None] * len(work.ask)
-    blocks = Blocks(declaration.strata, declaration.cells)
+    whole = _Whole(Blocks(declaration.strata, declaration.cells))
     return [
-        _exactly(statistic, work.analysis, project, declaration, points, blocks, chosen)
+        _exactly(statistic, work.analysis, project, declaration, points, whole, chosen)
         for statistic in work.ask
     ]
 
@@ -144,7 +144,7 @@ def _exactly(
     project: Project,
     declaration: Declaration,
     points: _Points,
-    blocks: Blocks,
+    whole: _Whole,
     chosen: Sequence[int],
 ) -> Exactly | None:
     found = _set(statistic, analysis, project, declaration)
@@ -165,13 +165,27 @@ def _exactly(
             tuple(sorted(set(union) & set(cells)))
             for union, cells in itertools.product(unions, levels.values())
         ]
-    told_apart = [blocks.of(strata) for strata in dict.fromkeys(found.by)]
-    for block, cells in itertools.product(told_apart, dict.fromkeys(unions)):
-        inside = np.zeros(block.size, dtype=np.bool_)
-        inside[list(cells)] = True
-        if np.isin(block[~inside], block[inside]).any():
-            return None
+    if not all(whole.are(cells, strata) for strata in found.by for cells in unions):
+        return None
     return Exactly(found.name, groups)
+
+
+class _Whole:
+    """Whether cells are all of some blocks; most statistics of a question ask that alike."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._known: dict[tuple[tuple[int, ...], Strata], bool] = {}
+
+    def are(self, cells: tuple[int, ...], strata: Strata) -> bool:
+        """Say whether of no block that some strata tell apart a part is in these cells."""
+        key = (cells, strata)
+        if key not in self._known:
+            block = self._blocks.of(strata)
+            inside = np.zeros(block.size, dtype=np.bool_)
+            inside[list(cells)] = True
+            self._known[key] = not np.isin(block[~inside], block[inside]).any()
+        return self._known[key]
 
 
 @dataclass(frozen=True)

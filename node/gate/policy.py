@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -212,7 +213,7 @@ class Policy(settings.Settings):
         own = self.limits(project).hold_outputs
         return kind in self.approval.hold_outputs if own is None else own
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the policy's values, as the ledger notes it."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()

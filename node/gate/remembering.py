@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Engine, insert, select, update
 
-from foundation.database import reading
-from node.catalog import schema
+from node.catalog import prepared, schema
 from node.gate.ledger import Ledger
 
 MARK = "jobs"
@@ -44,10 +43,7 @@ def remember(engine: Engine, ledger: Ledger) -> int:
 
 def is_forgotten(engine: Engine, digest: str) -> bool:
     """Say whether a job was answered and forgotten."""
-    table = schema.forgotten_jobs
-    query = select(table.c.digest).where(table.c.digest == digest)
-    with reading(engine) as connection:
-        return connection.execute(query).one_or_none() is not None
+    return prepared.FORGOTTEN.row(engine, job=digest) is not None
 
 
 def _answered(ledger: Ledger, begin: int, end: int) -> Iterator[str]:

@@ -41,8 +41,8 @@ class Question:
     """``DIGEST:STATE`` of the job that used a nonce."""
     asked_this_hour: Callable[[str], int]
     """How many jobs a researcher asked in the last hour."""
-    granted: Callable[[str], Sequence[ReleaseRow]]
-    """The releases granted to a project."""
+    granted: Callable[[str, str], ReleaseRow | None]
+    """A release by its digest, if a project may ask it: it is granted and not revoked."""
     approved_recipes: Callable[[], frozenset[str]]
     """The bundles that our steward approved."""
     forgotten: Callable[[str], bool] = lambda job: False

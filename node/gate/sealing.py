@@ -64,14 +64,21 @@ class Sealing(State):
         tensors: bytes,
         seconds: float,
     ) -> Sealed:
-        """Write an answer on the ledger, receipt it, keep it to be sent again, seal it."""
+        """Write an answer on the ledger, receipt it, keep it to be sent again, seal it.
+
+        What is synced, in this order: the kept payload, the catalogue's row of the answer (and, if
+        it is new, of its job), the ledger's entry (and that its job was admitted). So one sync of
+        the ledger does for both entries. After a power cut between the last two, the row is of an
+        answer that never left: ``again`` drops it. An answer with tensors is on the ledger before
+        its row, as a recipe's state counts on the row.
+        """
         now = self.clock()
         kept = [
             self.ledger.keep_payload(data)
             for data in (payload, tensors)
             if data and len(data) <= self.policy().ledger.keep_payload_bytes
         ]
-        head = self.ledger.append("answer", entry | {"kept": kept}, now)
+        head = self.ledger.append("answer", entry | {"kept": kept}, now, sync=bool(tensors))
         receipt = Receipt(
             consortium=member.consortium,
             site=member.site,
@@ -90,12 +97,19 @@ class Sealing(State):
             admission.digest, task, payload, entry["tensors"], len(tensors), receipt, False
         )
         self.asked.add_answer(row, head.sequence, seconds)
+        self.ledger.sync()
         return self._seal_answer(row, tensors)
 
     def again(self, job: str, task: str, tensors: bytes = b"") -> Sealed | None:
         """Return an answer that passed before and wasn't received, or None. It is on the ledger."""
         row = self.asked.answer(job, task)
-        return None if row is None else self._seal_answer(row, tensors)
+        if row is None:
+            return None
+        sequence, hash_ = Receipt.head_of(row.receipt)
+        if not self.ledger.holds(sequence, hash_.hex()):
+            self.asked.drop_answer(job, task)
+            return None
+        return self._seal_answer(row, tensors)
 
     def _seal_answer(self, row: AnswerRow, tensors: bytes) -> Sealed:
         reply = wire.Reply(

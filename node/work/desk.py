@@ -116,13 +116,14 @@ class WorkDesk:
     def _statistics(
         self, member: Membership, admission: Admission, work: StatisticsWork, started: float
     ) -> Sealed:
-        before = self.gate.again(admission.digest, "statistics")
-        if before is not None:
-            return before
         try:
-            held = self.gate.inbox.held(admission.digest, "statistics")
-            if held is not None:
-                return self.gate.settle_held(member, admission, held)
+            if admission.resumed:  # else there is no answer yet
+                before = self.gate.again(admission.digest, "statistics")
+                if before is not None:
+                    return before
+                held = self.gate.inbox.held(admission.digest, "statistics")
+                if held is not None:
+                    return self.gate.settle_held(member, admission, held)
             parts, answered = self._parts(member, admission, work)
             self.gate.check_still_allowed(member, admission)
             seconds = time.perf_counter() - started

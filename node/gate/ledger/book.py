@@ -72,6 +72,7 @@ class _Waiting:
 
     content: bytes
     quiet: bool
+    sync: bool
     head: Head | None = None
     error: Exception | None = None
     latch: threading.Lock = field(default_factory=_latch)
@@ -149,6 +150,8 @@ class Ledger:
         self._commit = threading.Lock()
         """Held by whoever reads on or writes."""
         self._in_doubt = False
+        self._unsynced = True
+        """Whether the file holds an entry that this process doesn't know to be durable."""
         self._state = _State(-1, GENESIS, 0, merkle.Tree(), hashlib.sha256())
         with storage_errors(self._path):
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -158,6 +161,7 @@ class Ledger:
         try:
             with self._commit:
                 self._locked(self._begin)
+                self._sync()
             self._check_kept_heads()
         except BaseException:
             self.close()
@@ -175,14 +179,17 @@ class Ledger:
 
     # ---- appending -----------------------------------------------------------------------------
 
-    def append(self, kind: str, body: Mapping[str, Any], time: datetime) -> Head:
+    def append(
+        self, kind: str, body: Mapping[str, Any], time: datetime, *, sync: bool = True
+    ) -> Head:
         """Write one entry durably and return its head.
 
         It is written in one piece with the entries of other threads that wait; either all of them
-        are on the disk or none is.
+        are on the disk or none is. Without ``sync`` it outlives the process's end at any moment,
+        but a power cut only once a later entry is synced, or ``sync`` was called.
         """
         quiet = kind == "notice" and body.get("what") in QUIET
-        waiting = _Waiting(format_content(time, kind, body), quiet)
+        waiting = _Waiting(format_content(time, kind, body), quiet, sync)
         with self._mutex:
             self._queue.append(waiting)
             leads, self._led = not self._led, True
@@ -194,6 +201,23 @@ class Ledger:
             raise waiting.error
         assert waiting.head is not None
         return waiting.head
+
+    def sync(self) -> None:
+        """Make every entry durable that was appended before."""
+        with self._commit:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Sync what is written and isn't. If that fails, it can't be taken back any more."""
+        if not self._unsynced:
+            return
+        try:
+            with storage_errors(self._path):
+                os.fsync(self._file)
+        except BaseException:
+            self._in_doubt = True
+            raise
+        self._unsynced = False
 
     def _lead(self) -> None:
         """Write what waits, let its threads go, and let one that came meanwhile lead next.
@@ -241,16 +265,23 @@ class Ledger:
             heads.append(Head(sequence, batch.state.hash))
         # What is derived goes first: a disk that is full then stops the entry, not only its index.
         self._index.write(batch.first, batch.hashes, batch.ends)
+        sync = any(waiting.sync for waiting in entries)
         with storage_errors(self._path):
             try:
                 written = os.write(self._file, data)
                 if written != len(data):
                     raise OSError(errno.ENOSPC, "short write")
-                os.fsync(self._file)
             except BaseException:
                 self._take_back()
                 raise
-        self._state = batch.state
+            if sync:
+                try:
+                    os.fsync(self._file)
+                except BaseException:
+                    self._in_doubt = self._unsynced  # what was acted on may be lost
+                    self._take_back()
+                    raise
+        self._state, self._unsynced = batch.state, not sync
         for waiting, head in zip(entries, heads, strict=True):
             waiting.head = head
         self._checkpoint(batch)
@@ -263,6 +294,8 @@ class Ledger:
             self._in_doubt = True
 
     def _checkpoint(self, batch: _Batch) -> None:
+        if batch.checkpoints:
+            self._sync()  # a checkpoint says that what is before it is there
         try:
             for at, digest in batch.checkpoints:
                 self._index.add_checkpoint(at, digest)
@@ -349,9 +382,10 @@ class Ledger:
         return Head(state.sequence, state.hash)
 
     def standing(self) -> Standing:
-        """Return how the ledger stands now, other processes' entries included."""
+        """Return how the ledger stands now, other processes' entries included. It is durable."""
         with self._commit:
             self._locked(self._catch_up)
+            self._sync()
             state = self._state
             return Standing(state.sequence + 1, state.tree.root(), state.hash, state.news)
 

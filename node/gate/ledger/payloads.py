@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from contract.errors import LedgerError, NotFound
-from foundation.files import private_folder, storage_errors, sync_folder, write_durably
+from foundation.files import file_mode, private_folder, storage_errors, sync_folder
 
 
 class Payloads:
@@ -21,20 +21,24 @@ class Payloads:
         self._lock = threading.Lock()
 
     def keep(self, data: bytes) -> str:
-        """Keep a payload's bytes durably; return their SHA-256."""
+        """Keep a payload's bytes durably; return their SHA-256.
+
+        A file that a power cut left half-written is written anew.
+        """
         digest = hashlib.sha256(data).hexdigest()
         path = self._folder / digest
         with self._lock, storage_errors(path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            descriptor = os.open(path, flags, file_mode(self._folder))
             try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                write_durably(path, data)
-                return digest
-            try:
-                os.utime(descriptor)
+                if _holds(descriptor, data):
+                    os.utime(descriptor)
+                else:
+                    _write(descriptor, data, path)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            sync_folder(self._folder)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -74,3 +78,20 @@ class Payloads:
                     removed += status.st_size
             sync_folder(self._folder)
         return removed
+
+
+def _holds(descriptor: int, data: bytes) -> bool:
+    if os.fstat(descriptor).st_size != len(data):
+        return False
+    return os.pread(descriptor, len(data), 0) == data
+
+
+def _write(descriptor: int, data: bytes, path: Path) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
