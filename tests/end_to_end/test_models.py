@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from numpy.typing import NDArray
 
 from contract.errors import JobFailed, UsageError
 from node.commands import release as node_release
@@ -112,6 +113,53 @@ def test_a_linear_model_takes_one_step(clinics: Federation) -> None:
     for site in SITES:
         [entry] = clinics.answers(site, found.job)
         assert entry.body["lane"] == "exact"
+
+
+def by_site() -> NDArray[np.int64]:
+    """Return the place of each complete row's site."""
+    sites = [SITES.index(site) for site in SITES for r in rows(site) if r["age"] != ""]
+    return np.array(sites, dtype=np.int64)
+
+
+def test_a_cox_model_is_stratified_by_site_and_checked(clinics: Federation) -> None:
+    with clinics.connect() as ana:
+        found = ana.model(PROJECT, "Surv(age, outcome) ~ arm", "cox", analysis="main")
+    x, y = pooled()
+    model = sm.PHReg(x[:, 1], x[:, 2:], status=y, strata=by_site(), ties="efron")
+    expected = model.fit(method="newton", tol=1e-12, maxiter=100, disp=0)
+    assert found.fit.coefficients == pytest.approx(expected.params, rel=1e-6)
+    assert found.fit.standard_errors == pytest.approx(expected.bse, rel=1e-6)
+    assert found.fit.events == int(y.sum())
+    assert 0.4 < found.fit.concordance < 0.7
+    assert [test.name for test in found.proportionality()] == ["arm[B]", "GLOBAL"]
+    assert {r.site for r in found.receipts} == set(SITES)
+    said = str(found)
+    assert "Concordance" in said
+    assert "Proportional hazards" in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_sites_can_have_effects_of_their_own(clinics: Federation) -> None:
+    x, y = pooled()
+    others = np.column_stack([by_site() == place for place in (1, 2)]).astype(float)
+    with clinics.connect() as ana:
+        fixed = ana.model(PROJECT, "outcome ~ age", "logistic", analysis="main", by_site="fixed")
+        mixed = ana.model(PROJECT, "age ~ arm + (1 | site)", "linear", analysis="main")
+        each = ana.model(PROJECT, "outcome ~ age", "logistic", analysis="main", by_site="each")
+    wide = np.column_stack([x[:, :2], others])
+    expected = sm.GLM(y, wide, family=sm.families.Binomial()).fit(tol=1e-14)
+    assert fixed.fit.coefficients == pytest.approx(expected.params[:2], rel=1e-8)
+    assert list(fixed.site_effects().values()) == pytest.approx([0, *expected.params[2:]], rel=1e-8)
+    assert set(mixed.site_effects()) == set(SITES)
+    for place, site in enumerate(SITES):
+        own = by_site() == place
+        alone = sm.GLM(y[own], x[own, :2], family=sm.families.Binomial()).fit(tol=1e-14)
+        assert [row.estimate for row in each.own(site)] == pytest.approx(alone.params, rel=1e-8)
+    assert each["age"].estimate == pytest.approx(each.meta("age").estimate)
+    assert each.forest("age").labels == (*SITES, "pooled")
+    for found in (fixed, mixed, each):
+        assert max(map(len, str(found).splitlines())) <= 80
+        assert found.answered[0] in found.methods
 
 
 def test_the_command_fits_and_prints_coefficients(clinics: Federation) -> None:
