@@ -190,7 +190,7 @@ def discrimination_slope(positives: Moments, negatives: Moments) -> Estimate:
         return Estimate(name, math.nan, note="It needs two subjects with and two without.")
     squares = [max(m.m2, 0.0) / (m.n - 1) / m.n for m in (positives, negatives)]
     return about(
-        name, positives.mean - negatives.mean, math.sqrt(sum(squares)), z_quantile(CONFIDENCE),
+        name, positives.less(negatives), math.sqrt(sum(squares)), z_quantile(CONFIDENCE),
         CONFIDENCE,
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ from contract.statistics.estimates import (
     z_quantile,
 )
 
-MAX_STEPS = 20_000_000
+MAX_STEPS = 12_000_000
 """Of Fisher's exact test: two or three seconds on one core."""
 _SAME = 1e-7
 """Two tables are as probable when their logarithms differ by less (as in R)."""

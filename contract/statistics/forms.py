@@ -89,7 +89,7 @@ def _summary(group: wire.Group) -> Summary:
     match group.WhichOneof("summary"):
         case "moments":
             m = group.moments
-            return Moments(m.n, m.missing, m.mean, m.m2)
+            return Moments(m.n, m.missing, m.mean, m.m2, m.mean_low)
         case "shape":
             s = group.shape
             return Shape(s.n, s.missing, s.mean, s.m2, s.m3, s.m4)
@@ -146,7 +146,12 @@ def _form_of(summary: Summary, kind: str, width: int, lowest: int) -> bool:
     counts = [summary.n, summary.missing]
     match summary:
         case Moments():
-            good = kind == "moments" and _are_finite([summary.mean], [summary.m2], lowest)
+            good = (
+                kind == "moments"
+                and _are_finite([summary.mean, summary.mean_low], [summary.m2], lowest)
+                # No room for more than what a rounding leaves out.
+                and abs(summary.mean_low) <= abs(np.spacing(summary.mean))
+            )
         case Shape():
             good = kind == "shape" and _are_finite(
                 [summary.mean, summary.m3], [summary.m2, summary.m4], lowest

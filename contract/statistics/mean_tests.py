@@ -38,7 +38,7 @@ CONSTANT = "Nothing varies."
 
 def gap(a: Moments, b: Moments) -> float:
     """Return the mean of ``a`` less that of ``b``."""
-    return a.mean - b.mean
+    return a.less(b)
 
 
 def mean_interval(moments: Moments, confidence: float = CONFIDENCE) -> Estimate:
@@ -61,7 +61,7 @@ def one_sample_t(
     if moments.n < 2:
         return undefined(name, TOO_FEW)
     estimate = mean_interval(moments, confidence)
-    return _t(name, estimate, moments.mean - mean, moments.n - 1)
+    return _t(name, estimate, moments.mean - mean + moments.mean_low, moments.n - 1)
 
 
 def student_t(a: Moments, b: Moments, confidence: float = CONFIDENCE) -> HypothesisTest:

@@ -23,13 +23,17 @@ _PIECE = 8192
 class Moments:
     """n, missing, mean and M2 = sum (x - mean)^2 of a number.
 
-    Merged as Chan, Golub and LeVeque (1979): M2 = M2a + M2b + d^2 na nb / n.
+    Merged as Chan, Golub and LeVeque (1979): M2 = M2a + M2b + d^2 na nb / n. ``mean_low`` is what
+    rounding the mean to float64 left out: without it, many sites' means of values far from zero
+    lose digits of M2 and of differences between groups (3 of 12 in an analysis of variance of
+    values about a million with a deviation of 0.1).
     """
 
     n: int = 0
     missing: int = 0
     mean: float = 0.0
     m2: float = 0.0
+    mean_low: float = 0.0
 
     @classmethod
     def of(cls, values: Numbers) -> Moments:
@@ -43,10 +47,11 @@ class Moments:
         deviations = present - mean
         # The correction is zero in exact arithmetic; it takes out the rounding of the mean.
         # Sums are NumPy's pairwise ones: accurate, and without a BLAS that starts threads.
-        correction = float(deviations.sum()) ** 2 / present.size
+        left = float(deviations.sum())
         np.square(deviations, out=deviations)
-        m2 = float(deviations.sum()) - correction
-        return cls(int(present.size), missing, mean, max(m2, 0.0))
+        m2 = float(deviations.sum()) - left**2 / present.size
+        mean, low = _sum(mean, left / present.size)
+        return cls(int(present.size), missing, mean, max(m2, 0.0), low)
 
     def merge(self, other: Moments) -> Moments:
         """Return the moments of both parts' values together."""
@@ -56,11 +61,15 @@ class Moments:
             return Moments(missing=missing)
         if self.n == 0 or other.n == 0:
             part = self if self.n else other
-            return Moments(n, missing, part.mean, part.m2)
-        delta = other.mean - self.mean
-        mean = self.mean + delta * other.n / n
+            return Moments(n, missing, part.mean, part.m2, part.mean_low)
+        delta = other.less(self)
+        mean, low = _sum(self.mean, self.mean_low + delta * other.n / n)
         m2 = self.m2 + other.m2 + delta * delta * self.n * other.n / n
-        return Moments(n, missing, mean, m2)
+        return Moments(n, missing, mean, m2, low)
+
+    def less(self, other: Moments) -> float:
+        """Return the mean less the other's, right where the two are all but equal."""
+        return (self.mean - other.mean) + (self.mean_low - other.mean_low)
 
     @property
     def variance(self) -> float:
@@ -304,6 +313,13 @@ def place_codes(variable: Variable, column: Numbers | Codes) -> Codes:
         return np.asarray(column, dtype=np.int64)
     numbers = np.asarray(column, dtype=np.float64)
     return np.where(np.isnan(numbers), -1, grid_places(numbers, variable))
+
+
+def _sum(large: float, small: float) -> tuple[float, float]:
+    """Return a sum rounded to float64, and exactly what the rounding left out (Knuth 1969)."""
+    total = large + small
+    back = total - large
+    return total, (large - (total - back)) + (small - back)
 
 
 def grid_places(values: Numbers, variable: Variable) -> Codes:
