@@ -518,6 +518,9 @@ class StatisticsWork(BaseModel):
     secure: bool = False
     """Whether the sites' parts are summed securely, so that nobody sees a site's own. Of the lane
     ``exact`` only."""
+    small_sites: bool = False
+    """Of a secure sum over releases that are declared for such sums alone: so that sites can take
+    part that are too small to answer for themselves."""
 
     fit: Model | None = None
     """A model to fit to the analysis set, step by step. ``ask`` is then of each of its variables:
@@ -527,6 +530,8 @@ class StatisticsWork(BaseModel):
     def _is_exact_if_secure_or_fitted(self) -> Self:
         if (self.secure or self.fit is not None) and self.lane != "exact":
             raise ValueError("a secure sum or a model is of the lane exact")
+        if self.small_sites and not self.secure:
+            raise ValueError("small sites take part in secure sums only")
         if self.fit is not None and (self.secure or self.analysis is None):
             raise ValueError("a model is of an analysis set, and its sums are in clear")
         return self

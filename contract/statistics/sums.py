@@ -22,6 +22,9 @@ def terms(
     work = job.work
     if not isinstance(work, StatisticsWork) or not work.secure:
         raise DocumentError("The job asks for no secure sum.")
+    if work.small_sites and (set(sites) != set(job.releases) or minimum != len(sites)):
+        # Two sums over other sites would tell, by their difference, what those have who are in one.
+        raise DocumentError("A sum with small sites is over all sites that the job asks.")
     participants = []
     for name in sites:
         member = roster.site(name)

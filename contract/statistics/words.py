@@ -18,7 +18,7 @@ size, so those of ``SITES`` add up within 63 bits. A sum that is larger, 2^73 an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -46,14 +46,29 @@ def length(ask: Sequence[Statistic], project: Project) -> int:
     return sum(len(_levels(s, project)) * _width(s, project) for s in ask)
 
 
-def encode(parts: Sequence[Part], ask: Sequence[Statistic], project: Project) -> Words64:
-    """Return a site's parts as words. ``DocumentError`` for what can't be summed exactly."""
+def encode(
+    parts: Sequence[Part],
+    ask: Sequence[Statistic],
+    project: Project,
+    random_word: Callable[[], int] | None = None,
+) -> Words64:
+    """Return a site's parts as words. ``DocumentError`` for what can't be summed exactly.
+
+    ``random_word``, if given, makes a statistic one of all sites or of none: who lacks a group of
+    it adds uniformly random words of 64 bits in place of nothing, so that the total of all its
+    groups is uniformly random too, and tells nothing of those who have it.
+    """
     words: list[int] = []
     for part, statistic in zip(parts, ask, strict=True):
         if part.lane != "exact":
             raise DocumentError("Only exact answers are summed securely.")
         width, scales = _width(statistic, project), _scales(statistic, project)
-        for level in _levels(statistic, project):
+        levels = _levels(statistic, project)
+        if random_word is not None and (part.withheld or set(part.groups) != set(levels)):
+            for _ in levels:
+                words += [1, *(random_word() for _ in range(width - 1))]
+            continue
+        for level in levels:
             summary = None if part.withheld else part.groups.get(level)
             if summary is None:
                 words += [1, *(0 for _ in range(width - 1))]
@@ -63,11 +78,12 @@ def encode(parts: Sequence[Part], ask: Sequence[Statistic], project: Project) ->
 
 
 def decode(
-    total: Words64, ask: Sequence[Statistic], project: Project, sites: int
+    total: Words64, ask: Sequence[Statistic], project: Project, sites: int, *, by_all: bool = False
 ) -> tuple[list[Part], list[int]]:
     """Return the merged parts, and for each statistic how many sites are in no group of it.
 
-    A group that no site has is not there; a statistic without groups is withheld.
+    A group that no site has is not there; a statistic without groups is withheld. ``by_all``: the
+    sites made it one of all or of none (``encode``), so a group that one lacks says nothing.
     """
     if total.shape != (length(ask, project),):
         raise DocumentError("A secure sum has another length than its question.")
@@ -81,7 +97,7 @@ def decode(
             run = signed[at : at + width]
             at += width
             missing.append(run[0])
-            if run[0] < sites:
+            if run[0] < (1 if by_all else sites):
                 groups[level] = _decode(run[1:], statistic.kind, scales)
         parts.append(Part(groups, withheld=not groups))
         absent.append(min(missing))
@@ -141,16 +157,19 @@ def _encode(summary: Summary, scales: Sequence[Scale]) -> list[int]:
         central = (
             [summary.m2, summary.m3, summary.m4] if isinstance(summary, Shape) else [summary.m2]
         )
-        sums = _sums_of_powers(summary.n, summary.mean, central, scales)
+        mean = _fraction(summary.mean)
+        if isinstance(summary, Moments):
+            mean += _fraction(summary.mean_low)
+        sums = _sums_of_powers(summary.n, mean, central, scales)
     return [summary.n, summary.missing, *(word for one in sums for word in _words(one))]
 
 
 def _sums_of_powers(
-    n: int, mean: float, central: Sequence[float], scales: Sequence[Scale]
+    n: int, mean: Fraction, central: Sequence[float], scales: Sequence[Scale]
 ) -> list[Fraction]:
     """Return sums of powers about the middle, from the mean and sums of powers about the mean."""
     [(middle, half)] = scales
-    d = (_fraction(mean) - middle) / half
+    d = (mean - middle) / half
     second, *rest = [_fraction(one) / half**order for order, one in enumerate(central, 2)]
     sums = [n * d, second + n * d**2]
     if rest:
@@ -222,10 +241,11 @@ def _decode(run: Sequence[int], kind: str, scales: Sequence[Scale]) -> Summary:
             max(fourth - 4 * mean * third + 6 * mean**2 * second - 3 * n * mean**4, Fraction(0))
         )
     said = [float(one * half**order) for order, one in enumerate(central, 2)]
-    where = float(middle + half * mean)
-    return (
-        Moments(n, missing, where, *said) if kind == "moments" else Shape(n, missing, where, *said)
-    )
+    where = middle + half * mean
+    rounded = float(where)
+    if kind == "shape":
+        return Shape(n, missing, rounded, *said)
+    return Moments(n, missing, rounded, *said, mean_low=float(where - Fraction(rounded)))
 
 
 def _comoments(

@@ -36,6 +36,8 @@ class SecureSumJob(SteppedJob):
     async def lead(self, accepted: list[str]) -> wire.JobResult:
         """Take the five steps and unmask the total."""
         minimum = max(self.minimum_sites, smallest_threshold(len(accepted)), 2)
+        if self._with_small_sites:
+            minimum = len(self.job.releases)
         if len(accepted) < minimum:
             raise Refused("too-few-sites", "Too few sites accepted the secure sum.")
         terms = sums.terms(self.digest, self.job, self.project, self.roster, accepted, minimum)
@@ -70,6 +72,10 @@ class SecureSumJob(SteppedJob):
         self._take(terms, said, place, Revealed, lambda _, a: server.revealed(a))
         return self._result(server, came)
 
+    @property
+    def _with_small_sites(self) -> bool:
+        return isinstance(self.job.work, StatisticsWork) and self.job.work.small_sites
+
     def _take(
         self,
         terms: Terms,
@@ -96,7 +102,11 @@ class SecureSumJob(SteppedJob):
         work = self.job.work
         assert isinstance(work, StatisticsWork)
         merged, absent = words.decode(
-            server.total().astype(np.uint64), work.ask, self.project, len(counted)
+            server.total().astype(np.uint64),
+            work.ask,
+            self.project,
+            len(counted),
+            by_all=work.small_sites,
         )
         answered = [m.name for m in self.roster.sites if m.name in counted]
         result = wire.JobResult(answered=answered, statistics=forms.encode(merged))

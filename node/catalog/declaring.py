@@ -52,6 +52,8 @@ class Wishes:
     minimums: Minimums = Minimums()
     kinship: Kinship = NO_KINSHIP
     """Which columns are derived from one another."""
+    sums_only: bool = False
+    """Whether it is asked in secure sums alone."""
 
 
 DEFAULT_WISHES = Wishes()
@@ -94,6 +96,9 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
     strata = wishes.strata
     if strata is None:
         strata = propose(held, minimums.cohort, number)
+    if wishes.sums_only:
+        strata = wishes.strata or ()
+        _check_of_sums(strata, held, wishes.analyses)
     cells = stratify(held, strata, minimums.cohort, number)
     if len(wishes.analyses) > MAX_ANALYSES:
         raise UsageError(f"A release has at most {MAX_ANALYSES} analysis sets.")
@@ -147,6 +152,7 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
             cells=cells.cells,
             variables=tuple(declared.values()),
             analyses=tuple(found),
+            sums_only=wishes.sums_only,
         ),
         cells.of,
         members,
@@ -163,6 +169,18 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
             },
         ),
     )
+
+
+def _check_of_sums(
+    strata: Sequence[StratumWish], held: Held, analyses: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Raise ``UsageError`` for what a release for sums alone can't declare: its answers are all
+    over one set of rows, whole or by each level of one category.
+    """
+    if len(analyses) != 1:
+        raise UsageError("A small site's release declares one analysis set: give one --analysis.")
+    if len(strata) > 1 or any(not isinstance(held.get(s.variable), Categories) for s in strata):
+        raise UsageError("A small site's release has one category as its cells, or none.")
 
 
 def _draw(subjects: Sequence[str]) -> NDArray[np.uint64]:

@@ -27,7 +27,7 @@ _LATER: dict[int, Any] = {
 """What former formats didn't have."""
 MAX_STRATA = 6
 MAX_ANALYSES = 16
-MAX_JOINED = 16
+MAX_JOINED = 32
 """Of how many variables of an analysis set, the first, combinations are declared."""
 
 ColumnType = Literal["integer", "number", "category", "boolean", "date"]
@@ -165,6 +165,8 @@ class Declaration(BaseModel):
     cells: tuple[tuple[tuple[int, ...], ...], ...] = ()
     variables: tuple[DeclaredVariable, ...] = ()
     analyses: Annotated[tuple[AnalysisSet, ...], Field(max_length=MAX_ANALYSES)] = ()
+    sums_only: bool = False
+    """Whether it is asked in secure sums over such releases alone ("small sites")."""
 
     def variable(self, name: str) -> DeclaredVariable | None:
         """Return what is declared of a variable, or None."""

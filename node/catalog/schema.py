@@ -473,3 +473,11 @@ privacy_draws = Table(
     Column("answer", LargeBinary, nullable=False, doc="with its noise"),
     Column("drawn_at", DateTime(timezone=True), nullable=False),
 )
+
+sum_partners = Table(
+    "sum_partners",
+    metadata,
+    Column("release", String(64), primary_key=True),
+    Column("sites", Text, nullable=False, doc="JSON: consortium and sites"),
+    Column("settled_at", DateTime(timezone=True), nullable=False),
+)

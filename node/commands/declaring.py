@@ -47,17 +47,32 @@ GridOption = Annotated[
 ]
 
 
+SmallSiteOption = Annotated[
+    bool,
+    typer.Option(
+        "--small-site",
+        help="Declare it for secure sums alone, with fewer subjects than answers of its own need. "
+        "The policy must allow small sites.",
+    ),
+]
+
+
 def wishes_of(
     cells: str | None,
     analysis: list[str] | None,
     grid: list[str] | None,
     policy: Policy,
     catalog: Catalog,
+    small_site: bool = False,
 ) -> Wishes:
     """Return what the options say, with what policy and known projects add."""
     from node.catalog.declaring import Minimums, Wishes
 
     disclosure = policy.disclosure
+    if small_site:
+        if not disclosure.small_sites:
+            raise UsageError("The policy allows no small sites (disclosure.small_sites).")
+        disclosure = disclosure.in_sums
     return Wishes(
         strata=None if cells is None else list(_strata(cells)),
         analyses=dict(_analysis(text) for text in analysis or ()),
@@ -65,6 +80,7 @@ def wishes_of(
         minimums=Minimums(
             disclosure.minimum_cohort, disclosure.minimum_cell, disclosure.largest_contribution
         ),
+        sums_only=small_site,
     )
 
 
@@ -138,6 +154,7 @@ def told(declaration: Declaration) -> Iterator[str]:
     yield (
         f"exact answers: {len(declaration.cells)} cells{by}, "
         f"each of {declaration.minimum_cohort} subjects or more"
+        + (", in secure sums alone" if declaration.sums_only else "")
     )
     for variable in declaration.variables:
         kinds = "; ".join(

@@ -15,6 +15,7 @@ from node.commands.declaring import (
     AnalysisOption,
     CellsOption,
     GridOption,
+    SmallSiteOption,
     lost,
     told,
     wishes_of,
@@ -79,6 +80,7 @@ def create(
     cells: CellsOption = None,
     analysis: AnalysisOption = None,
     grid: GridOption = None,
+    small_site: SmallSiteOption = False,
     dictionary: DictionaryOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would hold; write nothing.")
@@ -132,7 +134,7 @@ def create(
             today=now.date(),
             days=days_for(node, selection),
             omissions=policy.disclosure.omissions,
-            wishes=wishes_of(cells, analysis, grid, policy, catalog),
+            wishes=wishes_of(cells, analysis, grid, policy, catalog, small_site),
             variables=variables,
             image_table=image_table,
             observe=lambda done, count: progress("reading images", done, count),
@@ -262,6 +264,7 @@ def grant(
         if row.revoked_at is not None:
             raise UsageError("The release is revoked, so no project can be let ask it.")
         _check_dictionary(catalog, node, row, consortium, name)
+        _check_beside(catalog, row)
         record(node, "release-granted", release=row.digest, consortium=consortium, project=name)
         catalog.grant(row.digest, consortium, name, datetime.now(UTC))
     typer.echo(f"{project} may ask release {row.name} ({row.digest[:16]}).")
@@ -285,6 +288,27 @@ def ungrant(
         f"{project} may {'no longer ask' if there else 'not ask anyway'} release {row.name} "
         f"({row.digest[:16]})."
     )
+
+
+def _check_beside(catalog: Catalog, row: ReleaseRow) -> None:
+    """Raise ``UsageError`` where one release of a table is for secure sums alone, and another not:
+    the other's answers would be taken out of the sums.
+    """
+    for other in catalog.list_releases():
+        if (
+            other.revoked_at is None
+            and other.manifest.table == row.manifest.table
+            and _is_of_sums(other) != _is_of_sums(row)
+            and catalog.grants_of(other.digest)
+        ):
+            raise UsageError(
+                f"Release {other.name} of the same table is granted, and one of both is for secure "
+                "sums alone; take that grant back first."
+            )
+
+
+def _is_of_sums(row: ReleaseRow) -> bool:
+    return row.manifest.declaration is not None and row.manifest.declaration.sums_only
 
 
 def _check_dictionary(

@@ -95,7 +95,8 @@ class Answering(Deciding, Announcing):
             refusal = Refused("held", "This site looks at answers, which a secure sum forbids.")
             self._record_withheld(member, admission, task, refusal)
             raise refusal
-        kept = before_egress.withhold_small(parts, policy.disclosure)
+        least = before_egress.minimums_of(admission.job.work, policy.disclosure)
+        kept = before_egress.withhold_small(parts, least)
         size = len(forms.encode(kept).SerializeToString(deterministic=True))
         before_egress.let_pass(
             Outbound(

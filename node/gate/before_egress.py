@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork
+from contract.documents import StatisticsWork, Work
 from contract.errors import DocumentError, Refused
 from contract.records import Arrays, Config, Metrics, Records
 from contract.statistics import forms, models
@@ -168,7 +168,7 @@ class MinimumCohort:
 
     def check(self, outbound: Outbound) -> None:
         """Refuse a small cohort or cell."""
-        disclosure = outbound.policy.disclosure
+        disclosure = minimums_of(outbound.job.work, outbound.policy.disclosure)
         output = outbound.output
         if isinstance(output, ModelOutput):
             # How many these are any exact answer about the model's variables says, too.
@@ -187,6 +187,13 @@ class MinimumCohort:
                 examples = record.items.get("num-examples")
                 if isinstance(examples, int | float) and examples < disclosure.minimum_cohort:
                     raise Refused(self.code, "A metric is about fewer subjects than allowed.")
+
+
+def minimums_of(work: Work, disclosure: DisclosureSettings) -> DisclosureSettings:
+    """Return the minimums of a part: lower ones in a secure sum in which small sites take part."""
+    if isinstance(work, StatisticsWork) and work.small_sites and disclosure.small_sites:
+        return disclosure.in_sums
+    return disclosure
 
 
 def is_small(part: Part, disclosure: DisclosureSettings) -> bool:

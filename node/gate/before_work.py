@@ -8,7 +8,7 @@ from contract import cohorts
 from contract.documents import StatisticsWork, TrainingWork
 from contract.errors import DocumentError, Refused, SignatureError
 from contract.statistics import answers
-from node.gate import exact
+from node.gate import before_egress, exact
 from node.gate.dp import measure
 from node.gate.limits import WithinHours, WithinLimits
 from node.gate.modelling import ModelWithinLimits
@@ -250,7 +250,8 @@ class RecipeApproved:
 class CohortLargeEnough:
     """The release is about at least the policy's number of subjects.
 
-    Guarantee: nothing is worked out over fewer. The refusal is the same for 0 and for k - 1.
+    Guarantee: nothing is worked out over fewer, but the part of a small site in a secure sum where
+    the policy allows it. The refusal is the same for 0 and for k - 1.
     Source: DataSHIELD's nfilter.subset, applied to subjects instead of rows.
     """
 
@@ -259,7 +260,11 @@ class CohortLargeEnough:
     def check(self, question: Question) -> None:
         """Refuse a release with fewer subjects than the policy's minimum."""
         assert question.release is not None
-        minimum = question.policy.disclosure.minimum_cohort
+        disclosure = question.policy.disclosure
+        work, declaration = question.job.work, question.release.manifest.declaration
+        if declaration is not None and declaration.sums_only:
+            disclosure = before_egress.minimums_of(work, disclosure)
+        minimum = disclosure.minimum_cohort
         if question.job.work.kind == "training":
             minimum = max(minimum, question.policy.training.minimum_subjects)
         if question.release.subjects < minimum:

@@ -66,7 +66,10 @@ def lanes(
     declaration = declared(manifest, policy)
     found: list[Exactly | None] = [None] * len(work.ask)
     if work.lane != "dp" and "exact" in allowed and _is_enough(declaration, policy):
-        found = plan(work, project, declaration)
+        if declaration.sums_only and policy.disclosure.small_sites and work.small_sites:
+            found = _in_sums(work, project, declaration)
+        elif not declaration.sums_only and not work.small_sites:
+            found = plan(work, project, declaration)
     noise = policy.privacy.allowed and "dp" in allowed and not work.secure
     if work.lane == "exact" or work.analysis is not None or not noise:
         found = [one or WITHHELD for one in found]
@@ -119,9 +122,38 @@ def analyses_of(manifest: ReleaseManifest) -> list[AnalysisSet]:
 
 def _is_enough(declaration: Declaration, policy: Policy) -> bool:
     """Say whether a declaration was made for minimums as strict as the policy's are now."""
+    disclosure = policy.disclosure.in_sums if declaration.sums_only else policy.disclosure
     return (
-        declaration.minimum_cohort >= policy.disclosure.minimum_cohort
-        and declaration.minimum_cell >= policy.disclosure.minimum_cell
+        declaration.minimum_cohort >= disclosure.minimum_cohort
+        and declaration.minimum_cell >= disclosure.minimum_cell
+    )
+
+
+def _in_sums(
+    work: StatisticsWork, project: Project, declaration: Declaration
+) -> list[Exactly | None]:
+    """Return how statistics are answered in a sum over releases that are declared for such alone.
+
+    All are of one analysis set and of everybody in it, or of each level of a category; and then
+    each level must be there. So that whatever is answered, every site has a part in it.
+    """
+    if work.analysis is None or work.cohort is not None:
+        return [None] * len(work.ask)
+    found = plan(work, project, declaration)
+    return [
+        one if one is not None and _has_all_levels(statistic, one, project, declaration) else None
+        for statistic, one in zip(work.ask, found, strict=True)
+    ]
+
+
+def _has_all_levels(
+    statistic: Statistic, one: Exactly, project: Project, declaration: Declaration
+) -> bool:
+    """Say whether the groups of a statistic are all levels of the dictionary, and all subjects."""
+    by = project.variable(statistic.by) if statistic.by is not None else None
+    return by is None or (
+        list(one.groups) == list(by.levels)
+        and sum(map(len, one.groups.values())) == len(declaration.cells)
     )
 
 

@@ -35,6 +35,8 @@ class DisclosureSettings(settings.Settings):
     """Fewest others, drawn at random, that releases omit with those who withdrew."""
     minimum_sum_sites: Annotated[int, Field(ge=HARD_MINIMUM)] = 5
     """Fewest sites of the roster that a secure sum may be over."""
+    small_sites: bool = False
+    """Whether a release may be declared for secure sums alone, at lower minimums."""
     models: bool = True
     """Whether models are fitted."""
     model_categories: Literal["pairs", "all"] = "pairs"
@@ -49,6 +51,22 @@ class DisclosureSettings(settings.Settings):
     def omissions(self) -> int:
         """How many others are omitted: never fewer than a cell holds."""
         return max(self.omit_with_withdrawals, self.minimum_cell)
+
+    @property
+    def in_sums(self) -> DisclosureSettings:
+        """What holds of a site's part in a sum over ``minimum_sum_sites``, none of which tells its
+        own: that the total is over ``minimum_cohort`` subjects. Never under ``HARD_MINIMUM``.
+        """
+
+        def of_each(least: int) -> int:
+            return max(HARD_MINIMUM, -(-least // self.minimum_sum_sites))
+
+        return self.model_copy(
+            update={
+                "minimum_cohort": of_each(self.minimum_cohort),
+                "minimum_cell": of_each(self.minimum_cell),
+            }
+        )
 
     @model_validator(mode="after")
     def _are_in_order(self) -> Self:

@@ -183,6 +183,8 @@ class _Exact:
     def _summary(self, statistic: Statistic, name: str, cells: Sequence[int]) -> Summary:
         rows = self._cache.rows(self._release, self._minimums, self._members, name, cells)
         found = summarise(statistic, self._project, self._columns, rows)
+        if self._members.declaration.sums_only:  # there is one set, and only it is told of
+            return dataclasses.replace(found, missing=0)
         # Of whom no value is told are those of the cells' largest sets who aren't in this one.
         missing = int(self._members.largest[list(cells)].sum()) - found.n
         return dataclasses.replace(found, missing=missing)

@@ -5,6 +5,8 @@ The site's own part goes through the gate's rules before it is masked, and leave
 
 from __future__ import annotations
 
+import json
+import secrets
 import time
 
 from contract import wire_pb2 as wire
@@ -15,6 +17,7 @@ from contract.secure_aggregation.encoding import Answer
 from contract.secure_aggregation.messages import Survivors
 from contract.statistics import sums, words
 from contract.statistics.answers import Part
+from node.catalog.partners import SumPartners
 from node.gate.gate import Admission, Gate, Membership, Sealed
 from node.home import NodeHome
 from node.work.statistics import ColumnCache, work_out
@@ -54,7 +57,8 @@ class SecureSum:
             case "shares":
                 parts = self._parts(task.task)
                 ask = self._work.ask
-                vector = words.encode(parts, ask, self._admission.project)
+                filler = (lambda: secrets.randbits(64)) if self._work.small_sites else None
+                vector = words.encode(parts, ask, self._admission.project, filler)
                 masked = client.mask(encoding.shares(step.shares), vector)
                 return self._seal(task, masked, parts, started)
             case "survivors":
@@ -84,8 +88,20 @@ class SecureSum:
             list(said.sites),
             said.minimum,
         )
+        if self._work.small_sites:
+            self._always_the_same(sorted(said.sites))
         self._client = Client(terms, self._member.key)
         return self._client.advertise()
+
+    def _always_the_same(self, sites: list[str]) -> None:
+        """Raise ``Refused`` unless this release was summed with these sites only.
+
+        The difference of two sums, over other sites each, is what a few of them have.
+        """
+        said = json.dumps([self._member.consortium, *sites])
+        partners = SumPartners(self._gate.catalog.engine)
+        if partners.settle(self._admission.release.digest, said, self._gate.clock()) != said:
+            raise Refused("other-sites", "This release was summed with other sites before.")
 
     def _parts(self, task: str) -> list[Part]:
         admission = self._admission
