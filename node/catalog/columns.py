@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from contract.documents import Variable
 from contract.errors import DataError
 from node.catalog.deriving import BOOLEAN_LEVELS, is_as_derived, misfit
-from node.catalog.manifest import SUBJECT, ReleaseColumn, ReleaseManifest
+from node.catalog.manifest import SUBJECT, ReleaseManifest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,40 +51,34 @@ def load_subjects(release_folder: Path, manifest: ReleaseManifest) -> NDArray[np
     return np.ascontiguousarray(ranks.to_numpy(), dtype=np.int64)
 
 
-def check_dictionary(
-    release_folder: Path, manifest: ReleaseManifest, variables: Sequence[Variable]
-) -> list[str]:
+def check_dictionary(manifest: ReleaseManifest, variables: Sequence[Variable]) -> list[str]:
     """Return what keeps the release from being asked for these variables; empty if nothing does.
 
-    Levels count as the data has them: one that is declared and doesn't occur is no problem.
+    Levels count as the release's schema declares them, whether they occur or not: whether one does
+    is the patients' secret, and the gate decides by the same.
     """
-    import polars as pl
-
-    problems = [problem for v in variables if (problem := _problem(manifest, v))]
+    problems = [problem for v in variables if (problem := misfits(manifest, v))]
     problems += [
         f"variable {v.name} was derived in another way; make the release again"
         for v in variables
         if not is_as_derived(manifest, variables, v.name)
     ]
-    for variable in variables:
-        column = manifest.column(variable.name)
-        if column is None or variable.kind != "category" or _problem(manifest, variable):
-            continue
-        if set(_levels(column)) <= set(variable.levels):
-            continue
-        path = _table(release_folder, manifest)
-        values = pl.read_parquet(path, columns=[variable.name])[variable.name]
-        unknown = set(values.drop_nulls().cast(pl.String).unique()) - set(variable.levels)
-        if unknown:
-            problems.append(
-                f"variable {variable.name}: {len(unknown)} levels of the release are not in the "
-                "dictionary"
-            )
     return problems
 
 
-def _levels(column: ReleaseColumn) -> tuple[str, ...]:
-    return BOOLEAN_LEVELS if column.type == "boolean" else column.levels
+def misfits(manifest: ReleaseManifest, variable: Variable) -> str:
+    """Return why a release can't be asked for a variable, by its manifest alone; else empty."""
+    problem = _problem(manifest, variable)
+    column = manifest.column(variable.name)
+    if problem or column is None or variable.kind != "category":
+        return problem
+    levels = BOOLEAN_LEVELS if column.type == "boolean" else column.levels
+    unknown = set(levels) - set(variable.levels)
+    if not unknown:
+        return ""
+    return (
+        f"variable {variable.name}: {len(unknown)} levels of the release are not in the dictionary"
+    )
 
 
 def _problem(manifest: ReleaseManifest, variable: Variable) -> str:

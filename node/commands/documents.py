@@ -186,7 +186,7 @@ def approve_project(
         releases = [catalog.find_release(reference) for reference in release]
         for found in releases:
             variables = document.variables if found.manifest.table else ()
-            problems = check_dictionary(place.release(found.digest), found.manifest, variables)
+            problems = check_dictionary(found.manifest, variables)
             if problems:
                 raise DataError(
                     f"Release {found.name} doesn't fit the project: {'; '.join(problems[:5])}."

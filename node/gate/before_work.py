@@ -8,8 +8,10 @@ from contract import cohorts
 from contract.documents import StatisticsWork, TrainingWork
 from contract.errors import DocumentError, Refused, SignatureError
 from contract.statistics import answers
+from node.catalog.deriving import is_as_derived
 from node.gate import before_egress, exact
 from node.gate.dp import measure
+from node.gate.fitting import FitsTheRelease
 from node.gate.limits import WithinHours, WithinLimits
 from node.gate.modelling import ModelWithinLimits
 from node.gate.rules import BeforeWork, Question, Waits
@@ -185,6 +187,16 @@ class WithinTheDictionary:
             for name in (*statistic.variables, statistic.by):
                 if name is not None and name not in held:
                     raise Refused(self.code, f"The release has no variable {name}.")
+        derived = {v.name for v in question.project.variables if v.derive is not None}
+        asked = {name for s in work.ask for name in (*s.variables, s.by) if name is not None}
+        if work.cohort is not None:
+            asked |= set(cohorts.variables(work.cohort))
+        for name in sorted(derived & asked):
+            if not is_as_derived(manifest, question.project.variables, name):
+                raise Refused(
+                    "derived-otherwise",
+                    f"The release was made when {name} was derived in another way.",
+                )
 
 
 class DeclaredCells:
@@ -307,6 +319,7 @@ BEFORE_WORK: tuple[BeforeWork, ...] = (
     ReleaseGranted(),
     WithinLimits(),
     WithinTheDictionary(),
+    FitsTheRelease(),
     DeclaredCells(),
     ModelWithinLimits(),
     RecipeApproved(),

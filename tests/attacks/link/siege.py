@@ -136,9 +136,7 @@ class Siege:
             victim.steward,
             victim.others[0],
             version=self.projects,
-            variables=VARIABLES,
-            recipes=RECIPES,
-            **values,
+            **{"variables": VARIABLES, "recipes": RECIPES} | values,
         )
         victim.approve(made, self.projects)
         self.agreed = made

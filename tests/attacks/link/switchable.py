@@ -46,6 +46,7 @@ def of_asking() -> None:
     from node.gate import exact
     from node.gate.dp.draws import Draws
     from node.gate.exact import Exactly
+    from node.gate.fitting import FitsTheRelease
     from node.work import desk
     from node.work.statistics import cohort_rows
 
@@ -61,6 +62,7 @@ def of_asking() -> None:
     switch("cells", exact, "lanes", each_by_itself)
     switch("cells", desk, "work_out", work_out)
     switch("draws", Draws, "find", nothing)
+    switch("fitting", FitsTheRelease, "check", nothing)
 
 
 def of_standing() -> None:

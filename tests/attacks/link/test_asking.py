@@ -22,7 +22,7 @@ from node.catalog.releases import create_release
 from node.catalog.selection import Selection
 from node.catalog.store import Catalog
 from node.catalog.strata import StratumWish
-from tests.attacks.link.siege import Siege
+from tests.attacks.link.siege import VARIABLES, Siege
 from tests.end_to_end.federation import PROJECT, SUBJECTS, records, take_in, write_csv, write_schema
 from tests.end_to_end.hostile import SITE, now
 
@@ -50,6 +50,12 @@ ATTACKS = (
         "Kenthapadi, Mishra and Nissim 2005, Simulatable auditing",
         "lane, refusal and form follow from manifest and question alone",
         "test_none_one_and_one_too_few_leave_the_same_bytes",
+    ),
+    (
+        "Denial as an oracle: a dictionary that lacks a level",
+        "Kenthapadi, Mishra and Nissim 2005, Simulatable auditing",
+        "whether a release fits a dictionary is decided by its manifest, before anything is spent",
+        "test_a_level_that_a_newer_dictionary_lacks_tells_of_nobody",
     ),
 )
 OLDEST = max(records(SITE, 0, few=False), key=lambda row: int(str(row["age"])))
@@ -221,3 +227,31 @@ def test_none_one_and_one_too_few_leave_the_same_bytes(siege: Siege, releases: l
     for ask, terms in noisy():
         forms = [form(left(siege, release, ask, terms | {"lane": "dp"})) for release in releases]
         assert forms[0] == forms[1] == forms[2], (ask, terms)
+
+
+def test_a_level_that_a_newer_dictionary_lacks_tells_of_nobody(
+    siege: Siege, releases: list[str]
+) -> None:
+    """Has anybody the level? Who has, makes the answer fail; and the account is charged for it."""
+    fewer = tuple(
+        v.model_copy(update={"levels": ("no",)}) if v.name == "rare" else v for v in VARIABLES
+    )
+    ask = Statistic(kind="count", variable="rare")
+    siege.coordinator.publish(b"", siege.project(variables=fewer))
+
+    def said() -> list[str]:
+        return [
+            siege.said(siege.question(ask, release=release, lane="dp")) for release in releases[:2]
+        ]
+
+    def spent() -> int:
+        return len(siege.entries("spent"))
+
+    before = spent()
+    with siege.off("fitting"):
+        assert said() == ["reply", "data"]
+    assert spent() - before == 2
+
+    assert said() == ["does-not-fit", "does-not-fit"]
+    assert spent() - before == 2
+    siege.coordinator.publish(b"", siege.project())

@@ -193,19 +193,19 @@ def test_a_release_that_was_derived_otherwise_does_not_fit(
     release = write_release(catalog, hospital, plan(catalog, hospital, *ALL), now=now)
     folder, manifest = hospital.release(release.digest), release.manifest
     assert verify_release(hospital, release.digest).derived == manifest.derived
-    assert check_dictionary(folder, manifest, variables(*ALL)) == []
+    assert check_dictionary(manifest, variables(*ALL)) == []
     found = load_columns(folder, manifest, variables(*ALL))
     assert found["treated"].tolist().count(2) == 1
     other = {**OBESE, "derive": {**OBESE["derive"], "edges": [25]}}
     changed = variables(WEIGHT, HEIGHT, BMI, other)
-    (problem,) = check_dictionary(folder, manifest, changed)
+    (problem,) = check_dictionary(manifest, changed)
     assert "obese" in problem
     # What it is derived from counts too.
     source = variables({**WEIGHT, "missing": []}, HEIGHT, ARM, SMOKER, BMI, OBESE, TREATED, DAYS)
     assert not is_as_derived(manifest, source, "obese")
     assert is_as_derived(manifest, source, "treated")
     plain = plan(catalog, hospital, columns=["weight", "height"]).manifest
-    (problem,) = check_dictionary(folder, plain, variables(WEIGHT, HEIGHT, BMI))
+    (problem,) = check_dictionary(plain, variables(WEIGHT, HEIGHT, BMI))
     assert "release create --dictionary" in problem
 
 

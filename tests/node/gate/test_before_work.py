@@ -14,6 +14,7 @@ from contract.envelope import Envelope
 from contract.errors import DocumentError, Refused
 from contract.keys import SigningKey
 from node.catalog import schema
+from node.catalog.manifest import ReleaseColumn
 from node.gate.before_work import BEFORE_WORK, admit
 from node.gate.policy import (
     DisclosureSettings,
@@ -47,8 +48,8 @@ def test_a_good_question_passes_every_rule_in_the_tables_order(hospital: Hospita
         assert entry.body["rules"] == [
             "RosterInForce", "SignedAndValid", "NotAReplay", "WithinHours", "AskedOften",
             "ProjectApproved", "ReleaseGranted", "WithinLimits", "WithinTheDictionary",
-            "DeclaredCells", "ModelWithinLimits", "RecipeApproved", "CohortLargeEnough",
-            "StewardDecides",
+            "FitsTheRelease", "DeclaredCells", "ModelWithinLimits", "RecipeApproved",
+            "CohortLargeEnough", "StewardDecides",
         ]  # fmt: skip
         assert entry.body["job"] == admission.digest
 
@@ -225,6 +226,11 @@ def cohort_by_what_the_release_has_not_got(h: Hospital) -> bytes:
     return h.job(h.release(), work=work)
 
 
+def in_other_levels(h: Hospital) -> bytes:
+    columns = (ReleaseColumn(name="arm", type="category", levels=("A", "Z")),)
+    return h.job(h.release(columns=columns), work=ask(("count", "arm", None)))
+
+
 def exact_of_what_is_not_declared(h: Hospital) -> bytes:
     work = ask(("moments", "age", "arm")).model_copy(update={"lane": "exact"})
     return h.job(h.release(), work=work)
@@ -281,6 +287,7 @@ OBJECTIONS: dict[Callable[[Hospital], bytes], str] = {
     no_roster: "no-roster",
     expired_roster: "no-roster",
     a_roster_made_long_ago: "roster-old",
+    in_other_levels: "does-not-fit",
     out_of_hours: "hours",
     outside_a_limit: "limit-variable",
     off_the_roster: "revoked",
