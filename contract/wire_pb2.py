@@ -4,180 +4,183 @@
 # source: contract/wire.proto
 # Protobuf Python Version: 6.33.5
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 6, 33, 5, "", "contract/wire.proto"
+    _runtime_version.Domain.PUBLIC,
+    6,
+    33,
+    5,
+    '',
+    'contract/wire.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x13\x63ontract/wire.proto\x12\x0bwardgate.v1"\x07\n\x05\x45mpty"\x88\x01\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\x12\x13\n\x0bsigning_key\x18\x04 \x01(\t\x12\x13\n\x0bsteward_key\x18\x05 \x01(\t\x12\r\n\x05proof\x18\x06 \x01(\x0c\x12\x15\n\rsteward_proof\x18\x07 \x01(\x0c"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c"5\n\nEnrolReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x12\n\nconsortium\x18\x02 \x01(\t"$\n\x10\x44ocumentsRequest\x12\x10\n\x08proposed\x18\x01 \x01(\x08"-\n\tDocuments\x12\x0e\n\x06roster\x18\x01 \x01(\x0c\x12\x10\n\x08projects\x18\x02 \x03(\x0c"\'\n\x13SignDocumentRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c",\n\nLedgerHead\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04hash\x18\x02 \x01(\x0c"\xe7\x02\n\x08\x46romNode\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.wardgate.v1.HelloH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.wardgate.v1.EmptyH\x00\x12)\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x15.wardgate.v1.DecisionH\x00\x12#\n\x05reply\x18\x04 \x01(\x0b\x32\x12.wardgate.v1.ReplyH\x00\x12)\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x17.wardgate.v1.TaskFailedH\x00\x12)\n\x08releases\x18\x06 \x01(\x0b\x32\x15.wardgate.v1.ReleasesH\x00\x12&\n\x04head\x18\x07 \x01(\x0b\x32\x16.wardgate.v1.HeadOfferH\x00\x12\x37\n\rcountersigned\x18\x08 \x01(\x0b\x32\x1e.wardgate.v1.CountersignaturesH\x00\x42\x06\n\x04\x62ody"\x8b\x03\n\x06ToNode\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.wardgate.v1.WelcomeH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.wardgate.v1.EmptyH\x00\x12+\n\tdocuments\x18\x03 \x01(\x0b\x32\x16.wardgate.v1.DocumentsH\x00\x12#\n\x05offer\x18\x04 \x01(\x0b\x32\x12.wardgate.v1.OfferH\x00\x12!\n\x04task\x18\x05 \x01(\x0b\x32\x11.wardgate.v1.TaskH\x00\x12)\n\x08received\x18\x06 \x01(\x0b\x32\x15.wardgate.v1.ReceivedH\x00\x12&\n\x05\x63lose\x18\x07 \x01(\x0b\x32\x15.wardgate.v1.CloseJobH\x00\x12&\n\x04head\x18\x08 \x01(\x0b\x32\x16.wardgate.v1.HeadOfferH\x00\x12\x37\n\rcountersigned\x18\t \x01(\x0b\x32\x1e.wardgate.v1.CountersignaturesH\x00\x42\x06\n\x04\x62ody"f\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\'\n\x06ledger\x18\x03 \x01(\x0b\x32\x17.wardgate.v1.LedgerHead\x12\x11\n\topen_jobs\x18\x04 \x03(\t"\x86\x01\n\x07Welcome\x12\'\n\x06ledger\x18\x01 \x01(\x0b\x32\x17.wardgate.v1.LedgerHead\x12)\n\tdocuments\x18\x02 \x01(\x0b\x32\x16.wardgate.v1.Documents\x12\x19\n\x11heartbeat_seconds\x18\x03 \x01(\r\x12\x0c\n\x04head\x18\x04 \x01(\x0c"L\n\tHeadOffer\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12-\n\x06proofs\x18\x02 \x03(\x0b\x32\x1d.wardgate.v1.ConsistencyProof"/\n\x10\x43onsistencyProof\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04path\x18\x02 \x03(\x0c"&\n\x11\x43ountersignatures\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c"2\n\x08Releases\x12&\n\x08releases\x18\x01 \x03(\x0b\x32\x14.wardgate.v1.Release"\xd2\x01\n\x07Release\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x10\n\x08projects\x18\x03 \x03(\t\x12\r\n\x05table\x18\x04 \x01(\t\x12\x10\n\x08subjects\x18\x05 \x01(\x04\x12\x11\n\tvariables\x18\x06 \x03(\t\x12\'\n\x06\x61ssets\x18\x07 \x03(\x0b\x32\x17.wardgate.v1.AssetCount\x12\x0e\n\x06strata\x18\x08 \x03(\t\x12*\n\x08\x61nalyses\x18\t \x03(\x0b\x32\x18.wardgate.v1.AnalysisSet".\n\x0b\x41nalysisSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tvariables\x18\x02 \x03(\t"-\n\nAssetCount\x12\x10\n\x08modality\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04"\x14\n\x05Offer\x12\x0b\n\x03job\x18\x01 \x01(\x0c"Z\n\x08\x44\x65\x63ision\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t\x12\x0f\n\x07waiting\x18\x05 \x01(\x08"\x99\x01\n\x04Task\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x14\n\x0cmessage_type\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\t\x12\x13\n\x0bttl_seconds\x18\x05 \x01(\x01\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12+\n\x07tensors\x18\x07 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference"q\n\x05Reply\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12+\n\x07tensors\x18\x04 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference\x12\x0f\n\x07receipt\x18\x05 \x01(\x0c"G\n\nTaskFailed\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08location\x18\x04 \x01(\t"%\n\x08Received\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t"&\n\x08\x43loseJob\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t"-\n\rBlobReference\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04"T\n\x0b\x42lobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12(\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference\x12\x0e\n\x06offset\x18\x03 \x01(\x04".\n\nBlobStatus\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08"`\n\tBlobChunk\x12\x0b\n\x03job\x18\x01 \x01(\t\x12(\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c"d\n\x06Scalar\x12\x11\n\x07integer\x18\x01 \x01(\x12H\x00\x12\x0e\n\x04real\x18\x02 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x04 \x01(\x0cH\x00\x12\x0e\n\x04\x66lag\x18\x05 \x01(\x08H\x00\x42\x07\n\x05value"\xc2\x01\n\nScalarList\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.wardgate.v1.ScalarList.Kind\x12\x10\n\x08integers\x18\x02 \x03(\x12\x12\r\n\x05reals\x18\x03 \x03(\x01\x12\r\n\x05texts\x18\x04 \x03(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x03(\x0c\x12\r\n\x05\x66lags\x18\x06 \x03(\x08";\n\x04Kind\x12\x0b\n\x07INTEGER\x10\x00\x12\x08\n\x04REAL\x10\x01\x12\x08\n\x04TEXT\x10\x02\x12\x08\n\x04\x44\x41TA\x10\x03\x12\x08\n\x04\x46LAG\x10\x04"m\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x06scalar\x18\x02 \x01(\x0b\x32\x13.wardgate.v1.ScalarH\x00\x12\'\n\x04list\x18\x03 \x01(\x0b\x32\x17.wardgate.v1.ScalarListH\x00\x42\x07\n\x05value"6\n\tArraySpec\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04"\xb8\x01\n\x06Record\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.wardgate.v1.Record.Kind\x12&\n\x06\x61rrays\x18\x03 \x03(\x0b\x32\x16.wardgate.v1.ArraySpec\x12#\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x12.wardgate.v1.Entry"+\n\x04Kind\x12\n\n\x06\x41RRAYS\x10\x00\x12\x0b\n\x07METRICS\x10\x01\x12\n\n\x06\x43ONFIG\x10\x02"_\n\nRecordDict\x12$\n\x07records\x18\x01 \x03(\x0b\x32\x13.wardgate.v1.Record\x12+\n\x07tensors\x18\x02 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference"Q\n\x07Moments\x12\t\n\x01n\x18\x01 \x01(\x03\x12\x0f\n\x07missing\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\n\n\x02m2\x18\x04 \x01(\x01\x12\x10\n\x08mean_low\x18\x05 \x01(\x01"G\n\x06\x43ounts\x12\x0f\n\x07missing\x18\x01 \x01(\x03\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x03\x12\r\n\x05\x62\x65low\x18\x03 \x01(\x03\x12\r\n\x05\x61\x62ove\x18\x04 \x01(\x03"U\n\x05Shape\x12\t\n\x01n\x18\x01 \x01(\x03\x12\x0f\n\x07missing\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\n\n\x02m2\x18\x04 \x01(\x01\x12\n\n\x02m3\x18\x05 \x01(\x01\x12\n\n\x02m4\x18\x06 \x01(\x01"H\n\tCoMoments\x12\t\n\x01n\x18\x01 \x01(\x03\x12\x0f\n\x07missing\x18\x02 \x01(\x03\x12\r\n\x05means\x18\x03 \x03(\x01\x12\x10\n\x08products\x18\x04 \x03(\x01"\xc3\x01\n\x05Group\x12\r\n\x05level\x18\x01 \x01(\t\x12\'\n\x07moments\x18\x02 \x01(\x0b\x32\x14.wardgate.v1.MomentsH\x00\x12%\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x13.wardgate.v1.CountsH\x00\x12#\n\x05shape\x18\x04 \x01(\x0b\x32\x12.wardgate.v1.ShapeH\x00\x12+\n\tcomoments\x18\x05 \x01(\x0b\x32\x16.wardgate.v1.CoMomentsH\x00\x42\t\n\x07summary"Q\n\tNoiseTerm\x12\x0e\n\x06\x66igure\x18\x01 \x01(\t\x12\x11\n\tmechanism\x18\x02 \x01(\t\x12\r\n\x05scale\x18\x03 \x01(\x01\x12\x12\n\nhalf_width\x18\x04 \x01(\x01"b\n\x05Noise\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\x12\x12\n\nconfidence\x18\x03 \x01(\x01\x12%\n\x05terms\x18\x04 \x03(\x0b\x32\x16.wardgate.v1.NoiseTerm"v\n\rStatisticPart\x12\x10\n\x08withheld\x18\x01 \x01(\x08\x12"\n\x06groups\x18\x02 \x03(\x0b\x32\x12.wardgate.v1.Group\x12\x0c\n\x04lane\x18\x03 \x01(\t\x12!\n\x05noise\x18\x04 \x01(\x0b\x32\x12.wardgate.v1.Noise"d\n\x10StatisticsAnswer\x12)\n\x05parts\x18\x01 \x03(\x0b\x32\x1a.wardgate.v1.StatisticPart\x12%\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x14.wardgate.v1.Account"+\n\x07\x41\x63\x63ount\x12\r\n\x05spent\x18\x01 \x01(\x01\x12\x11\n\tremaining\x18\x02 \x01(\x01"B\n\x0bSiteAccount\x12\x0c\n\x04site\x18\x01 \x01(\t\x12%\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x14.wardgate.v1.Account"B\n\tModelStep\x12&\n\x05parts\x18\x01 \x03(\x0b\x32\x17.wardgate.v1.SignedPart\x12\r\n\x05\x63heck\x18\x02 \x01(\x08".\n\nSignedPart\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c"\xa9\x01\n\tModelPart\x12\t\n\x01n\x18\x01 \x01(\x04\x12\x13\n\x0binformation\x18\x02 \x03(\x01\x12\r\n\x05score\x18\x03 \x03(\x01\x12\x10\n\x08\x64\x65viance\x18\x04 \x01(\x01\x12\x0f\n\x07pearson\x18\x05 \x01(\x01\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12\x10\n\x08\x63onstant\x18\x07 \x01(\x01\x12(\n\x06\x63hecks\x18\x08 \x01(\x0b\x32\x18.wardgate.v1.ModelChecks"z\n\x0bModelChecks\x12\r\n\x05score\x18\x01 \x03(\x01\x12\x11\n\twith_time\x18\x02 \x03(\x01\x12\x13\n\x0bwith_square\x18\x03 \x03(\x01\x12\x12\n\nconcordant\x18\x04 \x01(\x01\x12\x12\n\ndiscordant\x18\x05 \x01(\x01\x12\x0c\n\x04tied\x18\x06 \x01(\x01"\xc3\x03\n\x08ModelFit\x12\t\n\x01n\x18\x01 \x01(\x04\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x14\n\x0c\x63oefficients\x18\x03 \x03(\x01\x12\x12\n\ncovariance\x18\x04 \x03(\x01\x12\x12\n\ndispersion\x18\x05 \x01(\x01\x12\x10\n\x08\x64\x65viance\x18\x06 \x01(\x01\x12\r\n\x05steps\x18\x07 \x01(\r\x12\x11\n\tconverged\x18\x08 \x01(\x08\x12\x15\n\rnull_deviance\x18\t \x01(\x01\x12\x16\n\x0elog_likelihood\x18\n \x01(\x01\x12\x0e\n\x06\x65vents\x18\x0b \x01(\x04\x12\x12\n\nscore_test\x18\x0c \x01(\x01\x12\x17\n\x0fproportionality\x18\r \x03(\x01\x12\x12\n\nconcordant\x18\x0e \x01(\x01\x12\x12\n\ndiscordant\x18\x0f \x01(\x01\x12\x0c\n\x04tied\x18\x10 \x01(\x01\x12\r\n\x05sites\x18\x11 \x03(\t\x12\x14\n\x0csite_effects\x18\x12 \x03(\x01\x12#\n\x04\x65\x61\x63h\x18\x13 \x03(\x0b\x32\x15.wardgate.v1.ModelFit\x12\x15\n\rsite_variance\x18\x14 \x01(\x01\x12\x0e\n\x06\x66\x61iled\x18\x15 \x01(\t\x12\x16\n\x0e\x65\x66\x66\x65\x63ts_fitted\x18\x16 \x01(\r"\xfb\x01\n\x07SumStep\x12&\n\x05terms\x18\x01 \x01(\x0b\x32\x15.wardgate.v1.SumTermsH\x00\x12)\n\x04keys\x18\x02 \x01(\x0b\x32\x19.wardgate.v1.SumKeysOfAllH\x00\x12-\n\x06shares\x18\x03 \x01(\x0b\x32\x1b.wardgate.v1.SumSharesOfAllH\x00\x12.\n\tsurvivors\x18\x04 \x01(\x0b\x32\x19.wardgate.v1.SumSurvivorsH\x00\x12\x36\n\rconfirmations\x18\x05 \x01(\x0b\x32\x1d.wardgate.v1.SumConfirmationsH\x00\x42\x06\n\x04step"\xdc\x01\n\x08SumReply\x12$\n\x04keys\x18\x01 \x01(\x0b\x32\x14.wardgate.v1.SumKeysH\x00\x12-\n\x06shares\x18\x02 \x01(\x0b\x32\x1b.wardgate.v1.SumSharesOfAllH\x00\x12\x0f\n\x05words\x18\x03 \x01(\x0cH\x00\x12\x34\n\x0c\x63onfirmation\x18\x04 \x01(\x0b\x32\x1c.wardgate.v1.SumConfirmationH\x00\x12,\n\x08revealed\x18\x05 \x01(\x0b\x32\x18.wardgate.v1.SumRevealedH\x00\x42\x06\n\x04step"*\n\x08SumTerms\x12\r\n\x05sites\x18\x01 \x03(\t\x12\x0f\n\x07minimum\x18\x02 \x01(\r"g\n\x07SumKeys\x12\x0e\n\x06sender\x18\x01 \x01(\r\x12\x13\n\x0b\x63hannel_key\x18\x02 \x01(\x0c\x12\x10\n\x08mask_key\x18\x03 \x01(\x0c\x12\x12\n\ncommitment\x18\x04 \x01(\x0c\x12\x11\n\tsignature\x18\x05 \x01(\x0c"2\n\x0cSumKeysOfAll\x12"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.wardgate.v1.SumKeys"A\n\tSumShares\x12\x0e\n\x06sender\x18\x01 \x01(\r\x12\x10\n\x08receiver\x18\x02 \x01(\r\x12\x12\n\nciphertext\x18\x03 \x01(\x0c"8\n\x0eSumSharesOfAll\x12&\n\x06shares\x18\x01 \x03(\x0b\x32\x16.wardgate.v1.SumShares"\x1f\n\x0cSumSurvivors\x12\x0f\n\x07members\x18\x01 \x03(\r"4\n\x0fSumConfirmation\x12\x0e\n\x06sender\x18\x01 \x01(\r\x12\x11\n\tsignature\x18\x02 \x01(\x0c"G\n\x10SumConfirmations\x12\x33\n\rconfirmations\x18\x01 \x03(\x0b\x32\x1c.wardgate.v1.SumConfirmation"(\n\x08SumShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\r\n\x05share\x18\x02 \x01(\x0c"h\n\x0bSumRevealed\x12\x0e\n\x06sender\x18\x01 \x01(\r\x12#\n\x04keys\x18\x02 \x03(\x0b\x32\x15.wardgate.v1.SumShare\x12$\n\x05seeds\x18\x03 \x03(\x0b\x32\x15.wardgate.v1.SumShare",\n\x08SiteList\x12 \n\x05sites\x18\x01 \x03(\x0b\x32\x11.wardgate.v1.Site"]\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06online\x18\x02 \x01(\x08\x12\x0f\n\x07revoked\x18\x03 \x01(\x08\x12&\n\x08releases\x18\x04 \x03(\x0b\x32\x14.wardgate.v1.Release"\x1c\n\rSubmitRequest\x12\x0b\n\x03job\x18\x01 \x01(\x0c"\x19\n\nJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t"_\n\tJobStatus\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12&\n\x05sites\x18\x04 \x03(\x0b\x32\x17.wardgate.v1.SiteStatus"I\n\nSiteStatus\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t"\xb0\x01\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04time\x18\x02 \x01(\x01\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0c\n\x04site\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\r\x12#\n\x07metrics\x18\x07 \x03(\x0b\x32\x12.wardgate.v1.Entry\x12&\n\x06status\x18\x08 \x01(\x0b\x32\x16.wardgate.v1.JobStatus"\xb9\x02\n\tJobResult\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.wardgate.v1.JobStatus\x12\x31\n\nstatistics\x18\x02 \x01(\x0b\x32\x1d.wardgate.v1.StatisticsAnswer\x12\x10\n\x08\x61nswered\x18\x03 \x03(\t\x12\r\n\x05model\x18\x04 \x01(\x0c\x12\x10\n\x08receipts\x18\x05 \x03(\x0c\x12%\n\x06rounds\x18\x06 \x03(\x0b\x32\x15.wardgate.v1.JobEvent\x12\'\n\x05parts\x18\x07 \x03(\x0b\x32\x18.wardgate.v1.SitesOfPart\x12"\n\x03\x66it\x18\t \x01(\x0b\x32\x15.wardgate.v1.ModelFit\x12*\n\x08\x61\x63\x63ounts\x18\x08 \x03(\x0b\x32\x18.wardgate.v1.SiteAccount"\x84\x01\n\x0bSitesOfPart\x12\x10\n\x08\x61nswered\x18\x01 \x03(\t\x12\x10\n\x08withheld\x18\x02 \x03(\t\x12\x0f\n\x07unnamed\x18\x03 \x01(\r\x12\x15\n\rmissing_share\x18\x04 \x01(\x01\x12\x0f\n\x07partial\x18\x05 \x03(\t\x12\x18\n\x10too_much_missing\x18\x06 \x01(\x08\x32\xea\x06\n\x08Wardgate\x12;\n\x05\x45nrol\x12\x19.wardgate.v1.EnrolRequest\x1a\x17.wardgate.v1.EnrolReply\x12;\n\x05Renew\x12\x19.wardgate.v1.RenewRequest\x1a\x17.wardgate.v1.EnrolReply\x12\x36\n\x04Link\x12\x15.wardgate.v1.FromNode\x1a\x13.wardgate.v1.ToNode(\x01\x30\x01\x12>\n\tBlobState\x12\x18.wardgate.v1.BlobRequest\x1a\x17.wardgate.v1.BlobStatus\x12;\n\x06Upload\x12\x16.wardgate.v1.BlobChunk\x1a\x17.wardgate.v1.BlobStatus(\x01\x12>\n\x08\x44ownload\x12\x18.wardgate.v1.BlobRequest\x1a\x16.wardgate.v1.BlobChunk0\x01\x12\x45\n\x0cGetDocuments\x12\x1d.wardgate.v1.DocumentsRequest\x1a\x16.wardgate.v1.Documents\x12H\n\x0cSignDocument\x12 .wardgate.v1.SignDocumentRequest\x1a\x16.wardgate.v1.Documents\x12\x36\n\tListSites\x12\x12.wardgate.v1.Empty\x1a\x15.wardgate.v1.SiteList\x12<\n\x06Submit\x12\x1a.wardgate.v1.SubmitRequest\x1a\x16.wardgate.v1.JobStatus\x12\x39\n\x05Watch\x12\x17.wardgate.v1.JobRequest\x1a\x15.wardgate.v1.JobEvent0\x01\x12\x39\n\x06Result\x12\x17.wardgate.v1.JobRequest\x1a\x16.wardgate.v1.JobResult\x12\x37\n\x04Wait\x12\x17.wardgate.v1.JobRequest\x1a\x16.wardgate.v1.JobResult\x12\x39\n\x06\x43\x61ncel\x12\x17.wardgate.v1.JobRequest\x1a\x16.wardgate.v1.JobStatusb\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x63ontract/wire.proto\x12\x0bwardgate.v1\"\x07\n\x05\x45mpty\"\x88\x01\n\x0c\x45nrolRequest\x12\r\n\x05token\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03\x63sr\x18\x03 \x01(\x0c\x12\x13\n\x0bsigning_key\x18\x04 \x01(\t\x12\x13\n\x0bsteward_key\x18\x05 \x01(\t\x12\r\n\x05proof\x18\x06 \x01(\x0c\x12\x15\n\rsteward_proof\x18\x07 \x01(\x0c\"\x1b\n\x0cRenewRequest\x12\x0b\n\x03\x63sr\x18\x01 \x01(\x0c\"5\n\nEnrolReply\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x12\n\nconsortium\x18\x02 \x01(\t\"$\n\x10\x44ocumentsRequest\x12\x10\n\x08proposed\x18\x01 \x01(\x08\"-\n\tDocuments\x12\x0e\n\x06roster\x18\x01 \x01(\x0c\x12\x10\n\x08projects\x18\x02 \x03(\x0c\"\'\n\x13SignDocumentRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\",\n\nLedgerHead\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"\xe7\x02\n\x08\x46romNode\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x12.wardgate.v1.HelloH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.wardgate.v1.EmptyH\x00\x12)\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0b\x32\x15.wardgate.v1.DecisionH\x00\x12#\n\x05reply\x18\x04 \x01(\x0b\x32\x12.wardgate.v1.ReplyH\x00\x12)\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x17.wardgate.v1.TaskFailedH\x00\x12)\n\x08releases\x18\x06 \x01(\x0b\x32\x15.wardgate.v1.ReleasesH\x00\x12&\n\x04head\x18\x07 \x01(\x0b\x32\x16.wardgate.v1.HeadOfferH\x00\x12\x37\n\rcountersigned\x18\x08 \x01(\x0b\x32\x1e.wardgate.v1.CountersignaturesH\x00\x42\x06\n\x04\x62ody\"\x8b\x03\n\x06ToNode\x12\'\n\x07welcome\x18\x01 \x01(\x0b\x32\x14.wardgate.v1.WelcomeH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.wardgate.v1.EmptyH\x00\x12+\n\tdocuments\x18\x03 \x01(\x0b\x32\x16.wardgate.v1.DocumentsH\x00\x12#\n\x05offer\x18\x04 \x01(\x0b\x32\x12.wardgate.v1.OfferH\x00\x12!\n\x04task\x18\x05 \x01(\x0b\x32\x11.wardgate.v1.TaskH\x00\x12)\n\x08received\x18\x06 \x01(\x0b\x32\x15.wardgate.v1.ReceivedH\x00\x12&\n\x05\x63lose\x18\x07 \x01(\x0b\x32\x15.wardgate.v1.CloseJobH\x00\x12&\n\x04head\x18\x08 \x01(\x0b\x32\x16.wardgate.v1.HeadOfferH\x00\x12\x37\n\rcountersigned\x18\t \x01(\x0b\x32\x1e.wardgate.v1.CountersignaturesH\x00\x42\x06\n\x04\x62ody\"f\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\'\n\x06ledger\x18\x03 \x01(\x0b\x32\x17.wardgate.v1.LedgerHead\x12\x11\n\topen_jobs\x18\x04 \x03(\t\"\x86\x01\n\x07Welcome\x12\'\n\x06ledger\x18\x01 \x01(\x0b\x32\x17.wardgate.v1.LedgerHead\x12)\n\tdocuments\x18\x02 \x01(\x0b\x32\x16.wardgate.v1.Documents\x12\x19\n\x11heartbeat_seconds\x18\x03 \x01(\r\x12\x0c\n\x04head\x18\x04 \x01(\x0c\"L\n\tHeadOffer\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12-\n\x06proofs\x18\x02 \x03(\x0b\x32\x1d.wardgate.v1.ConsistencyProof\"/\n\x10\x43onsistencyProof\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04path\x18\x02 \x03(\x0c\"&\n\x11\x43ountersignatures\x12\x11\n\tenvelopes\x18\x01 \x03(\x0c\"2\n\x08Releases\x12&\n\x08releases\x18\x01 \x03(\x0b\x32\x14.wardgate.v1.Release\"\xd2\x01\n\x07Release\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x10\n\x08projects\x18\x03 \x03(\t\x12\r\n\x05table\x18\x04 \x01(\t\x12\x10\n\x08subjects\x18\x05 \x01(\x04\x12\x11\n\tvariables\x18\x06 \x03(\t\x12\'\n\x06\x61ssets\x18\x07 \x03(\x0b\x32\x17.wardgate.v1.AssetCount\x12\x0e\n\x06strata\x18\x08 \x03(\t\x12*\n\x08\x61nalyses\x18\t \x03(\x0b\x32\x18.wardgate.v1.AnalysisSet\".\n\x0b\x41nalysisSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tvariables\x18\x02 \x03(\t\"-\n\nAssetCount\x12\x10\n\x08modality\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\x14\n\x05Offer\x12\x0b\n\x03job\x18\x01 \x01(\x0c\"Z\n\x08\x44\x65\x63ision\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t\x12\x0f\n\x07waiting\x18\x05 \x01(\x08\"\x99\x01\n\x04Task\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x14\n\x0cmessage_type\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\t\x12\x13\n\x0bttl_seconds\x18\x05 \x01(\x01\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\x12+\n\x07tensors\x18\x07 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference\"q\n\x05Reply\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12+\n\x07tensors\x18\x04 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference\x12\x0f\n\x07receipt\x18\x05 \x01(\x0c\"G\n\nTaskFailed\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08location\x18\x04 \x01(\t\"%\n\x08Received\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\"&\n\x08\x43loseJob\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\"-\n\rBlobReference\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"T\n\x0b\x42lobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12(\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference\x12\x0e\n\x06offset\x18\x03 \x01(\x04\".\n\nBlobStatus\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"`\n\tBlobChunk\x12\x0b\n\x03job\x18\x01 \x01(\t\x12(\n\x04\x62lob\x18\x02 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"d\n\x06Scalar\x12\x11\n\x07integer\x18\x01 \x01(\x12H\x00\x12\x0e\n\x04real\x18\x02 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x04 \x01(\x0cH\x00\x12\x0e\n\x04\x66lag\x18\x05 \x01(\x08H\x00\x42\x07\n\x05value\"\xc2\x01\n\nScalarList\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.wardgate.v1.ScalarList.Kind\x12\x10\n\x08integers\x18\x02 \x03(\x12\x12\r\n\x05reals\x18\x03 \x03(\x01\x12\r\n\x05texts\x18\x04 \x03(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x03(\x0c\x12\r\n\x05\x66lags\x18\x06 \x03(\x08\";\n\x04Kind\x12\x0b\n\x07INTEGER\x10\x00\x12\x08\n\x04REAL\x10\x01\x12\x08\n\x04TEXT\x10\x02\x12\x08\n\x04\x44\x41TA\x10\x03\x12\x08\n\x04\x46LAG\x10\x04\"m\n\x05\x45ntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x06scalar\x18\x02 \x01(\x0b\x32\x13.wardgate.v1.ScalarH\x00\x12\'\n\x04list\x18\x03 \x01(\x0b\x32\x17.wardgate.v1.ScalarListH\x00\x42\x07\n\x05value\"6\n\tArraySpec\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\"\xb8\x01\n\x06Record\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.wardgate.v1.Record.Kind\x12&\n\x06\x61rrays\x18\x03 \x03(\x0b\x32\x16.wardgate.v1.ArraySpec\x12#\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x12.wardgate.v1.Entry\"+\n\x04Kind\x12\n\n\x06\x41RRAYS\x10\x00\x12\x0b\n\x07METRICS\x10\x01\x12\n\n\x06\x43ONFIG\x10\x02\"_\n\nRecordDict\x12$\n\x07records\x18\x01 \x03(\x0b\x32\x13.wardgate.v1.Record\x12+\n\x07tensors\x18\x02 \x01(\x0b\x32\x1a.wardgate.v1.BlobReference\"Q\n\x07Moments\x12\t\n\x01n\x18\x01 \x01(\x03\x12\x0f\n\x07missing\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\n\n\x02m2\x18\x04 \x01(\x01\x12\x10\n\x08mean_low\x18\x05 \x01(\x01\"G\n\x06\x43ounts\x12\x0f\n\x07missing\x18\x01 \x01(\x03\x12\x0e\n\x06\x63ounts\x18\x02 \x03(\x03\x12\r\n\x05\x62\x65low\x18\x03 \x01(\x03\x12\r\n\x05\x61\x62ove\x18\x04 \x01(\x03\"U\n\x05Shape\x12\t\n\x01n\x18\x01 \x01(\x03\x12\x0f\n\x07missing\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\n\n\x02m2\x18\x04 \x01(\x01\x12\n\n\x02m3\x18\x05 \x01(\x01\x12\n\n\x02m4\x18\x06 \x01(\x01\"H\n\tCoMoments\x12\t\n\x01n\x18\x01 \x01(\x03\x12\x0f\n\x07missing\x18\x02 \x01(\x03\x12\r\n\x05means\x18\x03 \x03(\x01\x12\x10\n\x08products\x18\x04 \x03(\x01\"\xc3\x01\n\x05Group\x12\r\n\x05level\x18\x01 \x01(\t\x12\'\n\x07moments\x18\x02 \x01(\x0b\x32\x14.wardgate.v1.MomentsH\x00\x12%\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x13.wardgate.v1.CountsH\x00\x12#\n\x05shape\x18\x04 \x01(\x0b\x32\x12.wardgate.v1.ShapeH\x00\x12+\n\tcomoments\x18\x05 \x01(\x0b\x32\x16.wardgate.v1.CoMomentsH\x00\x42\t\n\x07summary\"Q\n\tNoiseTerm\x12\x0e\n\x06\x66igure\x18\x01 \x01(\t\x12\x11\n\tmechanism\x18\x02 \x01(\t\x12\r\n\x05scale\x18\x03 \x01(\x01\x12\x12\n\nhalf_width\x18\x04 \x01(\x01\"b\n\x05Noise\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\x12\x12\n\nconfidence\x18\x03 \x01(\x01\x12%\n\x05terms\x18\x04 \x03(\x0b\x32\x16.wardgate.v1.NoiseTerm\"v\n\rStatisticPart\x12\x10\n\x08withheld\x18\x01 \x01(\x08\x12\"\n\x06groups\x18\x02 \x03(\x0b\x32\x12.wardgate.v1.Group\x12\x0c\n\x04lane\x18\x03 \x01(\t\x12!\n\x05noise\x18\x04 \x01(\x0b\x32\x12.wardgate.v1.Noise\"d\n\x10StatisticsAnswer\x12)\n\x05parts\x18\x01 \x03(\x0b\x32\x1a.wardgate.v1.StatisticPart\x12%\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x14.wardgate.v1.Account\"+\n\x07\x41\x63\x63ount\x12\r\n\x05spent\x18\x01 \x01(\x01\x12\x11\n\tremaining\x18\x02 \x01(\x01\"B\n\x0bSiteAccount\x12\x0c\n\x04site\x18\x01 \x01(\t\x12%\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x14.wardgate.v1.Account\"B\n\tModelStep\x12&\n\x05parts\x18\x01 \x03(\x0b\x32\x17.wardgate.v1.SignedPart\x12\r\n\x05\x63heck\x18\x02 \x01(\x08\".\n\nSignedPart\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\"\xa9\x01\n\tModelPart\x12\t\n\x01n\x18\x01 \x01(\x04\x12\x13\n\x0binformation\x18\x02 \x03(\x01\x12\r\n\x05score\x18\x03 \x03(\x01\x12\x10\n\x08\x64\x65viance\x18\x04 \x01(\x01\x12\x0f\n\x07pearson\x18\x05 \x01(\x01\x12\x0e\n\x06weight\x18\x06 \x01(\x01\x12\x10\n\x08\x63onstant\x18\x07 \x01(\x01\x12(\n\x06\x63hecks\x18\x08 \x01(\x0b\x32\x18.wardgate.v1.ModelChecks\"z\n\x0bModelChecks\x12\r\n\x05score\x18\x01 \x03(\x01\x12\x11\n\twith_time\x18\x02 \x03(\x01\x12\x13\n\x0bwith_square\x18\x03 \x03(\x01\x12\x12\n\nconcordant\x18\x04 \x01(\x01\x12\x12\n\ndiscordant\x18\x05 \x01(\x01\x12\x0c\n\x04tied\x18\x06 \x01(\x01\"\xc3\x03\n\x08ModelFit\x12\t\n\x01n\x18\x01 \x01(\x04\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x14\n\x0c\x63oefficients\x18\x03 \x03(\x01\x12\x12\n\ncovariance\x18\x04 \x03(\x01\x12\x12\n\ndispersion\x18\x05 \x01(\x01\x12\x10\n\x08\x64\x65viance\x18\x06 \x01(\x01\x12\r\n\x05steps\x18\x07 \x01(\r\x12\x11\n\tconverged\x18\x08 \x01(\x08\x12\x15\n\rnull_deviance\x18\t \x01(\x01\x12\x16\n\x0elog_likelihood\x18\n \x01(\x01\x12\x0e\n\x06\x65vents\x18\x0b \x01(\x04\x12\x12\n\nscore_test\x18\x0c \x01(\x01\x12\x17\n\x0fproportionality\x18\r \x03(\x01\x12\x12\n\nconcordant\x18\x0e \x01(\x01\x12\x12\n\ndiscordant\x18\x0f \x01(\x01\x12\x0c\n\x04tied\x18\x10 \x01(\x01\x12\r\n\x05sites\x18\x11 \x03(\t\x12\x14\n\x0csite_effects\x18\x12 \x03(\x01\x12#\n\x04\x65\x61\x63h\x18\x13 \x03(\x0b\x32\x15.wardgate.v1.ModelFit\x12\x15\n\rsite_variance\x18\x14 \x01(\x01\x12\x0e\n\x06\x66\x61iled\x18\x15 \x01(\t\x12\x16\n\x0e\x65\x66\x66\x65\x63ts_fitted\x18\x16 \x01(\r\"\xfb\x01\n\x07SumStep\x12&\n\x05terms\x18\x01 \x01(\x0b\x32\x15.wardgate.v1.SumTermsH\x00\x12)\n\x04keys\x18\x02 \x01(\x0b\x32\x19.wardgate.v1.SumKeysOfAllH\x00\x12-\n\x06shares\x18\x03 \x01(\x0b\x32\x1b.wardgate.v1.SumSharesOfAllH\x00\x12.\n\tsurvivors\x18\x04 \x01(\x0b\x32\x19.wardgate.v1.SumSurvivorsH\x00\x12\x36\n\rconfirmations\x18\x05 \x01(\x0b\x32\x1d.wardgate.v1.SumConfirmationsH\x00\x42\x06\n\x04step\"\xdc\x01\n\x08SumReply\x12$\n\x04keys\x18\x01 \x01(\x0b\x32\x14.wardgate.v1.SumKeysH\x00\x12-\n\x06shares\x18\x02 \x01(\x0b\x32\x1b.wardgate.v1.SumSharesOfAllH\x00\x12\x0f\n\x05words\x18\x03 \x01(\x0cH\x00\x12\x34\n\x0c\x63onfirmation\x18\x04 \x01(\x0b\x32\x1c.wardgate.v1.SumConfirmationH\x00\x12,\n\x08revealed\x18\x05 \x01(\x0b\x32\x18.wardgate.v1.SumRevealedH\x00\x42\x06\n\x04step\"*\n\x08SumTerms\x12\r\n\x05sites\x18\x01 \x03(\t\x12\x0f\n\x07minimum\x18\x02 \x01(\r\"g\n\x07SumKeys\x12\x0e\n\x06sender\x18\x01 \x01(\r\x12\x13\n\x0b\x63hannel_key\x18\x02 \x01(\x0c\x12\x10\n\x08mask_key\x18\x03 \x01(\x0c\x12\x12\n\ncommitment\x18\x04 \x01(\x0c\x12\x11\n\tsignature\x18\x05 \x01(\x0c\"2\n\x0cSumKeysOfAll\x12\"\n\x04keys\x18\x01 \x03(\x0b\x32\x14.wardgate.v1.SumKeys\"A\n\tSumShares\x12\x0e\n\x06sender\x18\x01 \x01(\r\x12\x10\n\x08receiver\x18\x02 \x01(\r\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"8\n\x0eSumSharesOfAll\x12&\n\x06shares\x18\x01 \x03(\x0b\x32\x16.wardgate.v1.SumShares\"\x1f\n\x0cSumSurvivors\x12\x0f\n\x07members\x18\x01 \x03(\r\"4\n\x0fSumConfirmation\x12\x0e\n\x06sender\x18\x01 \x01(\r\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"G\n\x10SumConfirmations\x12\x33\n\rconfirmations\x18\x01 \x03(\x0b\x32\x1c.wardgate.v1.SumConfirmation\"(\n\x08SumShare\x12\r\n\x05owner\x18\x01 \x01(\r\x12\r\n\x05share\x18\x02 \x01(\x0c\"h\n\x0bSumRevealed\x12\x0e\n\x06sender\x18\x01 \x01(\r\x12#\n\x04keys\x18\x02 \x03(\x0b\x32\x15.wardgate.v1.SumShare\x12$\n\x05seeds\x18\x03 \x03(\x0b\x32\x15.wardgate.v1.SumShare\",\n\x08SiteList\x12 \n\x05sites\x18\x01 \x03(\x0b\x32\x11.wardgate.v1.Site\"]\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06online\x18\x02 \x01(\x08\x12\x0f\n\x07revoked\x18\x03 \x01(\x08\x12&\n\x08releases\x18\x04 \x03(\x0b\x32\x14.wardgate.v1.Release\"\x1c\n\rSubmitRequest\x12\x0b\n\x03job\x18\x01 \x01(\x0c\"\x19\n\nJobRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\"_\n\tJobStatus\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12&\n\x05sites\x18\x04 \x03(\x0b\x32\x17.wardgate.v1.SiteStatus\"I\n\nSiteStatus\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x10\n\x08sentence\x18\x04 \x01(\t\"\xb0\x01\n\x08JobEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04time\x18\x02 \x01(\x01\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0c\n\x04site\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\r\x12#\n\x07metrics\x18\x07 \x03(\x0b\x32\x12.wardgate.v1.Entry\x12&\n\x06status\x18\x08 \x01(\x0b\x32\x16.wardgate.v1.JobStatus\"\xb9\x02\n\tJobResult\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.wardgate.v1.JobStatus\x12\x31\n\nstatistics\x18\x02 \x01(\x0b\x32\x1d.wardgate.v1.StatisticsAnswer\x12\x10\n\x08\x61nswered\x18\x03 \x03(\t\x12\r\n\x05model\x18\x04 \x01(\x0c\x12\x10\n\x08receipts\x18\x05 \x03(\x0c\x12%\n\x06rounds\x18\x06 \x03(\x0b\x32\x15.wardgate.v1.JobEvent\x12\'\n\x05parts\x18\x07 \x03(\x0b\x32\x18.wardgate.v1.SitesOfPart\x12\"\n\x03\x66it\x18\t \x01(\x0b\x32\x15.wardgate.v1.ModelFit\x12*\n\x08\x61\x63\x63ounts\x18\x08 \x03(\x0b\x32\x18.wardgate.v1.SiteAccount\"\x84\x01\n\x0bSitesOfPart\x12\x10\n\x08\x61nswered\x18\x01 \x03(\t\x12\x10\n\x08withheld\x18\x02 \x03(\t\x12\x0f\n\x07unnamed\x18\x03 \x01(\r\x12\x15\n\rmissing_share\x18\x04 \x01(\x01\x12\x0f\n\x07partial\x18\x05 \x03(\t\x12\x18\n\x10too_much_missing\x18\x06 \x01(\x08\x32\xea\x06\n\x08Wardgate\x12;\n\x05\x45nrol\x12\x19.wardgate.v1.EnrolRequest\x1a\x17.wardgate.v1.EnrolReply\x12;\n\x05Renew\x12\x19.wardgate.v1.RenewRequest\x1a\x17.wardgate.v1.EnrolReply\x12\x36\n\x04Link\x12\x15.wardgate.v1.FromNode\x1a\x13.wardgate.v1.ToNode(\x01\x30\x01\x12>\n\tBlobState\x12\x18.wardgate.v1.BlobRequest\x1a\x17.wardgate.v1.BlobStatus\x12;\n\x06Upload\x12\x16.wardgate.v1.BlobChunk\x1a\x17.wardgate.v1.BlobStatus(\x01\x12>\n\x08\x44ownload\x12\x18.wardgate.v1.BlobRequest\x1a\x16.wardgate.v1.BlobChunk0\x01\x12\x45\n\x0cGetDocuments\x12\x1d.wardgate.v1.DocumentsRequest\x1a\x16.wardgate.v1.Documents\x12H\n\x0cSignDocument\x12 .wardgate.v1.SignDocumentRequest\x1a\x16.wardgate.v1.Documents\x12\x36\n\tListSites\x12\x12.wardgate.v1.Empty\x1a\x15.wardgate.v1.SiteList\x12<\n\x06Submit\x12\x1a.wardgate.v1.SubmitRequest\x1a\x16.wardgate.v1.JobStatus\x12\x39\n\x05Watch\x12\x17.wardgate.v1.JobRequest\x1a\x15.wardgate.v1.JobEvent0\x01\x12\x39\n\x06Result\x12\x17.wardgate.v1.JobRequest\x1a\x16.wardgate.v1.JobResult\x12\x37\n\x04Wait\x12\x17.wardgate.v1.JobRequest\x1a\x16.wardgate.v1.JobResult\x12\x39\n\x06\x43\x61ncel\x12\x17.wardgate.v1.JobRequest\x1a\x16.wardgate.v1.JobStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "contract.wire_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contract.wire_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_EMPTY"]._serialized_start = 36
-    _globals["_EMPTY"]._serialized_end = 43
-    _globals["_ENROLREQUEST"]._serialized_start = 46
-    _globals["_ENROLREQUEST"]._serialized_end = 182
-    _globals["_RENEWREQUEST"]._serialized_start = 184
-    _globals["_RENEWREQUEST"]._serialized_end = 211
-    _globals["_ENROLREPLY"]._serialized_start = 213
-    _globals["_ENROLREPLY"]._serialized_end = 266
-    _globals["_DOCUMENTSREQUEST"]._serialized_start = 268
-    _globals["_DOCUMENTSREQUEST"]._serialized_end = 304
-    _globals["_DOCUMENTS"]._serialized_start = 306
-    _globals["_DOCUMENTS"]._serialized_end = 351
-    _globals["_SIGNDOCUMENTREQUEST"]._serialized_start = 353
-    _globals["_SIGNDOCUMENTREQUEST"]._serialized_end = 392
-    _globals["_LEDGERHEAD"]._serialized_start = 394
-    _globals["_LEDGERHEAD"]._serialized_end = 438
-    _globals["_FROMNODE"]._serialized_start = 441
-    _globals["_FROMNODE"]._serialized_end = 800
-    _globals["_TONODE"]._serialized_start = 803
-    _globals["_TONODE"]._serialized_end = 1198
-    _globals["_HELLO"]._serialized_start = 1200
-    _globals["_HELLO"]._serialized_end = 1302
-    _globals["_WELCOME"]._serialized_start = 1305
-    _globals["_WELCOME"]._serialized_end = 1439
-    _globals["_HEADOFFER"]._serialized_start = 1441
-    _globals["_HEADOFFER"]._serialized_end = 1517
-    _globals["_CONSISTENCYPROOF"]._serialized_start = 1519
-    _globals["_CONSISTENCYPROOF"]._serialized_end = 1566
-    _globals["_COUNTERSIGNATURES"]._serialized_start = 1568
-    _globals["_COUNTERSIGNATURES"]._serialized_end = 1606
-    _globals["_RELEASES"]._serialized_start = 1608
-    _globals["_RELEASES"]._serialized_end = 1658
-    _globals["_RELEASE"]._serialized_start = 1661
-    _globals["_RELEASE"]._serialized_end = 1871
-    _globals["_ANALYSISSET"]._serialized_start = 1873
-    _globals["_ANALYSISSET"]._serialized_end = 1919
-    _globals["_ASSETCOUNT"]._serialized_start = 1921
-    _globals["_ASSETCOUNT"]._serialized_end = 1966
-    _globals["_OFFER"]._serialized_start = 1968
-    _globals["_OFFER"]._serialized_end = 1988
-    _globals["_DECISION"]._serialized_start = 1990
-    _globals["_DECISION"]._serialized_end = 2080
-    _globals["_TASK"]._serialized_start = 2083
-    _globals["_TASK"]._serialized_end = 2236
-    _globals["_REPLY"]._serialized_start = 2238
-    _globals["_REPLY"]._serialized_end = 2351
-    _globals["_TASKFAILED"]._serialized_start = 2353
-    _globals["_TASKFAILED"]._serialized_end = 2424
-    _globals["_RECEIVED"]._serialized_start = 2426
-    _globals["_RECEIVED"]._serialized_end = 2463
-    _globals["_CLOSEJOB"]._serialized_start = 2465
-    _globals["_CLOSEJOB"]._serialized_end = 2503
-    _globals["_BLOBREFERENCE"]._serialized_start = 2505
-    _globals["_BLOBREFERENCE"]._serialized_end = 2550
-    _globals["_BLOBREQUEST"]._serialized_start = 2552
-    _globals["_BLOBREQUEST"]._serialized_end = 2636
-    _globals["_BLOBSTATUS"]._serialized_start = 2638
-    _globals["_BLOBSTATUS"]._serialized_end = 2684
-    _globals["_BLOBCHUNK"]._serialized_start = 2686
-    _globals["_BLOBCHUNK"]._serialized_end = 2782
-    _globals["_SCALAR"]._serialized_start = 2784
-    _globals["_SCALAR"]._serialized_end = 2884
-    _globals["_SCALARLIST"]._serialized_start = 2887
-    _globals["_SCALARLIST"]._serialized_end = 3081
-    _globals["_SCALARLIST_KIND"]._serialized_start = 3022
-    _globals["_SCALARLIST_KIND"]._serialized_end = 3081
-    _globals["_ENTRY"]._serialized_start = 3083
-    _globals["_ENTRY"]._serialized_end = 3192
-    _globals["_ARRAYSPEC"]._serialized_start = 3194
-    _globals["_ARRAYSPEC"]._serialized_end = 3248
-    _globals["_RECORD"]._serialized_start = 3251
-    _globals["_RECORD"]._serialized_end = 3435
-    _globals["_RECORD_KIND"]._serialized_start = 3392
-    _globals["_RECORD_KIND"]._serialized_end = 3435
-    _globals["_RECORDDICT"]._serialized_start = 3437
-    _globals["_RECORDDICT"]._serialized_end = 3532
-    _globals["_MOMENTS"]._serialized_start = 3534
-    _globals["_MOMENTS"]._serialized_end = 3615
-    _globals["_COUNTS"]._serialized_start = 3617
-    _globals["_COUNTS"]._serialized_end = 3688
-    _globals["_SHAPE"]._serialized_start = 3690
-    _globals["_SHAPE"]._serialized_end = 3775
-    _globals["_COMOMENTS"]._serialized_start = 3777
-    _globals["_COMOMENTS"]._serialized_end = 3849
-    _globals["_GROUP"]._serialized_start = 3852
-    _globals["_GROUP"]._serialized_end = 4047
-    _globals["_NOISETERM"]._serialized_start = 4049
-    _globals["_NOISETERM"]._serialized_end = 4130
-    _globals["_NOISE"]._serialized_start = 4132
-    _globals["_NOISE"]._serialized_end = 4230
-    _globals["_STATISTICPART"]._serialized_start = 4232
-    _globals["_STATISTICPART"]._serialized_end = 4350
-    _globals["_STATISTICSANSWER"]._serialized_start = 4352
-    _globals["_STATISTICSANSWER"]._serialized_end = 4452
-    _globals["_ACCOUNT"]._serialized_start = 4454
-    _globals["_ACCOUNT"]._serialized_end = 4497
-    _globals["_SITEACCOUNT"]._serialized_start = 4499
-    _globals["_SITEACCOUNT"]._serialized_end = 4565
-    _globals["_MODELSTEP"]._serialized_start = 4567
-    _globals["_MODELSTEP"]._serialized_end = 4633
-    _globals["_SIGNEDPART"]._serialized_start = 4635
-    _globals["_SIGNEDPART"]._serialized_end = 4681
-    _globals["_MODELPART"]._serialized_start = 4684
-    _globals["_MODELPART"]._serialized_end = 4853
-    _globals["_MODELCHECKS"]._serialized_start = 4855
-    _globals["_MODELCHECKS"]._serialized_end = 4977
-    _globals["_MODELFIT"]._serialized_start = 4980
-    _globals["_MODELFIT"]._serialized_end = 5431
-    _globals["_SUMSTEP"]._serialized_start = 5434
-    _globals["_SUMSTEP"]._serialized_end = 5685
-    _globals["_SUMREPLY"]._serialized_start = 5688
-    _globals["_SUMREPLY"]._serialized_end = 5908
-    _globals["_SUMTERMS"]._serialized_start = 5910
-    _globals["_SUMTERMS"]._serialized_end = 5952
-    _globals["_SUMKEYS"]._serialized_start = 5954
-    _globals["_SUMKEYS"]._serialized_end = 6057
-    _globals["_SUMKEYSOFALL"]._serialized_start = 6059
-    _globals["_SUMKEYSOFALL"]._serialized_end = 6109
-    _globals["_SUMSHARES"]._serialized_start = 6111
-    _globals["_SUMSHARES"]._serialized_end = 6176
-    _globals["_SUMSHARESOFALL"]._serialized_start = 6178
-    _globals["_SUMSHARESOFALL"]._serialized_end = 6234
-    _globals["_SUMSURVIVORS"]._serialized_start = 6236
-    _globals["_SUMSURVIVORS"]._serialized_end = 6267
-    _globals["_SUMCONFIRMATION"]._serialized_start = 6269
-    _globals["_SUMCONFIRMATION"]._serialized_end = 6321
-    _globals["_SUMCONFIRMATIONS"]._serialized_start = 6323
-    _globals["_SUMCONFIRMATIONS"]._serialized_end = 6394
-    _globals["_SUMSHARE"]._serialized_start = 6396
-    _globals["_SUMSHARE"]._serialized_end = 6436
-    _globals["_SUMREVEALED"]._serialized_start = 6438
-    _globals["_SUMREVEALED"]._serialized_end = 6542
-    _globals["_SITELIST"]._serialized_start = 6544
-    _globals["_SITELIST"]._serialized_end = 6588
-    _globals["_SITE"]._serialized_start = 6590
-    _globals["_SITE"]._serialized_end = 6683
-    _globals["_SUBMITREQUEST"]._serialized_start = 6685
-    _globals["_SUBMITREQUEST"]._serialized_end = 6713
-    _globals["_JOBREQUEST"]._serialized_start = 6715
-    _globals["_JOBREQUEST"]._serialized_end = 6740
-    _globals["_JOBSTATUS"]._serialized_start = 6742
-    _globals["_JOBSTATUS"]._serialized_end = 6837
-    _globals["_SITESTATUS"]._serialized_start = 6839
-    _globals["_SITESTATUS"]._serialized_end = 6912
-    _globals["_JOBEVENT"]._serialized_start = 6915
-    _globals["_JOBEVENT"]._serialized_end = 7091
-    _globals["_JOBRESULT"]._serialized_start = 7094
-    _globals["_JOBRESULT"]._serialized_end = 7407
-    _globals["_SITESOFPART"]._serialized_start = 7410
-    _globals["_SITESOFPART"]._serialized_end = 7542
-    _globals["_WARDGATE"]._serialized_start = 7545
-    _globals["_WARDGATE"]._serialized_end = 8419
+  DESCRIPTOR._loaded_options = None
+  _globals['_EMPTY']._serialized_start=36
+  _globals['_EMPTY']._serialized_end=43
+  _globals['_ENROLREQUEST']._serialized_start=46
+  _globals['_ENROLREQUEST']._serialized_end=182
+  _globals['_RENEWREQUEST']._serialized_start=184
+  _globals['_RENEWREQUEST']._serialized_end=211
+  _globals['_ENROLREPLY']._serialized_start=213
+  _globals['_ENROLREPLY']._serialized_end=266
+  _globals['_DOCUMENTSREQUEST']._serialized_start=268
+  _globals['_DOCUMENTSREQUEST']._serialized_end=304
+  _globals['_DOCUMENTS']._serialized_start=306
+  _globals['_DOCUMENTS']._serialized_end=351
+  _globals['_SIGNDOCUMENTREQUEST']._serialized_start=353
+  _globals['_SIGNDOCUMENTREQUEST']._serialized_end=392
+  _globals['_LEDGERHEAD']._serialized_start=394
+  _globals['_LEDGERHEAD']._serialized_end=438
+  _globals['_FROMNODE']._serialized_start=441
+  _globals['_FROMNODE']._serialized_end=800
+  _globals['_TONODE']._serialized_start=803
+  _globals['_TONODE']._serialized_end=1198
+  _globals['_HELLO']._serialized_start=1200
+  _globals['_HELLO']._serialized_end=1302
+  _globals['_WELCOME']._serialized_start=1305
+  _globals['_WELCOME']._serialized_end=1439
+  _globals['_HEADOFFER']._serialized_start=1441
+  _globals['_HEADOFFER']._serialized_end=1517
+  _globals['_CONSISTENCYPROOF']._serialized_start=1519
+  _globals['_CONSISTENCYPROOF']._serialized_end=1566
+  _globals['_COUNTERSIGNATURES']._serialized_start=1568
+  _globals['_COUNTERSIGNATURES']._serialized_end=1606
+  _globals['_RELEASES']._serialized_start=1608
+  _globals['_RELEASES']._serialized_end=1658
+  _globals['_RELEASE']._serialized_start=1661
+  _globals['_RELEASE']._serialized_end=1871
+  _globals['_ANALYSISSET']._serialized_start=1873
+  _globals['_ANALYSISSET']._serialized_end=1919
+  _globals['_ASSETCOUNT']._serialized_start=1921
+  _globals['_ASSETCOUNT']._serialized_end=1966
+  _globals['_OFFER']._serialized_start=1968
+  _globals['_OFFER']._serialized_end=1988
+  _globals['_DECISION']._serialized_start=1990
+  _globals['_DECISION']._serialized_end=2080
+  _globals['_TASK']._serialized_start=2083
+  _globals['_TASK']._serialized_end=2236
+  _globals['_REPLY']._serialized_start=2238
+  _globals['_REPLY']._serialized_end=2351
+  _globals['_TASKFAILED']._serialized_start=2353
+  _globals['_TASKFAILED']._serialized_end=2424
+  _globals['_RECEIVED']._serialized_start=2426
+  _globals['_RECEIVED']._serialized_end=2463
+  _globals['_CLOSEJOB']._serialized_start=2465
+  _globals['_CLOSEJOB']._serialized_end=2503
+  _globals['_BLOBREFERENCE']._serialized_start=2505
+  _globals['_BLOBREFERENCE']._serialized_end=2550
+  _globals['_BLOBREQUEST']._serialized_start=2552
+  _globals['_BLOBREQUEST']._serialized_end=2636
+  _globals['_BLOBSTATUS']._serialized_start=2638
+  _globals['_BLOBSTATUS']._serialized_end=2684
+  _globals['_BLOBCHUNK']._serialized_start=2686
+  _globals['_BLOBCHUNK']._serialized_end=2782
+  _globals['_SCALAR']._serialized_start=2784
+  _globals['_SCALAR']._serialized_end=2884
+  _globals['_SCALARLIST']._serialized_start=2887
+  _globals['_SCALARLIST']._serialized_end=3081
+  _globals['_SCALARLIST_KIND']._serialized_start=3022
+  _globals['_SCALARLIST_KIND']._serialized_end=3081
+  _globals['_ENTRY']._serialized_start=3083
+  _globals['_ENTRY']._serialized_end=3192
+  _globals['_ARRAYSPEC']._serialized_start=3194
+  _globals['_ARRAYSPEC']._serialized_end=3248
+  _globals['_RECORD']._serialized_start=3251
+  _globals['_RECORD']._serialized_end=3435
+  _globals['_RECORD_KIND']._serialized_start=3392
+  _globals['_RECORD_KIND']._serialized_end=3435
+  _globals['_RECORDDICT']._serialized_start=3437
+  _globals['_RECORDDICT']._serialized_end=3532
+  _globals['_MOMENTS']._serialized_start=3534
+  _globals['_MOMENTS']._serialized_end=3615
+  _globals['_COUNTS']._serialized_start=3617
+  _globals['_COUNTS']._serialized_end=3688
+  _globals['_SHAPE']._serialized_start=3690
+  _globals['_SHAPE']._serialized_end=3775
+  _globals['_COMOMENTS']._serialized_start=3777
+  _globals['_COMOMENTS']._serialized_end=3849
+  _globals['_GROUP']._serialized_start=3852
+  _globals['_GROUP']._serialized_end=4047
+  _globals['_NOISETERM']._serialized_start=4049
+  _globals['_NOISETERM']._serialized_end=4130
+  _globals['_NOISE']._serialized_start=4132
+  _globals['_NOISE']._serialized_end=4230
+  _globals['_STATISTICPART']._serialized_start=4232
+  _globals['_STATISTICPART']._serialized_end=4350
+  _globals['_STATISTICSANSWER']._serialized_start=4352
+  _globals['_STATISTICSANSWER']._serialized_end=4452
+  _globals['_ACCOUNT']._serialized_start=4454
+  _globals['_ACCOUNT']._serialized_end=4497
+  _globals['_SITEACCOUNT']._serialized_start=4499
+  _globals['_SITEACCOUNT']._serialized_end=4565
+  _globals['_MODELSTEP']._serialized_start=4567
+  _globals['_MODELSTEP']._serialized_end=4633
+  _globals['_SIGNEDPART']._serialized_start=4635
+  _globals['_SIGNEDPART']._serialized_end=4681
+  _globals['_MODELPART']._serialized_start=4684
+  _globals['_MODELPART']._serialized_end=4853
+  _globals['_MODELCHECKS']._serialized_start=4855
+  _globals['_MODELCHECKS']._serialized_end=4977
+  _globals['_MODELFIT']._serialized_start=4980
+  _globals['_MODELFIT']._serialized_end=5431
+  _globals['_SUMSTEP']._serialized_start=5434
+  _globals['_SUMSTEP']._serialized_end=5685
+  _globals['_SUMREPLY']._serialized_start=5688
+  _globals['_SUMREPLY']._serialized_end=5908
+  _globals['_SUMTERMS']._serialized_start=5910
+  _globals['_SUMTERMS']._serialized_end=5952
+  _globals['_SUMKEYS']._serialized_start=5954
+  _globals['_SUMKEYS']._serialized_end=6057
+  _globals['_SUMKEYSOFALL']._serialized_start=6059
+  _globals['_SUMKEYSOFALL']._serialized_end=6109
+  _globals['_SUMSHARES']._serialized_start=6111
+  _globals['_SUMSHARES']._serialized_end=6176
+  _globals['_SUMSHARESOFALL']._serialized_start=6178
+  _globals['_SUMSHARESOFALL']._serialized_end=6234
+  _globals['_SUMSURVIVORS']._serialized_start=6236
+  _globals['_SUMSURVIVORS']._serialized_end=6267
+  _globals['_SUMCONFIRMATION']._serialized_start=6269
+  _globals['_SUMCONFIRMATION']._serialized_end=6321
+  _globals['_SUMCONFIRMATIONS']._serialized_start=6323
+  _globals['_SUMCONFIRMATIONS']._serialized_end=6394
+  _globals['_SUMSHARE']._serialized_start=6396
+  _globals['_SUMSHARE']._serialized_end=6436
+  _globals['_SUMREVEALED']._serialized_start=6438
+  _globals['_SUMREVEALED']._serialized_end=6542
+  _globals['_SITELIST']._serialized_start=6544
+  _globals['_SITELIST']._serialized_end=6588
+  _globals['_SITE']._serialized_start=6590
+  _globals['_SITE']._serialized_end=6683
+  _globals['_SUBMITREQUEST']._serialized_start=6685
+  _globals['_SUBMITREQUEST']._serialized_end=6713
+  _globals['_JOBREQUEST']._serialized_start=6715
+  _globals['_JOBREQUEST']._serialized_end=6740
+  _globals['_JOBSTATUS']._serialized_start=6742
+  _globals['_JOBSTATUS']._serialized_end=6837
+  _globals['_SITESTATUS']._serialized_start=6839
+  _globals['_SITESTATUS']._serialized_end=6912
+  _globals['_JOBEVENT']._serialized_start=6915
+  _globals['_JOBEVENT']._serialized_end=7091
+  _globals['_JOBRESULT']._serialized_start=7094
+  _globals['_JOBRESULT']._serialized_end=7407
+  _globals['_SITESOFPART']._serialized_start=7410
+  _globals['_SITESOFPART']._serialized_end=7542
+  _globals['_WARDGATE']._serialized_start=7545
+  _globals['_WARDGATE']._serialized_end=8419
 # @@protoc_insertion_point(module_scope)

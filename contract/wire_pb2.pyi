@@ -27,16 +27,7 @@ class EnrolRequest(_message.Message):
     steward_key: str
     proof: bytes
     steward_proof: bytes
-    def __init__(
-        self,
-        token: _Optional[bytes] = ...,
-        name: _Optional[str] = ...,
-        csr: _Optional[bytes] = ...,
-        signing_key: _Optional[str] = ...,
-        steward_key: _Optional[str] = ...,
-        proof: _Optional[bytes] = ...,
-        steward_proof: _Optional[bytes] = ...,
-    ) -> None: ...
+    def __init__(self, token: _Optional[bytes] = ..., name: _Optional[str] = ..., csr: _Optional[bytes] = ..., signing_key: _Optional[str] = ..., steward_key: _Optional[str] = ..., proof: _Optional[bytes] = ..., steward_proof: _Optional[bytes] = ...) -> None: ...
 
 class RenewRequest(_message.Message):
     __slots__ = ("csr",)
@@ -50,9 +41,7 @@ class EnrolReply(_message.Message):
     CONSORTIUM_FIELD_NUMBER: _ClassVar[int]
     certificate: bytes
     consortium: str
-    def __init__(
-        self, certificate: _Optional[bytes] = ..., consortium: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, certificate: _Optional[bytes] = ..., consortium: _Optional[str] = ...) -> None: ...
 
 class DocumentsRequest(_message.Message):
     __slots__ = ("proposed",)
@@ -66,9 +55,7 @@ class Documents(_message.Message):
     PROJECTS_FIELD_NUMBER: _ClassVar[int]
     roster: bytes
     projects: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(
-        self, roster: _Optional[bytes] = ..., projects: _Optional[_Iterable[bytes]] = ...
-    ) -> None: ...
+    def __init__(self, roster: _Optional[bytes] = ..., projects: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class SignDocumentRequest(_message.Message):
     __slots__ = ("envelope",)
@@ -85,16 +72,7 @@ class LedgerHead(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., hash: _Optional[bytes] = ...) -> None: ...
 
 class FromNode(_message.Message):
-    __slots__ = (
-        "hello",
-        "heartbeat",
-        "decision",
-        "reply",
-        "failed",
-        "releases",
-        "head",
-        "countersigned",
-    )
+    __slots__ = ("hello", "heartbeat", "decision", "reply", "failed", "releases", "head", "countersigned")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -111,30 +89,10 @@ class FromNode(_message.Message):
     releases: Releases
     head: HeadOffer
     countersigned: Countersignatures
-    def __init__(
-        self,
-        hello: _Optional[_Union[Hello, _Mapping]] = ...,
-        heartbeat: _Optional[_Union[Empty, _Mapping]] = ...,
-        decision: _Optional[_Union[Decision, _Mapping]] = ...,
-        reply: _Optional[_Union[Reply, _Mapping]] = ...,
-        failed: _Optional[_Union[TaskFailed, _Mapping]] = ...,
-        releases: _Optional[_Union[Releases, _Mapping]] = ...,
-        head: _Optional[_Union[HeadOffer, _Mapping]] = ...,
-        countersigned: _Optional[_Union[Countersignatures, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Empty, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., reply: _Optional[_Union[Reply, _Mapping]] = ..., failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., releases: _Optional[_Union[Releases, _Mapping]] = ..., head: _Optional[_Union[HeadOffer, _Mapping]] = ..., countersigned: _Optional[_Union[Countersignatures, _Mapping]] = ...) -> None: ...
 
 class ToNode(_message.Message):
-    __slots__ = (
-        "welcome",
-        "heartbeat",
-        "documents",
-        "offer",
-        "task",
-        "received",
-        "close",
-        "head",
-        "countersigned",
-    )
+    __slots__ = ("welcome", "heartbeat", "documents", "offer", "task", "received", "close", "head", "countersigned")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -153,18 +111,7 @@ class ToNode(_message.Message):
     close: CloseJob
     head: HeadOffer
     countersigned: Countersignatures
-    def __init__(
-        self,
-        welcome: _Optional[_Union[Welcome, _Mapping]] = ...,
-        heartbeat: _Optional[_Union[Empty, _Mapping]] = ...,
-        documents: _Optional[_Union[Documents, _Mapping]] = ...,
-        offer: _Optional[_Union[Offer, _Mapping]] = ...,
-        task: _Optional[_Union[Task, _Mapping]] = ...,
-        received: _Optional[_Union[Received, _Mapping]] = ...,
-        close: _Optional[_Union[CloseJob, _Mapping]] = ...,
-        head: _Optional[_Union[HeadOffer, _Mapping]] = ...,
-        countersigned: _Optional[_Union[Countersignatures, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Empty, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., offer: _Optional[_Union[Offer, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., received: _Optional[_Union[Received, _Mapping]] = ..., close: _Optional[_Union[CloseJob, _Mapping]] = ..., head: _Optional[_Union[HeadOffer, _Mapping]] = ..., countersigned: _Optional[_Union[Countersignatures, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "version", "ledger", "open_jobs")
@@ -176,13 +123,7 @@ class Hello(_message.Message):
     version: str
     ledger: LedgerHead
     open_jobs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(
-        self,
-        protocol: _Optional[int] = ...,
-        version: _Optional[str] = ...,
-        ledger: _Optional[_Union[LedgerHead, _Mapping]] = ...,
-        open_jobs: _Optional[_Iterable[str]] = ...,
-    ) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., ledger: _Optional[_Union[LedgerHead, _Mapping]] = ..., open_jobs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("ledger", "documents", "heartbeat_seconds", "head")
@@ -194,13 +135,7 @@ class Welcome(_message.Message):
     documents: Documents
     heartbeat_seconds: int
     head: bytes
-    def __init__(
-        self,
-        ledger: _Optional[_Union[LedgerHead, _Mapping]] = ...,
-        documents: _Optional[_Union[Documents, _Mapping]] = ...,
-        heartbeat_seconds: _Optional[int] = ...,
-        head: _Optional[bytes] = ...,
-    ) -> None: ...
+    def __init__(self, ledger: _Optional[_Union[LedgerHead, _Mapping]] = ..., documents: _Optional[_Union[Documents, _Mapping]] = ..., heartbeat_seconds: _Optional[int] = ..., head: _Optional[bytes] = ...) -> None: ...
 
 class HeadOffer(_message.Message):
     __slots__ = ("envelope", "proofs")
@@ -208,11 +143,7 @@ class HeadOffer(_message.Message):
     PROOFS_FIELD_NUMBER: _ClassVar[int]
     envelope: bytes
     proofs: _containers.RepeatedCompositeFieldContainer[ConsistencyProof]
-    def __init__(
-        self,
-        envelope: _Optional[bytes] = ...,
-        proofs: _Optional[_Iterable[_Union[ConsistencyProof, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, envelope: _Optional[bytes] = ..., proofs: _Optional[_Iterable[_Union[ConsistencyProof, _Mapping]]] = ...) -> None: ...
 
 class ConsistencyProof(_message.Message):
     __slots__ = ("first", "path")
@@ -220,9 +151,7 @@ class ConsistencyProof(_message.Message):
     PATH_FIELD_NUMBER: _ClassVar[int]
     first: int
     path: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(
-        self, first: _Optional[int] = ..., path: _Optional[_Iterable[bytes]] = ...
-    ) -> None: ...
+    def __init__(self, first: _Optional[int] = ..., path: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Countersignatures(_message.Message):
     __slots__ = ("envelopes",)
@@ -237,17 +166,7 @@ class Releases(_message.Message):
     def __init__(self, releases: _Optional[_Iterable[_Union[Release, _Mapping]]] = ...) -> None: ...
 
 class Release(_message.Message):
-    __slots__ = (
-        "name",
-        "digest",
-        "projects",
-        "table",
-        "subjects",
-        "variables",
-        "assets",
-        "strata",
-        "analyses",
-    )
+    __slots__ = ("name", "digest", "projects", "table", "subjects", "variables", "assets", "strata", "analyses")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROJECTS_FIELD_NUMBER: _ClassVar[int]
@@ -266,18 +185,7 @@ class Release(_message.Message):
     assets: _containers.RepeatedCompositeFieldContainer[AssetCount]
     strata: _containers.RepeatedScalarFieldContainer[str]
     analyses: _containers.RepeatedCompositeFieldContainer[AnalysisSet]
-    def __init__(
-        self,
-        name: _Optional[str] = ...,
-        digest: _Optional[str] = ...,
-        projects: _Optional[_Iterable[str]] = ...,
-        table: _Optional[str] = ...,
-        subjects: _Optional[int] = ...,
-        variables: _Optional[_Iterable[str]] = ...,
-        assets: _Optional[_Iterable[_Union[AssetCount, _Mapping]]] = ...,
-        strata: _Optional[_Iterable[str]] = ...,
-        analyses: _Optional[_Iterable[_Union[AnalysisSet, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., projects: _Optional[_Iterable[str]] = ..., table: _Optional[str] = ..., subjects: _Optional[int] = ..., variables: _Optional[_Iterable[str]] = ..., assets: _Optional[_Iterable[_Union[AssetCount, _Mapping]]] = ..., strata: _Optional[_Iterable[str]] = ..., analyses: _Optional[_Iterable[_Union[AnalysisSet, _Mapping]]] = ...) -> None: ...
 
 class AnalysisSet(_message.Message):
     __slots__ = ("name", "variables")
@@ -285,9 +193,7 @@ class AnalysisSet(_message.Message):
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
     name: str
     variables: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(
-        self, name: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ...
-    ) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AssetCount(_message.Message):
     __slots__ = ("modality", "count")
@@ -315,14 +221,7 @@ class Decision(_message.Message):
     code: str
     sentence: str
     waiting: bool
-    def __init__(
-        self,
-        job: _Optional[str] = ...,
-        accepted: _Optional[bool] = ...,
-        code: _Optional[str] = ...,
-        sentence: _Optional[str] = ...,
-        waiting: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., accepted: _Optional[bool] = ..., code: _Optional[str] = ..., sentence: _Optional[str] = ..., waiting: _Optional[bool] = ...) -> None: ...
 
 class Task(_message.Message):
     __slots__ = ("job", "task", "message_type", "group", "ttl_seconds", "payload", "tensors")
@@ -340,16 +239,7 @@ class Task(_message.Message):
     ttl_seconds: float
     payload: bytes
     tensors: BlobReference
-    def __init__(
-        self,
-        job: _Optional[str] = ...,
-        task: _Optional[str] = ...,
-        message_type: _Optional[str] = ...,
-        group: _Optional[str] = ...,
-        ttl_seconds: _Optional[float] = ...,
-        payload: _Optional[bytes] = ...,
-        tensors: _Optional[_Union[BlobReference, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., task: _Optional[str] = ..., message_type: _Optional[str] = ..., group: _Optional[str] = ..., ttl_seconds: _Optional[float] = ..., payload: _Optional[bytes] = ..., tensors: _Optional[_Union[BlobReference, _Mapping]] = ...) -> None: ...
 
 class Reply(_message.Message):
     __slots__ = ("job", "task", "payload", "tensors", "receipt")
@@ -363,14 +253,7 @@ class Reply(_message.Message):
     payload: bytes
     tensors: BlobReference
     receipt: bytes
-    def __init__(
-        self,
-        job: _Optional[str] = ...,
-        task: _Optional[str] = ...,
-        payload: _Optional[bytes] = ...,
-        tensors: _Optional[_Union[BlobReference, _Mapping]] = ...,
-        receipt: _Optional[bytes] = ...,
-    ) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., task: _Optional[str] = ..., payload: _Optional[bytes] = ..., tensors: _Optional[_Union[BlobReference, _Mapping]] = ..., receipt: _Optional[bytes] = ...) -> None: ...
 
 class TaskFailed(_message.Message):
     __slots__ = ("job", "task", "code", "location")
@@ -382,13 +265,7 @@ class TaskFailed(_message.Message):
     task: str
     code: str
     location: str
-    def __init__(
-        self,
-        job: _Optional[str] = ...,
-        task: _Optional[str] = ...,
-        code: _Optional[str] = ...,
-        location: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., task: _Optional[str] = ..., code: _Optional[str] = ..., location: _Optional[str] = ...) -> None: ...
 
 class Received(_message.Message):
     __slots__ = ("job", "task")
@@ -422,12 +299,7 @@ class BlobRequest(_message.Message):
     job: str
     blob: BlobReference
     offset: int
-    def __init__(
-        self,
-        job: _Optional[str] = ...,
-        blob: _Optional[_Union[BlobReference, _Mapping]] = ...,
-        offset: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., blob: _Optional[_Union[BlobReference, _Mapping]] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class BlobStatus(_message.Message):
     __slots__ = ("offset", "complete")
@@ -447,13 +319,7 @@ class BlobChunk(_message.Message):
     blob: BlobReference
     offset: int
     data: bytes
-    def __init__(
-        self,
-        job: _Optional[str] = ...,
-        blob: _Optional[_Union[BlobReference, _Mapping]] = ...,
-        offset: _Optional[int] = ...,
-        data: _Optional[bytes] = ...,
-    ) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., blob: _Optional[_Union[BlobReference, _Mapping]] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Scalar(_message.Message):
     __slots__ = ("integer", "real", "text", "data", "flag")
@@ -467,14 +333,7 @@ class Scalar(_message.Message):
     text: str
     data: bytes
     flag: bool
-    def __init__(
-        self,
-        integer: _Optional[int] = ...,
-        real: _Optional[float] = ...,
-        text: _Optional[str] = ...,
-        data: _Optional[bytes] = ...,
-        flag: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, integer: _Optional[int] = ..., real: _Optional[float] = ..., text: _Optional[str] = ..., data: _Optional[bytes] = ..., flag: _Optional[bool] = ...) -> None: ...
 
 class ScalarList(_message.Message):
     __slots__ = ("kind", "integers", "reals", "texts", "data", "flags")
@@ -485,7 +344,6 @@ class ScalarList(_message.Message):
         TEXT: _ClassVar[ScalarList.Kind]
         DATA: _ClassVar[ScalarList.Kind]
         FLAG: _ClassVar[ScalarList.Kind]
-
     INTEGER: ScalarList.Kind
     REAL: ScalarList.Kind
     TEXT: ScalarList.Kind
@@ -503,15 +361,7 @@ class ScalarList(_message.Message):
     texts: _containers.RepeatedScalarFieldContainer[str]
     data: _containers.RepeatedScalarFieldContainer[bytes]
     flags: _containers.RepeatedScalarFieldContainer[bool]
-    def __init__(
-        self,
-        kind: _Optional[_Union[ScalarList.Kind, str]] = ...,
-        integers: _Optional[_Iterable[int]] = ...,
-        reals: _Optional[_Iterable[float]] = ...,
-        texts: _Optional[_Iterable[str]] = ...,
-        data: _Optional[_Iterable[bytes]] = ...,
-        flags: _Optional[_Iterable[bool]] = ...,
-    ) -> None: ...
+    def __init__(self, kind: _Optional[_Union[ScalarList.Kind, str]] = ..., integers: _Optional[_Iterable[int]] = ..., reals: _Optional[_Iterable[float]] = ..., texts: _Optional[_Iterable[str]] = ..., data: _Optional[_Iterable[bytes]] = ..., flags: _Optional[_Iterable[bool]] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("key", "scalar", "list")
@@ -521,12 +371,7 @@ class Entry(_message.Message):
     key: str
     scalar: Scalar
     list: ScalarList
-    def __init__(
-        self,
-        key: _Optional[str] = ...,
-        scalar: _Optional[_Union[Scalar, _Mapping]] = ...,
-        list: _Optional[_Union[ScalarList, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., scalar: _Optional[_Union[Scalar, _Mapping]] = ..., list: _Optional[_Union[ScalarList, _Mapping]] = ...) -> None: ...
 
 class ArraySpec(_message.Message):
     __slots__ = ("key", "dtype", "shape")
@@ -536,12 +381,7 @@ class ArraySpec(_message.Message):
     key: str
     dtype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(
-        self,
-        key: _Optional[str] = ...,
-        dtype: _Optional[str] = ...,
-        shape: _Optional[_Iterable[int]] = ...,
-    ) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Record(_message.Message):
     __slots__ = ("name", "kind", "arrays", "entries")
@@ -550,7 +390,6 @@ class Record(_message.Message):
         ARRAYS: _ClassVar[Record.Kind]
         METRICS: _ClassVar[Record.Kind]
         CONFIG: _ClassVar[Record.Kind]
-
     ARRAYS: Record.Kind
     METRICS: Record.Kind
     CONFIG: Record.Kind
@@ -562,13 +401,7 @@ class Record(_message.Message):
     kind: Record.Kind
     arrays: _containers.RepeatedCompositeFieldContainer[ArraySpec]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
-    def __init__(
-        self,
-        name: _Optional[str] = ...,
-        kind: _Optional[_Union[Record.Kind, str]] = ...,
-        arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ...,
-        entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[Record.Kind, str]] = ..., arrays: _Optional[_Iterable[_Union[ArraySpec, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
 
 class RecordDict(_message.Message):
     __slots__ = ("records", "tensors")
@@ -576,11 +409,7 @@ class RecordDict(_message.Message):
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     records: _containers.RepeatedCompositeFieldContainer[Record]
     tensors: BlobReference
-    def __init__(
-        self,
-        records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ...,
-        tensors: _Optional[_Union[BlobReference, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., tensors: _Optional[_Union[BlobReference, _Mapping]] = ...) -> None: ...
 
 class Moments(_message.Message):
     __slots__ = ("n", "missing", "mean", "m2", "mean_low")
@@ -594,14 +423,7 @@ class Moments(_message.Message):
     mean: float
     m2: float
     mean_low: float
-    def __init__(
-        self,
-        n: _Optional[int] = ...,
-        missing: _Optional[int] = ...,
-        mean: _Optional[float] = ...,
-        m2: _Optional[float] = ...,
-        mean_low: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, n: _Optional[int] = ..., missing: _Optional[int] = ..., mean: _Optional[float] = ..., m2: _Optional[float] = ..., mean_low: _Optional[float] = ...) -> None: ...
 
 class Counts(_message.Message):
     __slots__ = ("missing", "counts", "below", "above")
@@ -613,13 +435,7 @@ class Counts(_message.Message):
     counts: _containers.RepeatedScalarFieldContainer[int]
     below: int
     above: int
-    def __init__(
-        self,
-        missing: _Optional[int] = ...,
-        counts: _Optional[_Iterable[int]] = ...,
-        below: _Optional[int] = ...,
-        above: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, missing: _Optional[int] = ..., counts: _Optional[_Iterable[int]] = ..., below: _Optional[int] = ..., above: _Optional[int] = ...) -> None: ...
 
 class Shape(_message.Message):
     __slots__ = ("n", "missing", "mean", "m2", "m3", "m4")
@@ -635,15 +451,7 @@ class Shape(_message.Message):
     m2: float
     m3: float
     m4: float
-    def __init__(
-        self,
-        n: _Optional[int] = ...,
-        missing: _Optional[int] = ...,
-        mean: _Optional[float] = ...,
-        m2: _Optional[float] = ...,
-        m3: _Optional[float] = ...,
-        m4: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, n: _Optional[int] = ..., missing: _Optional[int] = ..., mean: _Optional[float] = ..., m2: _Optional[float] = ..., m3: _Optional[float] = ..., m4: _Optional[float] = ...) -> None: ...
 
 class CoMoments(_message.Message):
     __slots__ = ("n", "missing", "means", "products")
@@ -655,13 +463,7 @@ class CoMoments(_message.Message):
     missing: int
     means: _containers.RepeatedScalarFieldContainer[float]
     products: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(
-        self,
-        n: _Optional[int] = ...,
-        missing: _Optional[int] = ...,
-        means: _Optional[_Iterable[float]] = ...,
-        products: _Optional[_Iterable[float]] = ...,
-    ) -> None: ...
+    def __init__(self, n: _Optional[int] = ..., missing: _Optional[int] = ..., means: _Optional[_Iterable[float]] = ..., products: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Group(_message.Message):
     __slots__ = ("level", "moments", "counts", "shape", "comoments")
@@ -675,14 +477,7 @@ class Group(_message.Message):
     counts: Counts
     shape: Shape
     comoments: CoMoments
-    def __init__(
-        self,
-        level: _Optional[str] = ...,
-        moments: _Optional[_Union[Moments, _Mapping]] = ...,
-        counts: _Optional[_Union[Counts, _Mapping]] = ...,
-        shape: _Optional[_Union[Shape, _Mapping]] = ...,
-        comoments: _Optional[_Union[CoMoments, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, level: _Optional[str] = ..., moments: _Optional[_Union[Moments, _Mapping]] = ..., counts: _Optional[_Union[Counts, _Mapping]] = ..., shape: _Optional[_Union[Shape, _Mapping]] = ..., comoments: _Optional[_Union[CoMoments, _Mapping]] = ...) -> None: ...
 
 class NoiseTerm(_message.Message):
     __slots__ = ("figure", "mechanism", "scale", "half_width")
@@ -694,13 +489,7 @@ class NoiseTerm(_message.Message):
     mechanism: str
     scale: float
     half_width: float
-    def __init__(
-        self,
-        figure: _Optional[str] = ...,
-        mechanism: _Optional[str] = ...,
-        scale: _Optional[float] = ...,
-        half_width: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, figure: _Optional[str] = ..., mechanism: _Optional[str] = ..., scale: _Optional[float] = ..., half_width: _Optional[float] = ...) -> None: ...
 
 class Noise(_message.Message):
     __slots__ = ("epsilon", "delta", "confidence", "terms")
@@ -712,13 +501,7 @@ class Noise(_message.Message):
     delta: float
     confidence: float
     terms: _containers.RepeatedCompositeFieldContainer[NoiseTerm]
-    def __init__(
-        self,
-        epsilon: _Optional[float] = ...,
-        delta: _Optional[float] = ...,
-        confidence: _Optional[float] = ...,
-        terms: _Optional[_Iterable[_Union[NoiseTerm, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., confidence: _Optional[float] = ..., terms: _Optional[_Iterable[_Union[NoiseTerm, _Mapping]]] = ...) -> None: ...
 
 class StatisticPart(_message.Message):
     __slots__ = ("withheld", "groups", "lane", "noise")
@@ -730,13 +513,7 @@ class StatisticPart(_message.Message):
     groups: _containers.RepeatedCompositeFieldContainer[Group]
     lane: str
     noise: Noise
-    def __init__(
-        self,
-        withheld: _Optional[bool] = ...,
-        groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ...,
-        lane: _Optional[str] = ...,
-        noise: _Optional[_Union[Noise, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, withheld: _Optional[bool] = ..., groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., lane: _Optional[str] = ..., noise: _Optional[_Union[Noise, _Mapping]] = ...) -> None: ...
 
 class StatisticsAnswer(_message.Message):
     __slots__ = ("parts", "account")
@@ -744,11 +521,7 @@ class StatisticsAnswer(_message.Message):
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[StatisticPart]
     account: Account
-    def __init__(
-        self,
-        parts: _Optional[_Iterable[_Union[StatisticPart, _Mapping]]] = ...,
-        account: _Optional[_Union[Account, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, parts: _Optional[_Iterable[_Union[StatisticPart, _Mapping]]] = ..., account: _Optional[_Union[Account, _Mapping]] = ...) -> None: ...
 
 class Account(_message.Message):
     __slots__ = ("spent", "remaining")
@@ -756,9 +529,7 @@ class Account(_message.Message):
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     spent: float
     remaining: float
-    def __init__(
-        self, spent: _Optional[float] = ..., remaining: _Optional[float] = ...
-    ) -> None: ...
+    def __init__(self, spent: _Optional[float] = ..., remaining: _Optional[float] = ...) -> None: ...
 
 class SiteAccount(_message.Message):
     __slots__ = ("site", "account")
@@ -766,9 +537,7 @@ class SiteAccount(_message.Message):
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     site: str
     account: Account
-    def __init__(
-        self, site: _Optional[str] = ..., account: _Optional[_Union[Account, _Mapping]] = ...
-    ) -> None: ...
+    def __init__(self, site: _Optional[str] = ..., account: _Optional[_Union[Account, _Mapping]] = ...) -> None: ...
 
 class ModelStep(_message.Message):
     __slots__ = ("parts", "check")
@@ -776,11 +545,7 @@ class ModelStep(_message.Message):
     CHECK_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[SignedPart]
     check: bool
-    def __init__(
-        self,
-        parts: _Optional[_Iterable[_Union[SignedPart, _Mapping]]] = ...,
-        check: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, parts: _Optional[_Iterable[_Union[SignedPart, _Mapping]]] = ..., check: _Optional[bool] = ...) -> None: ...
 
 class SignedPart(_message.Message):
     __slots__ = ("payload", "receipt")
@@ -788,9 +553,7 @@ class SignedPart(_message.Message):
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     payload: bytes
     receipt: bytes
-    def __init__(
-        self, payload: _Optional[bytes] = ..., receipt: _Optional[bytes] = ...
-    ) -> None: ...
+    def __init__(self, payload: _Optional[bytes] = ..., receipt: _Optional[bytes] = ...) -> None: ...
 
 class ModelPart(_message.Message):
     __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "checks")
@@ -810,17 +573,7 @@ class ModelPart(_message.Message):
     weight: float
     constant: float
     checks: ModelChecks
-    def __init__(
-        self,
-        n: _Optional[int] = ...,
-        information: _Optional[_Iterable[float]] = ...,
-        score: _Optional[_Iterable[float]] = ...,
-        deviance: _Optional[float] = ...,
-        pearson: _Optional[float] = ...,
-        weight: _Optional[float] = ...,
-        constant: _Optional[float] = ...,
-        checks: _Optional[_Union[ModelChecks, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., checks: _Optional[_Union[ModelChecks, _Mapping]] = ...) -> None: ...
 
 class ModelChecks(_message.Message):
     __slots__ = ("score", "with_time", "with_square", "concordant", "discordant", "tied")
@@ -836,41 +589,10 @@ class ModelChecks(_message.Message):
     concordant: float
     discordant: float
     tied: float
-    def __init__(
-        self,
-        score: _Optional[_Iterable[float]] = ...,
-        with_time: _Optional[_Iterable[float]] = ...,
-        with_square: _Optional[_Iterable[float]] = ...,
-        concordant: _Optional[float] = ...,
-        discordant: _Optional[float] = ...,
-        tied: _Optional[float] = ...,
-    ) -> None: ...
+    def __init__(self, score: _Optional[_Iterable[float]] = ..., with_time: _Optional[_Iterable[float]] = ..., with_square: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ...) -> None: ...
 
 class ModelFit(_message.Message):
-    __slots__ = (
-        "n",
-        "columns",
-        "coefficients",
-        "covariance",
-        "dispersion",
-        "deviance",
-        "steps",
-        "converged",
-        "null_deviance",
-        "log_likelihood",
-        "events",
-        "score_test",
-        "proportionality",
-        "concordant",
-        "discordant",
-        "tied",
-        "sites",
-        "site_effects",
-        "each",
-        "site_variance",
-        "failed",
-        "effects_fitted",
-    )
+    __slots__ = ("n", "columns", "coefficients", "covariance", "dispersion", "deviance", "steps", "converged", "null_deviance", "log_likelihood", "events", "score_test", "proportionality", "concordant", "discordant", "tied", "sites", "site_effects", "each", "site_variance", "failed", "effects_fitted")
     N_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
@@ -915,31 +637,7 @@ class ModelFit(_message.Message):
     site_variance: float
     failed: str
     effects_fitted: int
-    def __init__(
-        self,
-        n: _Optional[int] = ...,
-        columns: _Optional[_Iterable[str]] = ...,
-        coefficients: _Optional[_Iterable[float]] = ...,
-        covariance: _Optional[_Iterable[float]] = ...,
-        dispersion: _Optional[float] = ...,
-        deviance: _Optional[float] = ...,
-        steps: _Optional[int] = ...,
-        converged: _Optional[bool] = ...,
-        null_deviance: _Optional[float] = ...,
-        log_likelihood: _Optional[float] = ...,
-        events: _Optional[int] = ...,
-        score_test: _Optional[float] = ...,
-        proportionality: _Optional[_Iterable[float]] = ...,
-        concordant: _Optional[float] = ...,
-        discordant: _Optional[float] = ...,
-        tied: _Optional[float] = ...,
-        sites: _Optional[_Iterable[str]] = ...,
-        site_effects: _Optional[_Iterable[float]] = ...,
-        each: _Optional[_Iterable[_Union[ModelFit, _Mapping]]] = ...,
-        site_variance: _Optional[float] = ...,
-        failed: _Optional[str] = ...,
-        effects_fitted: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, n: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., coefficients: _Optional[_Iterable[float]] = ..., covariance: _Optional[_Iterable[float]] = ..., dispersion: _Optional[float] = ..., deviance: _Optional[float] = ..., steps: _Optional[int] = ..., converged: _Optional[bool] = ..., null_deviance: _Optional[float] = ..., log_likelihood: _Optional[float] = ..., events: _Optional[int] = ..., score_test: _Optional[float] = ..., proportionality: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ..., sites: _Optional[_Iterable[str]] = ..., site_effects: _Optional[_Iterable[float]] = ..., each: _Optional[_Iterable[_Union[ModelFit, _Mapping]]] = ..., site_variance: _Optional[float] = ..., failed: _Optional[str] = ..., effects_fitted: _Optional[int] = ...) -> None: ...
 
 class SumStep(_message.Message):
     __slots__ = ("terms", "keys", "shares", "survivors", "confirmations")
@@ -953,14 +651,7 @@ class SumStep(_message.Message):
     shares: SumSharesOfAll
     survivors: SumSurvivors
     confirmations: SumConfirmations
-    def __init__(
-        self,
-        terms: _Optional[_Union[SumTerms, _Mapping]] = ...,
-        keys: _Optional[_Union[SumKeysOfAll, _Mapping]] = ...,
-        shares: _Optional[_Union[SumSharesOfAll, _Mapping]] = ...,
-        survivors: _Optional[_Union[SumSurvivors, _Mapping]] = ...,
-        confirmations: _Optional[_Union[SumConfirmations, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, terms: _Optional[_Union[SumTerms, _Mapping]] = ..., keys: _Optional[_Union[SumKeysOfAll, _Mapping]] = ..., shares: _Optional[_Union[SumSharesOfAll, _Mapping]] = ..., survivors: _Optional[_Union[SumSurvivors, _Mapping]] = ..., confirmations: _Optional[_Union[SumConfirmations, _Mapping]] = ...) -> None: ...
 
 class SumReply(_message.Message):
     __slots__ = ("keys", "shares", "words", "confirmation", "revealed")
@@ -974,14 +665,7 @@ class SumReply(_message.Message):
     words: bytes
     confirmation: SumConfirmation
     revealed: SumRevealed
-    def __init__(
-        self,
-        keys: _Optional[_Union[SumKeys, _Mapping]] = ...,
-        shares: _Optional[_Union[SumSharesOfAll, _Mapping]] = ...,
-        words: _Optional[bytes] = ...,
-        confirmation: _Optional[_Union[SumConfirmation, _Mapping]] = ...,
-        revealed: _Optional[_Union[SumRevealed, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, keys: _Optional[_Union[SumKeys, _Mapping]] = ..., shares: _Optional[_Union[SumSharesOfAll, _Mapping]] = ..., words: _Optional[bytes] = ..., confirmation: _Optional[_Union[SumConfirmation, _Mapping]] = ..., revealed: _Optional[_Union[SumRevealed, _Mapping]] = ...) -> None: ...
 
 class SumTerms(_message.Message):
     __slots__ = ("sites", "minimum")
@@ -989,9 +673,7 @@ class SumTerms(_message.Message):
     MINIMUM_FIELD_NUMBER: _ClassVar[int]
     sites: _containers.RepeatedScalarFieldContainer[str]
     minimum: int
-    def __init__(
-        self, sites: _Optional[_Iterable[str]] = ..., minimum: _Optional[int] = ...
-    ) -> None: ...
+    def __init__(self, sites: _Optional[_Iterable[str]] = ..., minimum: _Optional[int] = ...) -> None: ...
 
 class SumKeys(_message.Message):
     __slots__ = ("sender", "channel_key", "mask_key", "commitment", "signature")
@@ -1005,14 +687,7 @@ class SumKeys(_message.Message):
     mask_key: bytes
     commitment: bytes
     signature: bytes
-    def __init__(
-        self,
-        sender: _Optional[int] = ...,
-        channel_key: _Optional[bytes] = ...,
-        mask_key: _Optional[bytes] = ...,
-        commitment: _Optional[bytes] = ...,
-        signature: _Optional[bytes] = ...,
-    ) -> None: ...
+    def __init__(self, sender: _Optional[int] = ..., channel_key: _Optional[bytes] = ..., mask_key: _Optional[bytes] = ..., commitment: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class SumKeysOfAll(_message.Message):
     __slots__ = ("keys",)
@@ -1028,12 +703,7 @@ class SumShares(_message.Message):
     sender: int
     receiver: int
     ciphertext: bytes
-    def __init__(
-        self,
-        sender: _Optional[int] = ...,
-        receiver: _Optional[int] = ...,
-        ciphertext: _Optional[bytes] = ...,
-    ) -> None: ...
+    def __init__(self, sender: _Optional[int] = ..., receiver: _Optional[int] = ..., ciphertext: _Optional[bytes] = ...) -> None: ...
 
 class SumSharesOfAll(_message.Message):
     __slots__ = ("shares",)
@@ -1059,9 +729,7 @@ class SumConfirmations(_message.Message):
     __slots__ = ("confirmations",)
     CONFIRMATIONS_FIELD_NUMBER: _ClassVar[int]
     confirmations: _containers.RepeatedCompositeFieldContainer[SumConfirmation]
-    def __init__(
-        self, confirmations: _Optional[_Iterable[_Union[SumConfirmation, _Mapping]]] = ...
-    ) -> None: ...
+    def __init__(self, confirmations: _Optional[_Iterable[_Union[SumConfirmation, _Mapping]]] = ...) -> None: ...
 
 class SumShare(_message.Message):
     __slots__ = ("owner", "share")
@@ -1079,12 +747,7 @@ class SumRevealed(_message.Message):
     sender: int
     keys: _containers.RepeatedCompositeFieldContainer[SumShare]
     seeds: _containers.RepeatedCompositeFieldContainer[SumShare]
-    def __init__(
-        self,
-        sender: _Optional[int] = ...,
-        keys: _Optional[_Iterable[_Union[SumShare, _Mapping]]] = ...,
-        seeds: _Optional[_Iterable[_Union[SumShare, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, sender: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[SumShare, _Mapping]]] = ..., seeds: _Optional[_Iterable[_Union[SumShare, _Mapping]]] = ...) -> None: ...
 
 class SiteList(_message.Message):
     __slots__ = ("sites",)
@@ -1102,13 +765,7 @@ class Site(_message.Message):
     online: bool
     revoked: bool
     releases: _containers.RepeatedCompositeFieldContainer[Release]
-    def __init__(
-        self,
-        name: _Optional[str] = ...,
-        online: _Optional[bool] = ...,
-        revoked: _Optional[bool] = ...,
-        releases: _Optional[_Iterable[_Union[Release, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., online: _Optional[bool] = ..., revoked: _Optional[bool] = ..., releases: _Optional[_Iterable[_Union[Release, _Mapping]]] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
     __slots__ = ("job",)
@@ -1132,13 +789,7 @@ class JobStatus(_message.Message):
     state: str
     reason: str
     sites: _containers.RepeatedCompositeFieldContainer[SiteStatus]
-    def __init__(
-        self,
-        job: _Optional[str] = ...,
-        state: _Optional[str] = ...,
-        reason: _Optional[str] = ...,
-        sites: _Optional[_Iterable[_Union[SiteStatus, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., sites: _Optional[_Iterable[_Union[SiteStatus, _Mapping]]] = ...) -> None: ...
 
 class SiteStatus(_message.Message):
     __slots__ = ("site", "state", "code", "sentence")
@@ -1150,13 +801,7 @@ class SiteStatus(_message.Message):
     state: str
     code: str
     sentence: str
-    def __init__(
-        self,
-        site: _Optional[str] = ...,
-        state: _Optional[str] = ...,
-        code: _Optional[str] = ...,
-        sentence: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, site: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., sentence: _Optional[str] = ...) -> None: ...
 
 class JobEvent(_message.Message):
     __slots__ = ("sequence", "time", "kind", "site", "text", "round", "metrics", "status")
@@ -1176,30 +821,10 @@ class JobEvent(_message.Message):
     round: int
     metrics: _containers.RepeatedCompositeFieldContainer[Entry]
     status: JobStatus
-    def __init__(
-        self,
-        sequence: _Optional[int] = ...,
-        time: _Optional[float] = ...,
-        kind: _Optional[str] = ...,
-        site: _Optional[str] = ...,
-        text: _Optional[str] = ...,
-        round: _Optional[int] = ...,
-        metrics: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...,
-        status: _Optional[_Union[JobStatus, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[float] = ..., kind: _Optional[str] = ..., site: _Optional[str] = ..., text: _Optional[str] = ..., round: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., status: _Optional[_Union[JobStatus, _Mapping]] = ...) -> None: ...
 
 class JobResult(_message.Message):
-    __slots__ = (
-        "status",
-        "statistics",
-        "answered",
-        "model",
-        "receipts",
-        "rounds",
-        "parts",
-        "fit",
-        "accounts",
-    )
+    __slots__ = ("status", "statistics", "answered", "model", "receipts", "rounds", "parts", "fit", "accounts")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
@@ -1218,18 +843,7 @@ class JobResult(_message.Message):
     parts: _containers.RepeatedCompositeFieldContainer[SitesOfPart]
     fit: ModelFit
     accounts: _containers.RepeatedCompositeFieldContainer[SiteAccount]
-    def __init__(
-        self,
-        status: _Optional[_Union[JobStatus, _Mapping]] = ...,
-        statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ...,
-        answered: _Optional[_Iterable[str]] = ...,
-        model: _Optional[bytes] = ...,
-        receipts: _Optional[_Iterable[bytes]] = ...,
-        rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ...,
-        parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ...,
-        fit: _Optional[_Union[ModelFit, _Mapping]] = ...,
-        accounts: _Optional[_Iterable[_Union[SiteAccount, _Mapping]]] = ...,
-    ) -> None: ...
+    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ..., fit: _Optional[_Union[ModelFit, _Mapping]] = ..., accounts: _Optional[_Iterable[_Union[SiteAccount, _Mapping]]] = ...) -> None: ...
 
 class SitesOfPart(_message.Message):
     __slots__ = ("answered", "withheld", "unnamed", "missing_share", "partial", "too_much_missing")
@@ -1245,12 +859,4 @@ class SitesOfPart(_message.Message):
     missing_share: float
     partial: _containers.RepeatedScalarFieldContainer[str]
     too_much_missing: bool
-    def __init__(
-        self,
-        answered: _Optional[_Iterable[str]] = ...,
-        withheld: _Optional[_Iterable[str]] = ...,
-        unnamed: _Optional[int] = ...,
-        missing_share: _Optional[float] = ...,
-        partial: _Optional[_Iterable[str]] = ...,
-        too_much_missing: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, answered: _Optional[_Iterable[str]] = ..., withheld: _Optional[_Iterable[str]] = ..., unnamed: _Optional[int] = ..., missing_share: _Optional[float] = ..., partial: _Optional[_Iterable[str]] = ..., too_much_missing: _Optional[bool] = ...) -> None: ...
