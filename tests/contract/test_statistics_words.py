@@ -104,7 +104,11 @@ def exactly_merged(sites: Sequence[Moments | Shape]) -> dict[str, float]:
     n = sum(site.n for site in sites)
     if n == 0:
         return {}
-    held = [(site.n, Fraction(site.mean), Fraction(site.m2)) for site in sites]
+    low = [site.mean_low if isinstance(site, Moments) else 0.0 for site in sites]
+    held = [
+        (site.n, Fraction(site.mean) + Fraction(rest), Fraction(site.m2))
+        for site, rest in zip(sites, low, strict=True)
+    ]
     mean = sum((count * of for count, of, _ in held), Fraction(0)) / n
     m2 = sum((squares + count * (of - mean) ** 2 for count, of, squares in held), Fraction(0))
     found = {"mean": float(mean), "m2": float(m2)}
