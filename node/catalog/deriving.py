@@ -16,6 +16,7 @@ from contract.derivations import Imaging, Impute, Intensity, dates_of, variables
 from contract.deriving import Coded, Lost
 from contract.documents import Variable
 from contract.errors import DataError, NotFound, UsageError
+from node.catalog.imputing import impute
 from node.catalog.kinship import NO_KINSHIP, Kinship
 from node.catalog.manifest import SUBJECT, ReleaseColumn, ReleaseManifest
 
@@ -179,6 +180,7 @@ class _Working:
         self.made: list[Made] = []
         self._wanted = wanted
         self._images = images
+        self._chains: dict[tuple[tuple[str, ...], int], list[dict[str, deriving.Column]]] = {}
         self._defined = {v.name: v for v in wanted.variables}
 
     def add(self, variable: Variable) -> None:
@@ -208,7 +210,21 @@ class _Working:
             if isinstance(node, Intensity):
                 return self._images.intensity(node, subjects)
             return self._images.parameter(node, subjects)
+        if isinstance(node, Impute):
+            return self._imputed(node)
         return deriving.derive(node, self._table(variables_of(node), dates_of(node)))
+
+    def _imputed(self, node: Impute) -> deriving.Column:
+        """Return one draw of a variable, of the chain that it has with others of the same set."""
+        subjects = self.frame[SUBJECT].to_list()
+        if len(set(subjects)) != len(subjects):
+            raise DataError("The table has several rows for a subject.")
+        names = tuple(sorted({node.impute, *node.using}))
+        key = (names, node.imputations)
+        if key not in self._chains:
+            columns = {name: self._source(name) for name in names}
+            self._chains[key] = impute(columns, subjects, node.imputations)
+        return self._chains[key][node.imputation - 1][node.impute]
 
     def _table(self, variables: Sequence[str], dates: Sequence[str]) -> deriving.Table:
         return deriving.Table(
@@ -309,13 +325,16 @@ def _is_number(text: str) -> bool:
 def _kinship(derived: Sequence[Variable], names: Collection[str]) -> Kinship:
     """Return which columns are derived from one another, and which are of the very same sources.
 
-    What is imputed is kin, but its counts differ from another draw's by drawn values alone.
+    What is imputed is kin of what it completes, but its counts differ from another draw's by drawn
+    values alone; of what it is imputed by it is no function.
     """
     sources: dict[str, frozenset[str]] = {}
     groups: list[set[str]] = []
     for variable in derived:
         assert variable.derive is not None
         of = variables_of(variable.derive)
+        if isinstance(variable.derive, Impute):
+            of = of[:1]
         dates = frozenset(f"date {name}" for name in dates_of(variable.derive))
         made = dates.union(*(sources.get(n, frozenset({n})) for n in of))
         if isinstance(variable.derive, Impute) or not made:
