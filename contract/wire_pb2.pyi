@@ -188,12 +188,16 @@ class Release(_message.Message):
     def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., projects: _Optional[_Iterable[str]] = ..., table: _Optional[str] = ..., subjects: _Optional[int] = ..., variables: _Optional[_Iterable[str]] = ..., assets: _Optional[_Iterable[_Union[AssetCount, _Mapping]]] = ..., strata: _Optional[_Iterable[str]] = ..., analyses: _Optional[_Iterable[_Union[AnalysisSet, _Mapping]]] = ...) -> None: ...
 
 class AnalysisSet(_message.Message):
-    __slots__ = ("name", "variables")
+    __slots__ = ("name", "variables", "joint", "products")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
+    JOINT_FIELD_NUMBER: _ClassVar[int]
+    PRODUCTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     variables: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ...) -> None: ...
+    joint: _containers.RepeatedScalarFieldContainer[int]
+    products: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., variables: _Optional[_Iterable[str]] = ..., joint: _Optional[_Iterable[int]] = ..., products: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AssetCount(_message.Message):
     __slots__ = ("modality", "count")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -64,6 +64,10 @@ class ReleaseInfo:
     """By what it can be asked exactly; of a number with its cuts: "age=50:65"."""
     analyses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Its analysis sets, and the variables of each."""
+    joint: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
+    """Of each analysis set, which two or three variables are counted together exactly."""
+    products: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
+    """Of each, of which two variables the sums of products are exact, as comoments need them."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ class Consortium:
                 site.name,
                 site.online,
                 site.revoked,
-                tuple(_release(site.name, r) for r in site.releases),
+                tuple(release_info(site.name, r) for r in site.releases),
             )
             for site in listed.sites
         ]
@@ -418,7 +422,8 @@ def explain(status: wire.JobStatus) -> str:
     return f"The job {status.state} ({status.reason or 'no reason given'}). {sites}".strip()
 
 
-def _release(site: str, message: wire.Release) -> ReleaseInfo:
+def release_info(site: str, message: wire.Release) -> ReleaseInfo:
+    """Return what a site's listing says of a release."""
     return ReleaseInfo(
         site=site,
         name=message.name,
@@ -430,7 +435,14 @@ def _release(site: str, message: wire.Release) -> ReleaseInfo:
         assets={a.modality: a.count for a in message.assets},
         strata=tuple(message.strata),
         analyses={a.name: tuple(a.variables) for a in message.analyses},
+        joint={a.name: _together(a, a.joint) for a in message.analyses},
+        products={a.name: _together(a, a.products) for a in message.analyses},
     )
+
+
+def _together(analysis: wire.AnalysisSet, bits: Iterable[int]) -> frozenset[frozenset[str]]:
+    names = list(enumerate(analysis.variables))
+    return frozenset(frozenset(name for at, name in names if one >> at & 1) for one in bits)
 
 
 def _renew_if_due(home: ResearcherHome, address: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from node.catalog.joining import Joining
 from node.catalog.kinship import NO_KINSHIP, Kinship, counted_together, cut_by, kin_sets, owned
 from node.catalog.manifest import MAX_ANALYSES, AnalysisSet, Declaration, Grid
 from node.catalog.pieces import Pieces, finest, holds_somebody, of_variable, possible_in
-from node.catalog.sets import bits_of, masks_of, members_of
+from node.catalog.sets import bits_of, masks_of, members_of, propose_analysis
 from node.catalog.strata import (
     Blocks,
     Categories,
@@ -48,6 +48,8 @@ class Wishes:
 
     strata: Sequence[StratumWish] | None = None
     analyses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    analysed: Sequence[str] | None = None
+    """Of which variables an analysis set is proposed when none is wished; None: of none."""
     grids: Mapping[str, Grid] = field(default_factory=dict)
     minimums: Minimums = Minimums()
     kinship: Kinship = NO_KINSHIP
@@ -107,8 +109,10 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
         if unknown or not names:
             raise UsageError(f"Analysis {name}: {unknown[0] if unknown else 'no variable'}?")
     draw = _draw(subjects)
-    analyses = list(wishes.analyses.values())
     present = {name: _present(column) & (cells.of >= 0) for name, column in held.items()}
+    if wishes.analysed is not None and not wishes.analyses:
+        wishes = replace(wishes, analyses=propose_analysis(wishes.analysed, present, cells.of >= 0))
+    analyses = list(wishes.analyses.values())
     complete = [np.logical_and.reduce([present[v] for v in names]) for names in analyses]
     kin = kin_sets(wishes.kinship, present, MAX_ANALYSES - len(analyses))
     masks = masks_of([*complete, *kin.whole], cells.of, minimums.cohort, number)

@@ -18,6 +18,34 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 
+PROPOSED_ANALYSIS = "complete"
+"""What a proposed analysis set is called."""
+_MOST_MISSING = 0.05
+_LEAST_COMPLETE = 0.9
+
+
+def propose_analysis(
+    names: Sequence[str], present: Mapping[str, Bools], inside: Bools
+) -> dict[str, tuple[str, ...]]:
+    """Return one analysis set of those variables that few lack, so that most have all of them.
+
+    ``inside``: who is in a cell. None is proposed of fewer than two variables.
+    """
+    subjects = int(np.count_nonzero(inside))
+    whole, chosen = inside, []
+    for name in dict.fromkeys(names):
+        if name not in present:
+            continue
+        more = whole & present[name]
+        if (
+            np.count_nonzero(present[name]) >= (1 - _MOST_MISSING) * subjects
+            and np.count_nonzero(more) >= _LEAST_COMPLETE * subjects
+        ):
+            whole = more
+            chosen.append(name)
+    return {PROPOSED_ANALYSIS: tuple(chosen)} if len(chosen) > 1 else {}
+
+
 def masks_of(complete: Sequence[Bools], cells: Cells, least: int, subjects: int) -> Ints:
     """Return in which analysis sets each subject is, as bits: each combination in a cell is that
     of nobody or of ``least`` or more. Who has a rarer one leaves sets for the next common one.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from contract.documents import Name, Project
+from contract.documents import Name, Project, Variable
 from contract.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from node.catalog.declaring import Loss, Wishes
-    from node.catalog.manifest import Declaration, Grid
+    from node.catalog.manifest import AnalysisSet, Declaration, Grid
     from node.catalog.store import Catalog
     from node.catalog.strata import StratumWish
     from node.gate.policy import Policy
@@ -33,7 +34,9 @@ AnalysisOption = Annotated[
     typer.Option(
         "--analysis",
         metavar="NAME=VARIABLES",
-        help="A set of the subjects who have all of these variables. May be given several times.",
+        help="A set of the subjects who have all of these variables, so that they may be looked at "
+        "together. May be given several times. 'none' for none; when absent one is proposed of "
+        "the projects' variables that few lack.",
     ),
 ]
 GridOption = Annotated[
@@ -73,10 +76,13 @@ def wishes_of(
         if not disclosure.small_sites:
             raise UsageError("The policy allows no small sites (disclosure.small_sites).")
         disclosure = disclosure.in_sums
+    variables = _known_variables(catalog)
+    none = analysis is not None and [text.strip() for text in analysis] == ["none"]
     return Wishes(
         strata=None if cells is None else list(_strata(cells)),
-        analyses=dict(_analysis(text) for text in analysis or ()),
-        grids=_known_grids(catalog) | dict(_grid(text) for text in grid or ()),
+        analyses={} if none else dict(_analysis(text) for text in analysis or ()),
+        analysed=None if none else [variable.name for variable in variables],
+        grids=_known_grids(variables) | dict(_grid(text) for text in grid or ()),
         minimums=Minimums(
             disclosure.minimum_cohort, disclosure.minimum_cell, disclosure.largest_contribution
         ),
@@ -122,22 +128,29 @@ def _grid(text: str) -> tuple[str, Grid]:
         raise UsageError("Give a grid as NAME=MINIMUM:MAXIMUM:BINS.") from None
 
 
-def _known_grids(catalog: Catalog) -> dict[str, Grid]:
-    """Return the grids on which all projects known here agree."""
+def _known_variables(catalog: Catalog) -> list[Variable]:
+    """Return the variables of all projects known here."""
     from contract.envelope import Envelope
     from node.catalog.asked import Asked
-    from node.catalog.manifest import Grid
 
     asked = Asked(catalog.engine)
+    return [
+        variable
+        for consortium in asked.consortia()
+        for row in asked.projects(consortium.name)
+        for variable in Project.read(Envelope.parse(row.envelope).body).variables
+    ]
+
+
+def _known_grids(variables: Sequence[Variable]) -> dict[str, Grid]:
+    """Return the grids on which all projects known here agree."""
+    from node.catalog.manifest import Grid
+
     found: dict[str, set[Grid]] = {}
-    for consortium in asked.consortia():
-        for row in asked.projects(consortium.name):
-            for variable in Project.read(Envelope.parse(row.envelope).body).variables:
-                if variable.bins is not None and variable.minimum is not None:
-                    grid = Grid.model_validate(
-                        variable.model_dump(include={"minimum", "maximum", "bins"})
-                    )
-                    found.setdefault(variable.name, set()).add(grid)
+    for variable in variables:
+        if variable.bins is not None and variable.minimum is not None:
+            grid = Grid.model_validate(variable.model_dump(include={"minimum", "maximum", "bins"}))
+            found.setdefault(variable.name, set()).add(grid)
     return {name: grids.pop() for name, grids in found.items() if len(grids) == 1}
 
 
@@ -164,6 +177,34 @@ def told(declaration: Declaration) -> Iterator[str]:
     for analysis in declaration.analyses:
         by = "too small" if analysis.by is None else "by " + (", ".join(analysis.by) or "nothing")
         yield f"  analysis {analysis.name} of {', '.join(analysis.variables)}: {by}"
+        if analysis.by is not None:
+            yield from _told_together(analysis)
+
+
+def _told_together(analysis: AnalysisSet) -> Iterator[str]:
+    """Yield what is exact of several variables at once, and of which pairs nothing is."""
+    from node.catalog.manifest import MAX_JOINED
+
+    names = analysis.variables[:MAX_JOINED]
+    if len(names) < 2:
+        return
+    pairs = list(itertools.combinations(names, 2))
+    none = [
+        f"{one} with {other}"
+        for one, other in pairs
+        if analysis.joint_by((one, other)) is None and analysis.products_by((one, other)) is None
+    ]
+    counted = [len(one.variables) for one in analysis.joint]
+    yield (
+        f"    together: of {len(pairs)} pairs {counted.count(2)} counted and "
+        f"{len(analysis.products)} multiplied; {counted.count(3)} threes counted"
+    )
+    if none:
+        more = f" and {len(none) - _SHOWN} more" if len(none) > _SHOWN else ""
+        yield f"    nothing of {', '.join(none[:_SHOWN])}{more}"
+
+
+_SHOWN = 6
 
 
 def lost(loss: Loss) -> Iterator[str]:

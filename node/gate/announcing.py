@@ -84,7 +84,12 @@ class Announcing(Sealing):
                         ],
                         strata=exact.strata_of(row.manifest),
                         analyses=[
-                            wire.AnalysisSet(name=one.name, variables=one.variables)
+                            wire.AnalysisSet(
+                                name=one.name,
+                                variables=one.variables,
+                                joint=exact.as_bits(one, one.joint),
+                                products=exact.as_bits(one, one.products),
+                            )
                             for one in exact.analyses_of(row.manifest)
                         ],
                     ),

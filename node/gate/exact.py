@@ -20,10 +20,12 @@ from contract.documents import Project, Statistic, StatisticsWork, Variable, imp
 from contract.errors import DocumentError, Refused
 from contract.statistics.summaries import Codes, Numbers
 from node.catalog.manifest import (
+    MAX_JOINED,
     AnalysisSet,
     Declaration,
     DeclaredVariable,
     ExactKind,
+    Joint,
     ReleaseManifest,
     Strata,
     Stratum,
@@ -118,6 +120,12 @@ def analyses_of(manifest: ReleaseManifest) -> list[AnalysisSet]:
     if manifest.declaration is None:
         return []
     return [one for one in manifest.declaration.analyses if one.by is not None]
+
+
+def as_bits(analysis: AnalysisSet, declared: Sequence[Joint]) -> list[int]:
+    """Return what is declared of several variables, each as bits: of its first variable 1..."""
+    place = {name: 1 << at for at, name in enumerate(analysis.variables[:MAX_JOINED])}
+    return [sum(place[name] for name in one.variables) for one in declared]
 
 
 def _is_enough(declaration: Declaration, policy: Policy) -> bool:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from node.catalog.declaring import Minimums
+from contract.documents import Statistic, StatisticsWork
+from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.manifest import MEMBERSHIP, ReleaseManifest
 from node.catalog.membership import load_membership
 from node.catalog.releases import verify_release
 from node.catalog.store import Catalog
+from node.catalog.strata import Categories, Held, StratumWish
 from node.commands.release import app
 from node.deid.pseudonyms import Pseudonyms
+from node.gate import exact
 from node.home import NodeHome
 from node.intake.schema import parse_schema
 from node.intake.tables import ingest_table
+from tests.contract.world import World
 
 SCHEMA = parse_schema(
     {
@@ -91,6 +96,53 @@ def test_the_manifest_declares_and_the_file_says_who_is_in_what(
     shown = CliRunner().invoke(app, ["show", digest, "--home", str(hospital.root)]).output
     assert "exact answers: 4 cells by arm, age=50" in shown
     assert "analysis main of age, bmi" in shown
+
+
+def test_an_analysis_set_is_proposed_of_the_projects_variables_that_few_lack() -> None:
+    rng = np.random.default_rng(6)
+    names = ("arm", "age", "bmi", "score", "late")
+    held: Held = {
+        "arm": Categories(np.tile([0, 1], 100), ("A", "B")),
+        **{name: rng.normal(50, 10, 200) for name in names[1:]},
+    }
+    for name, gone in (("bmi", 8), ("score", 12), ("late", 9)):
+        column = held[name]
+        assert not isinstance(column, Categories)
+        column[rng.permutation(200)[:gone]] = np.nan
+    wishes = Wishes(strata=[StratumWish("arm")], analysed=(*names, "elsewhere"))
+
+    def proposed(wishes: Wishes) -> list[tuple[str, tuple[str, ...]]]:
+        made = declare(held, [f"{i:08x}" for i in range(200)], wishes)
+        return [(one.name, one.variables) for one in made.declaration.analyses]
+
+    assert proposed(wishes) == [("complete", ("arm", "age", "bmi", "late"))]
+    assert proposed(replace(wishes, analysed=("arm", "score"))) == []
+    assert proposed(replace(wishes, analyses={"own": ("age",)})) == [("own", ("age",))]
+    assert proposed(replace(wishes, analysed=None)) == []
+
+
+def test_what_is_exact_of_several_variables_is_said(hospital: NodeHome) -> None:
+    options = ("--analysis", "main=arm,age,bmi", "--grid", "age=20:100:2", "--cells", "none")
+    said = create(hospital, *options, "--dry-run")
+    assert "    together: of 3 pairs 1 counted and 3 multiplied; 0 threes counted\n" in said
+    few = create(hospital, *options[:2], "--grid", "age=20:100:80", "--cells", "none", "--dry-run")
+    assert "    together: of 3 pairs 0 counted and 3 multiplied; 0 threes counted\n" in few
+    assert "together" not in create(hospital, "--analysis", "none", "--dry-run")
+
+
+def test_a_release_of_format_3_says_nothing_of_several_variables(hospital: NodeHome) -> None:
+    digest = create(hospital, "--cells", "none", "--analysis", "main=arm,age").split()[-1]
+    new = verify_release(hospital, digest)
+    old = ReleaseManifest.read(new.model_copy(update={"format": 3}).to_bytes())
+    assert old.declaration is not None and new.declaration is not None
+    assert new.declaration.analyses[0].products
+    assert not old.declaration.analyses[0].products and not old.declaration.analyses[0].joint
+    assert old.to_bytes() == ReleaseManifest.read(old.to_bytes()).to_bytes()
+    assert b"products" not in old.to_bytes()
+    work = StatisticsWork(
+        ask=(Statistic(kind="crosstab", variable="arm", across=("age",)),), analysis="main"
+    )
+    assert exact.plan(work, World().project(), old.declaration) == [None]
 
 
 def test_a_release_of_the_former_format_is_one_cell_with_a_set_for_each_variable(

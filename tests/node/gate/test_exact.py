@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
 from contract.documents import Statistic, StatisticsWork, Variable
 from contract.errors import Refused
@@ -22,6 +23,7 @@ from node.catalog.manifest import (
 from node.gate import exact
 from node.gate.exact import WITHHELD
 from node.gate.policy import DisclosureSettings, Policy, PrivacySettings, ProjectLimits
+from researcher.consortium import release_info
 from tests.contract.world import World
 
 VARIABLES = (
@@ -284,3 +286,16 @@ def test_a_release_of_an_older_format_is_one_cell() -> None:
     found = exact.lanes(StatisticsWork(ask=ask), PROJECT, old, Policy())
     assert found[0] is not None and found[0].groups == {"": (0,)}
     assert found[1] is None
+
+
+def test_a_listing_says_what_is_exact_of_several_variables() -> None:
+    main = DECLARATION.analyses[0]
+    message = wire.AnalysisSet(
+        name="main",
+        variables=main.variables,
+        joint=exact.as_bits(main, main.joint),
+        products=exact.as_bits(main, main.products),
+    )
+    found = release_info("here", wire.Release(analyses=[message]))
+    assert found.joint["main"] == {frozenset(one.variables) for one in main.joint}
+    assert found.products["main"] == {frozenset(("age", "x"))}
