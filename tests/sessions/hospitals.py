@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import Statistic, StatisticsWork, Variable
-from contract.statistics import forms
+from contract.documents import Job, Project, Statistic, StatisticsWork, Variable, Work
+from contract.envelope import Envelope
+from contract.keys import SigningKey
+from contract.statistics import forms, models
 from contract.statistics.answers import Part, merge_answers
 from contract.statistics.summaries import Counts, Moments
 from node.catalog.declaring import Minimums, Wishes
@@ -25,14 +28,18 @@ from node.catalog.store import Catalog
 from node.catalog.strata import StratumWish
 from node.config import NodeSettings
 from node.deid.pseudonyms import Pseudonyms
+from node.gate.gate import Membership
 from node.gate.policy import Policy, load_policy
 from node.home import NodeHome
 from node.intake.schema import parse_schema
 from node.intake.tables import ingest_table
 from node.work.desk import WorkDesk
 from node.work.statistics import ColumnCache
-from tests.contract.world import NOW
+from researcher.formulas import parse
+from researcher.models import ModelAnswer
+from tests.contract.world import NOW, SITES, World
 from tests.node.gate.conftest import Hospital
+from tests.sessions.led import LedModel, LedSum, parts_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "policy"
 Table = Mapping[str, Sequence[Any]]
@@ -49,19 +56,22 @@ class Site:
     """One hospital: its table, its frozen release, and the way through its node."""
 
     hospital: Hospital
+    project: bytes
     table: Table
     variables: tuple[Variable, ...]
     strata: Sequence[StratumWish]
     analyses: Mapping[str, tuple[str, ...]]
+    policy: Policy = field(default_factory=standard)
+    small: bool = False
+    """Whether its release is declared for secure sums alone."""
     release: str = ""
     told: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Whose values are told exactly, by set, in the order of the table's subjects."""
-    asked: int = 0
 
     def __post_init__(self) -> None:
         hospital = self.hospital
-        hospital.policy = standard()
-        hospital.settle(hospital.world.signed_project(2, variables=self.variables))
+        hospital.policy = self.policy
+        hospital.settle(self.project)
         self.desk = WorkDesk(hospital.home, hospital.gate, NodeSettings(), ColumnCache(2**28))
         key = Pseudonyms(b"k" * 32)
         ingest_table(
@@ -69,6 +79,7 @@ class Site:
             now=NOW,
         )  # fmt: skip
         limits = hospital.policy.disclosure
+        limits = limits.in_sums if self.small else limits
         made = create_release(
             hospital.catalog,
             hospital.home,
@@ -88,11 +99,17 @@ class Site:
                 minimums=Minimums(
                     limits.minimum_cohort, limits.minimum_cell, limits.largest_contribution
                 ),
+                sums_only=self.small,
             ),
         )
         self.release = made.digest
         hospital.catalog.grant(made.digest, hospital.world.consortium, "birth", NOW)
         self._read_told(made.digest, key)
+
+    @property
+    def member(self) -> Membership:
+        """This hospital in its consortium."""
+        return self.hospital.member
 
     def _read_told(self, digest: str, key: Pseudonyms) -> None:
         import polars as pl
@@ -116,7 +133,9 @@ class Site:
             if v.kind == "category":
                 columns.append({"name": v.name, "type": "category", "levels": list(v.levels)})
             else:
-                columns.append({"name": v.name, "type": "integer" if v.whole else "number"})
+                kind = {"name": v.name, "type": "integer" if v.whole else "number"}
+                ranges = v.model_dump(include={"minimum", "maximum"}, exclude_none=True)
+                columns.append(kind | ranges)
         return {"table": "session", "subject": "pid", "columns": columns}
 
     def _csv(self) -> bytes:
@@ -125,17 +144,9 @@ class Site:
             lines.append(",".join([f"p{i:05d}", *("" if v is None else str(v) for v in row)]))
         return ("\n".join(lines) + "\n").encode()
 
-    def ask(self, *ask: Statistic, **terms: Any) -> list[Part]:
-        """Ask over a signed job; the parts are read from the sealed bytes."""
-        self.asked += 1
-        hospital = self.hospital
-        envelope = hospital.job(
-            self.release,
-            work=StatisticsWork(ask=ask, **terms),
-            project_version=2,
-            nonce=f"{self.asked:032x}",
-        )
-        sealed = self.desk.offered(hospital.member, envelope)
+    def answer(self, envelope: bytes) -> list[Part]:
+        """Answer a job; the parts are read from the sealed bytes."""
+        sealed = self.desk.offered(self.member, envelope)
         assert sealed is not None
         message = sealed.message
         assert message.WhichOneof("body") == "reply", message
@@ -148,16 +159,28 @@ def open_sites(
     variables: tuple[Variable, ...],
     strata: Sequence[StratumWish],
     analyses: Mapping[str, tuple[str, ...]],
+    *,
+    policy: Policy | None = None,
+    small: bool = False,
 ) -> list[Site]:
-    """Make a node for each table. The catalogues are migrated once and copied."""
+    """Make a node for each table, all in one consortium. The catalogues are migrated once and
+    copied.
+    """
     template = NodeHome(folder / "template").create()
     Catalog.open(template).close()
+    names = [*SITES, *(f"site{at}" for at in range(len(SITES), len(tables)))][: len(tables)]
+    keys = {name: SigningKey.generate() for name in names}
+    world = World(sites=keys)
+    world.stewards |= {n: SigningKey.generate() for n in names if n not in world.stewards}
+    project = world.signed_project(2, variables=variables)
     made = []
-    for at, table in enumerate(tables):
-        home = NodeHome(folder / f"site{at}").create()
+    for name, table in zip(names, tables, strict=True):
+        home = NodeHome(folder / name).create()
         shutil.copy(template.database, home.database)
-        catalog = Catalog.open(home)
-        made.append(Site(Hospital(home, catalog), table, variables, strata, analyses))
+        hospital = Hospital(home, Catalog.open(home), world, name)
+        made.append(
+            Site(hospital, project, table, variables, strata, analyses, policy or standard(), small)
+        )
     return made
 
 
@@ -167,14 +190,59 @@ class Session:
 
     sites: Sequence[Site]
     lanes: dict[str, str] = field(default_factory=dict)
+    asked: int = 0
+
+    @property
+    def world(self) -> World:
+        """Everybody in the consortium."""
+        return self.sites[0].hospital.world
+
+    @property
+    def project(self) -> Project:
+        """What the hospitals agreed to."""
+        return Project.read(Envelope.parse(self.sites[0].project).body)
+
+    def job(self, work: Work, sites: Sequence[Site] | None = None) -> bytes:
+        """A job of ana's to some hospitals, or to all."""
+        self.asked += 1
+        return self.world.signed_job(
+            releases={site.member.site: site.release for site in sites or self.sites},
+            work=work,
+            project_version=2,
+            nonce=f"{self.asked:032x}",
+        )
 
     def ask(self, title: str, *ask: Statistic, **terms: Any) -> list[Part]:
         """Ask all sites, merge, and note the lanes."""
-        merged = merge_answers(site.ask(*ask, **terms) for site in self.sites)
+        envelope = self.job(StatisticsWork(ask=ask, **terms))
+        return self._noted(title, ask, merge_answers(site.answer(envelope) for site in self.sites))
+
+    def sum(self, title: str, *ask: Statistic, **terms: Any) -> list[Part]:
+        """Ask for a secure sum over all sites."""
+        work = StatisticsWork(ask=ask, secure=True, lane="exact", **terms)
+        led = LedSum(self.job(work), self.project, self.world.roster(), self.sites)
+        return self._noted(title, ask, parts_of(led.run()), "summed")
+
+    def fit(self, title: str, formula: str, family: Any, **terms: Any) -> ModelAnswer:
+        """Fit a model over all sites."""
+        model = parse(formula, family)
+        work = StatisticsWork(
+            ask=models.marginals(model, self.project), fit=model, lane="exact", **terms
+        )
+        envelope = self.job(work)
+        led = LedModel(envelope, self.project, self.world.roster(), self.sites)
+        result = led.run()
+        self.lanes[f"{title}: {family} {formula}"] = "exact"
+        job = Job.read(Envelope.parse(envelope).body)
+        return ModelAnswer.from_result(job, self.project, result, self.sites[0].hospital.trusted)
+
+    def _noted(
+        self, title: str, ask: Sequence[Statistic], merged: list[Part], lane: str = ""
+    ) -> list[Part]:
         for statistic, part in zip(ask, merged, strict=True):
-            name = f"{title}: {statistic.kind} of {statistic.variable}"
+            name = f"{title}: {statistic.kind} of {' and '.join(statistic.variables)}"
             name += f" by {statistic.by}" if statistic.by else ""
-            self.lanes[name] = "withheld" if part.withheld else part.lane
+            self.lanes[name] = "withheld" if part.withheld else lane or part.lane
         return merged
 
     def values(self, name: str, told: str = "", **where: Any) -> list[Any]:
@@ -190,9 +258,34 @@ class Session:
                     found.append(value)
         return found
 
+    def design(
+        self, told: str, names: Sequence[str], outcome: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The pooled matrix of an intercept and these, and the outcome, of those a set tells of."""
+        columns = [np.ones(len(self.values(outcome, told)))]
+        for name in names:
+            columns += self._coded(name, told)
+        return np.column_stack(columns), self._coded(outcome, told)[-1]
+
+    def _coded(self, name: str, told: str) -> list[NDArray[np.float64]]:
+        variable = self.project.variable(name)
+        assert variable is not None
+        values = np.array(self.values(name, told))
+        if variable.kind == "number":
+            return [values.astype(np.float64)]
+        return [(values == level).astype(np.float64) for level in variable.levels[1:]]
+
+    def places(self, told: str) -> NDArray[np.int64]:
+        """At which site each of those is whom a set tells of."""
+        return np.repeat(
+            np.arange(len(self.sites)), [int(site.told[told].sum()) for site in self.sites]
+        )
+
     def show(self, title: str) -> str:
-        """Return which lane each statistic came by, for the suite to print."""
-        return "\n".join([title, *(f"  {lane:8} {name}" for name, lane in self.lanes.items())])
+        """Return which lane each answer came by, and how many by each, for the suite to print."""
+        lines = [title, *(f"  {lane:8} {name}" for name, lane in self.lanes.items())]
+        counted = Counter(self.lanes.values())
+        return "\n".join([*lines, "  " + ", ".join(f"{n} {lane}" for lane, n in counted.items())])
 
 
 def _is(value: Any, wanted: Any) -> bool:

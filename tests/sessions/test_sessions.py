@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 
 from contract.cohorts import Cohort
 from contract.documents import Statistic, Variable
 from contract.statistics.answers import Part
+from contract.statistics.survival import last_values, life_tables, log_rank
 from node.catalog.strata import StratumWish
+from researcher.models import ModelAnswer
 from tests.sessions.hospitals import (
     Session,
     Table,
@@ -42,6 +47,50 @@ def half_width(part: Part, figure: str = "counts") -> float:
     return next(t.half_width for t in part.noise.terms if t.figure == figure)
 
 
+def assert_fit(found: ModelAnswer, expected: Any) -> None:
+    """A model over sites is that of the pooled rows."""
+    assert found.fit.coefficients == pytest.approx(expected.params, rel=1e-6, abs=1e-9)
+    assert found.fit.standard_errors == pytest.approx(expected.bse, rel=1e-6)
+
+
+def assert_survival(session: Session, analysis: str, time: str, event: str, group: str) -> None:
+    """Curves, their test and a Cox model are those of the pooled rows."""
+    told = f"analysis:{analysis}"
+    [crossed] = session.ask(
+        "survival",
+        Statistic(kind="crosstab", variable=time, across=(event, group)),
+        analysis=analysis,
+    )
+    variable, by = session.project.variable(time), session.project.variable(group)
+    assert variable is not None
+    assert by is not None
+    tables = life_tables(counts(crossed).counts, variable, len(by.levels))
+    for level, table in zip(by.levels, tables, strict=True):
+        times = np.array(session.values(time, told, **{group: level}))
+        events = np.array(session.values(event, told, **{group: level})) == "yes"
+        ends = last_values(variable)
+        # Who is lost within a bin is at risk for its events.
+        binned = ends[np.searchsorted(ends, times)] + np.where(events, 0, 0.5)
+        curve = sm.SurvfuncRight(binned, events)
+        expected = [curve.surv_prob[curve.surv_times <= end][-1] for end in table.times]
+        assert table.survival == pytest.approx(expected)
+    assert log_rank(tables).p < 0.01
+
+    cox = session.fit(
+        "survival", f"Surv({time}, {event}) ~ {group} + age", "cox", analysis=analysis
+    )
+    x, _ = session.design(told, (group, "age"), event)
+    seen = np.array(session.values(event, told)) == "yes"
+    model = sm.PHReg(
+        np.array(session.values(time, told)),
+        x[:, 1:],
+        seen,
+        strata=session.places(told),
+        ties="efron",
+    )
+    assert_fit(cox, model.fit(method="newton", tol=1e-12, maxiter=100, disp=0))
+
+
 # ---- a trial in three centres --------------------------------------------------------------------
 
 TRIAL = (
@@ -51,6 +100,8 @@ TRIAL = (
     Variable(name="bmi", kind="number", minimum=10, maximum=70, bins=6),
     Variable(name="smoker", kind="category", levels=NO_YES),
     Variable(name="ill", kind="category", levels=NO_YES),
+    Variable(name="weeks", kind="number", whole=True, minimum=0, maximum=51, bins=3),
+    Variable(name="relapse", kind="category", levels=NO_YES),
 )
 
 
@@ -68,16 +119,29 @@ def trial(seed: int, size: int) -> Table:
             [NO_YES[int(rng.random() < (0.25 if a == "active" else 0.4))] for a in arm],
             0.04,
         ),
+        **followed(rng, [0.02 if a == "active" else 0.035 for a in arm], 51, "weeks", "relapse"),
+    }
+
+
+def followed(
+    rng: np.random.Generator, hazards: Sequence[float], end: int, time: str, event: str
+) -> dict[str, list[Any]]:
+    """Until when each was followed, and whether with the event; some are lost on the way."""
+    until = np.ceil(rng.exponential(1 / np.array(hazards)))
+    lost = np.minimum(rng.integers(1, 2 * end, len(hazards)), end)
+    return {
+        time: [int(v) for v in np.minimum(until, lost)],
+        event: [NO_YES[int(v)] for v in until <= lost],
     }
 
 
 def test_a_trial_in_three_centres(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sites = open_sites(
         tmp_path,
-        [trial(1, 420), trial(2, 360), trial(3, 500)],
+        [trial(1, 480), trial(2, 460), trial(3, 520)],
         TRIAL,
         [StratumWish("arm"), StratumWish("sex"), StratumWish("age", (60.0,))],
-        {"primary": ("ill", "bmi", "age")},
+        {"primary": ("ill", "bmi", "age", "arm", "weeks", "relapse")},
     )
     session = Session(sites)
 
@@ -113,6 +177,15 @@ def test_a_trial_in_three_centres(tmp_path: Path, capsys: pytest.CaptureFixture[
     for arm in ("active", "control"):
         there = session.values("ill", "analysis:primary", arm=arm)
         assert counts(primary, arm).counts == (there.count("no"), there.count("yes"))
+
+    # Regressions on the complete cases, and survival.
+    logistic = session.fit("model", "ill ~ arm + age + bmi", "logistic", analysis="primary")
+    x, y = session.design("analysis:primary", ("arm", "age", "bmi"), "ill")
+    assert_fit(logistic, sm.GLM(y, x, family=sm.families.Binomial()).fit(tol=1e-12))
+    linear = session.fit("model", "bmi ~ arm + age", "linear", analysis="primary")
+    x, y = session.design("analysis:primary", ("arm", "age"), "bmi")
+    assert_fit(linear, sm.OLS(y, x).fit())
+    assert_survival(session, "primary", "weeks", "relapse", "arm")
 
     # Not declared: by body mass. It has noise, and is of use.
     heavy = Cohort(variable="bmi", at_least=30)

@@ -39,6 +39,7 @@ class Hospital:
     home: NodeHome
     catalog: Catalog
     world: World = field(default_factory=World)
+    site: str = SITE
     now: datetime = NOW
     policy: Policy = field(
         default_factory=lambda: Policy(
@@ -51,10 +52,12 @@ class Hospital:
     gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:
-        self.trusted = self.world.view(SITE)
+        self.trusted = self.world.view(self.site)
         self.reopen()
         self.gate.asked.put_consortium(
-            ConsortiumRow(self.world.consortium, SITE, "localhost:1", self.trusted.anchor, None),
+            ConsortiumRow(
+                self.world.consortium, self.site, "localhost:1", self.trusted.anchor, None
+            ),
             self.now,
         )
         self.settle(self.world.signed_project(recipes=(GRANT,)))
@@ -92,9 +95,9 @@ class Hospital:
         """This hospital in its consortium."""
         return Membership(
             self.world.consortium,
-            SITE,
+            self.site,
             self.trusted.anchor,
-            self.world.sites[SITE],
+            self.world.sites[self.site],
             self.trusted,
         )
 
@@ -120,7 +123,7 @@ class Hospital:
     def job(self, release: str, **changes: Any) -> bytes:
         """A job of ana's about this release."""
         return self.world.signed_job(
-            releases={SITE: release},
+            releases={self.site: release},
             issued_at=self.now,
             expires_at=self.now + timedelta(hours=1),
             **changes,
