@@ -342,7 +342,7 @@ class ModelAnswer:
                 "The fit did not converge: a level or a combination may tell the outcome apart "
                 "perfectly. Its figures are not estimates."
             )
-        if self.model.family == "cox":
+        if self.model.family == "cox" and not self.fit.each:
             said.append("Stratified by site: each has a baseline hazard of its own.")
         for site, one in zip(self.sites, self.fit.each, strict=False):
             if isinstance(one, str):

@@ -38,23 +38,22 @@ def formula(model: Model) -> str:
 
 
 def name(model: Model) -> str:
-    """Return what the model is called, its settings with it."""
-    said = _NAMES[model.family]
+    """Return what the model is called, with its settings in brackets."""
+    settings = []
     if model.family == "gamma":
-        said += f", {model.link} link"
+        settings.append(f"{model.link} link")
     if model.family == "cox":
-        said += f", {model.ties.capitalize()}'s ties"
+        settings.append(f"{model.ties.capitalize()}'s ties")
     if model.weights:
-        said += f", weights {model.weights}"
-    return (
-        said
-        + {
-            "pooled": "",
-            "fixed": ", with an effect of each site",
-            "random": f", random intercept by site ({model.method.upper()})",
-            "each": ", at each site; random effects (REML, Hartung and Knapp)",
-        }[model.site]
-    )
+        settings.append(f"weights {model.weights}")
+    by_site = {
+        "fixed": "with an effect of each site",
+        "random": f"random intercept by site, {model.method.upper()}",
+        "each": "at each site by itself",
+    }
+    if model.site != "pooled":
+        settings.append(by_site[model.site])
+    return _NAMES[model.family] + (f" ({'; '.join(settings)})" if settings else "")
 
 
 def table(answer: ModelAnswer, confidence: float = 0.95) -> Table:
@@ -63,6 +62,7 @@ def table(answer: ModelAnswer, confidence: float = 0.95) -> Table:
     found = Table(box=None, pad_edge=False)
     found.add_column("", overflow="fold", min_width=12)
     share = f"{100 * confidence:g} % CI"
+    digits = 3 if ratio else 4
     names = ["estimate", "std. error", answer.law, "p", ratio or share]
     for column in names + ([share] if ratio else []):
         found.add_column(column, justify="right", overflow="fold")
@@ -70,12 +70,12 @@ def table(answer: ModelAnswer, confidence: float = 0.95) -> Table:
         low, high = (row.ratio_low, row.ratio_high) if ratio else (row.low, row.high)
         found.add_row(
             row.name,
-            f"{row.estimate:.5g}",
+            f"{row.estimate:.4g}",
             f"{row.standard_error:.4g}",
             f"{row.statistic:.3f}",
             p_value(row.p),
-            *([f"{row.ratio:.4g}"] if ratio else []),
-            f"{low:.4g} to {high:.4g}",
+            *([f"{row.ratio:.3g}"] if ratio else []),
+            f"{low:.{digits}g} to {high:.{digits}g}",
         )
     return found
 
@@ -89,7 +89,8 @@ def lines(answer: ModelAnswer) -> list[str]:
         f"{who} at {len(answer.answered)} sites",
     ]
     if fit.each:
-        return found + _heterogeneity(answer)
+        pooled = "Coefficients pooled by random effects (REML), intervals by Hartung and Knapp"
+        return [*found, pooled, *_heterogeneity(answer)]
     if model.family == "cox":
         found += [
             f"{test.name[:1].upper()}{test.name[1:]} test: {test.statistic:.4g} on "
@@ -188,8 +189,8 @@ def methods(answer: ModelAnswer) -> str:
     ]
     if model.site == "each":
         said.append(
-            "Sites' own estimates were pooled by random effects (REML), with intervals by Hartung "
-            "and Knapp."
+            "Each coefficient of the sites' own fits was pooled by random effects (REML), with "
+            "intervals by Hartung and Knapp."
         )
     elif model.family == "cox":
         strata = f" and {', '.join(model.strata)}" if model.strata else ""

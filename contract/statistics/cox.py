@@ -10,7 +10,7 @@ test that R's ``cox.zph`` is since survival 3.0); Harrell 1982 (concordance).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Literal
 
@@ -104,6 +104,15 @@ class Checks:
             self.concordant + other.concordant,
             self.discordant + other.discordant,
             self.tied + other.tied,
+        )
+
+    def turned(self, by: Matrix) -> Checks:
+        """Return the sums in the columns that are these ones times ``by``."""
+        return replace(
+            self,
+            score=by.T @ self.score,
+            with_time=by.T @ self.with_time @ by,
+            with_square=by.T @ self.with_square @ by,
         )
 
 

@@ -10,15 +10,17 @@ dictionary alone, so every site makes the same ones.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.documents import Project, Variable
 from contract.errors import DocumentError
-from contract.statistics import splines
+from contract.statistics import recoding, splines
 from contract.statistics.summaries import Codes, Numbers
 from contract.terms import Factor, Function, Polynomial, Power, Spline, Term, Transformed, Value
 
@@ -259,11 +261,24 @@ def complete(names: Sequence[str], values: Mapping[str, Numbers | Codes]) -> NDA
     return kept
 
 
-def matrix(chosen: Sequence[Column], values: Mapping[str, Numbers | Codes], rows: int) -> Matrix:
-    """Return the matrix of complete rows, one column for each of ``chosen``."""
-    made = np.ones((rows, len(chosen)))
+def matrix(
+    chosen: Sequence[Column],
+    values: Mapping[str, Numbers | Codes],
+    rows: int,
+    degrees: Mapping[int, int] | None = None,
+) -> Matrix:
+    """Return the matrix of complete rows, one column for each of ``chosen``.
+
+    Those of ``degrees`` are Chebyshev's polynomials (``contract.statistics.recoding``).
+    """
+    made = np.ones((rows, len(chosen)), order="F")  # by columns it is made, and multiplied
     bases: dict[str, Matrix] = {}
     for place, column in enumerate(chosen):
+        if degrees and place in degrees:
+            variable = column.pieces[0].variable
+            x = np.asarray(values[variable.name], np.float64)
+            made[:, place] = recoding.chebyshev(x, bounds(variable), degrees[place])
+            continue
         for piece in column.pieces:
             held = values[piece.variable.name]
             if piece.variable.kind == "category":
@@ -301,25 +316,87 @@ def check_transform(variable: Variable, function: Function) -> None:
     _check_domain(Transformed(variable=variable.name, function=function), variable)
 
 
-def reach(chosen: Sequence[Column], beta: Numbers) -> float:
+def reach(chosen: Sequence[Column], beta: Numbers, degrees: Mapping[int, int]) -> float:
     """Return how far from zero a linear predictor gets within the dictionary's ranges, nearly.
 
-    Columns of one number are looked at together, since a polynomial's terms cancel.
+    ``beta`` is of the columns as ``matrix`` makes them. Those of one number are looked at together,
+    since a polynomial's terms cancel.
     """
     found = 0.0
     along: dict[tuple[str, tuple[str, ...]], Numbers] = {}
-    for column, by in zip(chosen, beta, strict=True):
+    for place, (column, by) in enumerate(zip(chosen, beta, strict=True)):
         pieces = [p for p in column.pieces if p.variable.kind == "number"]
         if len(pieces) == 1:
             (piece,) = pieces
             x = np.linspace(*bounds(piece.variable), _PLACES)
             levels = tuple(f"{p.variable.name}={p.place}" for p in column.pieces if p != piece)
             key = piece.variable.name, levels
-            part = by * basis(piece.factor, piece.variable, x)[:, piece.place]
+            if place in degrees:
+                part = by * recoding.chebyshev(x, bounds(piece.variable), degrees[place])
+            else:
+                part = by * basis(piece.factor, piece.variable, x)[:, piece.place]
             along[key] = along[key] + part if key in along else part
         else:
             found += abs(float(by)) * largest(column)
     return found + sum(float(np.abs(part).max()) for part in along.values())
+
+
+def chebyshev_degrees(chosen: Sequence[Column], least: int) -> dict[int, int]:
+    """Return, by a column's place, the degree of the polynomial that may stand in for it.
+
+    That is so where a variable's own columns are of each degree up to some, beside an intercept:
+    with it they span the same. ``least`` is of how high a degree they must be.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for place, column in enumerate(chosen):
+        if len(column.pieces) == 1 and column.pieces[0].variable.kind == "number":
+            degree = _degree(column.pieces[0])
+            if degree is not None:
+                found.setdefault(column.pieces[0].variable.name, {})[place] = degree
+    return {
+        place: degree
+        for places in found.values()
+        if len(places) >= least and sorted(places.values()) == list(range(1, len(places) + 1))
+        for place, degree in places.items()
+    }
+
+
+def _degree(piece: Piece) -> int | None:
+    match piece.factor:
+        case Value():
+            return 1
+        case Power():
+            return piece.factor.power
+        case Polynomial():
+            return piece.place + 1
+        case _:
+            return None
+
+
+def polynomials(chosen: Sequence[Column], degrees: Mapping[int, int]) -> list[recoding.Polynomials]:
+    """Return each number's columns of ``degrees``, in their order."""
+    groups: dict[str, list[int]] = {}
+    for place in sorted(degrees, key=lambda p: degrees[p]):
+        groups.setdefault(chosen[place].pieces[0].variable.name, []).append(place)
+    return [
+        recoding.Polynomials(
+            bounds(chosen[places[0]].pieces[0].variable),
+            places,
+            [_power_series(chosen[place].pieces[0]) for place in places],
+        )
+        for places in groups.values()
+    ]
+
+
+def _power_series(piece: Piece) -> list[Fraction]:
+    """Return a polynomial column's coefficients, of 1, x, x^2, ..., exactly."""
+    if isinstance(piece.factor, Power):
+        n = piece.factor.power
+        shift, scale = Fraction(piece.factor.shift), Fraction(piece.factor.scale)
+        return [math.comb(n, k) * (-shift) ** (n - k) / scale**n for k in range(n + 1)]
+    degree = _degree(piece)
+    assert degree is not None
+    return [Fraction(0)] * degree + [Fraction(1)]
 
 
 def largest(column: Column) -> float:

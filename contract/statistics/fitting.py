@@ -28,13 +28,22 @@ Part = Sums | Factor
 class Fitting:
     """The coefficients to ask next, until there is a fit.
 
-    ``width`` is how many columns a site's matrix has. Parts come in one order of sites throughout;
-    a site's place is its place there. State is only ever replaced, so that a copy is a snapshot.
+    ``width`` is how many columns a site's matrix has; ``back`` makes the model's own coefficients
+    of those of the steps (``contract.statistics.recoding``), for the fit. Parts come in one order
+    of sites throughout; a site's place is its place there. State is only ever replaced, so that a
+    copy is a snapshot.
     """
 
-    def __init__(self, model: Model, width: int, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        width: int,
+        names: Sequence[str] | None = None,
+        back: Matrix | None = None,
+    ) -> None:
         self.model = model
         self._width = width
+        self._back = np.eye(width) if back is None else back
         cox = model.family == "cox"
         self._setting = Setting(
             intercept=model.intercept and not cox,
@@ -87,7 +96,16 @@ class Fitting:
         if isinstance(found, str):
             raise DocumentError(found)
         self._states = (found,)
-        return self._without_sites(found) if isinstance(found, Fit) else None
+        return self._turned(self._without_sites(found)) if isinstance(found, Fit) else None
+
+    def _turned(self, fit: Fit) -> Fit:
+        """Return a fit in the model's own columns."""
+        back = self._back
+        return replace(
+            fit,
+            coefficients=back @ fit.coefficients,
+            covariance=back @ fit.covariance @ back.T,
+        )
 
     def _take_each(self, parts: Sequence[Sums]) -> Fit | None:
         states = self._states
@@ -98,7 +116,8 @@ class Fitting:
         )
         if any(isinstance(state, State) for state in self._states):
             return None
-        return _pooled(self.model, [s for s in self._states if not isinstance(s, State)])
+        ended = [s for s in self._states if not isinstance(s, State)]
+        return _pooled(self.model, [s if isinstance(s, str) else self._turned(s) for s in ended])
 
     def _advanced(self, state: State | Fit | str, merged: Sums) -> State | Fit | str:
         """Return what follows, or why nothing can."""
@@ -123,7 +142,7 @@ class Fitting:
             case "random":
                 mixed = fit_random_intercept(parts, self.model.method, names)
                 return replace(
-                    mixed.fit,
+                    self._turned(mixed.fit),
                     site_variance=mixed.site_variance,
                     site_effects=tuple(float(one) for one in mixed.effects),
                 )
@@ -131,9 +150,8 @@ class Fitting:
                 found: list[Fit | str] = []
                 for part in parts:
                     try:
-                        found.append(
-                            regression.finish_linear(part, intercept=intercept, names=names)
-                        )
+                        own = regression.finish_linear(part, intercept=intercept, names=names)
+                        found.append(self._turned(own))
                     except DocumentError as error:
                         found.append(str(error))
                 return _pooled(self.model, found)
@@ -143,7 +161,7 @@ class Fitting:
                     names = _and_sites(names, self._own[0].shape[1])
         merged = reduce(Factor.merge, parts)
         fit = regression.finish_linear(merged, intercept=intercept, names=names)
-        return self._without_sites(fit)
+        return self._turned(self._without_sites(fit))
 
     def _without_sites(self, fit: Fit) -> Fit:
         """Return a fit with the sites' effects beside the coefficients; its degrees stay."""
@@ -160,9 +178,11 @@ class Fitting:
         )
 
 
-def with_checks(fit: Fit, parts: Sequence[Checks]) -> Fit:
-    """Return a Cox model's fit with what its checks tell."""
+def with_checks(fit: Fit, parts: Sequence[Checks], back: Matrix | None = None) -> Fit:
+    """Return a Cox model's fit with what its checks tell; ``back`` is as ``Fitting`` has it."""
     merged = reduce(Checks.merge, parts)
+    if back is not None:
+        merged = merged.turned(np.asarray(np.linalg.inv(back), dtype=np.float64))
     information = np.asarray(np.linalg.inv(fit.covariance), dtype=np.float64)
     return replace(
         fit,

@@ -14,7 +14,7 @@ import numpy as np
 from contract import wire_pb2 as wire
 from contract.documents import Model, Project, Statistic, StatisticsWork, Variable
 from contract.errors import DocumentError
-from contract.statistics import design, regression
+from contract.statistics import design, recoding, regression
 from contract.statistics.cox import Checks, Rows, cox_checks, cox_sums, numbered
 from contract.statistics.design import Column
 from contract.statistics.fitting import Fitting, Part
@@ -94,6 +94,23 @@ def columns_of(model: Model, project: Project) -> tuple[Column, ...]:
     )
 
 
+def way_back(model: Model, columns: Sequence[Column]) -> design.Matrix:
+    """Return the matrix that makes a model's own coefficients of those that its steps are of."""
+    groups = design.polynomials(columns, _degrees(model, columns))
+    return recoding.way_back(len(columns), groups, None if model.family == "cox" else 0)
+
+
+def _degrees(model: Model, columns: Sequence[Column]) -> dict[int, int]:
+    """Return the degrees of the polynomials that stand in for columns.
+
+    A QR keeps the digits of powers up to the fifth better than Chebyshev's polynomials would: it
+    loses what a column alone loses. Sums of squares and products don't.
+    """
+    if not model.intercept:
+        return {}
+    return design.chebyshev_degrees(columns, least=6 if model.family == "linear" else 2)
+
+
 def _variable(name: str, project: Project) -> Variable:
     variable = project.variable(name)
     if variable is None:
@@ -116,7 +133,7 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
         return
     if beta.shape != (len(columns),) or not np.isfinite(beta).all():
         raise DocumentError("A step's coefficients have another form than the model's.")
-    if design.reach(columns, beta) > LARGEST_REACH:
+    if design.reach(columns, beta, _degrees(model, columns)) > LARGEST_REACH:
         raise DocumentError("A step's coefficients can't be those of a fit.")
 
 
@@ -140,7 +157,7 @@ def part(
     if model.family == "cox":
         return cox_sums(_rows(model, columns, values), beta, model.ties)
     rows = len(values[model.outcome])
-    x = design.matrix(columns, values, rows)
+    x = design.matrix(columns, values, rows, _degrees(model, columns))
     y = np.asarray(values[model.outcome], dtype=np.float64)
     weights = None if model.weights is None else np.asarray(values[model.weights], np.float64)
     offset = design.total(model.offset, values)
@@ -171,7 +188,7 @@ def _rows(model: Model, columns: Sequence[Column], values: Mapping[str, Numbers 
 
     time = np.asarray(values[model.outcome], np.float64)
     return Rows(
-        design.matrix(columns, values, len(time)),
+        design.matrix(columns, values, len(time), _degrees(model, columns)),
         time,
         np.asarray(values[model.event] == 1),
         number(model.entry),

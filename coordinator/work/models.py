@@ -15,6 +15,7 @@ from contract import wire_pb2 as wire
 from contract.documents import Model, StatisticsWork
 from contract.errors import DocumentError, Refused
 from contract.statistics import models, steps
+from contract.statistics.design import Matrix
 from contract.statistics.fitting import Fitting, with_checks
 from contract.statistics.regression import Factor, Fit, Sums
 from contract.statistics.steps import Step
@@ -54,15 +55,16 @@ class ModelJob(SteppedJob):
     ) -> Fit | None:
         """Fit to the sites of a first step; None when one leaves on the way."""
         assert work.fit is not None
-        names = [column.name for column in models.check(work, self.project)]
-        fitting = Fitting(work.fit, width, names)
+        columns = models.check(work, self.project)
+        back = models.way_back(work.fit, columns)
+        fitting = Fitting(work.fit, width, [column.name for column in columns], back)
         said = dict(first)
         for number in range(1, models.MOST_TASKS + 1):
             fit = fitting.take([self._part(said[site], work, width) for site in sorted(said)])
             if fit is not None:
                 self._replies = said
                 if work.fit.family == "cox" and work.fit.site == "pooled":
-                    return await self._checked(fit, Step(number, attempt), said, work.fit, width)
+                    return await self._checked(fit, Step(number, attempt), said, work.fit, back)
                 return fit
             step = Step(number, attempt)
             before = said
@@ -76,19 +78,21 @@ class ModelJob(SteppedJob):
         raise DocumentError("The model's steps don't end.")
 
     async def _checked(
-        self, fit: Fit, step: Step, before: Mapping[str, wire.Reply], model: Model, width: int
+        self, fit: Fit, step: Step, before: Mapping[str, wire.Reply], model: Model, back: Matrix
     ) -> Fit:
         """Return a Cox model's fit with its checks; without them when a site gives none."""
         told = steps.encode([before[site] for site in sorted(before)], check=True)
         said = await self.ask(step.task, dict.fromkeys(before, told))
         try:
             parts = [
-                models.decode_checks(wire.ModelPart.FromString(said[site].payload), model, width)
+                models.decode_checks(
+                    wire.ModelPart.FromString(said[site].payload), model, len(back)
+                )
                 for site in sorted(before)
             ]
         except (KeyError, DocumentError, DecodeError):
             return fit
-        return with_checks(fit, parts)
+        return with_checks(fit, parts, back)
 
     async def _ask(
         self,
