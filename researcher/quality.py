@@ -219,9 +219,10 @@ def _participants(answer: StatisticsAnswer, sizes: Mapping[str, int]) -> Iterato
     if held:
         yield Mark("participants", "share withheld", "worst variable", held, _missing(held))
     known = {site: size for site, size in sizes.items() if site in answer.answered}
-    if len(known) > 1 and sum(known.values()):
+    whole = sum(known.values())
+    if len(known) > 1 and whole:
         largest = max(known, key=lambda site: known[site])
-        share = known[largest] / sum(known.values())
+        share = known[largest] / whole
         concern: Literal["", "some"] = "some" if share > 0.5 else ""
         said = "one site is most of it" if concern else ""
         yield Mark("participants", "share of largest site", largest, share, concern, said)

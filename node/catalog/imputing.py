@@ -4,7 +4,8 @@ One variable after the other is drawn anew from what the others tell, until draw
 where they began (van Buuren 2018, *Flexible Imputation of Missing Data*, 2nd ed., 4.5):
 
 - a number by predictive mean matching (3.4, type 1): a Bayesian linear regression's draw says whose
-  observed value is taken, one of the five nearest. So only values that occur are ever drawn;
+  observed value is taken, one of the five nearest. So only values that occur are ever drawn; where
+  those who lack a value would have had others than anybody with one, that biases;
 - a category by multinomial logistic regression of a bootstrap sample (3.6), whose probabilities say
   which level is drawn.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,8 @@ _NEWTON_STEPS, _BOUND_STEPS = 12, 100
 _MOST_STEP = 5.0
 Numbers = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Values = NDArray[Any]
+"""Numbers, or codes of levels."""
 
 
 def impute(
@@ -71,7 +75,7 @@ def _seed(columns: Mapping[str, Column], subjects: Sequence[str]) -> list[int]:
     return list(np.frombuffer(digest.digest(), dtype="<u4").tolist())
 
 
-def _present(column: Column) -> Numbers | Ints:
+def _present(column: Column) -> Values:
     return column.codes if isinstance(column, Coded) else column
 
 
@@ -82,7 +86,7 @@ def _missing(column: Column) -> NDArray[np.bool_]:
 def _chain(columns: Mapping[str, Column], rng: np.random.Generator) -> dict[str, Column]:
     """Return one completed copy: begun with values drawn at random, then cycle after cycle."""
     missing = {name: _missing(column) for name, column in columns.items()}
-    held = {name: np.array(_present(column)) for name, column in columns.items()}
+    held: dict[str, Values] = {n: np.array(_present(c)) for n, c in columns.items()}
     wanting = sorted((int(gone.sum()), name) for name, gone in missing.items() if gone.any())
     for number, name in wanting:
         held[name][missing[name]] = rng.choice(held[name][~missing[name]], number)
@@ -91,10 +95,10 @@ def _chain(columns: Mapping[str, Column], rng: np.random.Generator) -> dict[str,
             others = _design(columns, held, name)
             gone, column = missing[name], columns[name]
             if isinstance(column, Coded):
-                drawn = _levels(others, held[name], gone, len(column.levels), rng)
+                width = len(column.levels)
+                held[name][gone] = _levels(others, held[name], gone, width, rng)
             else:
-                drawn = _matched(others, held[name], gone, rng)
-            held[name][gone] = drawn
+                held[name][gone] = _matched(others, held[name], gone, rng)
     return {
         name: Coded(held[name].astype(np.int64), column.levels)
         if isinstance(column, Coded)
@@ -103,7 +107,7 @@ def _chain(columns: Mapping[str, Column], rng: np.random.Generator) -> dict[str,
     }
 
 
-def _design(columns: Mapping[str, Column], held: Mapping[str, Numbers | Ints], but: str) -> Numbers:
+def _design(columns: Mapping[str, Column], held: Mapping[str, Values], but: str) -> Numbers:
     """Return the predictors of one variable: an intercept, numbers to one scale, indicators."""
     rows = len(held[but])
     found: list[Numbers] = [np.ones(rows)]
@@ -126,7 +130,7 @@ def _design(columns: Mapping[str, Column], held: Mapping[str, Numbers | Ints], b
 
 
 def _matched(
-    design: Numbers, values: Numbers | Ints, gone: NDArray[np.bool_], rng: np.random.Generator
+    design: Numbers, values: Values, gone: NDArray[np.bool_], rng: np.random.Generator
 ) -> Numbers:
     """Return observed values of those whose prediction is near: predictive mean matching."""
     x, y = design[~gone], values[~gone].astype(np.float64)
@@ -160,7 +164,7 @@ def _near(donors: Numbers, wanted: Numbers, rng: np.random.Generator) -> Ints:
 
 def _levels(
     design: Numbers,
-    codes: Numbers | Ints,
+    codes: Values,
     gone: NDArray[np.bool_],
     levels: int,
     rng: np.random.Generator,
@@ -171,7 +175,8 @@ def _levels(
     coefficients = _multinomial(design[sample], codes[sample].astype(np.int64), levels)
     shares = _softmax(design[gone] @ coefficients)
     places = rng.random(len(shares))[:, None] > np.cumsum(shares, axis=1)
-    return np.minimum(places.sum(axis=1), levels - 1).astype(np.int64)
+    found: Ints = np.minimum(places.sum(axis=1), levels - 1).astype(np.int64)
+    return found
 
 
 def _multinomial(x: Numbers, codes: Ints, levels: int) -> Numbers:

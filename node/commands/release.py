@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from node.catalog.rows import ReleaseRow
     from node.catalog.store import Catalog
     from node.catalog.withdrawals import Held
-    from node.home import NodeHome
 
 app = application("Freeze what is held, and say who may ask it.")
 
@@ -263,7 +262,7 @@ def grant(
         row = catalog.find_release(release)
         if row.revoked_at is not None:
             raise UsageError("The release is revoked, so no project can be let ask it.")
-        _check_dictionary(catalog, node, row, consortium, name)
+        _check_dictionary(catalog, row, consortium, name)
         _check_beside(catalog, row)
         record(node, "release-granted", release=row.digest, consortium=consortium, project=name)
         catalog.grant(row.digest, consortium, name, datetime.now(UTC))
@@ -311,9 +310,7 @@ def _is_of_sums(row: ReleaseRow) -> bool:
     return row.manifest.declaration is not None and row.manifest.declaration.sums_only
 
 
-def _check_dictionary(
-    catalog: Catalog, node: NodeHome, row: ReleaseRow, consortium: str, name: str
-) -> None:
+def _check_dictionary(catalog: Catalog, row: ReleaseRow, consortium: str, name: str) -> None:
     """Raise ``DataError`` unless the release fits the project's dictionary, if that is known."""
     from contract.documents import Project
     from contract.envelope import Envelope
@@ -324,7 +321,7 @@ def _check_dictionary(
     if known is None or row.manifest.table is None:
         return
     variables = Project.read(Envelope.parse(known.envelope).body).variables
-    problems = check_dictionary(node.release(row.digest), row.manifest, variables)
+    problems = check_dictionary(row.manifest, variables)
     if problems:
         raise DataError(f"The release doesn't fit the project: {'; '.join(problems[:5])}.")
 
