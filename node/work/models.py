@@ -17,7 +17,7 @@ from node.home import NodeHome
 from node.work.coefficients import OwnCoefficients, Place
 from node.work.statistics import Column, ColumnCache
 
-ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 4096
 """Rows of which the matrix is made at once. Sums are of any rows, so they are added up; a Cox
 model's are of all at once, for they are of who is at risk."""
 
