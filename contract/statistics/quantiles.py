@@ -10,6 +10,7 @@ quantile; there is none here.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -140,17 +141,16 @@ def _ranks(n: int, q: float, confidence: float) -> tuple[int, int]:
     tail = (1 - confidence) / 2
     if q in {0.0, 1.0}:
         return (0, 1) if q == 0.0 else (n, n + 1)
-    ranks = np.arange(0, n + 2) if n < 1000 else _near(n, q)
-    under = np.where(ranks > 0, special.bdtr(np.maximum(ranks - 1, 0), n, q), 0.0)
-    first = int(ranks[np.flatnonzero(under <= tail)[-1]])
-    last = int(ranks[np.flatnonzero(1 - under <= tail)[0]]) if (1 - under <= tail).any() else n + 1
-    return first, last
 
+    def under(rank: int) -> float:
+        """P(B < rank), by the incomplete beta function."""
+        if rank <= 0 or rank > n:
+            return float(rank > n)
+        return float(special.betainc(n - rank + 1, rank, 1 - q))
 
-def _near(n: int, q: float) -> np.ndarray:
-    """Return the ranks within 40 standard deviations: no tail worth asking for lies outside."""
-    spread = 40 * math.sqrt(n * q * (1 - q)) + 40
-    return np.arange(max(0, math.floor(n * q - spread)), min(n + 1, math.ceil(n * q + spread)) + 1)
+    ranks = range(n + 2)
+    first = bisect_right(ranks, tail, key=under) - 1
+    return first, bisect_left(ranks, 1 - tail, key=under)
 
 
 def of_counts(
