@@ -245,7 +245,7 @@ def _decode(run: Sequence[int], kind: str, scales: Sequence[Scale]) -> Summary:
     rounded = float(where)
     if kind == "shape":
         return Shape(n, missing, rounded, *said)
-    return Moments(n, missing, rounded, *said, mean_low=float(where - Fraction(rounded)))
+    return Moments(n, missing, rounded, said[0], float(where - Fraction(rounded)))
 
 
 def _comoments(
