@@ -112,10 +112,11 @@ class Joining:
             if exact is not None:
                 found[names] = exact
         for names in _combinations(sets, 3):
-            if names in found or not self._is_bound_by_pairs(names, found):
-                continue
-            last = set(_latest(names, sets))
-            found = {n: exact for n, exact in found.items() if not last <= set(n)}
+            while names not in found and self._is_bound_by_pairs(names, found):
+                # Giving up one that what it means may tell wouldn't help by itself.
+                pairs = [pair for pair in _latest_first(names, sets) if pair in found]
+                last = set(min(pairs, key=self._has_empty))
+                found = {n: exact for n, exact in found.items() if not last <= set(n)}
         return found
 
     def _settle(self, within: int, by_of: Callable[[int], Strata | None]) -> _Exact | None:
@@ -238,16 +239,35 @@ class Joining:
         )
 
     def _is_bound_by_pairs(self, names: Names, found: Mapping[Names, _Exact]) -> bool:
-        """Say whether the counts of a three's pairs tell how few have all three: rule (B)."""
-        sets = _sets_of_pairs(names, found)
-        if not sets:
+        """Say whether the counts of a three's pairs tell how few have all three: rule (B).
+
+        Two pairs are enough where the third has a combination that nobody has: that may be known
+        from what the variables mean.
+        """
+        exact = [found[pair] for pair in itertools.combinations(names, 2) if pair in found]
+        others = [pair for pair in itertools.combinations(names, 2) if pair not in found]
+        sets = 2**MAX_ANALYSES - 1
+        for one in exact:
+            sets &= one.sets
+        if len(others) > 1 or not sets or not all(map(self._has_empty, others)):
             return False
-        strata = {s for pair in itertools.combinations(names, 2) for s in found[pair].by}
+        strata = {stratum for one in exact for stratum in one.by}
         classes = self._of(2**MAX_ANALYSES - 1)
         inner = classes.groups(self._blocks.of(self._ordered(strata)), classes.mask)
         counts = self._dense(names, classes, inner)
         inside = np.unique(inner[classes.mask & sets > 0])
         return counts is None or any(self._tells(counts[group]) for group in inside)
+
+    def _has_empty(self, names: Names) -> bool:
+        """Say whether nobody has some combination of places that somebody has."""
+        classes = self._of(2**MAX_ANALYSES - 1)
+        if any(self._places(name) is None for name in names):
+            return False
+        counts = self._dense(names, classes, np.zeros(classes.cell.size, dtype=np.int64))
+        if counts is None:
+            return True
+        some = counts[0][counts[0].any(axis=1)][:, counts[0].any(axis=0)]
+        return bool((some == 0).any())
 
     def _told_by(self, name: str) -> Strata:
         """Return by which strata how many have a variable's places is told."""
@@ -408,10 +428,11 @@ def _sets_of_pairs(names: Names, found: Mapping[Names, _Exact]) -> int:
     return sets
 
 
-def _latest(names: Names, sets: Analyses) -> Names:
-    """Return the two of three that are named last where they are first together."""
+def _latest_first(names: Names, sets: Analyses) -> list[Names]:
+    """Return the pairs of three, first that of the two that are named last."""
     first = next(some for some in sets.values() if set(names) <= set(some))
-    return tuple(name for name in first if name in names)[1:]
+    a, b, c = (name for name in first if name in names)
+    return [tuple(sorted(pair)) for pair in ((b, c), (a, c), (a, b))]
 
 
 def _of_set(found: Mapping[Names, _Exact], bit: int) -> tuple[Joint, ...]:

@@ -199,6 +199,14 @@ def test_pairs_whose_bounds_would_tell_of_one_subject_are_not_all_declared() -> 
     assert [joint(found, *pair) for pair in pairs] == [(), (), None]
 
 
+def test_that_one_variable_contains_another_needs_no_answer() -> None:
+    """Whoever knows that all with v = a have u = b needs no count of u with v."""
+    held = cube(NESTED)
+    for order in itertools.permutations(NAMES):
+        found = declared(held, analyses={"main": order})
+        assert None in [joint(found, "u", "w"), joint(found, "v", "w")]
+
+
 def test_a_pair_whose_bounds_would_tell_of_one_subject_of_a_stratum_is_not_declared() -> None:
     counts = cube(NESTED)
     held = {"t": counts["w"], "u": counts["u"], "v": counts["v"]}
