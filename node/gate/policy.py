@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -39,9 +39,9 @@ class DisclosureSettings(settings.Settings):
     """Whether a release may be declared for secure sums alone, at lower minimums."""
     models: bool = True
     """Whether models are fitted."""
-    model_categories: Literal["pairs", "all"] = "pairs"
+    model_categories: Literal["pairs", "all"] = "all"
     """Of which categories of a model counts must be declared together: of those in any two terms,
-    or of all in it, if it takes several steps."""
+    or, if it takes several steps, of all in it."""
     subjects_per_coefficient: Annotated[int, Field(ge=1)] = 5
     """Fewest subjects of a release for each coefficient of a model."""
     largest_contribution: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -230,6 +230,12 @@ class Policy(settings.Settings):
         """Say whether answers of a kind of work wait for the steward under a project."""
         own = self.limits(project).hold_outputs
         return kind in self.approval.hold_outputs if own is None else own
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, which works its digest out anew."""
+        made = super().model_copy(update=update, deep=deep)
+        made.__dict__.pop("digest", None)
+        return made
 
     @functools.cached_property
     def digest(self) -> str:

@@ -52,6 +52,8 @@ type = "text"
 name = "age"
 type = "number"
 unit = "years"
+minimum = 0
+maximum = 120
 [[columns]]
 name = "weight"
 type = "number"

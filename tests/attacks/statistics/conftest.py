@@ -50,8 +50,8 @@ SCHEMA = parse_schema(
         "columns": [
             {"name": "arm", "type": "category", "levels": ["A", "B"]},
             {"name": "sex", "type": "category", "levels": ["f", "m"]},
-            {"name": "age", "type": "integer"},
-            {"name": "marker", "type": "number"},
+            {"name": "age", "type": "integer", "minimum": 20, "maximum": 100},
+            {"name": "marker", "type": "number", "minimum": 0, "maximum": 200},
             {"name": "ill", "type": "category", "levels": ["no", "yes"]},
         ],
     },

@@ -399,8 +399,12 @@ def test_three_categories_from_two_steps(node: Node, monkeypatch: pytest.MonkeyP
         "terms": [["arm"], ["sex"], ["ill"]],
     })  # fmt: skip
     hospital, policy = node.hospital, node.hospital.policy
+    laxer = policy.disclosure.model_copy(update={"model_categories": "pairs"})
     with monkeypatch.context() as heard_by:
-        fit = Fit(node, model, release=release)  # as model_categories = "pairs" has it
+        hospital.policy = policy.model_validate(
+            policy.model_dump() | {"disclosure": laxer.model_dump()}
+        )
+        fit = Fit(node, model, release=release)
         own, betas = fit.begin(), []
         at = OwnCoefficients.at
 
@@ -423,14 +427,9 @@ def test_three_categories_from_two_steps(node: Node, monkeypatch: pytest.MonkeyP
         base, arm, sex, ill = betas[-1]
         weighed = later[1, 2] / math.exp(base + arm + sex)
         assert (weighed - pair) / (math.exp(ill) - 1) == pytest.approx(3, rel=1e-6)
-    stricter = policy.disclosure.model_copy(update={"model_categories": "all"})
-    hospital.policy = policy.model_validate(
-        policy.model_dump() | {"disclosure": stricter.model_dump()}
-    )
-    try:
-        assert Fit(node, model, release=release).code == "not-declared-together"
-    finally:
-        hospital.policy = policy
+    hospital.policy = policy
+    assert policy.disclosure.model_categories == "all"
+    assert Fit(node, model, release=release).code == "not-declared-together"
 
 
 def symmetric(part: wire.ModelPart) -> np.ndarray[Any, np.dtype[np.float64]]:
