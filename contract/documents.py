@@ -26,9 +26,10 @@ from pydantic import (
 
 from contract import keys, names
 from contract.cohorts import Cohort
-from contract.derivations import Derivation, Impute, check, expand, variables_of
+from contract.derivations import Derivation, Impute, check, variables_of
 from contract.envelope import Envelope
 from contract.errors import DocumentError
+from contract.expansion import expand
 from contract.terms import Factor, Function, Term
 
 ROSTER_TYPE = "application/vnd.wardgate.roster+json"

@@ -25,7 +25,7 @@ from researcher.options import (
     cohort_of,
     say_who_waits,
 )
-from researcher.quality import read_reference
+from researcher.reference import read_reference
 from researcher.rendering import as_html
 from researcher.study import Study
 

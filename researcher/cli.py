@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from contract.derivation_words import in_words
 from contract.documents import Scalar, Statistic, printable
 from contract.errors import UsageError
 from foundation import commands
@@ -120,7 +121,10 @@ def projects(home: HomeOption = DEFAULT_HOME) -> None:
                 grid = ", ".join(v.levels)
                 if v.kind == "number" and v.minimum is not None and v.maximum is not None:
                     grid = f"{v.minimum:g} to {v.maximum:g}, {v.bins or 'no'} bins"
-                table.add_row(v.name, v.kind, v.unit, grid, v.meaning)
+                meaning = v.meaning
+                if v.derive is not None:
+                    meaning = f"{meaning} = {in_words(v.derive)}".strip()
+                table.add_row(v.name, v.kind, v.unit, grid, meaning)
             Console(markup=False).print(table)
             for recipe in project.recipes:
                 print(f"recipe {recipe.name}: {', '.join(recipe.parameters) or 'no parameters'}")

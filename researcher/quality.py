@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 from rich.console import Group
@@ -24,10 +22,10 @@ from contract.documents import Project, Statistic, Variable
 from contract.errors import UsageError
 from contract.statistics import balance
 from contract.statistics.summaries import Counts, Moments
-from foundation.files import read_bounded
 from researcher.analyses.groups import counts_of, moments_of, remarks, variable_of
 from researcher.findings import Cell, Finding, shown
 from researcher.questions import histogram, levels, mean
+from researcher.reference import Reference
 from researcher.statistics import PartAnswer, StatisticsAnswer
 
 Domain = Literal["participants", "predictors", "outcome", "analysis"]
@@ -42,17 +40,8 @@ APART, FAR_APART = 0.1, 0.25
 FEW_EVENTS, ENOUGH_EVENTS = 10.0, 20.0
 SMALL_EVENTS = 100
 """Events below which a model can't be validated with any precision (Collins 2016)."""
-MAX_REFERENCE_BYTES = 1024 * 1024
 _MANY = 10**9
 """Of a reference population: so many that its own chance plays no part."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A population to compare with: shares of levels, or a number's mean and standard deviation."""
-
-    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    numbers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,34 +120,6 @@ def ask_quality(
         if by is not None and name != by:
             found.append(levels(name, by) if variable.kind == "category" else mean(name, by))
     return found
-
-
-def read_reference(path: Path) -> Reference:
-    """Read a reference population: a TOML file with a table for each variable.
-
-    ``[sex]`` with ``F = 0.51`` and ``M = 0.49``; ``[age]`` with ``mean`` and ``sd``. ``UsageError``
-    names what doesn't fit.
-    """
-    try:
-        values = tomllib.loads(read_bounded(path, MAX_REFERENCE_BYTES).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}.") from None
-    shares: dict[str, Mapping[str, float]] = {}
-    numbers: dict[str, tuple[float, float]] = {}
-    for name, table in values.items():
-        if not isinstance(table, dict) or not all(
-            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
-            for v in table.values()
-        ):
-            raise UsageError(f"{path}: {name} is no table of numbers.")
-        is_number = set(table) == {"mean", "sd"}
-        if is_number and table["sd"] > 0:
-            numbers[name] = float(table["mean"]), float(table["sd"])
-        elif table and not is_number and min(table.values()) >= 0 and sum(table.values()) > 0:
-            shares[name] = {level: float(share) for level, share in table.items()}
-        else:
-            raise UsageError(f"{path}: {name} has neither mean and sd nor shares of levels.")
-    return Reference(shares, numbers)
 
 
 # ---- the report ----------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from researcher.analyses import evaluation, numbers, survival, tables
 from researcher.analyses.groups import variable_of
 from researcher.columns import Column
 from researcher.findings import Finding
-from researcher.quality import Plan, QualityReport, Reference, ask_quality, assess
+from researcher.quality import Plan, QualityReport, ask_quality, assess
 from researcher.questions import Lane, histogram
+from researcher.reference import Reference
 from researcher.statistics import StatisticsAnswer
 
 if TYPE_CHECKING:

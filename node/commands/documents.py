@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contract import wire_pb2 as wire
+from contract.derivation_words import in_words
 from contract.documents import ParameterRange, Project, Roster, Variable
 from contract.envelope import Envelope
 from contract.errors import DataError, NotFound, SignatureError, UsageError
@@ -254,7 +255,10 @@ def _show_project(document: Project, envelope: Envelope) -> None:
     console.print(table)
     variables = Table("variable", "kind", "may be counted by", "meaning")
     for variable in document.variables:
-        variables.add_row(variable.name, variable.kind, _grid(variable), variable.meaning)
+        meaning = variable.meaning
+        if variable.derive is not None:
+            meaning = f"{meaning} = {in_words(variable.derive)}".strip()
+        variables.add_row(variable.name, variable.kind, _grid(variable), meaning)
     console.print(variables)
     for recipe in document.recipes:
         table = Table(show_header=False, title=f"recipe {recipe.name}")

@@ -14,10 +14,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from contract.derivations import Derivation, expand
+from contract.derivation_words import in_words
+from contract.derivations import Derivation
 from contract.deriving import Coded, Column, Lost, Table, derive, fit
 from contract.documents import Project, Variable, imputed
 from contract.errors import DataError
+from contract.expansion import expand
 
 READER: TypeAdapter[Any] = TypeAdapter(Derivation)
 X, Y, ARM = {"variable": "x"}, {"variable": "y"}, {"variable": "arm"}
@@ -336,6 +338,31 @@ def test_whatever_stands_there_is_a_dictionary_or_refused(anything: Any) -> None
     expand(anything)
     with pytest.raises(ValidationError):
         dictionary({"name": "x", "kind": "number", "derive": {"unknown": anything}})
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"divide": [X, {"power": [Y, 2]}]}, "x / (y ^ 2)"),
+        ({"add": [{"log": X}, 1.5]}, "log(x) + 1.5"),
+        ({"days": ["a", "b"]}, "days from a to b"),
+        ({"first_known": [X, 0]}, "first known of x, 0"),
+        ({"missing_if": X, "values": [9, "?"]}, "x, missing if 9, ?"),
+        ({"bins": X, "edges": [18], "levels": ["a", "b"]}, "x in bins at 18: a, b"),
+        (
+            {"recode": ARM, "levels": {"a": "b"}, "otherwise": "c", "absent": "d"},
+            "arm recoded: a = b, others = c, missing = d",
+        ),
+        ({"imaging": "kvp", "modality": "CT"}, "kvp of CT images"),
+        (
+            {"intensity": 1, "modality": "CT", "minimum": 0, "maximum": 4, "bins": 2},
+            "share of CT pixels from 2 to 4",
+        ),
+        ({"impute": "x", "using": ["y"], "imputation": 2}, "x imputed by y, draw 2"),
+    ],
+)
+def test_a_derivation_is_said_in_words(node: dict[str, Any], words: str) -> None:
+    assert in_words(READER.validate_python(node)) == words
 
 
 def test_a_column_that_the_table_lacks_is_an_error_in_one_line() -> None:

@@ -15,7 +15,8 @@ from contract.documents import Variable
 from contract.errors import UsageError
 from contract.statistics.answers import Part
 from researcher.cli import app
-from researcher.quality import DOMAINS, Mark, Plan, QualityReport, Reference, assess, read_reference
+from researcher.quality import DOMAINS, Mark, Plan, QualityReport, assess
+from researcher.reference import Reference, read_reference
 from researcher.statistics import Missing
 from tests.researcher.local import LocalConsortium, split
 
