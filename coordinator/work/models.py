@@ -66,14 +66,16 @@ class ModelJob(SteppedJob):
                 if work.fit.family == "cox" and work.fit.site == "pooled":
                     return await self._checked(fit, Step(number, attempt), said, work.fit, back)
                 return fit
+            for place in range(len(said)):
+                # Sites would refuse them, and not say why.
+                models.check_coefficients(work.fit, columns, fitting.beta_of(place))
             step = Step(number, attempt)
             before = said
             said = await self._ask(step, list(before), before, work, width)
             gone = before.keys() - said.keys()
             if gone:
-                for row in self.around.store.sites(self.digest):
-                    if row.site in gone:
-                        self.note(row.site, row.code or "left", LEFT)
+                for site in sorted(gone):
+                    self.say_left(site)
                 return None
         raise DocumentError("The model's steps don't end.")
 
@@ -122,6 +124,12 @@ class ModelJob(SteppedJob):
 
     def _named(self) -> list[str]:
         return [member.name for member in self.roster.sites]
+
+    def say_left(self, site: str) -> None:
+        """Say of a site, beside why it left, what that means."""
+        rows = self.around.store.sites(self.digest)
+        code = next((row.code for row in rows if row.site == site), "")
+        self.note(site, code or "left", LEFT)
 
     def _too_few(self) -> str:
         if self._left:

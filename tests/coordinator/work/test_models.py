@@ -1,0 +1,141 @@
+"""A model is led over sites that come and go; the answer says whose subjects it is of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from google.protobuf.message import Message
+
+from contract import wire_pb2 as wire
+from contract.errors import DocumentError, Refused
+from contract.statistics.steps import Step
+from coordinator.jobs.states import SiteState
+from coordinator.work.models import ModelJob
+from tests.contract.world import SITES
+from tests.node.work.walking import Sites
+
+
+class Led(ModelJob):
+    """A model whose sites are in memory; some leave at a step, or say something else."""
+
+    def __init__(self, sites: Sites, leaving: Mapping[str, str] | None = None) -> None:
+        self.digest, self.job = sites.digest, sites.job
+        self.project, self.roster = sites.world.project(), sites.world.roster()
+        self.sites = dict.fromkeys(SITES, SiteState.ACCEPTED)
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.left: list[str] = []
+        self._members, self._leaving = sites, dict(leaving or {})
+        self._left: set[str] = set()
+        self._replies: dict[str, wire.Reply] = {}
+
+    async def ask(self, step: str, told: Mapping[str, Message]) -> dict[str, wire.Reply]:
+        """Let the sites take a step."""
+        self.asked.append((step, tuple(told)))
+        found = {}
+        for site, message in told.items():
+            if self._leaving.get(site) == step:
+                continue
+            walk, number = self._members.walks[site], Step.read(step)
+            place = walk.at(number, message.SerializeToString(deterministic=True))
+            part = self._members.part(site, place.beta)
+            walk.answered(place, part)
+            signed = self._members.signed(site, number, part)
+            found[site] = wire.Reply(task=step, payload=part, receipt=signed.receipt)
+        return found
+
+    def say_left(self, site: str) -> None:
+        """Note who left in the middle."""
+        self.left.append(site)
+
+    def run_it(self) -> wire.JobResult:
+        """Lead it."""
+        return asyncio.run(self.lead(list(SITES)))
+
+
+def pooled(sites: Sites, names: tuple[str, ...]) -> list[float]:
+    x = np.vstack([sites.rows[s][0] for s in names])
+    y = np.concatenate([sites.rows[s][1] for s in names])
+    return list(sm.GLM(y, x, family=sm.families.Binomial()).fit(tol=1e-14).params)
+
+
+def test_nobody_is_told_coefficients_and_the_fit_is_the_pooled_one() -> None:
+    sites = Sites()
+    led = Led(sites)
+    result = led.run_it()
+    assert list(result.fit.coefficients) == pytest.approx(pooled(sites, SITES), rel=1e-9)
+    assert not {"beta"} & {f.name for f in wire.ModelStep.DESCRIPTOR.fields}
+    assert set(led._replies) == set(SITES)
+
+
+@pytest.mark.parametrize("step", ["step-1", "step-3"])
+def test_a_site_that_leaves_in_the_middle_is_left_out_and_named(step: str) -> None:
+    sites, last = Sites(), SITES[-1]
+    led = Led(sites, {last: step})
+    result = led.run_it()
+    assert list(result.answered) == list(SITES[:-1])
+    assert list(result.fit.coefficients) == pytest.approx(pooled(sites, SITES[:-1]), rel=1e-9)
+    assert result.fit.n == sum(len(sites.rows[s][1]) for s in SITES[:-1])
+    assert led.left == [last]
+    begun = [task for task, _ in led.asked if task == "step-0"]
+    assert begun == ["step-0"]  # what was said of the start holds for any sites
+
+
+def test_sites_may_leave_one_after_the_other() -> None:
+    sites = Sites()
+    led = Led(sites, {SITES[3]: "step-1", SITES[2]: "step-2.1"})
+    result = led.run_it()
+    assert list(result.answered) == list(SITES[:2])
+    assert list(result.fit.coefficients) == pytest.approx(pooled(sites, SITES[:2]), rel=1e-9)
+
+
+def test_with_too_few_left_there_is_no_fit() -> None:
+    led = Led(Sites(minimum=4), {SITES[3]: "step-2"})
+    with pytest.raises(Refused, match="Too few sites are left"):
+        led.run_it()
+
+
+def test_a_site_that_never_began_is_missed_by_nobody() -> None:
+    sites = Sites()
+    led = Led(sites, {SITES[0]: "step-0"})
+    result = led.run_it()
+    assert list(result.answered) == list(SITES[1:])
+    assert led.left == []
+    assert all("." not in task for task, _ in led.asked)
+
+
+def test_a_site_that_is_back_is_not_asked_again() -> None:
+    led = Led(Sites(), {SITES[-1]: "step-1"})
+    led.run_it()
+    led.site_online(SITES[-1])  # it would be offered the job, for which there is no store here
+    assert SITES[-1] not in led.asked[-1][1]
+
+
+def test_a_part_of_another_form_is_no_part() -> None:
+    sites = Sites()
+
+    class Wrong(Led):
+        def set_site(self, site: str, state: SiteState, code: str = "", sentence: str = "") -> None:
+            self.sites[site] = state
+
+        async def ask(self, step: str, told: Mapping[str, Message]) -> dict[str, wire.Reply]:
+            found = await super().ask(step, told)
+            if SITES[1] in found:
+                found[SITES[1]].payload = b"\x08\x05"
+            return found
+
+    led = Wrong(sites)
+    result = led.run_it()
+    assert SITES[1] not in result.answered
+    assert led.sites[SITES[1]] is SiteState.FAILED
+
+
+def test_a_model_that_no_data_can_fit_says_why() -> None:
+    sites = Sites()
+    for x, _ in sites.rows.values():
+        x[:, 1] = 50
+    with pytest.raises(DocumentError):
+        Led(sites).run_it()
