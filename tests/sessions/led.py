@@ -54,7 +54,7 @@ class Led:
             if decision.accepted:
                 accepted.append(site)
             else:
-                self.refusals[site] = decision.code
+                self.refusals[site] = decision.sentence
         assert isinstance(self, SteppedJob)
         assert not self.refusals, self.refusals
         result = asyncio.run(self.lead(sorted(accepted)))

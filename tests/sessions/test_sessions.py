@@ -13,6 +13,8 @@ import statsmodels.api as sm
 from contract.cohorts import Cohort
 from contract.documents import Statistic, Variable
 from contract.statistics.answers import Part
+from contract.statistics.noisy import estimate_comoments, quantile
+from contract.statistics.summaries import CoMoments
 from contract.statistics.survival import last_values, life_tables, log_rank
 from node.catalog.strata import StratumWish
 from researcher.models import ModelAnswer
@@ -214,21 +216,26 @@ REGISTRY = (
     Variable(name="pressure", kind="number", whole=True, minimum=60, maximum=260, bins=10),
     Variable(name="treated", kind="category", levels=NO_YES),
     Variable(name="died", kind="category", levels=NO_YES),
+    Variable(name="months", kind="number", whole=True, minimum=0, maximum=60, bins=4),
 )
 
 
 def registry(seed: int, size: int) -> Table:
     rng = np.random.default_rng(seed)
     stages = rng.choice(["I", "II", "III", "IV"], size, p=[0.35, 0.3, 0.2, 0.15])
-    risk = {"I": 0.15, "II": 0.2, "III": 0.35, "IV": 0.6}
+    hazard = {"I": 0.012, "II": 0.015, "III": 0.022, "IV": 0.035}
+    treated = rng.random(size) < 0.5
+    hazards = [hazard[str(s)] * (0.7 if t else 1.0) for s, t in zip(stages, treated, strict=True)]
     return {
         "stage": [str(v) for v in stages],
         "sex": [str(v) for v in rng.choice(["f", "m"], size)],
         "age": [int(v) for v in rng.integers(30, 89, size)],
-        "marker": missing(rng, [round(float(v), 2) for v in rng.gamma(3, 40, size)], 0.3),
+        "marker": missing(
+            rng, [round(min(float(v), 499.0), 2) for v in rng.gamma(3, 40, size)], 0.3
+        ),
         "pressure": missing(rng, [int(v) for v in rng.normal(140, 20, size)], 0.1),
-        "treated": missing(rng, [NO_YES[int(v < 0.5)] for v in rng.random(size)], 0.02),
-        "died": [NO_YES[int(rng.random() < risk[str(s)])] for s in stages],
+        "treated": [NO_YES[int(v)] for v in treated],
+        **followed(rng, hazards, 60, "months", "died"),
     }
 
 
@@ -238,7 +245,7 @@ def test_a_registry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         [registry(11, 1200), registry(12, 900), registry(13, 1500)],
         REGISTRY,
         [StratumWish("stage"), StratumWish("sex")],
-        {"survival": ("died", "age", "treated")},
+        {"survival": ("died", "treated", "stage", "months", "age")},
     )
     session = Session(sites)
     stages = ("I", "II", "III", "IV")
@@ -271,6 +278,12 @@ def test_a_registry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there = session.values("died", "analysis:survival", stage="IV")
     assert counts(complete, "IV").counts == (there.count("no"), there.count("yes"))
 
+    # Survival by treatment, and what predicts the pressure at the beginning.
+    assert_survival(session, "survival", "months", "died", "treated")
+    adjusted = session.fit("model", "died ~ treated + age + stage", "logistic", analysis="survival")
+    x, y = session.design("analysis:survival", ("treated", "age", "stage"), "died")
+    assert_fit(adjusted, sm.GLM(y, x, family=sm.families.Binomial()).fit(tol=1e-12))
+
     # The youngest, and a histogram whose tails are thin: with noise.
     young = Cohort(variable="age", below=40)
     [few, grid] = session.ask(
@@ -281,7 +294,32 @@ def test_a_registry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert half_width(few) < 0.25 * truth
     assert (few.lane, grid.lane) == ("dp", "dp")
 
+    # Quantiles and a correlation in a subgroup that nobody foresaw.
+    severe = Cohort(variable="marker", at_least=120) & ~Cohort(variable="stage", levels=("I",))
+    [pressures] = session.ask("high marker", statistic("histogram", "pressure"), cohort=severe)
+    where = {"marker": lambda v: v >= 120, "stage": lambda v: v != "I"}
+    there = session.values("pressure", **where)
+    assert pressures.noise is not None
+    median = quantile(counts(pressures), pressures.noise, 60, 260, 0.5)
+    assert median.low - 20 <= np.median(there) <= median.high + 20  # a bin beside, for the unlikely
+    assert median.high - median.low <= 60
+    [both] = session.ask(
+        "under 80",
+        Statistic(kind="comoments", variable="age", across=("pressure",)),
+        cohort=Cohort(variable="age", below=80),
+    )
+    comoments = both.groups[""]
+    assert isinstance(comoments, CoMoments)
+    assert both.noise is not None
+    said = estimate_comoments(comoments, both.noise, [(20, 100), (60, 260)])
+    where = {"age": lambda v: v < 80, "pressure": lambda v: True}
+    truth = np.corrcoef(session.values("age", **where), session.values("pressure", **where))[0, 1]
+    width = said.correlation_half_width[0, 1]
+    assert abs(said.correlation[0, 1] - truth) <= 4 * width
+    assert width < 0.35
+
     with capsys.disabled():
         print("\n" + session.show("A registry"))
-    exact = [lane for name, lane in session.lanes.items() if not name.startswith("under 40")]
+    explored = ("under 40", "high marker", "under 80")
+    exact = [lane for name, lane in session.lanes.items() if not name.startswith(explored)]
     assert set(exact) == {"exact"}
