@@ -23,6 +23,8 @@ from contract.statistics.regression import Factor, Fit, Vector, solve_triangle, 
 
 Method = Literal["reml", "ml"]
 LEAST_SITES = 3
+_NOTHING = 1e-26
+"""The share of the squares that rounding leaves."""
 _LARGEST = 1e8
 """The largest ratio of variances that is looked at."""
 
@@ -80,7 +82,7 @@ def fit_random_intercept(
         r = upper(np.vstack(rows))
         coefficients, inverse = solve_triangle(r[:p, :p], r[:p, p], names)
         deviance = float(r[p, p]) ** 2
-        if deviance <= 0:
+        if deviance <= _NOTHING * float(np.square(r[:, p]).sum()):
             raise DocumentError("The model explains the outcome perfectly.")
         minus_two = degrees * (1 + math.log(2 * math.pi * deviance / degrees))
         minus_two -= sum(math.log(w) for w in weights)

@@ -134,7 +134,10 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
     if beta.shape != (len(columns),) or not np.isfinite(beta).all():
         raise DocumentError("A step's coefficients have another form than the model's.")
     if design.reach(columns, beta, _degrees(model, columns)) > LARGEST_REACH:
-        raise DocumentError("A step's coefficients can't be those of a fit.")
+        raise DocumentError(
+            "A model's coefficients grow without end: something may tell the outcome apart "
+            "perfectly."
+        )
 
 
 def clipped(values: Mapping[str, Numbers | Codes], project: Project) -> dict[str, Numbers | Codes]:
