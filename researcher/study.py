@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
 from contract.documents import Project, Statistic
 from contract.errors import DocumentError
+from researcher import imputed
 from researcher.analyses import evaluation, numbers, survival, tables
 from researcher.analyses.groups import variable_of
 from researcher.columns import Column
@@ -125,6 +127,46 @@ class Study:
             for site in (answer.answered if each_site else ())
         }
         return assess(answer, plan, reference or Reference(), by, sizes, each)
+
+    # ---- imputed -------------------------------------------------------------------------------
+
+    def imputed_mean(self, name: str, by: str | None = None) -> Finding:
+        """Return the mean of a variable of which the dictionary has imputations, pooled."""
+        asked = imputed.ask_means(self.project, name, by)
+        return imputed.pooled_means(self.ask(*asked), name, by)
+
+    def imputed_model(
+        self, formula: str, family: str, names: Sequence[str], **options: Any
+    ) -> Finding:
+        """Fit a model to each imputation and pool the coefficients by Rubin's rules.
+
+        ``names`` are the imputed variables of the formula, without their draws' numbers;
+        ``options`` those of ``Consortium.model``. ``DocumentError`` without an analysis set.
+        """
+        if self.analysis is None:
+            raise DocumentError("A model is of an analysis set; name the study's.")
+        drawn = {name: imputed.draws(self.project, name) for name in names}
+        fits = [
+            self.consortium.model(
+                self.project_name,
+                one,
+                family,
+                analysis=self.analysis,
+                cohort=self.cohort,
+                sites=self.sites,
+                minimum_sites=self.minimum_sites,
+                releases=self.releases,
+                waiting=self.waiting,
+                **options,
+            )
+            for one in imputed.formulas(formula, drawn)
+        ]
+        complete = math.inf
+        if fits[0].law == "t":
+            complete = max(fits[0].fit.n - len(fits[0].columns), 1)
+        rows = [list(fit.rows()) for fit in fits]
+        pooled = imputed.pooled_coefficients(rows, drawn, complete)
+        return imputed.table_of(pooled, f"{formula} ({family}), {len(fits)} imputations", len(fits))
 
     # ---- compared ------------------------------------------------------------------------------
 

@@ -1,0 +1,129 @@
+"""Imputed variables: each draw is analysed, and Rubin's rules pool what the draws say."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from contract.derivations import Impute
+from contract.documents import Project, Statistic
+from contract.errors import DocumentError
+from contract.statistics.rubin import Pooled, pool
+from researcher.analyses.groups import ALL, moments_of, remarks
+from researcher.findings import Cell, Finding, p_value
+from researcher.models import Coefficient
+from researcher.questions import mean
+from researcher.statistics import StatisticsAnswer
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+COLUMNS = ("estimate", "standard error", "low", "high", "p", "missing information")
+RULES = (
+    "Missing values were imputed at each hospital by chained equations; estimates of {} "
+    "imputations were pooled by Rubin's rules, with the degrees of freedom of Barnard and Rubin."
+)
+
+
+def draws(project: Project, name: str) -> list[str]:
+    """Return the imputations of a variable: "bmi_full.1", "bmi_full.2", and so on.
+
+    ``DocumentError`` when the dictionary has none of that name.
+    """
+    found = [
+        v.name
+        for v in project.variables
+        if isinstance(v.derive, Impute) and v.name == f"{name}.{v.derive.imputation}"
+    ]
+    if not found:
+        raise DocumentError(f"The dictionary has no imputations called {name}.1, {name}.2, ...")
+    return found
+
+
+def ask_means(project: Project, name: str, by: str | None) -> list[Statistic]:
+    """Return the mean of each imputation, one question."""
+    return [mean(one, by) for one in draws(project, name)]
+
+
+def pooled_means(answer: StatisticsAnswer, name: str, by: str | None) -> Finding:
+    """Return the pooled mean, of each group or of all."""
+    each = [moments_of(part, answer.project) for part in answer.parts]
+    groups = [group for group in each[0] if all(group in one for one in each)]
+    pooled: dict[str, Pooled] = {}
+    for group in groups:
+        held = [one[group] for one in each]
+        if min(m.n for m in held) > 1:
+            variances = [m.variance / m.n for m in held]
+            pooled[group] = pool([m.mean for m in held], variances, held[0].n - 1)
+    return Finding(
+        title=f"Mean of {name}, {len(each)} imputations",
+        columns=("group", *COLUMNS),
+        rows=tuple(_row("" if group == ALL else group, one) for group, one in pooled.items()),
+        result=pooled,
+        answers=(answer,),
+        about=RULES.format(len(each)),
+        remarks=remarks(answer),
+    )
+
+
+def formulas(formula: str, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a formula for each imputation: the imputed variables' names are replaced by its own.
+
+    ``names``: of each imputed variable its draws. ``DocumentError`` if they differ in number.
+    """
+    counts = {len(some) for some in names.values()}
+    if len(counts) != 1:
+        raise DocumentError("The imputed variables have another number of imputations each.")
+
+    def written(at: int) -> str:
+        return _NAME.sub(lambda m: names[m[0]][at] if m[0] in names else m[0], formula)
+
+    return [written(at) for at in range(counts.pop())]
+
+
+def pooled_coefficients(
+    fits: Sequence[Sequence[Coefficient]], names: Mapping[str, Sequence[str]], complete: float
+) -> dict[str, Pooled]:
+    """Return each coefficient pooled, under the name that it has without the draw's number.
+
+    ``complete``: the degrees of freedom of one fit; infinite for those by the normal law.
+    """
+    base = {draw: name for name, some in names.items() for draw in some}
+
+    def named(coefficient: Coefficient) -> str:
+        said = coefficient.name
+        for draw in sorted(base, key=len, reverse=True):
+            said = re.sub(rf"(?<![\w.]){re.escape(draw)}(?![0-9])", base[draw], said)
+        return said
+
+    ordered = [named(one) for one in fits[0]]
+    if any([named(one) for one in fit] != ordered for fit in fits):
+        raise DocumentError("The imputations' fits have different coefficients.")
+    return {
+        name: pool(
+            [fit[at].estimate for fit in fits],
+            [fit[at].standard_error ** 2 for fit in fits],
+            complete,
+        )
+        for at, name in enumerate(ordered)
+    }
+
+
+def table_of(pooled: Mapping[str, Pooled], title: str, imputations: int) -> Finding:
+    """Return pooled coefficients as a finding; the fits' receipts are theirs."""
+    return Finding(
+        title=title,
+        columns=("coefficient", *COLUMNS),
+        rows=tuple(_row(name, one) for name, one in pooled.items()),
+        result=dict(pooled),
+        answers=(),
+        about=RULES.format(imputations),
+    )
+
+
+def _row(name: str, one: Pooled) -> tuple[Cell, ...]:
+    low, high = one.interval()
+    p = one.p_value()
+    return (
+        *(name, one.estimate, one.standard_error, low, high),
+        *("" if math.isnan(p) else p_value(p), f"{one.missing_information:.0%}"),
+    )

@@ -1,0 +1,92 @@
+"""Imputations are analysed one by one, and what is printed is pooled by Rubin's rules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from contract.documents import Project
+from contract.errors import DocumentError
+from contract.statistics.rubin import pool
+from researcher.imputed import draws, formulas, pooled_coefficients
+from researcher.models import Coefficient
+from tests.contract.world import World
+from tests.researcher.local import LocalConsortium, split
+
+PROJECT: Project = World().project(
+    variables=[
+        {"name": "bmi", "kind": "number"},
+        {"name": "arm", "kind": "category", "levels": ["a", "b"]},
+        {
+            "name": "full",
+            "kind": "number",
+            "derive": {"impute": "bmi", "using": ["arm"], "imputations": 3},
+        },
+    ]
+)
+RNG = np.random.default_rng(3)
+BMI = RNG.normal(27, 4, 400)
+TABLE: dict[str, Any] = {
+    "bmi": BMI,
+    "arm": RNG.integers(0, 2, 400),
+    **{f"full.{i}": np.where(np.arange(400) < 300, BMI, RNG.permutation(BMI)) for i in (1, 2, 3)},
+}
+
+
+def test_a_mean_is_pooled_over_sites_and_imputations_in_one_question() -> None:
+    consortium = LocalConsortium(PROJECT.variables, split(TABLE, 3))
+    found = consortium.study().imputed_mean("full")
+    assert len(consortium.asked) == 1
+    columns = [TABLE[f"full.{i}"] for i in (1, 2, 3)]
+    wanted = pool([c.mean() for c in columns], [c.var(ddof=1) / 400 for c in columns], 399)
+    (row,) = found.tidy()
+    assert row["estimate"] == pytest.approx(wanted.estimate, rel=1e-9)
+    assert row["standard error"] == pytest.approx(wanted.standard_error, rel=1e-9)
+    assert "Rubin" in found.methods
+    by = consortium.study().imputed_mean("full", by="arm")
+    assert [r["group"] for r in by.tidy()] == ["a", "b"]
+    assert max(map(len, str(by).splitlines())) <= 80
+
+
+def test_a_variable_without_imputations_is_an_error() -> None:
+    assert draws(PROJECT, "full") == ["full.1", "full.2", "full.3"]
+    for name in ("bmi", "full.1", "x"):
+        with pytest.raises(DocumentError, match="imputations"):
+            draws(PROJECT, name)
+
+
+def test_a_formula_is_written_for_each_imputation() -> None:
+    names = {"full": ["full.1", "full.2"], "y": ["y.1", "y.2"]}
+    assert formulas("y ~ full + full_2:arm + log(full)", names) == [
+        "y.1 ~ full.1 + full_2:arm + log(full.1)",
+        "y.2 ~ full.2 + full_2:arm + log(full.2)",
+    ]
+    with pytest.raises(DocumentError, match="another number"):
+        formulas("y ~ x", {"x": ["x.1"], "y": ["y.1", "y.2"]})
+
+
+def test_coefficients_are_pooled_under_the_name_without_a_draw() -> None:
+    fits = []
+    outcome = BMI + RNG.normal(size=400)
+    for i in (1, 2, 3):
+        fit = sm.OLS(outcome, np.column_stack([np.ones(400), TABLE[f"full.{i}"]])).fit()
+        nan = math.nan
+        fits.append(
+            [
+                Coefficient(name, float(b), float(s), nan, nan, nan, nan, nan, nan)
+                for name, b, s in zip(
+                    ("(Intercept)", f"log(full.{i}):arm"), fit.params, fit.bse, strict=True
+                )
+            ]
+        )
+    found = pooled_coefficients(fits, {"full": ["full.1", "full.2", "full.3"]}, 398)
+    assert list(found) == ["(Intercept)", "log(full):arm"]
+    wanted = pool([f[1].estimate for f in fits], [f[1].standard_error ** 2 for f in fits], 398)
+    assert found["log(full):arm"] == wanted
+    other = [[*fits[0][:1]], *fits[1:]]
+    with pytest.raises(DocumentError, match="different coefficients"):
+        pooled_coefficients(other, {"full": ["full.1", "full.2", "full.3"]}, 398)
