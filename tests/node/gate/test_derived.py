@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
 from contract.cohorts import Cohort
 from contract.documents import Project, Statistic, StatisticsWork
 from contract.errors import Refused
+from contract.statistics.summaries import Counts, Moments
+from node.catalog.declaring import Minimums, Wishes
 from node.catalog.deriving import rule
+from node.catalog.freezing import plan_release
 from node.catalog.manifest import ReleaseColumn
+from node.catalog.releases import write_release
+from node.catalog.selection import Selection
+from node.catalog.strata import StratumWish
 from node.gate.exact import lanes
-from tests.contract.world import VARIABLES
+from tests.attacks.statistics.conftest import SUBJECTS, Node
+from tests.attacks.statistics.conftest import VARIABLES as ASKED
+from tests.contract.world import NOW, VARIABLES
 from tests.node.gate.conftest import GRANT, Hospital
 
 AGE = {"variable": "age"}
@@ -88,3 +99,93 @@ def test_imputed_values_have_no_noise(hospital: Hospital) -> None:
     assert first is None
     assert second is not None
     assert not second.groups
+
+
+# ---- asked for real ------------------------------------------------------------------------------
+
+DERIVED: tuple[dict[str, Any], ...] = (
+    {
+        "name": "log_marker",
+        "kind": "number",
+        "minimum": 0,
+        "maximum": 6,
+        "derive": {"log": {"variable": "marker"}},
+    },
+    {
+        "name": "age_group",
+        "kind": "category",
+        "levels": ["young", "old"],
+        "derive": {"bins": {"variable": "age"}, "edges": [60], "levels": ["young", "old"]},
+    },
+    {
+        "name": "full",
+        "kind": "number",
+        "minimum": 0,
+        "maximum": 200,
+        "derive": {"impute": "marker", "using": ["age", "ill"], "imputations": 2},
+    },
+)
+
+
+def derived_node(hospital: Hospital) -> Node:
+    """A node whose release has been made with the project's derived variables."""
+    node = Node(hospital)
+    raw = (*(v.model_dump() for v in ASKED), *DERIVED)
+    hospital.settle(hospital.world.signed_project(3, variables=raw))
+    node.version = 3
+    plan = plan_release(
+        hospital.catalog,
+        hospital.home,
+        "derived",
+        Selection(table="trial"),
+        today=NOW.date(),
+        wishes=Wishes(strata=[StratumWish("arm")], minimums=Minimums(20, 10, 0.5)),
+        variables=hospital.trusted.projects["birth"].document.variables,
+    )
+    node.release = write_release(hospital.catalog, hospital.home, plan, now=NOW).digest
+    hospital.catalog.grant(node.release, hospital.world.consortium, "birth", NOW)
+    return node
+
+
+def test_derived_variables_are_answered_as_if_the_table_had_them(hospital: Hospital) -> None:
+    node = derived_node(hospital)
+    ages = np.array([row["age"] for row in node.table])
+    markers = np.array([float(row["marker"] or "nan") for row in node.table])
+    answer = node.ask(
+        Statistic(kind="levels", variable="age_group"),
+        Statistic(kind="moments", variable="log_marker"),
+        Statistic(kind="levels", variable="age_group", by="arm"),
+        Statistic(kind="moments", variable="full.1"),
+        Statistic(kind="moments", variable="full.2"),
+    )
+    assert answer is not None
+    groups, logs, by_arm, one, two = answer
+    assert [part.lane for part in answer] == ["exact"] * 5
+    counts = groups.groups[""]
+    assert isinstance(counts, Counts)
+    # As many are left out as lack a marker, so that their number isn't told.
+    assert sum(counts.counts) in (SUBJECTS - 2, SUBJECTS)
+    assert counts.counts == pytest.approx((int((ages < 60).sum()), int((ages >= 60).sum())), abs=2)
+    moments = logs.groups[""]
+    assert isinstance(moments, Moments)
+    # Two have no marker, and others are left out so that it isn't two.
+    assert SUBJECTS - 22 <= moments.n <= SUBJECTS - 2
+    assert moments.mean == pytest.approx(float(np.nanmean(np.log(markers))), abs=0.05)
+    assert set(by_arm.groups) == {"A", "B"}
+    first, second = one.groups[""], two.groups[""]
+    assert isinstance(first, Moments)
+    assert isinstance(second, Moments)
+    assert first.n == second.n
+
+
+def test_a_number_under_two_names_tells_nobody(hospital: Hospital) -> None:
+    """The attack: the sum of a number less that of its imputed copy, and of how many have each."""
+    node = derived_node(hospital)
+    answer = node.ask(
+        Statistic(kind="moments", variable="marker"), Statistic(kind="moments", variable="full.1")
+    )
+    assert answer is not None
+    plain, full = (part.groups[""] for part in answer)
+    assert isinstance(plain, Moments)
+    assert isinstance(full, Moments)
+    assert full.n == plain.n or abs(full.n - plain.n) >= 20
