@@ -24,7 +24,7 @@ from contract.derivations import (
     Years,
 )
 
-_SIGNS = {Add: " + ", Subtract: " - ", Multiply: " * ", Divide: " / "}
+_SIGNS: dict[type[Operation], str] = {Add: " + ", Subtract: " - ", Multiply: " * ", Divide: " / "}
 _SHOWN = 8
 """Levels of a recoding that are written out."""
 
