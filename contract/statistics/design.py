@@ -319,26 +319,31 @@ def check_transform(variable: Variable, function: Function) -> None:
 def reach(chosen: Sequence[Column], beta: Numbers, degrees: Mapping[int, int]) -> float:
     """Return how far from zero a linear predictor gets within the dictionary's ranges, nearly.
 
-    ``beta`` is of the columns as ``matrix`` makes them. Those of one number are looked at together,
-    since a polynomial's terms cancel.
+    ``beta`` is of the columns as ``matrix`` makes them. Each variable's own part of the predictor
+    lies between two ends; the sums of these are its ends.
     """
-    found = 0.0
-    along: dict[tuple[str, tuple[str, ...]], Numbers] = {}
+    ends: dict[tuple[str, ...], Numbers] = {}
     for place, (column, by) in enumerate(zip(chosen, beta, strict=True)):
         pieces = [p for p in column.pieces if p.variable.kind == "number"]
+        levels = tuple(f"{p.variable.name}={p.place}" for p in column.pieces if p not in pieces)
         if len(pieces) == 1:
+            # Columns of one number are looked at together, since a polynomial's terms cancel.
             (piece,) = pieces
+            key = (piece.variable.name, *levels)
             x = np.linspace(*bounds(piece.variable), _PLACES)
-            levels = tuple(f"{p.variable.name}={p.place}" for p in column.pieces if p != piece)
-            key = piece.variable.name, levels
             if place in degrees:
                 part = by * recoding.chebyshev(x, bounds(piece.variable), degrees[place])
             else:
                 part = by * basis(piece.factor, piece.variable, x)[:, piece.place]
-            along[key] = along[key] + part if key in along else part
         else:
-            found += abs(float(by)) * largest(column)
-    return found + sum(float(np.abs(part).max()) for part in along.values())
+            key = (column.name,)
+            part = np.array([float(by)]) if not pieces else by * largest(column) * np.array([-1, 1])
+        if levels:
+            part = np.append(part, 0.0)  # where the level is another
+        ends[key] = ends[key] + part if key in ends else part
+    low = sum(float(part.min()) for part in ends.values())
+    high = sum(float(part.max()) for part in ends.values())
+    return max(abs(low), abs(high))
 
 
 def chebyshev_degrees(chosen: Sequence[Column], least: int) -> dict[int, int]:

@@ -412,6 +412,8 @@ def advance(family: str, state: State, merged: Sums, setting: Setting = Setting(
             return found
         score_test = math.nan
         if family == "cox":
+            if not merged.pearson:
+                raise DocumentError("No site has an event: nothing to explain.")
             score_test = float(merged.score @ _solve(merged, setting.names))
         state = replace(state, null_deviance=found, before=None, score_test=score_test)
     before = state.before

@@ -17,6 +17,7 @@ from contract.documents import Model
 from contract.errors import DocumentError, UsageError
 from contract.statistics import models
 from contract.statistics.regression import Fit
+from researcher.formulas import parse
 from tests.contract.fits import Rows, category, check, fit, number, split
 from tests.contract.world import World
 
@@ -366,6 +367,29 @@ def test_an_outcome_without_variation_is_said() -> None:
         flat = {**data, outcome: np.zeros(150, dtype=data[outcome].dtype)}
         with pytest.raises(DocumentError, match="nothing to explain"):
             fit(f"{outcome} ~ x", family, ANY, flat, split(150, 3))
+
+
+def test_a_cox_model_without_an_event_is_said_and_with_one_event_a_site_is_fitted() -> None:
+    quiet = {**DATA, "arrest": np.zeros(len(ROSSI), dtype=int)}
+    rows = [own for own in split(len(ROSSI), 3) if len(own)]
+    formula = "Surv(week, arrest) ~ age"
+    with pytest.raises(DocumentError, match="No site has an event"):
+        fit(formula, "cox", DICTIONARY, quiet, rows)
+    for own in rows:
+        quiet["arrest"][own[0]] = 1
+    assert fit(formula, "cox", DICTIONARY, quiet, rows)[1].events == len(rows)
+
+
+def test_coefficients_are_refused_by_how_far_the_predictor_gets() -> None:
+    """A year's slope and the intercept are large, and the predictor is not."""
+    dictionary = (number("year", 1990, 2030), category("arm", "A", "B"), number("n", 0, 100))
+    project = World().project(variables=dictionary)
+    model = parse("n ~ year*arm", "poisson")
+    columns = models.columns_of(model, project)
+    models.check_coefficients(model, columns, np.array([-1000, 0.5, 3, -0.001]))
+    for wild in ([-1000, 0.9, 0, 0], [0, 0, 400, 0], [-1000, 0.5, 0, 1.0], [np.nan, 0, 0, 0], [0]):
+        with pytest.raises(DocumentError):
+            models.check_coefficients(model, columns, np.array(wild))
 
 
 def test_a_model_without_rows_or_with_few_is_said() -> None:
