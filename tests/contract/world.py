@@ -132,13 +132,19 @@ class World:
         """A document's envelope with these signatures."""
         return sign(document, *keys)
 
-    def signed_roster(self, version: int = 1, by: Iterable[str] = SITES, **changes: Any) -> bytes:
-        """A roster signed by these stewards."""
-        return sign(self.roster(version, **changes), *(self.stewards[name] for name in by))
+    def signed_roster(
+        self, version: int = 1, by: Iterable[str] | None = None, **changes: Any
+    ) -> bytes:
+        """A roster signed by these stewards, or by all."""
+        names = self.stewards if by is None else by
+        return sign(self.roster(version, **changes), *(self.stewards[name] for name in names))
 
-    def signed_project(self, version: int = 1, by: Iterable[str] = SITES, **changes: Any) -> bytes:
-        """A project signed by these stewards."""
-        return sign(self.project(version, **changes), *(self.stewards[name] for name in by))
+    def signed_project(
+        self, version: int = 1, by: Iterable[str] | None = None, **changes: Any
+    ) -> bytes:
+        """A project signed by these stewards, or by all."""
+        names = self.stewards if by is None else by
+        return sign(self.project(version, **changes), *(self.stewards[name] for name in names))
 
     def signed_job(self, **changes: Any) -> bytes:
         """A job signed by the researcher that it names."""
