@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,6 +99,13 @@ class Derived:
     kinship: Kinship = NO_KINSHIP
 
 
+Observe = Callable[[int, int], None]
+
+
+def _nobody(done: int, total: int) -> None:
+    """Watch nothing."""
+
+
 class Images(Protocol):
     """The images of a release."""
 
@@ -114,15 +121,17 @@ def derive_columns(
     columns: Sequence[ReleaseColumn],
     wanted: Wanted,
     images: Images | None = None,
+    observe: Observe = _nobody,
 ) -> Derived:
     """Return a table with a dictionary's derived variables.
 
     What can't be derived here is left out and said, unless it is required or was named: then
-    ``DataError``. Values that the dictionary doesn't permit are missing.
+    ``DataError``. Values that the dictionary doesn't permit are missing. ``observe`` is told how
+    many imputations of a variable are done.
     """
     if not wanted.derived:
         return Derived(frame, tuple(columns))
-    work = _Working(frame, columns, wanted, images)
+    work = _Working(frame, columns, wanted, images, observe)
     for variable in wanted.derived:
         work.add(variable)
     there = {c.name: c for c in work.columns}
@@ -173,6 +182,7 @@ class _Working:
         columns: Sequence[ReleaseColumn],
         wanted: Wanted,
         images: Images | None,
+        observe: Observe,
     ) -> None:
         self.frame = frame
         self.columns = list(columns)
@@ -180,6 +190,7 @@ class _Working:
         self.made: list[Made] = []
         self._wanted = wanted
         self._images = images
+        self._observe = observe
         self._chains: dict[tuple[tuple[str, ...], int], list[dict[str, deriving.Column]]] = {}
         self._defined = {v.name: v for v in wanted.variables}
 
@@ -223,7 +234,7 @@ class _Working:
         key = (names, node.imputations)
         if key not in self._chains:
             columns = {name: self._source(name) for name in names}
-            self._chains[key] = impute(columns, subjects, node.imputations)
+            self._chains[key] = impute(columns, subjects, node.imputations, self._observe)
         return self._chains[key][node.imputation - 1][node.impute]
 
     def _table(self, variables: Sequence[str], dates: Sequence[str]) -> deriving.Table:

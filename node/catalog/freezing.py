@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
@@ -85,14 +86,14 @@ def plan_release(
     wishes: Wishes = DEFAULT_WISHES,
     variables: Sequence[Variable] = (),
     image_table: str = "images",
-    observe: Callable[[int, int], None] = lambda done, total: None,
+    observe: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Plan:
     """Return what a release of a selection would hold.
 
     ``wishes``: what it should be asked exactly (``node.catalog.declaring``). ``variables``: a
     dictionary's, of which the derived ones are made (``node.catalog.deriving``); a release of
     assets alone then has a table of this name with what is derived from them. ``observe`` is told
-    how many images were read.
+    how many "images" were read and "draws" imputed.
 
     Whoever withdrew is left out; so are ``omissions`` others for each block of withdrawals
     (``node.catalog.withdrawals``). ``days`` returns by how many days a subject's dates were moved,
@@ -134,8 +135,12 @@ def plan_release(
         frame, table = assets.select(SUBJECT).unique().sort(SUBJECT), image_table
     if frame is not None:
         vault = Vault(home)
-        images = None if assets is None else SubjectImages(assets, vault.path, observe)
-        derived = derive_columns(frame, columns, wanted, images)
+        images = (
+            None
+            if assets is None
+            else SubjectImages(assets, vault.path, partial(observe, "images"))
+        )
+        derived = derive_columns(frame, columns, wanted, images, partial(observe, "draws"))
         frame, columns = derived.frame, derived.columns
         wishes = replace(wishes, kinship=derived.kinship)
     parts: dict[str, bytes] = {}

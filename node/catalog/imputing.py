@@ -18,7 +18,7 @@ nobody outside knows: the same table has the same imputations.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,15 @@ Values = NDArray[Any]
 
 
 def impute(
-    columns: Mapping[str, Column], subjects: Sequence[str], imputations: int
+    columns: Mapping[str, Column],
+    subjects: Sequence[str],
+    imputations: int,
+    observe: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Column]]:
     """Return so many completed copies of columns that have a row for each of ``subjects``.
 
-    ``DataError`` where a column has fewer than two values, or a category too many levels.
+    ``observe`` is told how many are done. ``DataError`` where a column has fewer than two values,
+    or a category too many levels.
     """
     for name, column in columns.items():
         if len(set(_present(column)[~_missing(column)].tolist())) < 2:
@@ -58,10 +62,11 @@ def impute(
         if isinstance(column, Coded) and len(column.levels) > MAX_LEVELS:
             raise DataError(f"Column {name} has more than {MAX_LEVELS} levels.")
     seed = _seed(columns, subjects)
-    return [
-        _chain(columns, np.random.default_rng([number, *seed]))
-        for number in range(1, imputations + 1)
-    ]
+    found = []
+    for number in range(1, imputations + 1):
+        observe(number - 1, imputations)
+        found.append(_chain(columns, np.random.default_rng([number, *seed])))
+    return found
 
 
 def _seed(columns: Mapping[str, Column], subjects: Sequence[str]) -> list[int]:

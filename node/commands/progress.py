@@ -15,6 +15,7 @@ class Progress:
     """One line: what is done, how many, at which rate and how long it will take."""
 
     shown: bool = field(default_factory=sys.stderr.isatty)
+    unit: str = "files"
     _step: str = ""
     _since: float = 0.0
     _last: float = 0.0
@@ -31,7 +32,9 @@ class Progress:
         self._last = now
         rate = done / max(now - self._since, 1e-6)
         left = (count - done) / rate if rate else 0.0
-        sys.stderr.write(f"{_CLEAR}{step} {done}/{count} files, {rate:.0f}/s, {left:.0f} s left")
+        sys.stderr.write(
+            f"{_CLEAR}{step} {done}/{count} {self.unit}, {rate:.0f}/s, {left:.0f} s left"
+        )
         sys.stderr.flush()
 
     def end(self) -> None:

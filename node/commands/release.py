@@ -124,7 +124,7 @@ def create(
         check_modalities(catalog, modality or [])
         policy = load_policy(node.policy) if node.policy.exists() else Policy()
         variables, image_table = deriving_of(node, catalog, dictionary, table)
-        progress = Progress()
+        progress = {"images": Progress(unit="images"), "draws": Progress(unit="draws")}
         plan = plan_release(
             catalog,
             node,
@@ -136,9 +136,10 @@ def create(
             wishes=wishes_of(cells, analysis, grid, policy, catalog, small_site),
             variables=variables,
             image_table=image_table,
-            observe=lambda done, count: progress("reading images", done, count),
+            observe=lambda what, done, count: progress[what]("deriving", done, count),
         )
-        progress.end()
+        for line in progress.values():
+            line.end()
         left = _left_out(plan.held)
         if dry_run:
             typer.echo(f"{name} would hold {_content(plan.manifest)}.{left}")
