@@ -24,7 +24,6 @@ from contract.statistics.regression import Sums, Vector
 Ties = Literal["efron", "breslow"]
 TimeScale = Literal["identity", "log"]
 Flags = NDArray[np.bool_]
-_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -168,105 +167,101 @@ def cox_checks(
 
 
 def _sums(rows: Rows, beta: Vector, ties: Ties) -> Sums:
-    width = rows.x.shape[1]
-    score, information, minus_two = np.zeros(width), np.zeros((width, width)), 0.0
-    for moment in _moments(rows, beta, ties):
-        score += moment.score
-        information += moment.information
-        minus_two += moment.minus_two
+    at = _Events(rows, beta, ties)
+    score, information = at.added(np.ones(len(at.times)))
     weight = float(len(rows.time) if rows.weights is None else rows.weights.sum())
-    return Sums(len(rows.time), information, score, minus_two, float(rows.event.sum()), weight, 0.0)
+    events = float(rows.event.sum())
+    return Sums(len(rows.time), information, score, at.minus_two, events, weight, 0.0)
 
 
 def _checks(rows: Rows, beta: Vector, ties: Ties, scale: TimeScale) -> Checks:
-    width = rows.x.shape[1]
-    score = np.zeros(width)
-    with_time, with_square = np.zeros((width, width)), np.zeros((width, width))
-    for moment in _moments(rows, beta, ties):
-        at = float(np.log(moment.time)) if scale == "log" else moment.time
-        score += at * moment.score
-        with_time += at * moment.information
-        with_square += at * at * moment.information
+    at = _Events(rows, beta, ties)
+    when = np.log(at.times) if scale == "log" else at.times
+    score, with_time = at.added(when)
+    _, with_square = at.added(when**2)
     return Checks(len(rows.time), score, with_time, with_square, *_pairs(rows, beta))
 
 
-@dataclass(frozen=True)
-class _Moment:
-    """What the events of one time add to the partial likelihood."""
+class _Events:
+    """A stratum's times of an event, latest first, and what they add to the partial likelihood.
 
-    time: float
-    score: Vector
-    information: Matrix
-    minus_two: float
+    Sums over times of sums over those at risk are taken the other way round: each row is added once
+    with all the times at which it is at risk. So the work is that of a few products of matrices.
+    """
 
-
-def _moments(rows: Rows, beta: Vector, ties: Ties) -> Iterator[_Moment]:
-    """Yield what each time of an event adds, latest first."""
-    time, event = rows.time, rows.event
-    w = np.ones(len(time)) if rows.weights is None else rows.weights
-    # Centred, so that exponentials stay in range and sums of squares keep their digits; the
-    # likelihood doesn't change.
-    x = rows.x - rows.x.mean(axis=0)
-    eta = rows.predictor(beta)
-    eta = eta - eta.max()
-    weight = w * np.exp(eta)
-    by_time = _Later(x, weight, time)
-    by_entry = None if rows.entry is None else _Later(x, weight, rows.entry)
-    for moment, dying in _deaths(time, event):
-        at_risk = by_time.until(moment)
-        if by_entry is not None:
+    def __init__(self, rows: Rows, beta: Vector, ties: Ties) -> None:
+        w = np.ones(len(rows.time)) if rows.weights is None else rows.weights
+        # Centred, so that exponentials stay in range and sums of squares keep their digits; the
+        # likelihood doesn't change.
+        x = rows.x - rows.x.mean(axis=0)
+        eta = rows.predictor(beta)
+        eta = eta - eta.max()
+        self._rows, self._x, self._weight = rows, x, w * np.exp(eta)
+        having = np.flatnonzero(rows.event)
+        having = having[np.argsort(-rows.time[having], kind="stable")]
+        earlier, of = np.unique(-rows.time[having], return_inverse=True)
+        self.times: Vector = -earlier
+        self._having, self._of = having, of.reshape(-1)
+        count = self._by_time(np.ones(len(having)))
+        self._share = w[having]
+        self._d0 = self._by_time(self._weight[having])
+        self._d1 = self._by_time(x[having] * self._weight[having][:, None])
+        s0, self._s1 = self._at_risk(rows.time)
+        if rows.entry is not None:
             # Who comes under observation then or later isn't at risk yet.
-            at_risk = tuple(a - b for a, b in zip(at_risk, by_entry.until(moment), strict=True))
-        s0, s1, s2 = at_risk
-        count = len(dying)
-        wd, xd, share = weight[dying], x[dying], w[dying]
-        d0, d1, d2 = wd.sum(), wd @ xd, (xd * wd[:, None]).T @ xd
+            not_yet = self._at_risk(rows.entry)
+            s0, self._s1 = s0 - not_yet[0], self._s1 - not_yet[1]
         # Efron: the events of one time leave the risk set one by one, each as their average.
-        part = np.arange(count) / count if ties == "efron" else np.zeros(count)
-        left = s0 - part * d0
-        a, b = (1 / left).sum(), (part / left).sum()
-        a2, b2, c2 = (1 / left**2).sum(), (part / left**2).sum(), (part**2 / left**2).sum()
-        mean = share.sum() / count
-        cross = np.outer(s1, d1)
-        inner = np.outer(s1, s1) * a2 - (cross + cross.T) * b2 + np.outer(d1, d1) * c2
-        yield _Moment(
-            moment,
-            share @ xd - mean * (s1 * a - d1 * b),
-            mean * (s2 * a - d2 * b - inner),
-            float(-2 * (share @ eta[dying] - mean * np.log(left).sum())),
+        place = np.arange(len(having)) - (np.cumsum(count) - count)[self._of]
+        part = place / count[self._of] if ties == "efron" else np.zeros(len(having))
+        left = s0[self._of] - part * self._d0[self._of]
+        mean = self._by_time(self._share) / count
+        self._a, self._b = mean * self._by_time(1 / left), mean * self._by_time(part / left)
+        self._a2 = mean * self._by_time(1 / left**2)
+        self._b2 = mean * self._by_time(part / left**2)
+        self._c2 = mean * self._by_time(part**2 / left**2)
+        logs = mean[self._of] @ np.log(left)
+        self.minus_two = float(-2 * (self._share @ eta[having] - logs))
+
+    def _by_time(self, values: Any) -> Any:
+        """Return sums of the events' values at each time."""
+        if not len(self.times):
+            return np.zeros((0, *values.shape[1:]))
+        first = np.flatnonzero(np.diff(self._of, prepend=-1))
+        return np.add.reduceat(values, first, axis=0)
+
+    def _at_risk(self, moments: Vector) -> tuple[Vector, Matrix]:
+        """Return the sums of w and wx over the rows whose moment isn't before each time."""
+        order = np.argsort(-moments, kind="stable")
+        until = np.searchsorted(-moments[order], -self.times, side="right")
+        weight = self._weight[order]
+        s0 = np.concatenate([[0.0], np.cumsum(weight)])[until]
+        sums = self._x[order]
+        sums *= weight[:, None]
+        np.cumsum(sums, axis=0, out=sums)
+        return s0, np.where((until > 0)[:, None], sums[until - 1], 0.0)
+
+    def added(self, factors: Vector) -> tuple[Vector, Matrix]:
+        """Return score and information, each time's times its factor."""
+        x, having = self._x, self._having
+        a, b = factors * self._a, factors * self._b
+        score = x[having].T @ (self._share * factors[self._of]) - self._s1.T @ a + self._d1.T @ b
+        # At which times each row is at risk: those from its time on back to its entry.
+        until = np.concatenate([[0.0], np.cumsum(a[::-1])])
+        early = self.times[::-1]
+        risk = until[np.searchsorted(early, self._rows.time, side="right")]
+        if self._rows.entry is not None:
+            risk = risk - until[np.searchsorted(early, self._rows.entry, side="right")]
+        risk = self._weight * risk
+        risk[having] -= self._weight[having] * b[self._of]
+        cross = self._s1.T @ (self._d1 * (factors * self._b2)[:, None])
+        information = (
+            x.T @ (x * risk[:, None])
+            - self._s1.T @ (self._s1 * (factors * self._a2)[:, None])
+            + (cross + cross.T)
+            - self._d1.T @ (self._d1 * (factors * self._c2)[:, None])
         )
-
-
-def _deaths(time: Vector, event: Flags) -> Iterator[tuple[float, NDArray[np.intp]]]:
-    """Yield each time of an event, latest first, and the rows that have it then."""
-    having = np.flatnonzero(event)
-    having = having[np.argsort(-time[having], kind="stable")]
-    times = time[having]
-    bounds = np.flatnonzero(np.diff(times)) + 1
-    for some in np.split(having, bounds):
-        if len(some):
-            yield float(time[some[0]]), some
-
-
-class _Later:
-    """Weighted sums over the rows whose time isn't before a moment that only falls."""
-
-    def __init__(self, x: Matrix, weight: Vector, time: Vector) -> None:
-        order = np.argsort(-time, kind="stable")
-        self._x, self._weight, self._time = x[order], weight[order], -time[order]
-        self._at = 0
-        width = x.shape[1]
-        self._sums = (0.0, np.zeros(width), np.zeros((width, width)))
-
-    def until(self, moment: float) -> tuple[Any, ...]:
-        """Return the sums of w, wx and wxx'."""
-        end = int(np.searchsorted(self._time, -moment, side="right"))
-        if end > self._at:
-            x, w = self._x[self._at : end], self._weight[self._at : end]
-            s0, s1, s2 = self._sums
-            self._sums = (s0 + w.sum(), s1 + w @ x, s2 + (x * w[:, None]).T @ x)
-            self._at = end
-        return self._sums
+        return score, information
 
 
 def _pairs(rows: Rows, beta: Vector) -> tuple[float, float, float]:
@@ -305,23 +300,29 @@ def _below(
 ) -> tuple[Vector, Vector, Vector]:
     """Return, of the first ``until[i]`` values, the weights of those below ``wanted[i]``, equal to
     it, and of all."""
+    ranks = np.unique(np.concatenate([values, wanted]), return_inverse=True)[1]
+    own, asked = ranks[: len(values)], ranks[len(values) :]
+    most = len(ranks) + 1
     lower, same, all_of = np.zeros(len(wanted)), np.zeros(len(wanted)), np.zeros(len(wanted))
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK]
-        order = np.argsort(block, kind="stable")
-        sums = np.concatenate([[0.0], np.cumsum(weights[start : start + _BLOCK][order])])
-        whole = np.flatnonzero(until >= start + len(block))
-        left = sums[np.searchsorted(block[order], wanted[whole], "left")]
-        right = sums[np.searchsorted(block[order], wanted[whole], "right")]
-        lower[whole] += left
-        same[whole] += right - left
-        all_of[whole] += sums[-1]
-        cut = np.flatnonzero((until > start) & (until < start + len(block)))
-        inside = np.arange(len(block)) < (until[cut] - start)[:, None]
-        held = np.where(inside, weights[start : start + _BLOCK], 0.0)
-        lower[cut] += (held * (block < wanted[cut][:, None])).sum(axis=1)
-        same[cut] += (held * (block == wanted[cut][:, None])).sum(axis=1)
-        all_of[cut] += held.sum(axis=1)
+    place = np.arange(len(values))
+    # The first n are blocks of the powers of two that n is a sum of, the largest first. At each
+    # size all blocks are sorted at once, so that a block's ranks stand together.
+    for level in range(len(values).bit_length()):
+        some = np.flatnonzero(until >> level & 1)
+        if not len(some):
+            continue
+        key = (place >> level) * most + own
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        sums = np.concatenate([[0.0], np.cumsum(weights[order])])
+        block = (until[some] >> level + 1) * 2 * most
+        start = sums[np.searchsorted(key, block, "left")]
+        left = sums[np.searchsorted(key, block + asked[some], "left")]
+        right = sums[np.searchsorted(key, block + asked[some], "right")]
+        end = sums[np.searchsorted(key, block + most, "left")]
+        lower[some] += left - start
+        same[some] += right - left
+        all_of[some] += end - start
     return lower, same, all_of
 
 
