@@ -30,35 +30,28 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from contract.errors import DocumentError, LedgerError, Refused
 from foundation.database import aware, reading
 from node.catalog import schema
+from node.catalog.numbering import batches
 from node.gate.account import events
 from node.gate.account.composition import epsilon
 from node.gate.account.events import Event
+from node.gate.account.tally import Payer, Tally
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy
 
 POOL = "node"
 """The one pool of subjects: all that this node holds."""
-YEAR = timedelta(days=365)
 _MANY = 10**8
 """Subjects of a pool none of whose releases is known: more than there are."""
 SPENT = "spent"
 """The kind of the ledger's entries about what was spent."""
-
-
-@dataclass(frozen=True)
-class Payer:
-    """The project that spends, in its consortium."""
-
-    consortium: str
-    project: str
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,9 @@ class PrivacyAccount:
         self._engine = engine
         self._ledger = ledger
         self._lock = threading.Lock()
+        """Guards the two that follow."""
         self._reconciled = False
+        self._tally = Tally(POOL)
 
     # ---- spending ------------------------------------------------------------------------------
 
@@ -164,7 +159,7 @@ class PrivacyAccount:
             try:
                 with self._engine.begin() as connection:
                     _lock_pool(connection)
-                    standing = _standing(connection, payer, release, charges, limits, now)
+                    standing = self._standing(connection, payer, release, charges, limits, now)
                     if charges:
                         self._spend(connection, payer, release, charges, standing, now, job)
             except Refused:
@@ -172,6 +167,8 @@ class PrivacyAccount:
             except BaseException:
                 self._reconciled = False  # the ledger may have what the catalogue has not
                 raise
+            if charges:
+                self._tally.add(payer, release, [charge.event for charge in charges], now)
             return standing
 
     def _spend(
@@ -210,8 +207,8 @@ class PrivacyAccount:
         """Return how the account would stand for a project after some charges; spend nothing."""
         with self._lock:
             self._reconcile()
-        with reading(self._engine) as connection:
-            return _standing(connection, payer, release, charges, limits, now)
+            with reading(self._engine) as connection:
+                return self._standing(connection, payer, release, charges, limits, now)
 
     def standing(self, payer: Payer, limits: Limits, now: datetime) -> Standing:
         """Return how the account stands for a project."""
@@ -251,6 +248,26 @@ class PrivacyAccount:
                 for r in connection.execute(query)
             ]
 
+    def _standing(
+        self,
+        connection: Connection,
+        payer: Payer,
+        release: str,
+        charges: Sequence[Charge],
+        limits: Limits,
+        now: datetime,
+    ) -> Standing:
+        """Return how the account stands for ``payer`` with ``charges``, which aren't in it yet."""
+        self._tally.read_on(connection)
+        coming = Counter(charge.event for charge in charges)
+        ever = Counter(self._tally.ever(payer)) + coming
+        year = Counter(self._tally.within_a_year(now)) + coming
+        delta = limits.delta
+        if not delta:
+            releases = self._tally.releases | {release}
+            delta = 1 / (10 * _subjects(connection, releases, limits.cell))
+        return Standing(epsilon(ever, delta), epsilon(year, delta), delta, limits)
+
     # ---- the ledger remembers ------------------------------------------------------------------
 
     def _reconcile(self) -> None:
@@ -289,46 +306,20 @@ def _lock_pool(connection: Connection) -> None:
     connection.execute(select(table.c.name).where(table.c.name == POOL).with_for_update()).one()
 
 
-def _standing(
-    connection: Connection,
-    payer: Payer,
-    release: str,
-    charges: Sequence[Charge],
-    limits: Limits,
-    now: datetime,
-) -> Standing:
-    """Return how the account stands for ``payer`` with ``charges``, which are not in it yet."""
-    table = schema.privacy_spends
-    coming = Counter(charge.event for charge in charges)
-    ever = _counted(
-        connection, table.c.consortium == payer.consortium, table.c.project == payer.project
-    )
-    year = _counted(connection, table.c.spent_at > now - YEAR)
-    delta = limits.delta or 1 / (10 * _subjects(connection, release, limits.cell))
-    return Standing(epsilon(ever + coming, delta), epsilon(year + coming, delta), delta, limits)
-
-
-def _counted(connection: Connection, *which: Any) -> Counter[Event]:
-    table = schema.privacy_spends
-    rows = connection.execute(
-        select(table.c.event, func.count())
-        .where(table.c.pool == POOL, *which)
-        .group_by(table.c.event)
-    )
-    return Counter({events.parse(event): count for event, count in rows})
-
-
-def _subjects(connection: Connection, release: str, cell: int) -> int:
+def _subjects(connection: Connection, releases: frozenset[str], cell: int) -> int:
     """Return how many subjects the pool has at most, as far as listed sizes say.
 
-    The releases that were spent on, and ``release``, each with its size up to the next multiple of
-    ``cell``: what they are listed with, and so no secret.
+    The ``releases`` that are spent on, each with its size up to the next multiple of ``cell``: what
+    they are listed with, and so no secret.
     """
-    spent_on = select(schema.privacy_spends.c.release).where(schema.privacy_spends.c.pool == POOL)
     table = schema.releases
-    sizes = connection.execute(
-        select(table.c.subjects).where(table.c.digest.in_(spent_on) | (table.c.digest == release))
-    ).scalars()
+    sizes = [
+        size
+        for some in batches(sorted(releases), 500)
+        for size in connection.execute(
+            select(table.c.subjects).where(table.c.digest.in_(some))
+        ).scalars()
+    ]
     return sum((size // cell + 1) * cell for size in sizes) or _MANY
 
 
