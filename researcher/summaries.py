@@ -21,6 +21,7 @@ _NAMES = {
     "gamma": "gamma regression",
     "cox": "Cox proportional hazards model",
 }
+_NAME_WIDTH = 20
 
 
 def formula(model: Model) -> str:
@@ -60,12 +61,14 @@ def table(answer: ModelAnswer, confidence: float = 0.95) -> Table:
     """Return the coefficients as a table that fits 80 columns."""
     ratio = answer.ratio
     found = Table(box=None, pad_edge=False)
-    found.add_column("", overflow="fold", min_width=12)
+    longest = max(map(len, answer.columns))
+    found.add_column("", overflow="fold", min_width=min(longest, _NAME_WIDTH))
     share = f"{100 * confidence:g} % CI"
     digits = 3 if ratio else 4
-    names = ["estimate", "std. error", answer.law, "p", ratio or share]
-    for column in names + ([share] if ratio else []):
-        found.add_column(column, justify="right", overflow="fold")
+    names = ["estimate", "std.\nerror", answer.law, "p"]
+    names += [ratio.replace(" ", "\n"), share] if ratio else [share]
+    for column in names:
+        found.add_column(column, justify="right", no_wrap=True)
     for row in answer.rows(confidence):
         low, high = (row.ratio_low, row.ratio_high) if ratio else (row.low, row.high)
         found.add_row(

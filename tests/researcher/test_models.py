@@ -1,0 +1,170 @@
+"""A fit is read as R's are: summaries, tidy rows, tests, sites, a paragraph for a paper."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from lifelines.datasets import load_rossi
+
+from contract.errors import DocumentError
+from contract.statistics.regression import Fit
+from researcher.formulas import parse
+from researcher.models import ModelAnswer
+from researcher.statistics import Missing
+from tests.contract.fits import Rows, category, fit, number
+from tests.contract.world import World
+
+ROSSI = load_rossi()
+DATA = {name: ROSSI[name].to_numpy() for name in ROSSI}
+DICTIONARY = (
+    number("week", 1, 52), number("age", 15, 60), number("prio", 0, 20), number("fin", 0, 1),
+    category("arrest", "no", "yes"), category("race", "black", "other"),
+)  # fmt: skip
+SITES = ("north", "south", "west")
+
+
+def rows() -> list[Rows]:
+    return list(np.array_split(np.random.default_rng(3).permutation(len(ROSSI)), 3))
+
+
+def answer(formula: str, family: str, **settings: Any) -> ModelAnswer:
+    """Return what a researcher gets of Rossi's data at three sites."""
+    names, found = fit(formula, family, DICTIONARY, DATA, rows(), **settings)
+    return ModelAnswer(
+        "ab" * 32,
+        parse(formula, family, **settings),
+        found,
+        tuple(names),
+        SITES,
+        (Missing("east", "offline", "It is offline."),),
+        (),
+        World().project(),
+        SITES,
+    )
+
+
+COX = answer("Surv(week, arrest) ~ fin + age + race + prio", "cox")
+LINEAR = answer("prio ~ fin + age*race", "linear")
+EACH = answer("arrest ~ fin + age", "logistic", by_site="each")
+ALL = (
+    COX, LINEAR, EACH,
+    answer("prio ~ fin + offset(log(week))", "poisson", by_site="fixed"),
+    answer("age ~ fin + ns(prio, df = 3)", "gamma"),
+    answer("age ~ fin + (1 | site)", "linear"),
+    answer("Surv(week, arrest) ~ age + strata(race)", "cox", by_site="each", ties="breslow"),
+    answer("log(age) ~ 0 + race", "linear", weights="week"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("found", ALL, ids=lambda a: a.formula)
+def test_everything_that_is_said_fits_a_terminal_and_a_notebook(found: ModelAnswer) -> None:
+    said = str(found)
+    assert max(map(len, said.splitlines())) <= 80
+    assert said.startswith(found.formula)
+    for name in found.columns:
+        assert name in said
+    assert "east is not in the model (It is offline.)." in said
+    assert "<script" not in found._repr_html_()
+    assert found.formula in found.methods
+    assert "north, south, west" in found.methods
+    assert "Not in the model: east." in found.methods
+    again = parse(found.formula, found.model.family)
+    assert (again.terms, again.intercept) == (found.model.terms, found.model.intercept)
+
+
+def test_a_linear_models_summary_is_r_s() -> None:
+    """The figures of summary.lm, by statsmodels."""
+    x = np.column_stack([np.ones(432), ROSSI["fin"], ROSSI["age"], ROSSI["race"],
+                         ROSSI["age"] * ROSSI["race"]])  # fmt: skip
+    expected = sm.OLS(ROSSI["prio"].to_numpy(float), x).fit()
+    assert [row.p for row in LINEAR.rows()] == pytest.approx(expected.pvalues, rel=1e-7)
+    assert [row.statistic for row in LINEAR.rows()] == pytest.approx(expected.tvalues, rel=1e-8)
+    low, high = expected.conf_int(0.1)[1]
+    assert LINEAR.confint(0.9)["fin"] == pytest.approx((low, high), rel=1e-8)
+    said = str(LINEAR)
+    assert f"R-squared {expected.rsquared:.4f}, adjusted {expected.rsquared_adj:.4f}" in said
+    assert f"F {expected.fvalue:.5g} on 4 and 427 df" in said
+    assert f"AIC {2 * 6 - 2 * expected.llf:.6g}" in said
+    assert LINEAR.ratios() == {}
+    assert math.isnan(LINEAR["fin"].ratio)
+    with pytest.raises(KeyError):
+        LINEAR["height"]
+
+
+def test_a_cox_models_tests_are_of_all_coefficients() -> None:
+    """lifelines' log-likelihood ratio test and ours, stratified alike."""
+    from lifelines import CoxPHFitter
+
+    frame = ROSSI[["week", "arrest", "fin", "age", "race", "prio"]].copy()
+    frame["site"] = 0
+    for place, own in enumerate(rows()):
+        frame.loc[own, "site"] = place
+    other = CoxPHFitter().fit(frame, "week", "arrest", strata=["site"])
+    likelihood, wald, score = COX.tests()
+    test = other.log_likelihood_ratio_test()
+    assert likelihood.statistic == pytest.approx(test.test_statistic, rel=1e-6)
+    assert likelihood.p == pytest.approx(test.p_value, rel=1e-5)
+    assert wald.statistic == pytest.approx(score.statistic, rel=0.1)
+    assert COX["age"].ratio == pytest.approx(other.hazard_ratios_["age"], rel=1e-6)
+    assert [t.degrees for t in COX.proportionality()] == [1, 1, 1, 1, 4]
+
+
+def test_rows_have_brooms_names() -> None:
+    first = COX.tidy(exponentiate=True)[0]
+    assert list(first) == [
+        "term", "estimate", "std.error", "statistic", "p.value", "conf.low", "conf.high",
+    ]  # fmt: skip
+    assert first["estimate"] == COX.ratios()["fin"][0] == math.exp(COX["fin"].estimate)
+    assert COX.tidy()[0]["estimate"] == COX["fin"].estimate
+    assert COX.glance()["nevent"] == 114
+    assert LINEAR.glance()["nobs"] == 432
+    with pytest.raises(DocumentError):
+        list(COX.rows(1.5))
+
+
+def test_sites_own_fits_are_pooled_and_drawn() -> None:
+    pooled = EACH.meta("age")
+    assert EACH["age"].estimate == pytest.approx(pooled.estimate)
+    assert (EACH["age"].low, EACH["age"].high) == pytest.approx(pooled.interval)
+    assert EACH["age"].p == pytest.approx(pooled.p)
+    assert EACH.meta("age", "fixed").tau2 == 0
+    own = EACH.own("south")[2]
+    x = np.column_stack([np.ones(144), ROSSI["fin"].iloc[rows()[1]], ROSSI["age"].iloc[rows()[1]]])
+    y = ROSSI["arrest"].iloc[rows()[1]]
+    alone = sm.GLM(y.to_numpy(), x, family=sm.families.Binomial()).fit(tol=1e-13)
+    assert own.estimate == pytest.approx(alone.params[2], rel=1e-7)
+    assert own.p == pytest.approx(alone.pvalues[2], rel=1e-6)
+    forest = EACH.forest("age")
+    assert forest.labels == (*SITES, "pooled")
+    assert forest.values[1] == pytest.approx(math.exp(own.estimate))
+    assert forest.logarithmic
+    assert COX.forest().labels == COX.columns
+    assert LINEAR.forest().null == 0
+    with pytest.raises(DocumentError, match="by_site='each'"):
+        COX.meta("age")
+    with pytest.raises(DocumentError, match="no fit of north"):
+        COX.own("north")
+
+
+def test_a_site_without_a_fit_is_named() -> None:
+    fits = list(EACH.fit.each)
+    assert isinstance(fits[0], Fit)
+    changed = ModelAnswer(**{
+        **EACH.__dict__,
+        "fit": Fit(**{**EACH.fit.__dict__, "each": ("It has no rows of the model.", *fits[1:])}),
+    })  # fmt: skip
+    assert "north alone has no fit. It has no rows of the model." in changed.notes
+    assert changed.forest("age").labels == ("south", "west", "pooled")
+    with pytest.raises(DocumentError, match="north alone has no fit"):
+        changed.own("north")
+
+
+def test_a_fit_that_did_not_converge_is_no_estimate() -> None:
+    changed = ModelAnswer(
+        **{**COX.__dict__, "fit": Fit(**{**COX.fit.__dict__, "converged": False})}
+    )
+    assert "Its figures are not estimates." in changed.notes[1]
