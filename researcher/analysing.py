@@ -28,6 +28,7 @@ from researcher.options import (
     ProjectOption,
     SecureOption,
     SitesOption,
+    SmallSitesOption,
     WhereOption,
     cohort_of,
     say_who_waits,
@@ -141,6 +142,7 @@ def analyse(
     lane: LaneOption = Lane.ANY,
     epsilon: EpsilonOption = None,
     secure: SecureOption = False,
+    small_sites: SmallSitesOption = False,
     site: SitesOption = None,
     minimum_sites: MinimumOption = 1,
     plot: Annotated[
@@ -177,6 +179,7 @@ def analyse(
             lane=lane.value,
             epsilon=epsilon,
             secure=secure,
+            small_sites=small_sites,
             waiting=say_who_waits,
         )
         found = _run(study, kind, variables, by)

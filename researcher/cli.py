@@ -39,6 +39,7 @@ from researcher.options import (
     ProjectOption,
     SecureOption,
     SitesOption,
+    SmallSitesOption,
     WhereOption,
     cohort_of,
     say_who_waits,
@@ -157,6 +158,7 @@ def statistics(
     site: SitesOption = None,
     minimum_sites: MinimumOption = 1,
     secure: SecureOption = False,
+    small_sites: SmallSitesOption = False,
     dry_run: Annotated[
         Path | None,
         typer.Option(help="Sign the job into this file instead of sending it (see policy check)."),
@@ -195,6 +197,7 @@ def statistics(
                 lane=lane.value,
                 epsilon=epsilon,
                 secure=secure,
+                small_sites=small_sites,
             )
             _, envelope = consortium.sign(project, work, site, minimum_sites)
             write_durably(dry_run, envelope)
@@ -210,6 +213,7 @@ def statistics(
             lane=lane.value,
             epsilon=epsilon,
             secure=secure,
+            small_sites=small_sites,
             waiting=say_who_waits,
         )
     _print_answer(answer, as_json)

@@ -192,6 +192,7 @@ class Consortium:
         lane: Lane = "any",
         epsilon: float | None = None,
         secure: bool = False,
+        small_sites: bool = False,
         waiting: Callable[[wire.JobStatus], None] | None = None,
     ) -> StatisticsAnswer:
         """Ask for statistics across the sites and wait for the merged answer.
@@ -205,13 +206,21 @@ class Consortium:
         what the question would spend on noise at each site; what it spent is in the answer.
 
         ``secure`` sums the sites' parts so that nobody sees a site's own, the coordinator included:
-        it needs five sites (or what their policies say) and takes five round trips.
+        it needs five sites (or what their policies say) and takes five round trips. ``small_sites``
+        does so over releases that are made for such sums alone: of one ``analysis`` set, of
+        everybody in it, or by one category.
 
         Where a site's steward is to decide first, this waits until the job's end; ``waiting`` is
         told as soon as that is so, and ``answer`` reads the answer later.
         """
         work = question(
-            ask, cohort=cohort, analysis=analysis, lane=lane, epsilon=epsilon, secure=secure
+            ask,
+            cohort=cohort,
+            analysis=analysis,
+            lane=lane,
+            epsilon=epsilon,
+            secure=secure,
+            small_sites=small_sites,
         )
         job, envelope = self.sign(project, work, sites, minimum_sites, releases, life=JOB_LIFE)
         digest = self._submit(envelope)

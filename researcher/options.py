@@ -50,6 +50,13 @@ EpsilonOption = Annotated[
 SecureOption = Annotated[
     bool, typer.Option("--secure", help="Sum so that nobody sees a single site's part.")
 ]
+SmallSitesOption = Annotated[
+    bool,
+    typer.Option(
+        "--small-sites",
+        help="Sum so over releases that are made for such sums alone: see release create.",
+    ),
+]
 
 
 class Lane(StrEnum):

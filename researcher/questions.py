@@ -75,8 +75,10 @@ def question(
     lane: Lane = "any",
     epsilon: float | None = None,
     secure: bool = False,
+    small_sites: bool = False,
 ) -> StatisticsWork:
     """Return a question in statistics; ``DocumentError`` when its parts don't fit together."""
+    secure = secure or small_sites
     if secure and lane == "dp":
         raise DocumentError("A secure sum is exact, so it can't have noise: leave out one of both.")
     try:
@@ -87,6 +89,7 @@ def question(
             lane="exact" if secure else lane,
             epsilon=epsilon,
             secure=secure,
+            small_sites=small_sites,
         )
     except ValidationError as error:
         fields = sorted({".".join(map(str, e["loc"])) or "question" for e in error.errors()})

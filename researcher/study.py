@@ -31,8 +31,9 @@ class Study:
     """Whom to ask about what, and on which terms: what all questions of a study share.
 
     ``cohort`` is of whom; ``analysis`` the releases' analysis set. ``lane``, ``epsilon``,
-    ``secure``, ``minimum_sites`` and ``releases`` are those of ``Consortium.statistics``. Each
-    analysis is one question, whatever it needs; it raises what ``Consortium.statistics`` raises.
+    ``secure``, ``small_sites``, ``minimum_sites`` and ``releases`` are those of
+    ``Consortium.statistics``. Each analysis is one question, whatever it needs; it raises what
+    ``Consortium.statistics`` raises.
     """
 
     consortium: Consortium
@@ -44,6 +45,7 @@ class Study:
     lane: Lane = "any"
     epsilon: float | None = None
     secure: bool = False
+    small_sites: bool = False
     releases: Mapping[str, str] | None = None
     waiting: Callable[[wire.JobStatus], None] | None = None
 
@@ -74,6 +76,7 @@ class Study:
             lane=self.lane,
             epsilon=self.epsilon,
             secure=self.secure,
+            small_sites=self.small_sites,
             waiting=self.waiting,
         )
 

@@ -6,11 +6,18 @@ import pytest
 
 from contract import wire_pb2 as wire
 from contract.errors import JobFailed
-from contract.statistics.summaries import Moments
-from researcher import count, levels, mean
+from contract.statistics.summaries import Moments, Shape
+from researcher import count, crosstab, levels, mean, shape
 from tests.end_to_end.federation import PROJECT, Federation
 
-QUESTION = (mean("age"), levels("outcome"), levels("arm"), count("weight"))
+QUESTION = (
+    mean("age"),
+    levels("outcome"),
+    levels("arm"),
+    count("weight"),
+    shape("age"),
+    crosstab("outcome", "arm"),
+)
 
 
 def test_a_secure_sum_is_the_answer_that_is_got_in_clear(trio: Federation) -> None:
@@ -20,6 +27,7 @@ def test_a_secure_sum_is_the_answer_that_is_got_in_clear(trio: Federation) -> No
     assert secure.answered == trio.sites
     assert {r.site for r in secure.receipts} == set(trio.sites)
     for one, other in zip(plain.parts, secure.parts, strict=True):
+        assert one.part.groups
         assert one.part.groups.keys() == other.part.groups.keys()
         for level, summary in one.part.groups.items():
             found = other.part.groups[level]
@@ -28,6 +36,11 @@ def test_a_secure_sum_is_the_answer_that_is_got_in_clear(trio: Federation) -> No
                 assert found.n == summary.n
                 assert found.mean == pytest.approx(summary.mean, rel=1e-12)
                 assert found.m2 == pytest.approx(summary.m2, rel=1e-9)
+            elif isinstance(summary, Shape):
+                assert isinstance(found, Shape)
+                assert found.n == summary.n
+                assert found.skewness == pytest.approx(summary.skewness, rel=1e-9)
+                assert found.kurtosis == pytest.approx(summary.kurtosis, rel=1e-9)
             else:
                 assert found == summary
 
