@@ -170,7 +170,8 @@ def assess(
 
 
 def _participants(answer: StatisticsAnswer, sizes: Mapping[str, int]) -> Iterator[Mark]:
-    n = max((_total(part, answer.project) for part in answer.parts), default=0)
+    exact = [part for part in answer.parts if part.part.lane == "exact"]
+    n = max((_total(part, answer.project) for part in exact or answer.parts), default=0)
     yield Mark("participants", "subjects", "all sites", n, "" if n else "high")
     there, gone = len(answer.answered), len(answer.missing)
     for site in answer.missing:
@@ -262,6 +263,8 @@ def _variables(answer: StatisticsAnswer, plan: Plan, by: str | None) -> Iterator
             yield Mark("predictors", statistic.kind, name, math.nan, "not told")
             continue
         if statistic.kind == "histogram":
+            if part.part.lane != "exact":
+                continue  # noise alone puts some out of range
             counts = counts_of(part)["all"]
             outside = max(counts.below, 0) + max(counts.above, 0)
             share = outside / counts.n if counts.n > 0 else math.nan
@@ -343,7 +346,8 @@ def _analysis(answer: StatisticsAnswer, plan: Plan) -> Iterator[Mark]:
     else:
         per, what = _known(part, answer.project) / number, "subjects per parameter"
     concern, said = _enough(per)
-    yield Mark("analysis", what, f"{number} parameters", per, concern, said)
+    of = f"{number} parameter{'' if number == 1 else 's'}"
+    yield Mark("analysis", what, of, per, concern, said)
 
 
 def _parameters(variable: Variable) -> int:

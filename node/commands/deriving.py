@@ -12,6 +12,7 @@ from contract.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from node.catalog.declaring import Wishes
     from node.catalog.deriving import Made
     from node.catalog.store import Catalog
     from node.home import NodeHome
@@ -53,6 +54,23 @@ def deriving_of(
                     f"Two projects differ in what {variable.name} is; name one with --dictionary."
                 )
     return tuple(found.values()), "images"
+
+
+def with_dictionary(wishes: Wishes, variables: Sequence[Variable]) -> Wishes:
+    """Return what a release is to be asked, with the dictionary's grids and variables."""
+    from dataclasses import replace
+
+    from node.catalog.manifest import Grid
+
+    grids = {
+        v.name: Grid(minimum=v.minimum, maximum=v.maximum, bins=v.bins)
+        for v in variables
+        if v.bins is not None and v.minimum is not None and v.maximum is not None
+    }
+    analysed = wishes.analysed
+    if analysed is not None:
+        analysed = list(dict.fromkeys([*analysed, *(v.name for v in variables)]))
+    return replace(wishes, grids=grids | dict(wishes.grids), analysed=analysed)
 
 
 def _known(catalog: Catalog, table: str | None) -> Iterator[Project]:

@@ -20,7 +20,12 @@ from node.commands.declaring import (
     told,
     wishes_of,
 )
-from node.commands.deriving import DictionaryOption, derived_lines, deriving_of
+from node.commands.deriving import (
+    DictionaryOption,
+    derived_lines,
+    deriving_of,
+    with_dictionary,
+)
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 from node.commands.progress import Progress
 from node.commands.selecting import (
@@ -133,7 +138,9 @@ def create(
             today=now.date(),
             days=days_for(node, selection),
             omissions=policy.disclosure.omissions,
-            wishes=wishes_of(cells, analysis, grid, policy, catalog, small_site),
+            wishes=with_dictionary(
+                wishes_of(cells, analysis, grid, policy, catalog, small_site), variables
+            ),
             variables=variables,
             image_table=image_table,
             observe=lambda what, done, count: progress[what]("deriving", done, count),

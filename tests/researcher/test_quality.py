@@ -126,16 +126,21 @@ def test_ten_and_twenty_events_per_parameter_are_the_limits(
     consortium: LocalConsortium, parameters: int, concern: str
 ) -> None:
     report = consortium.study().quality(outcome="ill", parameters=parameters)
-    assert mark(report, "events per parameter", f"{parameters} parameters").concern == concern
+    assert (
+        mark(
+            report, "events per parameter", f"{parameters} parameter{'s' if parameters > 1 else ''}"
+        ).concern
+        == concern
+    )
 
 
 def test_the_rarer_outcome_counts_and_of_a_number_the_subjects(consortium: LocalConsortium) -> None:
     report = consortium.study().quality(outcome="bmi", predictors=["age"])
-    found = mark(report, "subjects per parameter", "1 parameters")
+    found = mark(report, "subjects per parameter", "1 parameter")
     assert found.value == np.isfinite(TABLE["bmi"]).sum()
     common = LocalConsortium(VARIABLES, [{**TABLE, "ill": np.where(TABLE["ill"] < 0, -1, 1)}])
     report = common.study().quality(outcome="ill", parameters=1)
-    assert mark(report, "events per parameter", "1 parameters").value == 0
+    assert mark(report, "events per parameter", "1 parameter").value == 0
 
 
 def test_sites_are_compared_when_each_is_asked() -> None:
