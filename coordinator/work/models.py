@@ -142,3 +142,8 @@ class ModelJob(SteppedJob):
         """A site that left stays out: its answer would be to a fit that is over."""
         if site not in self._left:
             super().site_online(site)
+
+    def failed(self, site: str, failed: wire.TaskFailed) -> None:
+        """A site's step gave no answer. Of one that left it was said already what that means."""
+        if site not in self._left:
+            super().failed(site, failed)

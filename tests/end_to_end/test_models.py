@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from contract.errors import JobFailed, UsageError
 from node.commands import release as node_release
 from node.config import create_home
 from node.home import NodeHome
+from researcher.models import ModelAnswer
 from tests.end_to_end.federation import (
     POLICY,
     PROJECT,
@@ -25,6 +27,7 @@ from tests.end_to_end.federation import (
     write_csv,
     write_schema,
 )
+from tests.end_to_end.processes import PATIENCE_SECONDS, eventually
 
 SITES = ("north", "south", "west")
 ROWS = 150
@@ -76,9 +79,9 @@ def schema(folder: Path) -> Path:
     return write_schema(folder)
 
 
-def pooled() -> tuple[np.ndarray, np.ndarray]:
-    """Return the complete rows of all sites: the matrix (1, age, B), and the outcome."""
-    whole = [r for site in SITES for r in rows(site) if r["age"] != ""]
+def pooled(*sites: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the complete rows of sites, or all: the matrix (1, age, B), and the outcome."""
+    whole = [r for site in sites or SITES for r in rows(site) if r["age"] != ""]
     x = np.array([[1.0, float(str(r["age"])), float(r["arm"] == "B")] for r in whole])
     return x, np.array([float(r["outcome"] == "yes") for r in whole])
 
@@ -203,3 +206,40 @@ def test_a_model_with_many_coefficients_for_its_subjects_is_refused(clinics: Fed
         policy.write_text(text)
     assert found.answered == ("north", "south")
     assert [m.site for m in found.missing] == ["west"]
+
+
+def test_a_site_that_is_killed_in_the_middle_is_left_out_and_named(clinics: Federation) -> None:
+    policy, node = clinics.home("west") / "policy.toml", clinics.node("west")
+    text = policy.read_text()
+    slow = "per_hour = 100000\nanswer_ms = 1000"  # so that a step is still to come
+    policy.write_text(text.replace("per_hour = 100000", slow))
+    found: list[ModelAnswer] = []
+
+    def fit() -> None:
+        with clinics.connect() as ana:
+            found.append(
+                ana.model(PROJECT, "outcome ~ age", "logistic", analysis="main", minimum_sites=2)
+            )
+
+    def has_begun() -> bool:
+        return any(e.body.get("task") == "step-1" for e in clinics.entries("west")[before:])
+
+    before = len(clinics.entries("west"))
+    try:
+        thread = threading.Thread(target=fit, daemon=True)
+        thread.start()
+        eventually(has_begun, "the fit is in the middle")
+        node.kill()
+    finally:
+        policy.write_text(text)
+        node.start()
+    thread.join(PATIENCE_SECONDS)
+    (answer,) = found
+    x, y = pooled("north", "south")
+    expected = sm.GLM(y, x[:, :2], family=sm.families.Binomial()).fit(tol=1e-14)
+    assert answer.fit.coefficients == pytest.approx(expected.params, rel=1e-9)
+    assert answer.answered == ("north", "south")
+    assert [m.site for m in answer.missing] == ["west"]
+    assert "left in the middle" in answer.notes[0]
+    clinics.wait_for_sites()
+    clinics.nothing_is_stuck()
