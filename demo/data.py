@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.derivations import Bins, Of
 from contract.documents import Statistic, Variable, printable
 from contract.errors import AlreadyExists, ConfigurationError, DataError, Unavailable
 from contract.statistics.answers import Part
@@ -252,6 +253,13 @@ def dictionary() -> tuple[Variable, ...]:
         _category("preterm", "Pregnancy ended before 37 weeks"),
         _number("gestational_age", "Gestational age at the end of pregnancy", "days", 91, 308, 31),
         _number("birthweight", "Weight at birth", "g", 0, 5500, 11),
+        Variable(
+            name="delivered_early",
+            kind="category",
+            meaning="Delivered before 259 days, which is 37 weeks",
+            levels=NO_YES,
+            derive=Bins(bins=Of(variable="gestational_age"), edges=(259,), levels=NO_YES[::-1]),
+        ),
     )
 
 
@@ -266,6 +274,15 @@ def _category(name: str, meaning: str, levels: tuple[str, ...] = NO_YES) -> Vari
 
 
 # ---- what is asked -----------------------------------------------------------------------------
+
+SURVIVAL = ("gestational_age", "delivered_early")
+"""Time and event of the trial's main result."""
+LASTED = "lasted"
+"""The analysis set of ``SURVIVAL`` and the arm."""
+HAZARD = f"Surv({', '.join(SURVIVAL)}) ~ C(arm, ref='C')"
+"""The model of the trial's main result: treatment against control, hospitals as strata."""
+PUBLISHED_HAZARD_RATIO = "0.93 (0.63 to 1.37)"
+"""N Engl J Med 2006;355:1885, for delivery before 37 weeks."""
 
 TABLE_1 = (
     "age",

@@ -86,6 +86,27 @@ def told_frame(release_folders: Mapping[str, Path], table: str = "trial") -> pl.
     )
 
 
+def pooled_hazard(release_folders: Mapping[str, Path]) -> tuple[float, float, float]:
+    """Return the hazard ratio of the trial's main result and its 95 % interval, of pooled rows.
+
+    By statsmodels, hospitals as strata, ties after Efron: another implementation than ours.
+    """
+    import numpy as np
+    from statsmodels.duration.hazard_regression import PHReg
+
+    frame = pooled_frame(release_folders)
+    time, event = data.SURVIVAL
+    fitted = PHReg(
+        frame[time].cast(pl.Float64).to_numpy(),
+        (frame["arm"] == "T").cast(pl.Float64).to_numpy()[:, None],
+        status=(frame[event] == "Yes").cast(pl.Float64).to_numpy(),
+        strata=frame[SITE].to_numpy(),
+        ties="efron",
+    ).fit()
+    low, high = fitted.conf_int()[0]
+    return float(np.exp(fitted.params[0])), float(np.exp(low)), float(np.exp(high))
+
+
 def pooled_table1(
     frame: pl.DataFrame, without: Mapping[str, Collection[str]] | None = None
 ) -> dict[str, dict[str, Moments | Counts]]:

@@ -72,6 +72,9 @@ class Federation:
             ["wardgate-coordinator", "serve", "--verbose", "--home", self.coordinator],
             "serving",
         )
+        # What the hospitals will agree to, and its dictionary, by which they make their releases.
+        (self.root / "project.toml").write_text(project_text(data.dictionary()))
+        (self.root / "dictionary.toml").write_text(dictionary_text(data.dictionary()))
         return address
 
     def join(self, site: str) -> None:
@@ -106,18 +109,29 @@ class Federation:
 
     def freeze(self, site: str) -> None:
         """Freeze a hospital's releases: the trial's table, and its images."""
-        # By arm, and everybody with an outcome: what table 1 and the trial's result need.
-        asked = ("--cells", "arm", "--analysis", "outcome=preterm")
-        self.on(site, "release", "create", "trial", "--table", "trial", *asked)
+        # By arm, everybody with an outcome, and how long pregnancies lasted: what table 1 and the
+        # trial's result need.
+        lasted = f"{data.LASTED}={','.join((*data.SURVIVAL, 'arm'))}"
+        asked = ("--cells", "arm", "--analysis", "outcome=preterm", "--analysis", lasted)
+        dictionary = self.root / "dictionary.toml"
+        self.on(
+            site,
+            "release",
+            "create",
+            "trial",
+            "--table",
+            "trial",
+            "--dictionary",
+            dictionary,
+            *asked,
+        )
         self.on(site, "release", "create", "images", "--all-assets")
 
     def agree(self) -> None:
         """Roster and project: proposed by the coordinator, decided on by each steward."""
         self.at_coordinator("roster", "propose")
         self.everywhere(lambda site: self.on(site, "roster", "sign", "--yes"))
-        project = self.root / "project.toml"
-        project.write_text(project_text(data.dictionary()))
-        self.at_coordinator("project", "propose", project)
+        self.at_coordinator("project", "propose", self.root / "project.toml")
         self.everywhere(self._approve)
 
     def _approve(self, site: str) -> None:
@@ -174,8 +188,28 @@ def project_text(variables: tuple[Variable, ...]) -> str:
         "weight-decay = { minimum = 0, maximum = 1 }",
         "minimum-nodes = { minimum = 2, maximum = 4 }",
     ]
+    return "\n".join([*lines, *_variables(variables)]) + "\n"
+
+
+def dictionary_text(variables: tuple[Variable, ...]) -> str:
+    """Return the project's dictionary alone: what a hospital makes its release by."""
+    lines = [f"name = {json.dumps(PROJECT)}", 'table = "trial"']
+    return "\n".join([*lines, *_variables(variables)]) + "\n"
+
+
+def _variables(variables: tuple[Variable, ...]) -> list[str]:
+    lines = []
     for variable in variables:
         lines += ["", "[[variables]]"]
         for key, value in variable.model_dump(exclude_none=True, exclude_defaults=True).items():
-            lines.append(f"{key} = {quoted(value)}")
-    return "\n".join(lines) + "\n"
+            lines.append(f"{key} = {_toml(value)}")
+    return lines
+
+
+def _toml(value: object) -> str:
+    """Return a value as TOML writes it on one line: what JSON does, but for tables."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(held)}" for key, held in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
