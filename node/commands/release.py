@@ -48,10 +48,13 @@ from node.commands.selecting import (
 
 if TYPE_CHECKING:
     from node.catalog.freezing import Plan
+    from node.catalog.lineage import Apart
     from node.catalog.manifest import ReleaseManifest
     from node.catalog.rows import ReleaseRow
     from node.catalog.store import Catalog
     from node.catalog.withdrawals import Held
+    from node.gate.policy import Policy
+    from node.home import NodeHome
 
 app = application("Freeze what is held, and say who may ask it.")
 
@@ -147,10 +150,12 @@ def create(
         )
         for line in progress.values():
             line.end()
+        plan, beside = _beside_earlier(node, catalog, plan, policy)
         left = _left_out(plan.held)
         if dry_run:
             typer.echo(f"{name} would hold {_content(plan.manifest)}.{left}")
             _say_declared(plan)
+            _say_beside(beside)
             return
         record(node, "release-created", release=plan.manifest.digest, name=name)
         release = write_release(catalog, node, plan, now=now)
@@ -158,6 +163,7 @@ def create(
         raise UsageError("A release of this content was revoked; it isn't made again.")
     typer.echo(f"Release {release.name}: {_content(release.manifest)}.{left}")
     _say_declared(plan)
+    _say_beside(beside)
     typer.echo(release.digest)
 
 
@@ -332,6 +338,32 @@ def _check_dictionary(catalog: Catalog, row: ReleaseRow, consortium: str, name: 
     problems = check_dictionary(row.manifest, variables)
     if problems:
         raise DataError(f"The release doesn't fit the project: {'; '.join(problems[:5])}.")
+
+
+def _beside_earlier(
+    node: NodeHome, catalog: Catalog, plan: Plan, policy: Policy
+) -> tuple[Plan, Apart | None]:
+    """Return the plan with what it may declare beside earlier releases of its table."""
+    from node.catalog.lineage import beside_earlier
+
+    disclosure = policy.disclosure
+    if plan.manifest.declaration is None or not disclosure.releases_apart:
+        return plan, None
+    return beside_earlier(node, plan, catalog.list_releases(), disclosure.largest_contribution)
+
+
+def _say_beside(beside: Apart | None) -> None:
+    """Say what earlier releases of the table cost this one."""
+    if beside is None or not (beside.small or beside.lost):
+        return
+    if beside.small:
+        typer.echo(
+            f"Nothing is exact: beside {beside.releases} earlier releases of the table, exact "
+            f"answers would tell of too few subjects who came, left or changed, in {beside.small} "
+            "groups. Make it after more has changed, or see releases_apart in the policy."
+        )
+        return
+    typer.echo(f"Not exact, beside earlier releases of the table: {', '.join(beside.lost)}.")
 
 
 def _check_name(name: str) -> None:

@@ -44,6 +44,9 @@ class DisclosureSettings(settings.Settings):
     or, if it takes several steps, of all in it."""
     subjects_per_coefficient: Annotated[int, Field(ge=1)] = 5
     """Fewest subjects of a release for each coefficient of a model."""
+    releases_apart: bool = True
+    """Whether a new release is exact only where exact answers of earlier ones of its table, with
+    its own, tell of too few nowhere."""
     largest_contribution: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Largest share of a total that one subject may hold in any cell that a release declares."""
 

@@ -175,9 +175,9 @@ class Siege:
             return "accepted" if message.decision.accepted else message.decision.code
         return message.failed.code if kind == "failed" else kind
 
-    def parts(self, *ask: Statistic, **terms: Any) -> list[Part] | None:
+    def parts(self, *ask: Statistic, release: str = "", **terms: Any) -> list[Part] | None:
         """Ask, and return the parts of the answer; None when there is none."""
-        message = self.offer(self.question(*ask, **terms))
+        message = self.offer(self.question(*ask, release=release, **terms))
         if message.WhichOneof("body") != "reply":
             return None
         found = forms.decode(wire.StatisticsAnswer.FromString(message.reply.payload))

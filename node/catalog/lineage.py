@@ -1,0 +1,309 @@
+"""What a new release may declare beside the earlier releases of its table.
+
+Rule (H), histories: sort the subjects of all these releases by what answers can tell of each. That
+is, for every release, the cell and the sets that the subject is in; and for every two releases, in
+which columns the subject's values differ. Each class holds at least k subjects, or nothing is exact
+in the new release. A kind of statistic is exact in it only if rules (C) and (D) hold in each class
+by itself, by the values of every release that has the kind too.
+
+Guarantee: any set of exact answers of all these releases is a function of figures each of which is
+an aggregate over at least k subjects: every answer is a sum over whole classes. So who came, left
+or was corrected is told of k at once or not at all, however many releases are subtracted.
+Assumptions: earlier releases were made under this rule too, or what they tell together is known
+already; a subject keeps its pseudonym. Source: as for one release, docs/reference/disclosure.md.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import DataError
+from node.catalog.declaring import Minimums
+from node.catalog.freezing import Plan
+from node.catalog.manifest import (
+    MEMBERSHIP,
+    SUBJECT,
+    Declaration,
+    DeclaredVariable,
+    ExactKind,
+    ReleaseManifest,
+    Strata,
+)
+from node.catalog.membership import ANALYSIS, CELL, VARIABLE, held_of, load_membership
+from node.catalog.pieces import Pieces, of_variable
+from node.catalog.rows import ReleaseRow
+from node.catalog.strata import Blocks, Categories, Held
+from node.home import NodeHome
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+NOWHERE = -2
+"""In place of a cell, of whoever is in no set of a release."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A release as exact answers see it, row by row."""
+
+    declaration: Declaration
+    subjects: Sequence[str]
+    cells: Ints
+    sets: Mapping[str, Bools]
+    held: Held
+
+    def told(self, variable: str) -> Bools:
+        """Return of whom answers may tell a variable's value."""
+        names = [VARIABLE + variable]
+        names += [ANALYSIS + a.name for a in self.declaration.analyses if variable in a.variables]
+        some = [self.sets[name] for name in names if name in self.sets]
+        return self._in_any(some)
+
+    @property
+    def anywhere(self) -> Bools:
+        """Return who is in any set at all."""
+        return self._in_any(list(self.sets.values()))
+
+    def _in_any(self, sets: Sequence[Bools]) -> Bools:
+        found: Bools = np.zeros(len(self.subjects), dtype=np.bool_)
+        for inside in sets:
+            found |= inside
+        return found & (self.cells >= 0)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """What is left of a declaration beside earlier releases, and what stood in the way."""
+
+    declaration: Declaration
+    releases: int
+    """How many earlier ones of the table there are."""
+    small: int
+    """How many classes are too small; 0 when something is exact."""
+    lost: tuple[str, ...]
+    """Kinds that are exact no more, as "levels of ill"."""
+
+
+def beside_earlier(
+    home: NodeHome, plan: Plan, releases: Sequence[ReleaseRow], share: float
+) -> tuple[Plan, Apart]:
+    """Return a planned release with what it may declare beside the earlier ones of its table.
+
+    Revoked ones count, for they may have answered. ``share``: the largest that one subject may
+    have of a total. ``DataError`` when one of them can't be read.
+    """
+    manifest = plan.manifest
+    assert manifest.declaration is not None
+    earlier = [
+        of_release(home, row)
+        for row in releases
+        if row.manifest.table == manifest.table
+        and row.digest != manifest.digest
+        and row.manifest.rows == row.manifest.subjects
+        and (row.manifest.declaration is None or row.manifest.declaration.cells)
+    ]
+    found = apart(of_plan(plan), earlier, share)
+    changed = manifest.model_copy(update={"declaration": found.declaration})
+    return replace(plan, manifest=changed), found
+
+
+def of_release(home: NodeHome, row: ReleaseRow) -> Asked:
+    """Read a release; one of an older format as it is asked with the least minimums."""
+    import polars as pl
+
+    manifest, folder = row.manifest, home.release(row.digest)
+    members = load_membership(folder, manifest, Minimums(1, 1, 1.0))
+    try:
+        frame = pl.read_parquet(folder / str(manifest.table_path))
+    except (OSError, pl.exceptions.PolarsError):
+        raise DataError(f"The table of release {row.name} can't be read.") from None
+    return _asked(
+        members.declaration, frame, members.cells.astype(np.int64), members.sets, manifest
+    )
+
+
+def of_plan(plan: Plan) -> Asked:
+    """Return a planned release."""
+    import polars as pl
+
+    manifest = plan.manifest
+    assert manifest.declaration is not None
+    frame = pl.read_parquet(io.BytesIO(plan.parts[str(manifest.table_path)]))
+    members = pl.read_parquet(io.BytesIO(plan.parts[MEMBERSHIP]))
+    sets = {n: members[n].to_numpy() for n in members.columns if n.startswith((VARIABLE, ANALYSIS))}
+    cells = members[CELL].to_numpy().astype(np.int64)
+    return _asked(manifest.declaration, frame, cells, sets, manifest)
+
+
+def _asked(
+    declaration: Declaration,
+    frame: pl.DataFrame,
+    cells: Ints,
+    sets: Mapping[str, Bools],
+    manifest: ReleaseManifest,
+) -> Asked:
+    held = held_of(frame, manifest.columns)
+    return Asked(declaration, frame[SUBJECT].to_list(), cells, sets, held)
+
+
+def apart(new: Asked, earlier: Sequence[Asked], share: float) -> Apart:
+    """Return what a release may declare beside earlier ones."""
+    releases = [new, *earlier]
+    classes, sizes = _classes(releases)
+    if not earlier or not sizes.size:
+        return Apart(new.declaration, len(earlier), 0, ())
+    small = int(np.count_nonzero(sizes < new.declaration.minimum_cohort))
+    if small:
+        return Apart(_nothing(new.declaration), len(earlier), small, ())
+    if all(_is_own(release, of) for release, of in zip(releases, classes, strict=True)):
+        return Apart(new.declaration, len(earlier), 0, ())  # nothing is cut finer than by itself
+    variables, lost = [], []
+    for variable in new.declaration.variables:
+        kept = set(variable.by)
+        for release, of in zip(releases, classes, strict=True):
+            theirs = release.declaration.variable(variable.name)
+            if theirs is not None and variable.name in release.held:
+                kept -= set(theirs.by) - _passing(release, of, variable, new.declaration, share)
+        lost += [f"{kind} of {variable.name}" for kind in variable.by if kind not in kept]
+        by = {kind: strata for kind, strata in variable.by.items() if kind in kept}
+        inside = tuple(kind for kind in variable.in_analyses if kind in kept)
+        variables.append(variable.model_copy(update={"by": by, "in_analyses": inside}))
+    analyses = tuple(
+        a.model_copy(update={"joint": (), "products": ()}) for a in new.declaration.analyses
+    )
+    lost += [f"what is of several variables in {a.name}" for a in new.declaration.analyses
+             if a.joint or a.products]  # fmt: skip
+    declaration = new.declaration.model_copy(
+        update={"variables": tuple(variables), "analyses": analyses}
+    )
+    return Apart(declaration, len(earlier), 0, tuple(lost))
+
+
+def _nothing(declaration: Declaration) -> Declaration:
+    return declaration.model_copy(
+        update={
+            "cells": (),
+            "variables": tuple(DeclaredVariable(name=v.name) for v in declaration.variables),
+            "analyses": tuple(
+                a.model_copy(update={"by": None, "joint": (), "products": ()})
+                for a in declaration.analyses
+            ),
+        }
+    )
+
+
+# ---- histories -----------------------------------------------------------------------------------
+
+
+def _classes(releases: Sequence[Asked]) -> tuple[list[Ints], Ints]:
+    """Return the class of each row of each release, -1 of whoever is nowhere; and their sizes."""
+    union = sorted(set().union(*(release.subjects for release in releases)))
+    place = {subject: at for at, subject in enumerate(union)}
+    rows = [np.array([place[s] for s in r.subjects], dtype=np.int64) for r in releases]
+    keys: list[Ints] = []
+    present: list[Bools] = []
+    for release, at in zip(releases, rows, strict=True):
+        inside = np.zeros(len(union), dtype=np.bool_)
+        inside[at] = release.anywhere
+        present.append(inside)
+        for column in (release.cells, *(held.astype(np.int64) for held in release.sets.values())):
+            aligned = np.full(len(union), NOWHERE, dtype=np.int64)
+            aligned[at] = column
+            keys.append(np.where(inside, aligned, NOWHERE))
+    for one, other in itertools.combinations(range(len(releases)), 2):
+        both = present[one] & present[other]
+        for differs in _differing(releases[one], rows[one], releases[other], rows[other], place):
+            keys.append((differs & both).astype(np.int64))
+    anywhere = np.logical_or.reduce(present)
+    found = np.full(len(union), -1, dtype=np.int64)
+    table = np.stack(keys)[:, anywhere]
+    numbers = np.zeros(table.shape[1], dtype=np.int64)
+    for key in table:  # one key after the other: wide tables stay numbers
+        _, numbers = np.unique(np.stack((numbers, key)), axis=1, return_inverse=True)
+        numbers = numbers.reshape(-1)
+    found[anywhere] = numbers
+    of = [np.where(r.anywhere, found[at], -1) for r, at in zip(releases, rows, strict=True)]
+    return of, np.bincount(numbers)
+
+
+def _differing(
+    one: Asked, rows: Ints, other: Asked, others: Ints, place: Mapping[str, int]
+) -> Iterator[Bools]:
+    """Yield for each column of both releases of whom the values differ."""
+    for name in sorted(set(one.held) & set(other.held)):
+        left, right = one.held[name], other.held[name]
+        if isinstance(left, Categories) and isinstance(right, Categories):
+            levels = {text: code for code, text in enumerate(sorted({*left.levels, *right.levels}))}
+            pair = [_coded(c, levels) for c in (left, right)]
+        elif isinstance(left, Categories) or isinstance(right, Categories):
+            continue  # no statistic is of both
+        else:
+            pair = [left, right]
+        aligned = []
+        for column, at in zip(pair, (rows, others), strict=True):
+            whole = np.full(len(place), np.nan)
+            whole[at] = column
+            aligned.append(whole)
+        a, b = aligned
+        yield ~((a == b) | (np.isnan(a) & np.isnan(b)))
+
+
+def _coded(column: Categories, levels: Mapping[str, int]) -> NDArray[np.float64]:
+    to = np.array([*(levels[text] for text in column.levels), np.nan])
+    return np.asarray(to[column.codes])  # -1 is the last: missing
+
+
+def _is_own(release: Asked, classes: Ints) -> bool:
+    """Say whether classes cut a release no finer than its own cells and sets."""
+    keys = np.stack((release.cells, *(held.astype(np.int64) for held in release.sets.values())))
+    inside = classes >= 0
+    own = np.unique(keys[:, inside], axis=1).shape[1]
+    return bool(own == np.unique(classes[inside]).size)
+
+
+class _Each(Blocks):
+    """Every class by itself: nothing is put together."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__((), [()] * number)
+
+    def choices(self) -> list[Strata]:
+        return [()]
+
+    def of(self, by: Strata) -> Ints:
+        return np.arange(self.cells)
+
+
+def _passing(
+    release: Asked, classes: Ints, variable: DeclaredVariable, new: Declaration, share: float
+) -> set[ExactKind]:
+    """Return the kinds of a variable that pass in each class by itself."""
+    told, column = release.told(variable.name), release.held[variable.name]
+    used, of = np.unique(classes[told], return_inverse=True)
+    cells = np.zeros(classes.size, dtype=np.int32)
+    cells[told] = of.reshape(-1)
+    pieces = Pieces(told, np.zeros(classes.size, dtype=np.int64), cells, used.size)
+    levels = column.levels if isinstance(column, Categories) else ()
+    possible = np.ones((used.size, len(levels)), dtype=np.bool_)
+    for place, stratum in enumerate(release.declaration.strata):
+        if stratum.variable == variable.name and stratum.levels:
+            cell_of = np.zeros(used.size, dtype=np.int64)
+            cell_of[cells[told]] = release.cells[told]
+            for one, cell in enumerate(cell_of.tolist()):
+                values = {c[place] for c in release.declaration.cells[cell]}
+                here = {stratum.levels[v] for v in values if v < len(stratum.levels)}
+                possible[one] = [level in here for level in levels]
+    found = of_variable(
+        *(variable.name, column, pieces, _Each(used.size), possible),
+        *(variable.grid, new.minimum_cell, share),
+    )
+    return set(found.by)
