@@ -167,9 +167,10 @@ def _kappa(
     if noisy:
         estimate = replace(estimate, note=NOISY, approximate=True)
     z = kappa / error_of_none if error_of_none > 0 else math.nan
-    test = HypothesisTest(
-        f"{name} of 0", z, normal_p(z), (), estimate, NOISY if noisy else "", noisy
-    )
+    notes = [NOISY] if noisy else []
+    if math.isnan(z):
+        notes.append("By chance alone it could only be 0.")
+    test = HypothesisTest(f"{name} of 0", z, normal_p(z), (), estimate, " ".join(notes), noisy)
     return Kappa(replace(estimate, high=min(estimate.high, 1.0)), test, observed, expected)
 
 
@@ -262,10 +263,11 @@ def concordance(
     if min(xx, yy) <= 0:
         return Estimate(name, math.nan, confidence=confidence, note="A method doesn't vary.")
     value = 2 * xy / (xx + yy + shift**2)
-    r = xy / math.sqrt(xx * yy)
-    if n < 3 or r == 0 or abs(r) >= 1 or abs(value) >= 1:
+    deviations = math.sqrt(xx) * math.sqrt(yy)
+    r = xy / deviations
+    if n < 3 or abs(r) < 1e-100 or abs(r) >= 1 or abs(value) >= 1:
         return Estimate(name, value, confidence=confidence, note="It has no standard error.")
-    u2 = shift**2 / math.sqrt(xx * yy)
+    u2 = shift**2 / deviations
     left, c2 = 1 - r * r, value * value
     square = (
         left * c2 / ((1 - c2) * r * r)

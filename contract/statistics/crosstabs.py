@@ -30,6 +30,8 @@ from contract.statistics.estimates import (
 
 MAX_STEPS = 12_000_000
 """Of Fisher's exact test: two or three seconds on one core."""
+MAX_SUBJECTS = 1_000_000
+"""Of Fisher's exact test; of more the chi-squared test says the same."""
 _SAME = 1e-7
 """Two tables are as probable when their logarithms differ by less (as in R)."""
 
@@ -141,6 +143,8 @@ def fisher_exact(
     # The largest columns last: they are the ones dealt with at once.
     kept = kept[:, np.argsort(kept.sum(axis=0), kind="stable")]
     rows, columns = kept.sum(axis=1), kept.sum(axis=0)
+    if kept.sum() > MAX_SUBJECTS:
+        return undefined(name, f"It is for {MAX_SUBJECTS} subjects at most.")
     factorials = special.gammaln(np.arange(int(kept.sum()) + 1) + 1)
     constant = float(factorials[rows].sum() + factorials[columns].sum() - factorials[-1])
     seen = -float(factorials[kept].sum())

@@ -133,7 +133,7 @@ def ratio(
 
     Its ``standard_error`` is that of the logarithm.
     """
-    factor = math.exp(z_quantile(confidence) * error_of_log)
+    factor = math.exp(min(z_quantile(confidence) * error_of_log, 700.0))
     low, high = value / factor, value * factor
     return Estimate(name, value, error_of_log, low, high, confidence, note)
 

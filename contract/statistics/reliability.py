@@ -223,6 +223,9 @@ def _icc2(bms: float, jms: float, ems: float, n: int, k: int, confidence: float)
         return Estimate("ICC(2,1)", value, confidence=confidence, note=_reason(value))
     a = k * value / (n * (1 - value))
     b = 1 + k * value * (n - 1) / (n * (1 - value))
+    if a * jms + b * ems == 0:
+        note = "Nothing is left to chance, so it has no interval."
+        return Estimate("ICC(2,1)", value, confidence=confidence, note=note)
     v = (a * jms + b * ems) ** 2 / ((a * jms) ** 2 / (k - 1) + (b * ems) ** 2 / ((n - 1) * (k - 1)))
     upper, lower = _f(n - 1, v, confidence), _f(v, n - 1, confidence)
     rest = k * jms + (k * n - k - n) * ems
@@ -246,9 +249,18 @@ def _bounded(
 
 def _average(name: str, single: Estimate, value: float, k: int) -> Estimate:
     """Return the reliability of the mean of k: Spearman and Brown's step up of the bounds."""
-    low, high = (k * x / (1 + (k - 1) * x) for x in (single.low, single.high))
+    low, high = (_stepped_up(x, k) for x in (single.low, single.high))
     note = single.note or _reason(value)
+    if high == -math.inf:
+        low = high = math.nan
+        note = "Its interval is far below zero."
     return Estimate(name, value, math.nan, low, high, single.confidence, note)
+
+
+def _stepped_up(single: float, k: int) -> float:
+    """Return the bound of a mean of k; a correlation of -1 / (k - 1) or less has none below."""
+    under = 1 + (k - 1) * single
+    return -math.inf if under <= 0 else k * single / under
 
 
 def _f(numerator: float, denominator: float, confidence: float) -> float:

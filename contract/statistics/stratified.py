@@ -135,6 +135,8 @@ def _homogeneity(tables: Table, odds: float, tarone: bool) -> HypothesisTest:
     exposed, events = a + b, a + c
     expected = _fitted(exposed, c + d, events, odds)
     parts = [expected, exposed - expected, events - expected, c + d - events + expected]
+    if np.stack(parts).min() <= 0:
+        return undefined(name, "The odds ratio leaves a cell of a stratum empty.")
     variance = 1 / (1 / np.stack(parts)).sum(axis=0)
     statistic = float(((a - expected) ** 2 / variance).sum())
     if tarone:
@@ -149,12 +151,16 @@ def _fitted(exposed: Table, other: Table, events: Table, odds: float) -> Table:
     """Return the count of exposed with the event that gives each stratum this odds ratio.
 
     The root of (odds - 1) x^2 - (odds (exposed + events) + other - events) x + odds exposed
-    events = 0 that lies within the margins, in the form that doesn't cancel.
+    events = 0 that lies within the margins, each in the form that doesn't cancel.
     """
     half = odds * (exposed + events) + other - events
     product = odds * exposed * events
     root = np.sqrt(np.maximum(half**2 - 4 * (odds - 1) * product, 0.0))
-    return np.asarray(2 * product / (half + root))
+    found = np.empty_like(half)
+    up = half >= 0
+    found[up] = 2 * product[up] / (half + root)[up]
+    found[~up] = (half - root)[~up] / (2 * (odds - 1))
+    return found
 
 
 def _columns(tables: Table) -> tuple[Table, Table, Table, Table, Table]:
