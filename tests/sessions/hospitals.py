@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import Job, Project, Statistic, StatisticsWork, Variable, Work
+from contract.documents import Job, Project, RecipeGrant, Statistic, StatisticsWork, Variable, Work
 from contract.envelope import Envelope
 from contract.keys import SigningKey
 from contract.statistics import forms, models
@@ -162,6 +162,7 @@ def open_sites(
     *,
     policy: Policy | None = None,
     small: bool = False,
+    recipes: Sequence[RecipeGrant] = (),
 ) -> list[Site]:
     """Make a node for each table, all in one consortium. The catalogues are migrated once and
     copied.
@@ -172,7 +173,7 @@ def open_sites(
     keys = {name: SigningKey.generate() for name in names}
     world = World(sites=keys)
     world.stewards |= {n: SigningKey.generate() for n in names if n not in world.stewards}
-    project = world.signed_project(2, variables=variables)
+    project = world.signed_project(2, variables=variables, table="session", recipes=tuple(recipes))
     made = []
     for name, table in zip(names, tables, strict=True):
         home = NodeHome(folder / name).create()

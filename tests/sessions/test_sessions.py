@@ -11,7 +11,7 @@ import pytest
 import statsmodels.api as sm
 
 from contract.cohorts import Cohort
-from contract.documents import Statistic, Variable
+from contract.documents import RecipeGrant, Statistic, TrainingWork, Variable
 from contract.statistics.answers import Part
 from contract.statistics.noisy import estimate_comoments, quantile
 from contract.statistics.summaries import CoMoments
@@ -26,6 +26,7 @@ from tests.sessions.hospitals import (
     moments,
     open_sites,
 )
+from tests.sessions.trained import parameters, tabular, trained
 
 NO_YES = ("no", "yes")
 WOMEN = Cohort(variable="sex", levels=("f",))
@@ -206,6 +207,39 @@ def test_a_trial_in_three_centres(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert set(exact) == {"exact"}
 
 
+@pytest.mark.slow
+def test_a_model_is_trained_on_the_trial(tmp_path: Path) -> None:
+    features = ("arm=control", "age", "bmi")
+    bundle, grant = tabular("session", "ill", features)
+    sites = open_sites(
+        tmp_path, [trial(1, 480), trial(2, 460), trial(3, 520)], TRIAL, [StratumWish("arm")], {},
+        recipes=[grant],
+    )  # fmt: skip
+    assert_trained(Session(sites), tmp_path, bundle, grant, ("age", "bmi"))
+
+
+def assert_trained(
+    session: Session, folder: Path, bundle: bytes, grant: RecipeGrant, numbers: Sequence[str]
+) -> None:
+    """A model learns from round to round; numbers are scaled by what the sites tell exactly."""
+    asked = session.ask("scaling", *(statistic("moments", name) for name in numbers))
+    scales = {n: moments(p) for n, p in zip(numbers, asked, strict=True)}
+    features = str(grant.parameters["features"].choices[0]).split(",")
+    scaled = [
+        (scales[f].mean, scales[f].standard_deviation) if f in scales else (0.5, 0.5)
+        for f in features
+    ]
+    values = parameters(grant, scaled, len(session.sites))
+    envelope = session.job(TrainingWork(bundle=grant.bundle, parameters=values))
+    losses = trained(folder, bundle, envelope, session.project, session.sites)
+    assert len(losses["train_loss"]) == 6
+    assert losses["train_loss"][-1] < losses["train_loss"][0] < np.log(2) + 0.2
+    assert losses["eval_brier"][-1] < 0.25
+    for site in session.sites:
+        steps = [e for e in site.hospital.entries("answer") if e.body["task"] != "statistics"]
+        assert len(steps) >= 12
+
+
 # ---- a registry ----------------------------------------------------------------------------------
 
 REGISTRY = (
@@ -323,3 +357,13 @@ def test_a_registry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     explored = ("under 40", "high marker", "under 80")
     exact = [lane for name, lane in session.lanes.items() if not name.startswith(explored)]
     assert set(exact) == {"exact"}
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_on_the_registry(tmp_path: Path) -> None:
+    bundle, grant = tabular("session", "died", ("treated=yes", "stage=III", "stage=IV", "age"))
+    sites = open_sites(
+        tmp_path, [registry(11, 1200), registry(12, 900), registry(13, 1500)], REGISTRY,
+        [StratumWish("stage")], {}, recipes=[grant],
+    )  # fmt: skip
+    assert_trained(Session(sites), tmp_path, bundle, grant, ("age",))
