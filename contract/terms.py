@@ -87,7 +87,7 @@ class Polynomial(_Factor):
     @property
     def label(self) -> str:
         """How R would write it."""
-        return f"poly({self.variable}, {self.degree})"
+        return f"poly({self.variable}, {self.degree}, raw=TRUE)"
 
 
 class Spline(_Factor):

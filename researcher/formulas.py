@@ -1,8 +1,8 @@
 """Models as R writes them, parsed into a closed list of terms. Nothing is evaluated.
 
 On the right: names, ``+ - : * / ^`` and brackets as Wilkinson and Rogers have them, ``0``, ``1``,
-``log(x)`` and its like, ``I((x - 50)/10)``, ``I(x^2)``, ``poly(x, 3)`` (raw), ``ns(x, df = 4)``,
-``bs(x, knots = c(1, 2))``, ``C(arm, ref = "placebo")``, ``offset(log(x))``, ``strata(centre)``,
+``log(x)`` and its like, ``I((x - 50)/10)``, ``I(x^2)``, ``poly(x, 3, raw = TRUE)``,
+``ns(x, df = 4)``, ``bs(x, knots = c(1, 2))``, ``C(arm, ref = "placebo")``, ``offset(log(x))``, ``strata(centre)``,
 ``(1 | site)``. On the left a name, ``log(y)``, ``Surv(time, event)`` or
 ``Surv(start, stop, event)``.
 """
@@ -258,8 +258,11 @@ class _Parser:
                 return Value(variable=variable, reference=given.get("ref"))
             case "poly":
                 values = {"variable": variable, "degree": given.get("degree", 1)}
-                if given.get("raw") is False:
-                    raise UsageError("A polynomial is raw: an orthogonal one depends on the data.")
+                if not given.get("raw"):
+                    raise UsageError(
+                        f"R's poly({variable}, ...) is orthogonal, which depends on the data. "
+                        f"Write poly({variable}, {values['degree']}, raw = TRUE): it fits the same."
+                    )
                 return _made(lambda: Polynomial.model_validate(values), sentence)
             case _:
                 spline = {"variable": variable, "basis": name, **given}

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from contract.documents import Model
+from contract.statistics.design import bounds
+from contract.statistics.splines import equally_spaced
+from contract.terms import Spline
 from researcher.findings import p_value
 
 if TYPE_CHECKING:
@@ -36,6 +39,23 @@ def formula(model: Model) -> str:
     right += [f"strata({', '.join(model.strata)})"] if model.strata else []
     right += ["(1 | site)"] if model.site == "random" else []
     return f"{left} ~ {' + '.join(right or ['1'])}"
+
+
+def knots(answer: ModelAnswer) -> list[str]:
+    """Return where a spline's knots are whose places the formula left open."""
+    found = {}
+    for factor in (f for term in answer.model.terms for f in term.factors):
+        variable = answer.project.variable(factor.variable)
+        if isinstance(factor, Spline) and factor.df is not None and variable is not None:
+            boundary = factor.boundary or bounds(variable)
+            count = factor.df - (1 if factor.basis == "ns" else factor.degree)
+            places = [f"{knot:.4g}" for knot in equally_spaced(count, boundary)]
+            found[factor.label] = (
+                f"{factor.label}: knots evenly over {boundary[0]:g} to {boundary[1]:g}"
+                + (f", at {', '.join(places)}" if places else "")
+                + "; R's would be at the data's quantiles."
+            )
+    return list(found.values())
 
 
 def name(model: Model) -> str:

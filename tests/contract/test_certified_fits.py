@@ -134,7 +134,7 @@ def test_longley(sites: int) -> None:
 )
 def test_wampler_1_3_4_and_5(times: int, deviation: float, sites: int) -> None:
     y = (WAMPLER_X[:, None] ** np.arange(6)).sum(axis=1) + times * WAMPLER_E
-    found = of("y ~ poly(x, 5)", y, WAMPLER_X, 0, 20, sites)
+    found = of("y ~ poly(x, 5, raw = TRUE)", y, WAMPLER_X, 0, 20, sites)
     # What the noise's size leaves of a coefficient of 1.
     assert found.coefficients == pytest.approx(np.ones(6), rel=1e-9 * max(1, times))
     errors = np.array(
@@ -149,5 +149,5 @@ def test_wampler_1_3_4_and_5(times: int, deviation: float, sites: int) -> None:
 def test_wampler_2() -> None:
     wanted = 10.0 ** -np.arange(6)
     y = (WAMPLER_X[:, None] ** np.arange(6)) @ wanted
-    found = of("y ~ poly(x, 5)", np.round(y, 5), WAMPLER_X, 0, 20)
+    found = of("y ~ poly(x, 5, raw = TRUE)", np.round(y, 5), WAMPLER_X, 0, 20)
     assert found.coefficients == pytest.approx(wanted, rel=1e-9)

@@ -93,8 +93,9 @@ def test_the_columns_are_those_of_two_other_implementations(right: str) -> None:
         ("n + n:a", ["(Intercept)", "n", "n:a[q]", "n:a[r]"]),
         ("b/a", ["(Intercept)", "b[y]", "b[x]:a[q]", "b[y]:a[q]", "b[x]:a[r]", "b[y]:a[r]"]),
         ("C(a, ref = 'r') + n", ["(Intercept)", "a[p]", "a[q]", "n"]),
-        ("n*poly(m, 2)", ["(Intercept)", "n", "poly(m, 2)1", "poly(m, 2)2",
-                          "n:poly(m, 2)1", "n:poly(m, 2)2"]),
+        ("n*poly(m, 2, raw = TRUE)", ["(Intercept)", "n", "poly(m, 2, raw=TRUE)1",
+                                       "poly(m, 2, raw=TRUE)2",
+                          "n:poly(m, 2, raw=TRUE)1", "n:poly(m, 2, raw=TRUE)2"]),
         ("1", ["(Intercept)"]),
     ],
 )  # fmt: skip
@@ -109,7 +110,7 @@ def test_what_is_done_with_a_number_is_what_patsy_does() -> None:
         ("log1p(n) + sqrt(n) + log2(m) + log10(m)",
          "np.log1p(n) + np.sqrt(n) + np.log2(m) + np.log10(m)"),
         ("I(((n - 5)/2)^3)", "I(((n - 5)/2)**3)"),
-        ("poly(n, 3)", "n + I(n**2) + I(n**3)"),
+        ("poly(n, 3, raw = TRUE)", "n + I(n**2) + I(n**3)"),
         ("bs(n, knots = c(2, 6), Boundary.knots = c(0, 10))",
          "bs(n, knots=[2, 6], lower_bound=0, upper_bound=10)"),
         ("bs(n, df = 4, degree = 2)", "bs(n, knots=[10/3, 20/3], degree=2, lower_bound=0,"
@@ -163,7 +164,7 @@ def test_the_way_back_from_chebyshevs_polynomials_is_exact(
 ) -> None:
     variable = number("t", low, low + width)
     project = World().project(variables=(variable,))
-    model = parse(f"y ~ poly(t, {degree})", "linear")
+    model = parse(f"y ~ poly(t, {degree}, raw = TRUE)", "linear")
     columns = design.columns(model.terms, project)
     degrees = design.chebyshev_degrees(columns, least=1)
     x = {"t": np.linspace(low, low + width, 9)}

@@ -53,7 +53,8 @@ def test_what_is_done_with_a_variable_is_one_of_a_closed_list() -> None:
         "y ~ log(a) + I(b^2) + I((c - 50)/10) + I(((d + 1) * 2)**3) + poly(e, 3, raw = TRUE)"
         " + ns(f, df=4) + bs(g, knots = c(1, 2.5), degree = 2, Boundary.knots = c(0, 9))"
     ) == [
-        "log(a)", "I(b^2)", "I((c - 50)/10)", "I(((d + 1)/0.5)^3)", "poly(e, 3)", "ns(f, df=4)",
+        "log(a)", "I(b^2)", "I((c - 50)/10)", "I(((d + 1)/0.5)^3)", "poly(e, 3, raw=TRUE)",
+        "ns(f, df=4)",
         "bs(g, knots=c(1, 2.5), degree=2, Boundary.knots=c(0, 9))",
     ]  # fmt: skip
     [term] = parse("y ~ I(a/10 - 5)", "linear").terms
@@ -145,6 +146,7 @@ def test_any_formula_has_the_terms_of_another_parser(right: str) -> None:
         ("y ~ bs(a, knots=c(2, 1))", "rise"),
         ("y ~ bs(a, df=2)", "at least its degree"),
         ("y ~ poly(a, 2, raw=FALSE)", "depends on the data"),
+        ("y ~ poly(a, 2)", "raw = TRUE"),
         ("y ~ C(a, ref=b)", "quotes"),
         ("y ~ a:log(a)", "twice"),
         ("y ~ (a + b", "')'"),

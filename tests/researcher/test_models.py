@@ -42,7 +42,7 @@ def answer(formula: str, family: str, **settings: Any) -> ModelAnswer:
         SITES,
         (Missing("east", "offline", "It is offline."),),
         (),
-        World().project(),
+        World().project(variables=DICTIONARY),
         SITES,
     )
 
@@ -161,6 +161,14 @@ def test_a_site_without_a_fit_is_named() -> None:
     assert changed.forest("age").labels == ("south", "west", "pooled")
     with pytest.raises(DocumentError, match="north alone has no fit"):
         changed.own("north")
+
+
+def test_where_a_splines_knots_are_is_said() -> None:
+    [note] = [note for note in ALL[4].notes if "knots" in note]
+    assert note == (
+        "ns(prio, df=3): knots evenly over 0 to 20, at 6.667, 13.33; R's would be at the data's "
+        "quantiles."
+    )
 
 
 def test_a_fit_that_did_not_converge_is_no_estimate() -> None:
