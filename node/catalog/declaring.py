@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from contract.errors import UsageError
 from node.catalog.joining import Joining
 from node.catalog.kinship import NO_KINSHIP, Kinship, counted_together, cut_by, kin_sets, owned
-from node.catalog.manifest import MAX_ANALYSES, AnalysisSet, Declaration, Grid
+from node.catalog.manifest import (
+    MAX_ANALYSES,
+    AnalysisSet,
+    Declaration,
+    DeclaredVariable,
+    ExactKind,
+    Grid,
+)
 from node.catalog.pieces import Pieces, finest, holds_somebody, of_variable, possible_in
 from node.catalog.sets import bits_of, masks_of, members_of, propose_analysis
 from node.catalog.strata import (
@@ -102,12 +109,7 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
         strata = wishes.strata or ()
         _check_of_sums(strata, held, wishes.analyses)
     cells = stratify(held, strata, minimums.cohort, number)
-    if len(wishes.analyses) > MAX_ANALYSES:
-        raise UsageError(f"A release has at most {MAX_ANALYSES} analysis sets.")
-    for name, names in wishes.analyses.items():
-        unknown = [v for v in names if v not in held]
-        if unknown or not names:
-            raise UsageError(f"Analysis {name}: {unknown[0] if unknown else 'no variable'}?")
+    _check_analyses(wishes.analyses, held)
     draw = _draw(subjects)
     present = {name: _present(column) & (cells.of >= 0) for name, column in held.items()}
     if wishes.analysed is not None and not wishes.analyses:
@@ -125,12 +127,19 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
     declared, pieces = {}, {}
     cut = cut_by(analyses, wishes.kinship, kin)
     for name, column in held.items():
-        told = members[name] | (masks & bits_of(name, analyses) > 0)
-        pieces[name] = Pieces(told, masks & bits_of(name, cut), cells.of, len(cells.cells))
-        declared[name] = of_variable(
-            *(name, column, pieces[name], blocks, possible[name]),
-            *(wishes.grids.get(name), least, share),
-        )
+        inside = masks & bits_of(name, analyses) > 0
+        told = members[name] | inside
+        for only in (told, inside) if _are_few(told & ~inside, inside) else (told,):
+            by_sets = Pieces(only, masks & bits_of(name, cut), cells.of, len(cells.cells))
+            one = of_variable(
+                *(name, column, by_sets, blocks, possible[name]),
+                *(wishes.grids.get(name), least, share),
+            )
+            if only is told or _is_better(one, declared[name]):
+                declared[name], pieces[name] = one, by_sets
+                members[name] = members[name] & only
+            if name in kin.apart or len(wishes.kinship.of(name)) > 1:
+                break
     counted = counted_together(
         *(declared, wishes.kinship, kin.apart, held, possible, pieces),
         *(wishes.grids, blocks, least),
@@ -143,7 +152,8 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
     found = []
     for at, (name, names) in enumerate(wishes.analyses.items()):
         inside = np.bincount(cells.of[masks >> at & 1 > 0], minlength=len(cells.cells))
-        by = finest(blocks, holds_somebody(inside)) if cells.cells else None
+        somebody = holds_somebody(inside, blocks.lacking(names))
+        by = finest(blocks, somebody) if cells.cells else None
         joint, products = together[name]
         found.append(AnalysisSet(name=name, variables=names, by=by, joint=joint, products=products))
     subjects_in_cells = number - cells.excluded
@@ -173,6 +183,30 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
             },
         ),
     )
+
+
+_FEW = 0.1
+
+
+def _are_few(others: Bools, inside: Bools) -> bool:
+    """Say whether those in no analysis set are so few that it may do without them."""
+    return 0 < np.count_nonzero(others) <= _FEW * np.count_nonzero(inside)
+
+
+def _is_better(without: DeclaredVariable, whole: DeclaredVariable) -> bool:
+    """Say whether more is exact in analysis sets once nobody beside them is told of."""
+    kinds: set[ExactKind] = {"levels", "moments", "histogram"}
+    return bool(kinds & set(whole.by) - set(whole.in_analyses) & set(without.in_analyses))
+
+
+def _check_analyses(analyses: Mapping[str, tuple[str, ...]], held: Held) -> None:
+    """Raise ``UsageError`` for too many analysis sets, or one of what isn't there."""
+    if len(analyses) > MAX_ANALYSES:
+        raise UsageError(f"A release has at most {MAX_ANALYSES} analysis sets.")
+    for name, names in analyses.items():
+        unknown = [v for v in names if v not in held]
+        if unknown or not names:
+            raise UsageError(f"Analysis {name}: {unknown[0] if unknown else 'no variable'}?")
 
 
 def _check_of_sums(

@@ -113,11 +113,28 @@ class Joining:
                 found[names] = exact
         for names in _combinations(sets, 3):
             while names not in found and self._is_bound_by_pairs(names, found):
+                counted = [pair for pair in _latest_first(names, sets) if pair in found]
+                coarser = self._coarser(counted, found)
+                if coarser is not None:
+                    found |= coarser
+                    continue
                 # Giving up one that what it means may tell wouldn't help by itself.
-                pairs = [pair for pair in _latest_first(names, sets) if pair in found]
-                last = set(min(pairs, key=self._has_empty))
-                found = {n: exact for n, exact in found.items() if not last <= set(n)}
+                last = next((pair for pair in counted if not self._has_empty(pair)), counted[0])
+                found = {n: exact for n, exact in found.items() if not {*last} <= {*n}}
         return found
+
+    def _coarser(
+        self, pairs: Sequence[Names], found: Mapping[Names, _Exact]
+    ) -> dict[Names, _Exact] | None:
+        """Return one of some pairs by a stratum less; None where that tells no less."""
+        for pair in pairs:
+            by, sets = found[pair].by, found[pair].sets
+            if set(by) <= {*pair} or any({*pair} < {*names} for names in found):
+                continue
+            one = _Exact(sets, by[:-1])
+            if not self._is_bound_by_strata(pair, one):
+                return {pair: one}
+        return None
 
     def _settle(self, within: int, by_of: Callable[[int], Strata | None]) -> _Exact | None:
         """Return by what something is exact in all sets of ``within`` at once, or else in the
@@ -132,10 +149,11 @@ class Joining:
 
     def _count_by(self, names: Names) -> Callable[[int], Strata | None]:
         """Return by which strata, given some sets, counts of combinations are exact: rule (C)."""
-        coded = [c for c in map(self._places, names) if c is not None]
+        coded = [self._places(name) for name in names if self._is_counted(name)]
+        known = [one for one in coded if one is not None]
 
         def by_of(bits: int) -> Strata | None:
-            table = self._table(coded, bits) if len(coded) == len(names) else None
+            table = self._table(known, bits) if len(known) == len(names) else None
             if table is None:
                 return None
             counts, possible = table
@@ -144,6 +162,18 @@ class Joining:
             )
 
         return by_of
+
+    def _is_counted(self, name: str) -> bool:
+        """Say whether a variable's own counts, if any are exact, are so in analysis sets too.
+
+        Combinations add up to these. Where the variable's own set alone were told of, the
+        difference would tell of those in no analysis set.
+        """
+        one = self._declared[name]
+        kinds: set[ExactKind] = {"levels", "histogram"}
+        if self._few(name) is not None:
+            kinds |= {"moments", "shape"}
+        return kinds & set(one.by) <= set(one.in_analyses)
 
     def _finest(self, bits: int, passes: Callable[[Ints], bool]) -> Strata | None:
         """Return the first strata by which groups of pieces pass, the last ones given up first."""
@@ -244,14 +274,15 @@ class Joining:
         Two pairs are enough where the third has a combination that nobody has: that may be known
         from what the variables mean.
         """
-        exact = [found[pair] for pair in itertools.combinations(names, 2) if pair in found]
+        exact = {p: found[p] for p in itertools.combinations(names, 2) if p in found}
         others = [pair for pair in itertools.combinations(names, 2) if pair not in found]
         sets = 2**MAX_ANALYSES - 1
-        for one in exact:
+        for one in exact.values():
             sets &= one.sets
         if len(others) > 1 or not sets or not all(map(self._has_empty, others)):
             return False
-        strata = {stratum for one in exact for stratum in one.by}
+        # By a stratum that is one of its own variables a pair is counted anyway.
+        strata = {stratum for pair, one in exact.items() for stratum in {*one.by} - {*pair}}
         classes = self._of(2**MAX_ANALYSES - 1)
         inner = classes.groups(self._blocks.of(self._ordered(strata)), classes.mask)
         counts = self._dense(names, classes, inner)

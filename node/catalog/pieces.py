@@ -154,7 +154,8 @@ def of_variable(
     """
     by: dict[ExactKind, Strata] = {}
     in_analyses: list[ExactKind] = []
-    held = holds_somebody(np.bincount(pieces.cell, pieces.n, minlength=pieces.cells))
+    inside = np.bincount(pieces.cell, pieces.n, minlength=pieces.cells)
+    held = holds_somebody(inside, blocks.lacking((name,)))
 
     def settle(kind: ExactKind, passes: Passes) -> None:
         for masks in (pieces.mask, np.zeros_like(pieces.mask)):  # in analysis sets too, or not
@@ -207,9 +208,18 @@ def _sums_tell_of_many(
     )
 
 
-def holds_somebody(inside: Ints) -> Passes:
-    """Return the test whether each block holds somebody."""
-    return lambda block: bool((np.bincount(block, inside) > 0).all())
+def holds_somebody(inside: Ints, lacking: Bools) -> Passes:
+    """Return the test whether each block holds somebody, but those of cells that can't.
+
+    ``lacking``: the cells of those without a value, as anybody knows from the strata.
+    """
+
+    def passes(block: Ints) -> bool:
+        held = np.bincount(block, inside) > 0
+        can = np.bincount(block, ~lacking) > 0
+        return bool(held.any() and (held | ~can).all())
+
+    return passes
 
 
 def _tested(pieces: Pieces, masks: Ints, held: Passes, passes: Passes) -> Passes:

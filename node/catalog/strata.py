@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -191,6 +191,7 @@ class Blocks:
     def __init__(self, strata: Sequence[Stratum], cells: Sequence[Sequence[Combination]]) -> None:
         self.names: Strata = tuple(stratum.variable for stratum in strata)
         self.cells = len(cells)
+        self._strata = strata
         self._cells = cells
         self._known: dict[Strata, NDArray[np.int64]] = {}
 
@@ -217,6 +218,15 @@ class Blocks:
         numbers: dict[int, int] = {}
         found = [numbers.setdefault(find(c), len(numbers)) for c in range(len(self._cells))]
         return np.array(found, dtype=np.int64)
+
+    def lacking(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """Return the cells of those who have no value of one of some strata."""
+        found = np.zeros(self.cells, dtype=np.bool_)
+        for place, stratum in enumerate(self._strata):
+            if stratum.variable in names and stratum.missing:
+                last = stratum.values - 1
+                found |= [all(c[place] == last for c in members) for members in self._cells]
+        return found
 
     def choices(self) -> list[Strata]:
         """Return all choices of strata, those that tell most apart and the first strata first."""

@@ -267,13 +267,50 @@ def test_sets_that_differ_by_few_do_not_both_declare_a_combination() -> None:
     counts[0, 0] = 12
     held = cube(counts)
     w = np.zeros(192, dtype=np.int64)
-    w[np.flatnonzero((held["u"].codes == 0) & (held["v"].codes == 0))[:2]] = -1
-    w[np.flatnonzero(held["u"].codes == 1)[:20]] = -1
+    for u, v, number in ((0, 0, 2), (0, 1, 10), (1, 0, 10), (1, 1, 20)):
+        w[np.flatnonzero((held["u"].codes == u) & (held["v"].codes == v))[:number]] = -1
     table = {**held, "w": Categories(w, ("a",))}
     found = declared(table, (), {"main": NAMES, "pair": ("u", "v")})
     assert int(found.analyses["main"].sum()) < int(found.analyses["pair"].sum())
     by = [joint(found, "u", "v", analysis=name) for name in ("main", "pair")]
     assert by.count(None) == 1
+
+
+def test_nothing_is_counted_together_of_what_is_told_of_others_than_its_set() -> None:
+    """Those without w are a fifth, and two of them have u = a: the set less these would tell."""
+    held = cube(np.full((2, 2, 1), 50))
+    for few, by in ((2, None), (10, ())):
+        w = np.zeros(200, dtype=np.int64)
+        for u, number in ((0, few), (1, 40 - few)):
+            rows = np.flatnonzero(held["u"].codes == u)
+            w[np.concatenate([rows[: number // 2], rows[-(number - number // 2) :]])] = -1
+        found = declared({**held, "w": Categories(w, ("a",))})
+        assert int(found.analyses["main"].sum()) == 160
+        assert int(found.variables["u"].sum()) == 200
+        assert joint(found, "u", "v") == by
+
+
+def test_few_who_are_in_no_set_are_done_without_for_the_sake_of_it() -> None:
+    held = cube(np.full((2, 2, 1), 50))
+    w = np.zeros(200, dtype=np.int64)
+    w[[0, 60, *range(101, 105), *range(151, 155)]] = -1  # two of them have u = a
+    found = declared({**held, "w": Categories(w, ("a",))})
+    assert int(found.variables["u"].sum()) == int(found.analyses["main"].sum()) == 190
+    assert int(found.variables["v"].sum()) == 200
+    assert joint(found, "u", "v") == ()
+
+
+def test_those_without_a_stratum_are_no_hindrance_to_asking_by_it() -> None:
+    held = cube(np.full((2, 2, 1), 50))
+    u = held["u"].codes.copy()
+    u[:10], u[-10:] = -1, -1
+    table = {"u": Categories(u, ("a", "b")), "v": held["v"]}
+    found = declared(table, ("u",), {"main": ("u", "v")})
+    assert len(found.declaration.cells) == 3
+    assert found.declaration.analyses[0].by == ("u",)
+    assert joint(found, "u", "v") == ("u",)
+    variable = found.declaration.variable("u")
+    assert variable is not None and variable.by["levels"] == ("u",)
 
 
 # ---- products and shapes -------------------------------------------------------------------------
