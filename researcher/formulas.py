@@ -2,8 +2,8 @@
 
 On the right: names, ``+ - : * / ^`` and brackets as Wilkinson and Rogers have them, ``0``, ``1``,
 ``log(x)`` and its like, ``I((x - 50)/10)``, ``I(x^2)``, ``poly(x, 3, raw = TRUE)``,
-``ns(x, df = 4)``, ``bs(x, knots = c(1, 2))``, ``C(arm, ref = "placebo")``, ``offset(log(x))``, ``strata(centre)``,
-``(1 | site)``. On the left a name, ``log(y)``, ``Surv(time, event)`` or
+``ns(x, df = 4)``, ``bs(x, knots = c(1, 2))``, ``C(arm, ref = "placebo")``, ``offset(log(x))``,
+``strata(centre)``, ``(1 | site)``. On the left a name, ``log(y)``, ``Surv(time, event)`` or
 ``Surv(start, stop, event)``.
 """
 
