@@ -42,6 +42,7 @@ class Analysis(StrEnum):
     DESCRIBE = "describe"
     TABLE1 = "table1"
     HISTOGRAM = "histogram"
+    INTENSITIES = "intensities"
     QUANTILES = "quantiles"
     T_TEST = "t-test"
     ANOVA = "anova"
@@ -78,6 +79,8 @@ def _of_one(study: Study, kind: Analysis, name: str, by: str | None) -> Finding:
     match kind:
         case Analysis.HISTOGRAM:
             return study.histogram(name, by)
+        case Analysis.INTENSITIES:
+            return study.intensities(name)
         case Analysis.QUANTILES:
             return study.quantiles(name, by)
         case Analysis.T_TEST:
@@ -102,6 +105,7 @@ def _of_two(study: Study, kind: Analysis, names: list[str], by: str | None) -> F
 
 _OF_ONE = (
     Analysis.HISTOGRAM,
+    Analysis.INTENSITIES,
     Analysis.QUANTILES,
     Analysis.T_TEST,
     Analysis.ANOVA,

@@ -13,7 +13,7 @@ from contract.cohorts import Cohort
 from contract.documents import Project, Statistic
 from contract.errors import DocumentError
 from researcher import imputed
-from researcher.analyses import evaluation, numbers, survival, tables
+from researcher.analyses import evaluation, imaging, numbers, survival, tables
 from researcher.analyses.groups import variable_of
 from researcher.columns import Column
 from researcher.findings import Finding
@@ -130,6 +130,13 @@ class Study:
             for site in (answer.answered if each_site else ())
         }
         return assess(answer, plan, reference or Reference(), by, sizes, each)
+
+    def intensities(self, name: str) -> Finding:
+        """Return images' intensities over all subjects, and constants to normalise images by.
+
+        ``name``: what the dictionary calls them, without ``.mean``, ``.sd`` and ``.b00``.
+        """
+        return imaging.intensities(self.ask(*imaging.ask_intensities(self.project, name)), name)
 
     # ---- imputed -------------------------------------------------------------------------------
 
