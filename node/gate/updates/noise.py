@@ -22,7 +22,10 @@ _COLUMN_BITS = 15
 _SIGMA = 1024
 """Standard deviation of one draw from the table, in steps."""
 _STRIDE = 256
-_CHUNK = 16384
+_MIDDLE = 2**_COLUMN_BITS // 2
+_CHUNK = 8192
+"""Draws that are made at once, so that they stay in the processor's cache."""
+_ZEROS = bytes(16 * _CHUNK)
 
 STEPS_PER_SIGMA = _SIGMA * math.sqrt(1 + _STRIDE**2)
 """Standard deviation of a ``DiscreteGaussian``'s draws, in steps: about 262,146."""
@@ -132,39 +135,75 @@ class DiscreteGaussian:
     Integers", Corollary 4.1: 1,024 is far above the smoothing parameter times 256). The table is
     Walker's alias method in integers that add up to 2^64: each of its draws is within 2^-48 of it
     in total variation, all for an update of 10^7 numbers within 10^-7, which adds to delta.
+
+    A draw is of one block of AES-256 in counter mode, and its place is the counter's value. So
+    several threads may draw at different places, and what is drawn doesn't depend on who draws.
     """
 
     def __init__(self, key: bytes) -> None:
-        self._stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
-        self._zeros = bytes(8 * 2 * _CHUNK)
+        self._key = algorithms.AES(key)
+        self._next = 0
 
-    def draw(self, count: int) -> NDArray[np.int64]:
+    def draw(self, count: int) -> NDArray[np.int32]:
         """Return the next ``count`` draws."""
-        found = np.empty(count, np.int64)
-        for start in range(0, count, _CHUNK):
-            piece = found[start : start + _CHUNK]
-            pair = self._table_draws(2 * len(piece))
-            np.multiply(pair[len(piece) :], _STRIDE, out=piece)
-            piece += pair[: len(piece)]
+        found = self.draw_at(self._next, count)
+        self._next += count
         return found
 
-    def _table_draws(self, count: int) -> NDArray[np.int64]:
-        random = np.frombuffer(self._stream.update(self._zeros[: 8 * count]), np.uint64)
-        thresholds, values, others = _table()
-        column = (random >> np.uint64(64 - _COLUMN_BITS)).astype(np.int64)
-        keeps = (random & np.uint64(2 ** (64 - _COLUMN_BITS) - 1)) < thresholds[column]
-        drawn: NDArray[np.int64] = np.where(keeps, values[column], others[column])
+    def draw_at(self, place: int, count: int) -> NDArray[np.int32]:
+        """Return the ``count`` draws from a place on. May be called from any thread."""
+        stream = Cipher(self._key, modes.CTR(place.to_bytes(16, "big"))).encryptor()
+        found = np.empty(count, np.int32)
+        scratch = _Scratch(min(count, _CHUNK))
+        for start in range(0, count, _CHUNK):
+            piece = found[start : start + _CHUNK]
+            pairs = scratch.table_draws(stream.update(_ZEROS[: 16 * piece.size]))
+            np.multiply(pairs[1::2], _STRIDE, out=piece)
+            piece += pairs[::2]
+        return found
+
+
+class _Scratch:
+    """Memory for a chunk's draws from the table, written over by the next one."""
+
+    def __init__(self, draws: int) -> None:
+        self._columns = np.empty(2 * draws, np.uint64)
+        self._lows = np.empty(2 * draws, np.uint64)
+        self._thresholds = np.empty(2 * draws, np.uint64)
+        self._keeps = np.empty(2 * draws, np.bool_)
+        self._own = np.empty(2 * draws, np.int32)
+        self._drawn = np.empty(2 * draws, np.int32)
+
+    def table_draws(self, stream: bytes) -> NDArray[np.int32]:
+        """Return one draw from the table for each 8 random bytes."""
+        random = np.frombuffer(stream, np.uint64)
+        thresholds, others = _table()
+        size = random.size
+        columns, lows = self._columns[:size], self._lows[:size]
+        np.right_shift(random, np.uint64(64 - _COLUMN_BITS), out=columns)
+        np.bitwise_and(random, np.uint64(2 ** (64 - _COLUMN_BITS) - 1), out=lows)
+        places = columns.view(np.int64)
+        limits = np.take(thresholds, places, out=self._thresholds[:size], mode="clip")
+        keeps = np.less(lows, limits, out=self._keeps[:size])
+        drawn = np.take(others, places, out=self._drawn[:size], mode="clip")
+        own = np.subtract(places, _MIDDLE, out=self._own[:size], casting="unsafe")
+        own -= drawn
+        own *= keeps  # a choice without branches, which takes a third of the time of one with them
+        drawn += own
         return drawn
 
 
 @cache
-def _table() -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return Walker's table: thresholds, each column's own value, and the other one."""
+def _table() -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+    """Return Walker's table: thresholds, and the value beside each column's own.
+
+    A column's own value is its number less ``_MIDDLE``.
+    """
     size, capacity = 2**_COLUMN_BITS, 2 ** (64 - _COLUMN_BITS)
-    values = np.arange(size) - size // 2  # 16 standard deviations to each side
+    values = np.arange(size) - _MIDDLE  # 16 standard deviations to each side
     shares = np.exp(-(values.astype(np.float64) ** 2) / (2 * _SIGMA**2))
     weights = [int(share) for share in shares / shares.sum() * 2.0**64]
-    weights[size // 2] += 2**64 - sum(weights)
+    weights[_MIDDLE] += 2**64 - sum(weights)
     others = np.arange(size)
     thresholds = np.full(size, capacity, np.uint64)
     small = [i for i in range(size) if weights[i] < capacity]
@@ -175,4 +214,4 @@ def _table() -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
         weights[long] -= capacity - weights[short]
         if weights[long] < capacity:
             small.append(large.pop())
-    return thresholds, values.astype(np.int64), values[others].astype(np.int64)
+    return thresholds, values[others].astype(np.int32)

@@ -126,12 +126,15 @@ class _Draws:
     def __init__(
         self, output: TrainingOutput, settings: TrainingSettings, secret: Callable[[], bytes]
     ) -> None:
-        encoded = tensors.encode(output.records)
+        sent = tensors.lay_out(output.records)
+        digest = hashlib.sha256(sent.message.SerializeToString(deterministic=True))
+        for piece in sent.pieces:
+            digest.update(piece)
         self._secret = secret()
         self._parts: Sequence[bytes] = (
             output.question,
             output.message_type.encode(),
-            hashlib.sha256(encoded.message.SerializeToString(deterministic=True)).digest(),
+            digest.digest(),
             json.dumps(
                 [settings.clip_norm, settings.noise_multiplier, settings.quantise_bits]
             ).encode(),

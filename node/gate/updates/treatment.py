@@ -9,10 +9,14 @@ it takes nothing from the guarantee (``node.gate.updates.noise``).
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +26,12 @@ from node.gate.updates.noise import DiscreteGaussian
 
 _PIECE = 65536
 """Numbers that are worked on at once, so that they stay in the processor's cache."""
+THREADS = min(4, os.cpu_count() or 1)
+"""Arrays that are worked on at once."""
 _BELOW = 1 - 1e-9
 """So that no rounding makes a clipped update longer than its limit."""
 
+R = TypeVar("R")
 Array = NDArray[Any]
 Named = Mapping[str, Array]
 
@@ -69,30 +76,49 @@ def treat(
     """
     assert (noise is not None) == (treatment.step > 0)
     scale = 1.0
+    places = dict(
+        zip(reply, itertools.accumulate((a.size for a in reply.values()), initial=0), strict=False)
+    )
     if treatment.clip_norm:
         length = norm(received, reply, exact=noise is not None)
         if not math.isfinite(length):
             raise Refused("not-finite", "An array holds a value that is not finite.")
         if length > treatment.clip_norm * _BELOW:
             scale = treatment.clip_norm * _BELOW / length
-    arrays = {
-        name: _treat_one(received[name], array, scale, treatment, noise)
-        if array.dtype.kind == "f"
-        else received[name]
-        for name, array in reply.items()
-    }
-    return Treated(arrays, scale)
+
+    def treated(name: str) -> Array:
+        if reply[name].dtype.kind != "f":
+            return received[name]
+        draw = None if noise is None else functools.partial(_drawn, noise, places[name])
+        return _treat_one(received[name], reply[name], scale, treatment, draw)
+
+    return Treated(dict(zip(reply, _each(treated, reply), strict=True)), scale)
+
+
+def _drawn(noise: DiscreteGaussian, place: int, start: int, count: int) -> Array:
+    return noise.draw_at(place + start, count)
+
+
+def _each(function: Callable[[str], R], names: Iterable[str]) -> list[R]:
+    """Apply a function to each name, on several processors: NumPy lets others work meanwhile."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(function, names))
 
 
 def norm(received: Named, reply: Named, *, exact: bool = False) -> float:
     """Return the L2 norm of the update, in double precision throughout if ``exact``."""
-    total = 0.0
-    with np.errstate(all="ignore"):
-        for name, array in reply.items():
-            if array.dtype.kind == "f":
-                for update in _updates(received[name], array, exact=exact):
-                    # Not a BLAS product, whose threads wait for one another on a busy machine.
-                    total += float(np.add.reduce(np.multiply(update, update, out=update)))
+
+    def squares(name: str) -> float:
+        if reply[name].dtype.kind != "f":
+            return 0.0
+        total = 0.0
+        with np.errstate(all="ignore"):
+            for update in _updates(received[name], reply[name], exact=exact):
+                # Not a BLAS product, whose threads wait for one another on a busy machine.
+                total += float(np.add.reduce(np.multiply(update, update, out=update)))
+        return total
+
+    total = sum(_each(squares, reply))
     return math.sqrt(total) if total >= 0 else math.nan
 
 
@@ -116,20 +142,20 @@ def _treat_one(
     reply: Array,
     scale: float,
     treatment: Treatment,
-    noise: DiscreteGaussian | None,
+    draw: Callable[[int, int], Array] | None,
 ) -> Array:
-    if scale == 1.0 and not treatment.bits and noise is None:
+    if scale == 1.0 and not treatment.bits and draw is None:
         return reply
-    dtype = _working(reply, exact=noise is not None)
+    dtype = _working(reply, exact=draw is not None)
     update = np.empty(reply.size, dtype)
     largest = 0.0
-    for index, piece in enumerate(_updates(received, reply, exact=noise is not None)):
+    for index, piece in enumerate(_updates(received, reply, exact=draw is not None)):
         out = update[index * _PIECE :][: piece.size]
         np.multiply(piece, dtype(scale), out=out)
-        if noise is not None:
+        if draw is not None:
             # Towards zero, so that no update gets longer by being put on the grid.
             np.trunc(np.divide(out, treatment.step, out=out), out=out)
-            out += noise.draw(out.size)
+            out += draw(index * _PIECE, out.size)
             out *= treatment.step
         if treatment.bits:
             largest = max(largest, float(out.max()), -float(out.min()))

@@ -27,8 +27,9 @@ DRAWS = DiscreteGaussian(b"a key of a test, 32 bytes long..").draw(1_000_000)
 
 
 def test_the_table_holds_the_discrete_gaussian_to_its_last_bit() -> None:
-    thresholds, values, others = _table()
-    size, capacity = len(values), 2**49
+    thresholds, others = _table()
+    size, capacity = len(others), 2**49
+    values = np.arange(size) - size // 2
     weights = Counter[int]()
     for threshold, value, other in zip(thresholds.tolist(), values, others, strict=True):
         weights[int(value)] += threshold
@@ -62,6 +63,13 @@ def test_the_same_key_draws_the_same_and_another_another() -> None:
     np.testing.assert_array_equal(again.draw(20_000), second)
     assert not np.array_equal(first, second)
     assert not np.array_equal(DiscreteGaussian(b"2" * 32).draw(20_000), first)
+
+
+def test_what_is_drawn_at_a_place_does_not_depend_on_what_was_drawn_before() -> None:
+    whole = DiscreteGaussian(b"1" * 32).draw(50_000)
+    for place, count in ((0, 10), (9, 20_000), (40_000, 10_000), (49_999, 1)):
+        found = DiscreteGaussian(b"1" * 32).draw_at(place, count)
+        np.testing.assert_array_equal(found, whole[place : place + count])
 
 
 def test_parts_of_a_draws_key_can_not_be_shifted_into_one_another() -> None:

@@ -122,3 +122,11 @@ def test_noise_lies_on_the_grid_and_an_update_is_rounded_towards_zero_on_it() ->
     drawn = DiscreteGaussian(KEY).draw(5000)
     np.testing.assert_array_equal(treated.arrays["w"], (drawn + 2) * step)
     assert np.std(treated.arrays["w"]) == pytest.approx(step * STEPS_PER_SIGMA, rel=0.05)
+
+
+def test_no_two_numbers_of_an_update_share_a_draw() -> None:
+    step = 1 / STEPS_PER_SIGMA
+    zeros = {name: np.zeros(70_000, np.float64) for name in ("a", "b", "c")}
+    found = treat(zeros, zeros, Treatment(1.0, 0, step), DiscreteGaussian(KEY)).arrays
+    drawn = DiscreteGaussian(KEY).draw(210_000) * step
+    np.testing.assert_allclose(np.concatenate(list(found.values())), drawn, rtol=1e-12)
