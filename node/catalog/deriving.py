@@ -352,6 +352,8 @@ def _kinship(derived: Sequence[Variable], names: Collection[str]) -> Kinship:
             made = frozenset({variable.name})
         sources[variable.name] = made
         tied = {variable.name, *of, *dates}
+        if isinstance(variable.derive, Intensity):
+            tied.add(f"pixels {variable.derive.modality}")  # their shares add up to 1
         joined = [group for group in groups if group & tied]
         groups = [group for group in groups if not group & tied]
         groups.append(tied.union(*joined))

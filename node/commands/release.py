@@ -211,9 +211,9 @@ def show(release: ReleaseArgument, home: HomeOption = DEFAULT_HOME) -> None:
     for column in manifest.columns:
         unit = f" in {column.unit}" if column.unit else ""
         levels = f": {', '.join(column.levels)}" if column.levels else ""
-        typer.echo(
-            f"  {column.name}  {column.type}{unit}{levels}  ({missing[column.name]} missing)"
-        )
+        derived = "derived, " if column.name in manifest.derived else ""
+        said = f"({derived}{missing[column.name]} missing)"
+        typer.echo(f"  {column.name}  {column.type}{unit}{levels}  {said}")
     if manifest.declaration is not None:
         for line in told(manifest.declaration):
             typer.echo(line)

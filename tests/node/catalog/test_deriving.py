@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from contract.documents import Variable
 from contract.errors import DataError, NotFound, UsageError
 from node.catalog.columns import check_dictionary, load_columns
-from node.catalog.deriving import is_as_derived, rule
+from node.catalog.deriving import _kinship, is_as_derived, rule
 from node.catalog.dictionary import parse_dictionary, read_dictionary, to_toml
 from node.catalog.freezing import Plan, plan_release
 from node.catalog.releases import verify_release, write_release
@@ -24,6 +24,7 @@ from node.deid.pseudonyms import Pseudonyms
 from node.home import NodeHome
 from node.intake.schema import parse_schema
 from node.intake.tables import ingest_table
+from tests.node.catalog.mapping.making import MemorySources, map_variables
 
 SCHEMA = parse_schema(
     {
@@ -222,4 +223,28 @@ def test_release_create_says_what_it_derives(hospital: NodeHome, tmp_path: Path)
     made = CliRunner().invoke(app, ["create", "r", *options])
     assert made.exception is None, made.exception
     shown = CliRunner().invoke(app, ["show", "r", "--home", str(hospital.root)])
-    assert "bmi  number in kg/m2" in shown.output
+    assert "bmi  number in kg/m2  (derived, 3 missing)" in shown.output
+    assert "height  number in m  (0 missing)" in shown.output
+
+
+def test_a_mapping_makes_what_the_dictionary_does_not_derive(tmp_path: Path) -> None:
+    """And one that names what the dictionary derives is refused."""
+    held = MemorySources(tmp_path)
+    columns = [{"name": "kg", "type": "number", "unit": "kg"}, {"name": "m", "type": "number"}]
+    held.add({"table": "t", "columns": columns}, [{"subject": "0" * 32, "kg": 70, "m": 1.75}])
+    expressions = {"weight": {"from": "t.kg"}, "height": {"convert": {"from": "t.m"}, "unit": "m"}}
+    mapped = map_variables(held, [WEIGHT, HEIGHT, {**BMI, "required": True}], expressions)
+    assert mapped.frame.columns == ["subject", "weight", "height"]
+    assert set(mapped.results) == {"weight", "height"}
+
+
+def test_kin_are_what_comes_from_one_source() -> None:
+    derived = [v for v in variables(*ALL) if v.derive is not None]
+    found = _kinship(derived, [v["name"] for v in ALL])
+    assert found.groups == (("arm", "treated"), ("weight", "height", "bmi", "obese"))
+    assert set(found.same) == {("arm", "treated"), ("bmi", "obese")}
+    shares = {"intensity": "all", "modality": "CT", "minimum": 0, "maximum": 1, "bins": 2}
+    of_images = variables({"name": "ct", "kind": "number", "derive": shares})
+    found = _kinship(of_images, [v.name for v in of_images])
+    assert found.groups == (("ct.mean", "ct.sd", "ct.b00", "ct.b01"),)
+    assert found.same == ()
