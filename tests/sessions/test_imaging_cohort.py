@@ -16,12 +16,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
+from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import Job, Project, Statistic, StatisticsWork, Variable
-from contract.statistics import answers, forms
+from contract.documents import (
+    Job,
+    Project,
+    Statistic,
+    StatisticsWork,
+    TrainingWork,
+    Variable,
+    Work,
+)
+from contract.envelope import Envelope
+from contract.statistics import answers, forms, models
 from contract.statistics.summaries import Moments
+from contract.statistics.survival import life_tables, log_rank
 from contract.trust import TrustedDocuments
 from foundation.defaults import default_text
 from node.catalog.asked import ConsortiumRow
@@ -36,8 +48,12 @@ from node.gate.policy import load_policy
 from node.home import NodeHome
 from node.work.desk import WorkDesk
 from node.work.statistics import ColumnCache
+from researcher.formulas import parse
+from researcher.models import ModelAnswer
 from researcher.statistics import Row, StatisticsAnswer
 from tests.contract.world import NOW, World
+from tests.sessions.led import LedModel
+from tests.sessions.trained import parameters, tabular, trained
 
 SITES = {"kentucky": 900, "minnesota": 700, "new-york": 800}
 VARIABLES = (
@@ -47,7 +63,11 @@ VARIABLES = (
     Variable(name="nodule", kind="number", minimum=0, maximum=40, bins=8, unit="mm"),
     Variable(name="emphysema", kind="category", levels=("none", "mild", "severe")),
     Variable(name="malignant", kind="category", levels=("no", "yes")),
+    Variable(name="months", kind="number", whole=True, minimum=0, maximum=36, bins=2),
+    Variable(name="died", kind="category", levels=("no", "yes")),
 )
+FEATURES = ("nodule", "age", "sex=m")
+BUNDLE, GRANT = tabular("ct", "malignant", FEATURES)
 SCHEMA = """
 table = "ct"
 subject = "patient"
@@ -58,6 +78,7 @@ name = "{v.name}"
 type = "{v.kind}"
 """
     + (f"levels = {list(v.levels)}\n".replace("'", '"') if v.levels else "")
+    + (f"minimum = {v.minimum}\nmaximum = {v.maximum}\n" if v.kind == "number" else "")
     for v in VARIABLES
 )
 Table = Mapping[str, np.ndarray[Any, Any]]
@@ -78,6 +99,11 @@ def patients(site: int, number: int) -> Table:
         "emphysema": np.array(VARIABLES[4].levels)[severity].astype(object),
         "malignant": np.where(random.random(number) < risk, "yes", "no").astype(object),
     }
+    hazard = np.where(found["malignant"] == "yes", 0.04, 0.015)
+    until = np.ceil(random.exponential(1 / hazard))
+    lost = np.minimum(random.integers(1, 72, number), 36)
+    found["months"] = np.minimum(until, lost).astype(int).astype(object)
+    found["died"] = np.where(until <= lost, "yes", "no").astype(object)
     for name, share in (("nodule", 0.08), ("emphysema", 0.06), ("malignant", 0.04)):
         found[name][random.random(number) < share] = None
     return found
@@ -110,7 +136,12 @@ class Hospital:
                 writer.writerow([f"{self.name}-{number}", *("" if v is None else v for v in row)])
         ingest([file], schema=folder / "schema.toml", home=self.home.root)
         node_release.create(
-            "ct", table="ct", cells="sex,age=65", grid=["age=40:90:5"], home=self.home.root
+            "ct",
+            table="ct",
+            cells="sex,age=65",
+            grid=["age=40:90:5", "months=0:36:2"],
+            analysis=["main=malignant,nodule,age,sex,months,died"],
+            home=self.home.root,
         )
         self.trusted = self.world.view(self.name)
         self.trusted.update_roster(self.world.signed_roster(), NOW)
@@ -152,7 +183,11 @@ class Session:
     def __init__(self, folder: Path) -> None:
         self.world = World()
         project = self.world.signed_project(
-            variables=VARIABLES, table="ct", sites=tuple(SITES), researchers=("ana", "ben")
+            variables=VARIABLES,
+            table="ct",
+            sites=tuple(SITES),
+            researchers=("ana", "ben"),
+            recipes=(GRANT,),
         )
         self.hospitals = [
             Hospital(
@@ -205,6 +240,58 @@ class Session:
             self.log.append(f"{row.lane:5}  {what}: {which} {row.value:.4g}{wide}")
         self.lanes += [part.part.lane for part in answer.parts]
         return answer
+
+    def sign(self, work: Work) -> bytes:
+        """A job of ana's to all hospitals."""
+        job = self.world.job(
+            releases={h.name: h.release for h in self.hospitals},
+            work=work,
+            issued_at=NOW,
+            expires_at=NOW + timedelta(hours=1),
+        )
+        return self.world.sign(job, self.world.researchers["ana"])
+
+    def fit(self, formula: str, family: str) -> ModelAnswer:
+        """Fit a model to the complete cases."""
+        model = parse(formula, family)
+        work = StatisticsWork(
+            ask=models.marginals(model, self.project), fit=model, lane="exact", analysis="main"
+        )
+        envelope = self.sign(work)
+        result = LedModel(envelope, self.project, self.world.roster(), self.hospitals).run()
+        found = ModelAnswer.from_result(
+            Job.read(Envelope.parse(envelope).body),
+            self.project,
+            result,
+            self.hospitals[0].trusted,
+        )
+        self.lanes.append("exact")
+        self.log += [
+            f"exact  model {formula}: {row.name} {row.estimate:.3g}" for row in found.rows()
+        ]
+        return found
+
+    def complete(
+        self, names: Sequence[str], outcome: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The matrix of an intercept and these, and the outcome, of the complete cases."""
+        columns = []
+        for name in (*names, outcome):
+            variable = self.project.variable(name)
+            assert variable is not None
+            values = np.concatenate([hospital.table[name] for hospital in self.hospitals])
+            if variable.kind == "category":
+                values = np.array([None if v is None else v != variable.levels[0] for v in values])
+            columns.append(values)
+        main = ("malignant", "nodule", "age", "sex", "months", "died")
+        whole = np.concatenate(
+            [
+                np.all([[v is not None for v in hospital.table[n]] for n in main], axis=0)
+                for hospital in self.hospitals
+            ]
+        )
+        *given, explained = [column[whole].astype(np.float64) for column in columns]
+        return np.column_stack([np.ones(explained.size), *given]), explained
 
     # ---- the truth -------------------------------------------------------------------------------
 
@@ -275,6 +362,26 @@ def test_an_imaging_cohort_is_described_exactly_and_explored_with_noise(session:
     assert not table_one.spent
     assert not elderly.spent
 
+    # ---- regressions and survival of the complete cases: what is declared together.
+    x, y = session.complete(("nodule", "age", "sex"), "malignant")
+    risk = session.fit("malignant ~ nodule + age + sex", "logistic")
+    assert_near(risk, sm.GLM(y, x, family=sm.families.Binomial()).fit())
+    crossed = session.ask(
+        "survival",
+        Statistic(kind="crosstab", variable="months", across=("died", "malignant")),
+        analysis="main",
+    )
+    assert crossed.lane == "exact"
+    months = session.project.variable("months")
+    assert months is not None
+    benign, malign = life_tables(crossed[0].counts().counts, months, 2)
+    assert benign.survival[-1] > malign.survival[-1] + 0.2
+    assert log_rank([benign, malign]).p < 1e-6
+    hazard = session.fit("Surv(months, died) ~ malignant + age", "cox")
+    x, died = session.complete(("malignant", "age"), "died")
+    until = session.complete(("months",), "died")[0][:, 1]
+    assert_near(hazard, sm.PHReg(until, x[:, 1:], died, ties="efron").fit(disp=0))
+
     # ---- what came up: other cuts, a device, a combination. With noise, and useful.
     large = Cohort(variable="nodule", at_least=15)
     answer = session.ask("malignant among large nodules", levels("malignant"), cohort=large)
@@ -328,4 +435,22 @@ def test_an_imaging_cohort_is_described_exactly_and_explored_with_noise(session:
         standing = gate.account.standing(Payer(session.world.consortium, "birth"), limits, NOW)
         assert standing.epsilon_project == pytest.approx(2.0, abs=0.05)
         assert standing.remaining_project > 5.9
-    assert session.lanes == ["exact"] * 5 + ["dp"] * 6
+    assert session.lanes == ["exact"] * 8 + ["dp"] * 6
+
+
+def assert_near(found: ModelAnswer, expected: Any) -> None:
+    """A model is that of the complete cases, but for the few who are in no declared set."""
+    assert found.fit.coefficients == pytest.approx(expected.params, abs=0.5 * max(expected.bse))
+    off = np.abs(np.array(found.fit.coefficients) - expected.params)
+    assert (off <= 0.5 * expected.bse).all()
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_on_the_cohort(session: Session, tmp_path: Path) -> None:
+    [nodule, age] = session.ask("scaling", moments("nodule"), moments("age")).parts
+    scales = [(p.moments().mean, p.moments().standard_deviation) for p in (nodule, age)]
+    values = parameters(GRANT, [*scales, (0.5, 0.5)], len(session.hospitals))
+    envelope = session.sign(TrainingWork(bundle=GRANT.bundle, parameters=values))
+    losses = trained(tmp_path, BUNDLE, envelope, session.project, session.hospitals)
+    assert losses["train_loss"][-1] < losses["train_loss"][0]
+    assert losses["eval_brier"][-1] < 0.22
