@@ -124,7 +124,8 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
     blocks = Blocks(cells.strata, cells.cells)
     least, share = minimums.cell, minimums.largest_contribution
     possible = {name: possible_in(name, column, cells) for name, column in held.items()}
-    declared, pieces = {}, {}
+    declared: dict[str, DeclaredVariable] = {}
+    pieces: dict[str, Pieces] = {}
     cut = cut_by(analyses, wishes.kinship, kin)
     for name, column in held.items():
         inside = masks & bits_of(name, analyses) > 0
@@ -151,12 +152,11 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
     together = joining.of(wishes.analyses)
     found = []
     for at, (name, names) in enumerate(wishes.analyses.items()):
-        inside = np.bincount(cells.of[masks >> at & 1 > 0], minlength=len(cells.cells))
-        somebody = holds_somebody(inside, blocks.lacking(names))
+        sizes = np.bincount(cells.of[masks >> at & 1 > 0], minlength=len(cells.cells))
+        somebody = holds_somebody(sizes, blocks.lacking(names))
         by = finest(blocks, somebody) if cells.cells else None
         joint, products = together[name]
         found.append(AnalysisSet(name=name, variables=names, by=by, joint=joint, products=products))
-    subjects_in_cells = number - cells.excluded
     sets = {name: masks >> at & 1 > 0 for at, name in enumerate(wishes.analyses)}
     return Declared(
         Declaration(
@@ -176,7 +176,7 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
             cells.combinations,
             len(cells.cells),
             cells.excluded,
-            {n: subjects_in_cells - int(np.count_nonzero(m)) for n, m in members.items()},
+            {n: number - cells.excluded - int(m.sum()) for n, m in members.items()},
             {
                 name: int(np.count_nonzero(whole) - np.count_nonzero(sets[name]))
                 for name, whole in zip(wishes.analyses, complete, strict=True)
@@ -190,7 +190,7 @@ _FEW = 0.1
 
 def _are_few(others: Bools, inside: Bools) -> bool:
     """Say whether those in no analysis set are so few that it may do without them."""
-    return 0 < np.count_nonzero(others) <= _FEW * np.count_nonzero(inside)
+    return 0 < int(np.count_nonzero(others)) <= _FEW * int(np.count_nonzero(inside))
 
 
 def _is_better(without: DeclaredVariable, whole: DeclaredVariable) -> bool:
