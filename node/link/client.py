@@ -228,7 +228,8 @@ class ConsortiumLink:
         if digest in self._offers:
             return
         if len(self._offers) >= MAX_AT_ONCE:
-            log.warning("%s: too many offers at once; one was dropped", self._member.consortium)
+            if not self._desk.gate.is_flood(self._member):
+                log.warning("%s: too many offers at once; one was dropped", self._member.consortium)
             return
         self._offers[digest] = self._start(self._offer(envelope))
         self._offers[digest].add_done_callback(lambda _: self._offers.pop(digest, None))
