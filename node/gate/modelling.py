@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from contract.documents import Model, Project, StatisticsWork, Variable
+from contract.documents import Project, StatisticsWork, Variable
 from contract.errors import DocumentError, Refused
+from contract.models import Model
 from contract.statistics import design, models, splines
 from contract.terms import Factor, Polynomial, Power, Spline, Transformed, Value
 from node.catalog.manifest import AnalysisSet, Declaration, Strata
@@ -74,10 +75,10 @@ class ModelWithinLimits:
         declaration = exact.declared(question.release.manifest, question.policy)
         wide = disclosure.model_categories == "all" and work.fit.family != "linear"
         for cells_of in chosen:
-            _Told(work, question.project, declaration, cells_of).check(everything=wide)
+            Together(work, question.project, declaration, cells_of).check(everything=wide)
 
 
-class _Told:
+class Together:
     """What a model's sums tell of several variables at once, beside what a release declares."""
 
     def __init__(

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from contract import wire_pb2 as wire
-from contract.documents import JOB_TYPE, Job, Model, Statistic, StatisticsWork
+from contract.documents import JOB_TYPE, Job, Statistic, StatisticsWork
 from contract.envelope import Envelope
+from contract.models import Model
 from contract.receipts import Receipt
 from contract.statistics import models, steps
 from contract.statistics.regression import Sums
@@ -350,7 +351,7 @@ def test_a_rare_pair_of_levels(node: Node, monkeypatch: pytest.MonkeyPatch) -> N
         "terms": [["sex"], ["ill"]],
     })  # fmt: skip
     with monkeypatch.context() as undefended:
-        undefended.setattr(modelling._Told, "check", lambda *_, **__: None)
+        undefended.setattr(modelling.Together, "check", lambda *_, **__: None)
         fit = Fit(node, apart, release=release)
         part = part_of(fit.step(Step(0)))
         fit.close()
@@ -482,7 +483,7 @@ def test_a_function_that_singles_out_one_value(
     """The oldest has nearly all of a sum of high powers, or of exponentials, of ages."""
     asked = Model.model_validate({"family": "linear", "outcome": "marker"} | model)
     with monkeypatch.context() as undefended:
-        undefended.setattr(modelling._Told, "check", lambda *_, **__: None)
+        undefended.setattr(modelling.Together, "check", lambda *_, **__: None)
         fit = Fit(node, asked)
         part = part_of(fit.step(Step(0)))
         fit.close()
