@@ -238,10 +238,11 @@ class ActiveJob(ABC):
 
     def close_at_sites(self) -> None:
         """Tell every site that the job is over, so that it drops its spool and worker."""
+        state = self.around.store.state(self.digest)
         for site in self.sites:
-            self._close(site)
+            self._close(site, state)
 
-    def _close(self, site: str) -> None:
-        state = self.around.store.get(self.digest).state
+    def _close(self, site: str, state: str = "") -> None:
+        state = state or self.around.store.state(self.digest)
         message = wire.ToNode(close=wire.CloseJob(job=self.digest, state=state))
         self.around.sessions.send(site, message)

@@ -52,7 +52,7 @@ class JobDesk:
         self.store.add(believed, now)
         row = self.store.get(believed.digest)
         if row.state not in ENDED:
-            self._start(row, trusted)
+            self._start(row, trusted, believed.document)
         return self.status(believed.digest)
 
     def resume(self, trusted: TrustedDocuments) -> None:
@@ -66,11 +66,12 @@ class JobDesk:
                 event = JobEvent.EXPIRE if now >= job.expires_at else JobEvent.CANCEL
                 self.store.move(row.digest, event, now, str(error))
 
-    def _start(self, row: JobRow, trusted: TrustedDocuments) -> None:
+    def _start(self, row: JobRow, trusted: TrustedDocuments, job: Job | None = None) -> None:
+        """Start a job. ``job`` is it, if it is believed by now."""
         if row.digest in self.active:
             return
         now = datetime.now(UTC)
-        job = trusted.job(row.envelope, now).document
+        job = job or trusted.job(row.envelope, now).document
         project = trusted.projects[job.project].document
         around = Surroundings(self.home, self.store, self.sessions, self.settings, self.publish)
         roster = trusted.current_roster(now)

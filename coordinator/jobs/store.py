@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Engine, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from contract import wire_pb2 as wire
@@ -17,8 +17,34 @@ from coordinator import schema
 from coordinator.jobs import states
 from coordinator.jobs.states import JobEvent, JobState, SiteState
 from foundation.database import aware, reading
+from foundation.statements import Prepared, transaction
 
 MAX_EVENTS_A_JOB = 100_000
+
+_J, _S = schema.jobs.c, schema.job_sites.c
+_STATE = Prepared(select(_J.state).where(_J.digest == bindparam("job")))
+_MOVE = Prepared(
+    update(schema.jobs)
+    .where(_J.digest == bindparam("job"))
+    .values(state=bindparam("after"), reason=bindparam("why"))
+)
+_END = Prepared(
+    update(schema.jobs)
+    .where(_J.digest == bindparam("job"))
+    .values(
+        state=bindparam("after"),
+        reason=bindparam("why"),
+        ended_at=bindparam("now"),
+        result=bindparam("outcome"),
+    )
+)
+_DROP_REPLIES = Prepared(delete(schema.replies).where(schema.replies.c.job == bindparam("job")))
+_ADD_REPLY = Prepared(insert(schema.replies))
+_ANSWERED = Prepared(
+    update(schema.job_sites)
+    .where(_S.job == bindparam("which"), _S.site == bindparam("who"))
+    .values(state="answered", code="", sentence="")
+)
 
 
 @dataclass(frozen=True)
@@ -131,16 +157,29 @@ class JobStore:
         reason: str = "",
         result: bytes | None = None,
     ) -> JobState:
-        """Apply a transition of the table and return the new state."""
-        with self.engine.begin() as connection:
-            table = schema.jobs
-            row = connection.execute(select(table.c.state).where(table.c.digest == digest)).one()
-            state = states.after(JobState(row.state), event)
-            values: dict[str, object] = {"state": state, "reason": reason}
+        """Apply a transition of the table and return the new state.
+
+        That a job is offered need not be durable: after a power cut it is offered again.
+        """
+        with transaction(self.engine, durable=event is not JobEvent.OFFER) as within:
+            row = _STATE.execute(within, job=digest).fetchone()
+            if row is None:
+                raise NotFound("There is no such job.")
+            state = states.after(JobState(row[0]), event)
             if state in states.ENDED:
-                values |= {"ended_at": now, "result": result}
-            connection.execute(update(table).where(table.c.digest == digest).values(**values))
+                _END.execute(
+                    within, job=digest, after=str(state), why=reason, now=now, outcome=result
+                )
+            else:
+                _MOVE.execute(within, job=digest, after=str(state), why=reason)
         return state
+
+    def state(self, digest: str) -> JobState:
+        """Return where a job is; ``NotFound`` when there is none."""
+        row = _STATE.row(self.engine, job=digest)
+        if row is None:
+            raise NotFound("There is no such job.")
+        return JobState(row[0])
 
     def sites(self, digest: str) -> list[SiteRow]:
         """Return the job's sites in the order in which it named them by name."""
@@ -164,25 +203,23 @@ class JobStore:
             )
 
     def add_replies(self, digest: str, replies: Mapping[str, wire.Reply]) -> None:
-        """Keep the replies of a job's sites, all or none, and mark the sites as answered."""
-        table, sites = schema.replies, schema.job_sites
-        with self.engine.begin() as connection:
-            connection.execute(delete(table).where(table.c.job == digest))
+        """Keep the replies of a job's sites, all or none, and mark the sites as answered.
+
+        They are durable with the job's next transition; until it is closed, each site keeps its
+        own.
+        """
+        with transaction(self.engine, durable=False) as within:
+            _DROP_REPLIES.execute(within, job=digest)
             for site, reply in replies.items():
-                connection.execute(
-                    insert(table).values(
-                        job=digest,
-                        site=site,
-                        task=reply.task,
-                        payload=reply.payload,
-                        receipt=reply.receipt,
-                    )
+                _ADD_REPLY.execute(
+                    within,
+                    job=digest,
+                    site=site,
+                    task=reply.task,
+                    payload=reply.payload,
+                    receipt=reply.receipt,
                 )
-            connection.execute(
-                update(sites)
-                .where(sites.c.job == digest, sites.c.site.in_(list(replies)))
-                .values(state=SiteState.ANSWERED, code="", sentence="")
-            )
+                _ANSWERED.execute(within, which=digest, who=site)
 
     def add_receipt(self, digest: str, site: str, task: str, receipt: bytes) -> None:
         """Keep the receipt of a training reply, whose payload lies on disk; again is no error."""

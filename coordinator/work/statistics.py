@@ -92,7 +92,7 @@ class StatisticsJob(ActiveJob):
         }
         parts = {site: forms.decode(message) for site, message in said.items()}
         suppressed = self._suppressed()
-        listed = {site: self._listed(site) for site in (*answered, *suppressed)}
+        listed = self._listed([*answered, *suppressed])
         estimates, who = settle(parts, suppressed, listed, self.project.most_missing_share)
         result = wire.JobResult(answered=answered, statistics=forms.encode(estimates), parts=who)
         for site, message in said.items():
@@ -104,13 +104,16 @@ class StatisticsJob(ActiveJob):
         """Return the sites that gave no part at all because of how few their subjects are."""
         return [row.site for row in self.around.store.sites(self.digest) if row.code in SUPPRESSED]
 
-    def _listed(self, site: str) -> int:
-        member = Members(self.around.store.engine).find(Role.SITE, site)
-        if member is None or not member.releases:
-            return 0
-        releases = wire.Releases.FromString(member.releases).releases
-        wanted = self.job.releases[site]
-        return next((r.subjects for r in releases if r.digest == wanted), 0)
+    def _listed(self, sites: Sequence[str]) -> dict[str, int]:
+        """Return how many subjects the release of each site is listed with; 0 if it isn't."""
+        listed = dict.fromkeys(sites, 0)
+        for member in Members(self.around.store.engine).all(Role.SITE):
+            if member.name in listed and member.releases:
+                wanted = self.job.releases[member.name]
+                for release in wire.Releases.FromString(member.releases).releases:
+                    if release.digest == wanted:
+                        listed[member.name] = release.subjects
+        return listed
 
     async def replied(self, site: str, reply: wire.Reply) -> bool:
         """Check a site's part against its receipt and the question, and hold it."""
