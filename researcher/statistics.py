@@ -23,7 +23,7 @@ from contract.errors import DocumentError, SignatureError
 from contract.receipts import Receipt
 from contract.statistics import forms
 from contract.statistics.answers import Noise, Part
-from contract.statistics.noisy import estimate
+from contract.statistics.noisy import estimate, estimate_comoments, estimate_shape
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 from contract.trust import TrustedDocuments
 from researcher.receipts import check_answered, verify_receipts
@@ -327,26 +327,49 @@ def _noisy_rows(
     elif part.statistic.kind == "crosstab":
         crossed = [v for n in part.statistic.variables if (v := project.variable(n)) is not None]
         names = [" / ".join(levels) for levels in itertools.product(*map(place_names, crossed))]
+    name = " x ".join(part.statistic.variables)
     for group, summary in part.part.groups.items():
-        if isinstance(summary, Moments):
-            if variable.minimum is None or variable.maximum is None:
-                raise DocumentError(f"Noise on {variable.name}, which has no bounds.")
-            said = estimate(summary, noise, variable.minimum, variable.maximum)
-            for name, value, width in (
-                ("mean", said.mean, said.mean_half_width),
-                (
-                    "standard deviation",
-                    said.standard_deviation,
-                    said.standard_deviation_half_width,
-                ),
-            ):
-                yield Row(name, variable.name, group, "", value, summary.n, "dp", width)
+        if isinstance(summary, Moments | Shape):
+            for what, value, width in _noisy_moments(summary, noise, *_bounds(variable)):
+                yield Row(what, variable.name, group, "", value, summary.n, "dp", width)
             continue
-        if not isinstance(summary, Counts):
-            raise DocumentError(f"Noise on a {part.statistic.kind}.")
+        if isinstance(summary, CoMoments):
+            yield from _noisy_correlations(part.statistic, project, group, summary, noise)
+            continue
         counts = [*summary.counts, summary.below, summary.above]
         for level, counted in zip(names, counts, strict=False):
-            yield Row("count", variable.name, group, level, counted, summary.n, "dp", within)
+            yield Row("count", name, group, level, counted, summary.n, "dp", within)
+
+
+def _bounds(variable: Variable | None) -> tuple[float, float]:
+    if variable is None or variable.minimum is None or variable.maximum is None:
+        raise DocumentError("Noise on a variable that has no bounds.")
+    return variable.minimum, variable.maximum
+
+
+def _noisy_moments(
+    summary: Moments | Shape, noise: Noise, low: float, high: float
+) -> Iterator[tuple[str, float, float]]:
+    """Yield what each figure is called, what it is, and its half width."""
+    said = estimate(summary if isinstance(summary, Moments) else summary.moments, noise, low, high)
+    yield "mean", said.mean, said.mean_half_width
+    yield "standard deviation", said.standard_deviation, said.standard_deviation_half_width
+    if isinstance(summary, Shape):
+        shape = estimate_shape(summary, noise, low, high)
+        yield "skewness", shape.skewness, shape.skewness_half_width
+        yield "excess kurtosis", shape.kurtosis, shape.kurtosis_half_width
+
+
+def _noisy_correlations(
+    statistic: Statistic, project: Project, group: str, summary: CoMoments, noise: Noise
+) -> Iterator[Row]:
+    names = statistic.variables
+    said = estimate_comoments(summary, noise, [_bounds(project.variable(n)) for n in names])
+    for i, j in itertools.combinations(range(len(names)), 2):
+        value, width = said.correlation[i, j], said.correlation_half_width[i, j]
+        yield Row(
+            "correlation", names[i], group, names[j], float(value), summary.n, "dp", float(width)
+        )
 
 
 def bins(low: float, high: float, number: int) -> Sequence[str]:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from contract.documents import Project, Statistic
+from contract.documents import Project, Statistic, Variable
 from contract.errors import DocumentError
-from contract.statistics import correlation, mean_tests, quantiles, rank_tests
+from contract.statistics import correlation, mean_tests, noisy, quantiles, rank_tests
 from contract.statistics.estimates import HypothesisTest
-from contract.statistics.summaries import Shape
+from contract.statistics.summaries import Counts, Shape
 from researcher.analyses.groups import (
     ALL,
     comoments_of,
@@ -49,7 +49,7 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
         if part.statistic.kind == "histogram" and not part.part.withheld:
             variable = variable_of(answer.project, name)
             for group, counts in counts_of(part).items():
-                kept[name, group] = quantiles.of_counts(counts, variable, QUARTILES)
+                kept[name, group] = _quantiles(counts, part, variable, QUARTILES)
     for part in answer.parts:
         if part.statistic.kind != "shape":
             continue
@@ -61,7 +61,7 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
             held = kept.get((name, group), [])
             found = part.part.groups["" if group == ALL else group]
             assert isinstance(found, Shape)
-            noisy = part.part.noise is not None
+            skew, kurt = _skewness(found, part, variable_of(answer.project, name))
             rows.append(
                 (
                     name,
@@ -71,8 +71,8 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
                     moments.mean,
                     moments.standard_deviation,
                     *((q.value for q in held) if held else (math.nan,) * 3),
-                    math.nan if noisy else found.skewness,
-                    math.nan if noisy else found.kurtosis,
+                    skew,
+                    kurt,
                 )
             )
     return Finding(
@@ -100,6 +100,47 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
     )
 
 
+def _skewness(found: Shape, part: PartAnswer, variable: Variable) -> tuple[float, float]:
+    """Return skewness and excess kurtosis; with noise, where its half width is below 1."""
+    noise = part.part.noise
+    if noise is None:
+        return found.skewness, found.kurtosis
+    assert variable.minimum is not None
+    assert variable.maximum is not None
+    said = noisy.estimate_shape(found, noise, variable.minimum, variable.maximum)
+    return (
+        said.skewness if said.skewness_half_width < 1 else math.nan,
+        said.kurtosis if said.kurtosis_half_width < 1 else math.nan,
+    )
+
+
+def _quantiles(
+    counts: Counts, part: PartAnswer, variable: Variable, shares: Sequence[float]
+) -> list[quantiles.Quantile]:
+    """Return quantiles from a grid's counts; with noise, between the edges that it leaves open."""
+    noise = part.part.noise
+    if noise is None:
+        return quantiles.of_counts(counts, variable, shares)
+    assert variable.minimum is not None
+    assert variable.maximum is not None
+    found = []
+    for share in shares:
+        said = noisy.quantile(counts, noise, variable.minimum, variable.maximum, share)
+        found.append(
+            quantiles.Quantile(
+                q=share,
+                value=said.value,
+                low=said.low,
+                high=said.high,
+                n=counts.n,
+                rank=0,
+                note="With noise, a quantile lies between the edges named in 95 % of draws.",
+                approximate=True,
+            )
+        )
+    return found
+
+
 def ask_quantiles(variable: str, by: str | None) -> list[Statistic]:
     """Return what quantiles are worked out from."""
     return [histogram(variable, by)]
@@ -110,7 +151,7 @@ def quantile_table(answer: StatisticsAnswer, shares: Sequence[float], by: str | 
     part = answer.parts[0]
     variable = variable_of(answer.project, part.statistic.variable)
     counts = counts_of(part)
-    found = {g: quantiles.of_counts(c, variable, shares) for g, c in counts.items()}
+    found = {g: _quantiles(c, part, variable, shares) for g, c in counts.items()}
     rows = [
         (
             "" if group == ALL else group, q.q, q.value, q.low, q.high, q.interval_low,

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,11 +20,12 @@ from contract.envelope import Envelope
 from contract.errors import DocumentError, SignatureError, UsageError
 from contract.statistics import forms
 from contract.statistics.answers import Noise, NoiseTerm, Part
-from contract.statistics.summaries import Counts, Moments
+from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 from researcher import cli
+from researcher.analyses import numbers
 from researcher.cli import _parameter
 from researcher.consortium import Consortium
-from researcher.questions import count, histogram, levels, mean, table_one
+from researcher.questions import comoments, count, histogram, levels, mean, shape, table_one
 from researcher.statistics import StatisticsAnswer, bins
 from researcher.training import Round, rounds_table
 from tests.contract.world import SITES, VARIABLES, World
@@ -181,6 +183,43 @@ def test_figures_with_noise_say_how_far_they_may_be_off(world: World) -> None:
     assert "±" in text
     assert "undefined" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_shapes_correlations_and_quantiles_with_noise_say_how_far_they_may_be_off(
+    world: World,
+) -> None:
+    ask = (shape("age"), comoments("age", "score"), histogram("age"))
+    made = Answer(world, ask)
+    small = noise(
+        0.5, n=6.0, missing=6.0, sum=300.0, squares=1e4, cubes=1e5, fourths=1e6, products=300.0
+    )
+    values = np.random.default_rng(1).normal(50, 10, 4000).clip(0, 100)
+    others = (values / 2 + np.random.default_rng(2).normal(20, 4, 4000)).clip(0, 100)
+    counted = np.histogram(values, np.linspace(0, 100, 11))[0]
+    parts = [
+        Part({"": Shape.of(values)}, lane="dp", noise=small),
+        Part({"": CoMoments.of([values, others])}, lane="dp", noise=small),
+        Part({"": Counts(tuple(map(int, counted)))}, lane="dp", noise=noise(0.5, counts=4.0)),
+    ]
+    made.result.statistics.CopyFrom(forms.encode(parts))
+    del made.result.parts[2].withheld[:]
+    made.result.parts[2].answered.extend(SITES[:3])
+    score = Variable(name="score", kind="number", minimum=0, maximum=100)
+    project = world.project(variables=(*VARIABLES, score))
+    answer = StatisticsAnswer.from_result(made.job, project, made.result, world.settled())
+    rows = {row.statistic: row for row in answer.rows() if not row.level or row.level == "score"}
+    assert rows["skewness"].value == pytest.approx(Shape.of(values).skewness)
+    assert 0 < rows["skewness"].half_width < 1
+    assert rows["correlation"].value == pytest.approx(np.corrcoef(values, others)[0, 1])
+    assert 0 < rows["correlation"].half_width < 0.5
+    alone = Answer(world, ask[2:])
+    alone.result.statistics.CopyFrom(forms.encode(parts[2:]))
+    counted_only = StatisticsAnswer.from_result(alone.job, project, alone.result, world.settled())
+    found = numbers.quantile_table(counted_only, (0.25, 0.5), None)
+    for row, share in zip(found.rows, (0.25, 0.5), strict=True):
+        _, _, value, low, high, *_ = row
+        assert float(low) <= np.quantile(values, share) <= float(high)
+        assert float(low) <= float(value) <= float(high)
 
 
 def test_an_answer_with_noise_says_what_it_cost_and_what_is_left(world: World) -> None:
