@@ -30,7 +30,7 @@ from contract.derivations import Derivation, Impute, check, variables_of
 from contract.envelope import Envelope
 from contract.errors import DocumentError
 from contract.expansion import expand
-from contract.terms import Factor, Function, Term
+from contract.models import Model
 
 ROSTER_TYPE = "application/vnd.wardgate.roster+json"
 PROJECT_TYPE = "application/vnd.wardgate.project+json"
@@ -408,96 +408,6 @@ class Statistic(BaseModel):
 
 Lane = Literal["exact", "dp"]
 """How an answer was protected: as aggregates over declared cells, or by noise."""
-
-
-Family = Literal["linear", "logistic", "poisson", "gamma", "cox"]
-
-
-class Model(BaseModel):
-    """A model to be fitted over sites: what is explained, and by which terms.
-
-    ``outcome`` is a number; of a logistic model a category of two levels, of which the second is
-    the event. Of a Cox model it is the time, and ``event`` such a category. Categories are
-    treatment-coded; there is an intercept unless the model says otherwise, but in a Cox model. A
-    Cox model is stratified by site.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    family: Family
-    outcome: VariableName
-    transform: Function | None = None
-    """Of a linear model's outcome."""
-    event: VariableName | None = None
-    """Of a Cox model."""
-    entry: VariableName | None = None
-    """Of a Cox model: when each subject came under observation."""
-    terms: Annotated[tuple[Term, ...], Field(max_length=100)]
-    intercept: bool = True
-    offset: Annotated[tuple[Factor, ...], Field(max_length=3)] = ()
-    """Numbers that are added to the linear predictor."""
-    weights: VariableName | None = None
-    """A positive number for each subject, as R's argument of that name: prior weights, of a Cox
-    model case weights."""
-    strata: Annotated[tuple[VariableName, ...], Field(max_length=3)] = ()
-    """Of a Cox model: categories whose levels have a baseline hazard each, within each site."""
-    ties: Literal["efron", "breslow"] = "efron"
-    """How a Cox model treats events at one time."""
-    time_scale: Literal["identity", "log"] = "identity"
-    """Against what of time a Cox model's hazards are tested for proportionality."""
-    link: Literal["log", "inverse"] = "log"
-    """Of a gamma model."""
-    site: Literal["pooled", "fixed", "random", "each"] = "pooled"
-    """What differs between sites: nothing (of a Cox model the baseline hazard), an effect of the
-    site, a random intercept (linear models), or everything: each site's own fit, for
-    meta-analysis."""
-    method: Literal["reml", "ml"] = "reml"
-    """How a random intercept's variance is estimated."""
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        cox, linear = self.family == "cox", self.family == "linear"
-        if cox != (self.event is not None):
-            raise ValueError("Surv(time, event) is what a Cox model explains, and no other does")
-        for wrong, sentence in (
-            ((self.entry or self.strata) and not cox, "strata and an entry are a Cox model's"),
-            (self.transform and not linear, "only a linear model's outcome may be transformed"),
-            (self.link != "log" and self.family != "gamma", "only a gamma model has another link"),
-            (self.site == "random" and not linear, "only a linear model has a random intercept"),
-            (self.site == "fixed" and cox, "a Cox model is stratified by site already"),
-            (
-                self.site in ("fixed", "random") and not self.intercept,
-                "sites' effects stand beside an intercept",
-            ),
-            (self.link == "inverse" and not self.intercept, "an inverse link needs an intercept"),
-            (self.site == "random" and self.weights, "a random intercept takes no weights"),
-            (cox and not self.intercept, "a Cox model has no intercept to leave out"),
-        ):
-            if wrong:
-                raise ValueError(sentence)
-        explaining = {name for term in self.terms for name in term.variables}
-        explained = [n for n in (self.outcome, self.event, self.entry) if n is not None]
-        if set(explained) & explaining or len(set(explained)) != len(explained):
-            raise ValueError("a variable can't explain itself")
-        if self.weights in explained or set(self.strata) & {*explained, *explaining}:
-            raise ValueError("a variable has two parts in a model")
-        if any(set(explained) & {f.variable} for f in self.offset):
-            raise ValueError("a variable can't explain itself")
-        return self
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """All variables of the model, in one order."""
-        named = [
-            self.outcome,
-            self.event,
-            self.entry,
-            self.weights,
-            *self.strata,
-            *(factor.variable for factor in self.offset),
-            *(name for term in self.terms for name in term.variables),
-        ]
-        return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
 class StatisticsWork(BaseModel):

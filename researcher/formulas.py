@@ -16,8 +16,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from contract.documents import Model
 from contract.errors import UsageError
+from contract.models import Model
 from contract.terms import Factor, Function, Polynomial, Power, Spline, Term, Transformed, Value
 
 MAX_CHARACTERS = 10_000

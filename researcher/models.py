@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from contract import wire_pb2 as wire
-from contract.documents import JOB_TYPE, Job, Model, Project, StatisticsWork, printable
+from contract.documents import JOB_TYPE, Job, Project, StatisticsWork, printable
 from contract.errors import DocumentError, SignatureError
+from contract.models import Model
 from contract.receipts import Receipt
 from contract.statistics import models
+from contract.statistics.fit import Fit
 from contract.statistics.meta import Method, Pooled, pool
-from contract.statistics.regression import Fit
 from contract.trust import TrustedDocuments
 from researcher import summaries
 from researcher.plots import Forest

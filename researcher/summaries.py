@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from contract.documents import Model
+from contract.models import Model
 from contract.statistics.design import bounds
 from contract.statistics.splines import equally_spaced
 from contract.terms import Spline

@@ -13,14 +13,16 @@ from functools import reduce
 
 import numpy as np
 
-from contract.documents import Model
 from contract.errors import DocumentError
-from contract.statistics import regression
+from contract.models import Model
+from contract.statistics import least_squares, regression
 from contract.statistics.cox import Checks, proportionality
 from contract.statistics.design import Matrix
+from contract.statistics.fit import Fit
+from contract.statistics.least_squares import Factor
 from contract.statistics.meta import pool
 from contract.statistics.mixed import fit_random_intercept
-from contract.statistics.regression import Factor, Fit, Setting, State, Sums, Vector
+from contract.statistics.regression import Setting, State, Sums, Vector
 
 Part = Sums | Factor
 
@@ -150,7 +152,7 @@ class Fitting:
                 found: list[Fit | str] = []
                 for part in parts:
                     try:
-                        own = regression.finish_linear(part, intercept=intercept, names=names)
+                        own = least_squares.finish_linear(part, intercept=intercept, names=names)
                         found.append(self._turned(own))
                     except DocumentError as error:
                         found.append(str(error))
@@ -160,7 +162,7 @@ class Fitting:
                 if names is not None:
                     names = _and_sites(names, self._own[0].shape[1])
         merged = reduce(Factor.merge, parts)
-        fit = regression.finish_linear(merged, intercept=intercept, names=names)
+        fit = least_squares.finish_linear(merged, intercept=intercept, names=names)
         return self._turned(self._without_sites(fit))
 
     def _without_sites(self, fit: Fit) -> Fit:

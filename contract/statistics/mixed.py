@@ -19,7 +19,9 @@ import numpy as np
 
 from contract.errors import DocumentError
 from contract.statistics.design import Matrix
-from contract.statistics.regression import Factor, Fit, Vector, solve_triangle, upper
+from contract.statistics.fit import Fit
+from contract.statistics.least_squares import Factor, solve_triangle, upper
+from contract.statistics.regression import Vector
 
 Method = Literal["reml", "ml"]
 LEAST_SITES = 3

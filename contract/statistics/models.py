@@ -12,13 +12,16 @@ from dataclasses import replace
 import numpy as np
 
 from contract import wire_pb2 as wire
-from contract.documents import Model, Project, Statistic, StatisticsWork, Variable
+from contract.documents import Project, Statistic, StatisticsWork, Variable
 from contract.errors import DocumentError
+from contract.models import Model
 from contract.statistics import design, recoding, regression
 from contract.statistics.cox import Checks, Rows, cox_checks, cox_sums, numbered
 from contract.statistics.design import Column
+from contract.statistics.fit import Fit
 from contract.statistics.fitting import Fitting, Part
-from contract.statistics.regression import Factor, Fit, Sums, Vector
+from contract.statistics.least_squares import Factor
+from contract.statistics.regression import Sums, Vector
 from contract.statistics.summaries import Codes, Numbers
 
 __all__ = ["Fitting", "Part"]

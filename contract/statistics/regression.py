@@ -1,10 +1,9 @@
-"""Regression over sites: generalised linear models by federated IRLS, linear ones by merged QR.
+"""Regression over sites: generalised linear models by federated IRLS.
 
 A site sends sums over its rows only. Merged, they are those of the pooled rows, so that the
 estimate is the pooled maximum-likelihood one. Weights are prior weights, as those of R's ``glm``.
 
-Sources: Nelder, Wedderburn 1972 (IRLS); McCullagh, Nelder 1989; Golub, Van Loan, Matrix
-computations, 5.3 (least squares by QR, whose stacked factors have the same R).
+Sources: Nelder, Wedderburn 1972 (IRLS); McCullagh, Nelder 1989.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from scipy.special import gammaln, xlogy
 
 from contract.errors import DocumentError
 from contract.statistics.design import Matrix
+from contract.statistics.fit import Fit, check_enough, check_weights, singular
+from contract.statistics.least_squares import gaussian
 
 Vector = NDArray[np.float64]
 Family = Literal["linear", "logistic", "poisson", "gamma"]
@@ -35,8 +36,6 @@ likelihood has no maximum (separation). Of a gamma model, whose link isn't the c
 get smaller by a factor."""
 _SLOW = 0.1
 _SINGULAR = 1e-11
-_SINGULAR_QR = 1e-13
-"""Of a column, what the others before it must leave of its length. NIST's Filip leaves 2e-11."""
 _IMPOSSIBLE = 1e200
 """The deviance of coefficients at which the model isn't defined."""
 
@@ -78,168 +77,6 @@ class Sums:
         return replace(self, information=to.T @ self.information @ to, score=to.T @ self.score)
 
 
-@dataclass(frozen=True)
-class Factor:
-    """A site's part of a linear model, or all sites': the R of a QR of (X, y), and ``n``.
-
-    ``constant`` is the sum of the weights' logarithms.
-    """
-
-    n: int
-    r: Matrix
-    constant: float = 0.0
-
-    @classmethod
-    def of(
-        cls, x: Matrix, y: Vector, weights: Vector | None = None, offset: Vector | None = None
-    ) -> Factor:
-        """Return the local half. Its diagonal is not below zero, so that it is unique."""
-        rows = np.column_stack([x, y if offset is None else y - offset])
-        if weights is None:
-            return cls(len(y), upper(rows))
-        _check_weights(weights)
-        return cls(len(y), upper(rows * np.sqrt(weights)[:, None]), float(np.log(weights).sum()))
-
-    def merge(self, other: Factor) -> Factor:
-        """Return the factor of both parts' rows."""
-        if self.r.shape != other.r.shape:
-            raise DocumentError("Two parts of a model have different columns.")
-        return Factor(
-            self.n + other.n,
-            upper(np.vstack([self.r, other.r])),
-            self.constant + other.constant,
-        )
-
-    def spread(self, to: Matrix) -> Factor:
-        """Return this factor in the coefficients b of which ``to @ b`` are this site's."""
-        return replace(self, r=upper(np.column_stack([self.r[:, :-1] @ to, self.r[:, -1]])))
-
-
-def upper(rows: Matrix) -> Matrix:
-    """Return the square R of a QR of rows, its diagonal not below zero."""
-    width = rows.shape[1]
-    if len(rows) < width:
-        rows = np.vstack([rows, np.zeros((width - len(rows), width))])
-    r = np.linalg.qr(rows, mode="r")
-    return np.asarray(r * np.where(np.diag(r) < 0, -1.0, 1.0)[:, None])
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fitted model: coefficients in the columns' order, their covariance, how it fits.
-
-    The null model has the intercept (and offset) alone; of a Cox model its deviance is -2 log L.
-    """
-
-    family: str
-    n: int
-    coefficients: Vector
-    covariance: Matrix
-    dispersion: float
-    deviance: float
-    steps: int
-    converged: bool
-    null_deviance: float = math.nan
-    log_likelihood: float = math.nan
-    events: int = 0
-    """Of a Cox model."""
-    score_test: float = math.nan
-    """Of a Cox model: chi-squared of the score test that all coefficients are zero."""
-    proportionality: tuple[float, ...] = ()
-    """Of a Cox model: chi-squared that each coefficient changes with time, and last of all."""
-    pairs: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Of a Cox model: how many pairs within strata are concordant, discordant, tied."""
-    site_variance: float = math.nan
-    """Of a random intercept by site."""
-    site_effects: tuple[float, ...] = ()
-    """Sites' deviations from the common intercept: predicted if random; if fixed, from the first
-    site's."""
-    effects_fitted: int = 0
-    """How many fixed effects of sites were estimated beside the coefficients."""
-    each: tuple[Fit | str, ...] = ()
-    """Each site's own fit, or why there is none; the coefficients are then pooled ones."""
-
-    @property
-    def concordance(self) -> float:
-        """Harrell's C within strata, ties for a half."""
-        concordant, discordant, tied = self.pairs
-        total = concordant + discordant + tied
-        return (concordant + tied / 2) / total if total else math.nan
-
-    @property
-    def standard_errors(self) -> Vector:
-        """The square roots of the covariance's diagonal."""
-        return np.sqrt(np.diag(self.covariance))
-
-    @property
-    def residual_degrees(self) -> int:
-        """Rows less coefficients, sites' effects among them."""
-        return self.n - len(self.coefficients) - self.effects_fitted
-
-    @property
-    def parameters(self) -> int:
-        """How many were estimated, variances among them."""
-        fixed = len(self.coefficients) + self.effects_fitted
-        return fixed + (self.family in ("linear", "gamma")) + (not math.isnan(self.site_variance))
-
-    @property
-    def aic(self) -> float:
-        """Akaike's criterion."""
-        return 2 * self.parameters - 2 * self.log_likelihood
-
-    @property
-    def bic(self) -> float:
-        """Schwarz' criterion; of a Cox model with the events for rows."""
-        return math.log(self.events or self.n) * self.parameters - 2 * self.log_likelihood
-
-
-def finish_linear(
-    factor: Factor, *, intercept: bool = False, names: Sequence[str] | None = None
-) -> Fit:
-    """Return the least-squares fit of a merged factor. ``DocumentError`` when it is singular.
-
-    ``intercept`` says whether the first column is one, for the null deviance.
-    """
-    p = factor.r.shape[1] - 1
-    _check_enough(factor.n, p)
-    triangle, right = factor.r[:p, :p], factor.r[:p, p]
-    coefficients, inverse = solve_triangle(triangle, right, names)
-    deviance = float(factor.r[p, p]) ** 2
-    dispersion = deviance / (factor.n - p)
-    return Fit(
-        "linear",
-        factor.n,
-        coefficients,
-        inverse @ inverse.T * dispersion,
-        dispersion,
-        deviance,
-        1,
-        True,
-        float(np.square(factor.r[int(intercept) :, p]).sum()),
-        _gaussian(factor.n, deviance, factor.constant),
-    )
-
-
-def solve_triangle(
-    triangle: Matrix, right: Vector, names: Sequence[str] | None = None
-) -> tuple[Vector, Matrix]:
-    """Return the solution and the triangle's inverse; ``DocumentError`` when it is singular."""
-    lengths = np.sqrt(np.square(triangle).sum(axis=0))
-    left = np.abs(np.diag(triangle))
-    for place in range(len(left)):
-        if not lengths[place] > 0 or left[place] <= _SINGULAR_QR * lengths[place]:
-            raise DocumentError(_singular(place, names))
-    scaled = triangle / lengths
-    inverse = np.linalg.solve(scaled, np.eye(len(scaled))) / lengths[:, None]
-    return np.asarray(np.linalg.solve(scaled, right) / lengths, dtype=np.float64), inverse
-
-
-def _gaussian(n: int, deviance: float, log_weights: float) -> float:
-    if deviance <= 0:
-        return math.inf
-    return 0.5 * (log_weights - n * (math.log(2 * math.pi * deviance / n) + 1))
-
-
 def sums(
     family: Family,
     x: Matrix,
@@ -252,7 +89,7 @@ def sums(
     """Return a site's sums at ``beta``. ``DocumentError`` for an outcome that can't be."""
     _check_outcome(family, y)
     w = np.ones(len(y)) if weights is None else weights
-    _check_weights(w)
+    check_weights(w)
     eta = x @ beta
     if offset is not None:
         eta = eta + offset
@@ -269,11 +106,6 @@ def sums(
         float(w.sum()),
         _constant(family, y, w),
     )
-
-
-def _check_weights(weights: Vector) -> None:
-    if (weights <= 0).any():
-        raise DocumentError("Weights must be above zero.")
 
 
 def _check_outcome(family: Family, y: Vector) -> None:
@@ -358,7 +190,7 @@ def _log_likelihood(family: str, merged: Sums) -> float:
                 + weight * (shape * math.log(shape) - gammaln(shape))
             )
         case "linear":
-            return _gaussian(merged.n, deviance, 0.0)
+            return gaussian(merged.n, deviance, 0.0)
         case _:
             return -deviance / 2
 
@@ -487,7 +319,7 @@ def _intercept(family: str, merged: Sums, setting: Setting) -> float:
 
 def _finish(family: str, state: State, merged: Sums, setting: Setting, *, converged: bool) -> Fit:
     p = len(state.beta)
-    _check_enough(merged.n, p)
+    check_enough(merged.n, p)
     dispersion = merged.pearson / (merged.n - p) if family in ("linear", "gamma") else 1.0
     return Fit(
         family,
@@ -505,11 +337,6 @@ def _finish(family: str, state: State, merged: Sums, setting: Setting, *, conver
     )
 
 
-def _check_enough(n: int, coefficients: int) -> None:
-    if n <= coefficients:
-        raise DocumentError("A model has as many coefficients as subjects.")
-
-
 def _scaled(merged: Sums, names: Sequence[str] | None) -> tuple[Matrix, Vector]:
     """Return the information with a diagonal of ones, and what it was scaled by."""
     information = merged.information
@@ -518,7 +345,7 @@ def _scaled(merged: Sums, names: Sequence[str] | None) -> tuple[Matrix, Vector]:
     scale = np.sqrt(np.diag(information))
     for place in range(len(scale)):
         if not scale[place] > 0:
-            raise DocumentError(_singular(place, names))
+            raise DocumentError(singular(place, names))
     return information / np.outer(scale, scale), scale
 
 
@@ -528,15 +355,10 @@ def _solve(merged: Sums, names: Sequence[str] | None) -> Vector:
     if sizes[0] <= _SINGULAR * sizes[-1]:
         # Of the columns that make the dependency the last, as a reader would leave it out.
         part = np.abs(vectors[:, 0])
-        raise DocumentError(_singular(int(np.flatnonzero(part > 1e-4)[-1]), names))
+        raise DocumentError(singular(int(np.flatnonzero(part > 1e-4)[-1]), names))
     return np.asarray(np.linalg.solve(scaled, merged.score / scale) / scale)
 
 
 def _inverse(merged: Sums, names: Sequence[str] | None) -> Matrix:
     scaled, scale = _scaled(merged, names)
     return np.asarray(np.linalg.inv(scaled) / np.outer(scale, scale))
-
-
-def _singular(place: int, names: Sequence[str] | None) -> str:
-    which = names[place] if names else f"number {place + 1}"
-    return f"A model is singular: column {which} is empty, constant, or follows from the others."

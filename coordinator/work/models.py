@@ -12,12 +12,15 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
-from contract.documents import Model, StatisticsWork
+from contract.documents import StatisticsWork
 from contract.errors import DocumentError, Refused
+from contract.models import Model
 from contract.statistics import models, steps
 from contract.statistics.design import Matrix
+from contract.statistics.fit import Fit
 from contract.statistics.fitting import Fitting, with_checks
-from contract.statistics.regression import Factor, Fit, Sums
+from contract.statistics.least_squares import Factor
+from contract.statistics.regression import Sums
 from contract.statistics.steps import Step
 from coordinator.jobs.states import SiteState
 from coordinator.work.steps import SteppedJob

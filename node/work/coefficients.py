@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
-from contract.documents import Model
 from contract.errors import DocumentError, Refused
+from contract.models import Model
 from contract.statistics import models, steps
 from contract.statistics.models import Fitting
 from contract.statistics.regression import Vector

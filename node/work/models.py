@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork
+from contract.documents import Project, StatisticsWork
 from contract.errors import Refused
 from contract.statistics import models
-from contract.statistics.regression import Factor, Sums, Vector
+from contract.statistics.least_squares import Factor
+from contract.statistics.regression import Sums, Vector
 from contract.statistics.steps import Step, Terms
 from node.catalog.declaring import Minimums
 from node.gate.gate import Admission, Gate, Membership, Sealed
@@ -42,7 +47,7 @@ class ModelFit:
         self._member = member
         self._admission = admission
         self._columns = models.check(admission.job.work, admission.project)
-        self._values: dict[str, Column] | None = None
+        self._rows: _Held | None = None
         self._coefficients = OwnCoefficients(
             self._model, len(self._columns), member.site, self._terms
         )
@@ -58,9 +63,9 @@ class ModelFit:
             self._taken += 1
             place = self._coefficients.at(Step.read(task.task), task.payload)
             models.check_coefficients(self._model, self._columns, place.beta)
-            if self._values is None:
-                self._values = self._load()
-            self._given = task.task, place, self._made(self._values, place.beta, task.payload)
+            if self._rows is None:
+                self._rows = self._load()
+            self._given = task.task, place, self._made(self._rows, place.beta, task.payload)
         # A part that waits for the steward is asked for again; it stays what it was.
         _, place, part = self._given
         sealed = self._gate.answer_model(
@@ -79,24 +84,25 @@ class ModelFit:
         roster = self._member.trusted.current_roster(self._gate.clock())
         return Terms(admission.digest, admission.job, admission.project, roster)
 
-    def _made(self, values: Mapping[str, Column], beta: Vector, payload: bytes) -> wire.ModelPart:
+    def _made(self, rows: _Held, beta: Vector, payload: bytes) -> wire.ModelPart:
         """Return the part of a step, or of the checks that end a Cox model's."""
         if wire.ModelStep.FromString(payload).check:
+            values = rows.between(0, len(rows))
             return models.encode(models.checks(self._model, self._columns, values, beta))
-        return models.encode(self._part(values, beta))
+        return models.encode(self._part(rows, beta))
 
-    def _part(self, values: Mapping[str, Column], beta: Vector) -> Sums | Factor:
-        rows = len(values[self._model.outcome])
-        at_once = max(rows, 1) if self._model.family == "cox" else ROWS_AT_ONCE
+    def _part(self, rows: _Held, beta: Vector) -> Sums | Factor:
+        most = max(len(rows), 1)
+        at_once = most if self._model.family == "cox" else ROWS_AT_ONCE
         found: Sums | Factor | None = None
-        for start in range(0, max(rows, 1), at_once):
-            some = {name: column[start : start + at_once] for name, column in values.items()}
+        for start in range(0, most, at_once):
+            some = rows.between(start, start + at_once)
             part = models.part(self._model, self._columns, some, beta)
             found = part if found is None else _added(found, part)
         assert found is not None
         return found
 
-    def _load(self) -> dict[str, Column]:
+    def _load(self) -> _Held:
         """Return the model's variables, of the analysis set's rows within the cohort's cells."""
         release, project = self._admission.release, self._admission.project
         policy = self._gate.policy()
@@ -113,8 +119,28 @@ class ModelFit:
         names = set(self._model.variables)
         wanted = [v for v in project.variables if v.name in names]
         columns = self._cache.load(self._home, release, wanted)
-        held = {name: column[rows] for name, column in columns.items()}
-        return models.clipped(held, project)
+        number = len(next(iter(columns.values())))
+        places = None if isinstance(rows, slice) else np.flatnonzero(rows)
+        return _Held(columns, places, number if places is None else len(places), project)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Rows of cached columns; only as many are copied at once as are worked on."""
+
+    columns: Mapping[str, Column]
+    places: NDArray[np.intp] | None
+    """Where the rows are; None: all of them."""
+    number: int
+    project: Project
+
+    def __len__(self) -> int:
+        return self.number
+
+    def between(self, start: int, end: int) -> dict[str, Column]:
+        """Return the values of some rows, brought into the dictionary's ranges."""
+        here = slice(start, end) if self.places is None else self.places[start:end]
+        return models.clipped({n: column[here] for n, column in self.columns.items()}, self.project)
 
 
 def _added(one: Sums | Factor, other: Sums | Factor) -> Sums | Factor:

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import Model, Project, StatisticsWork, Variable
+from contract.documents import Project, StatisticsWork, Variable
+from contract.models import Model
 from contract.statistics import models
+from contract.statistics.fit import Fit
 from contract.statistics.fitting import Fitting, with_checks
-from contract.statistics.regression import Fit
 from researcher.formulas import parse
 from tests.contract.world import World
 

@@ -7,7 +7,7 @@ import pytest
 import statsmodels.api as sm
 from numpy.typing import NDArray
 
-from contract.statistics.regression import Fit
+from contract.statistics.fit import Fit
 from tests.contract.fits import fit, number, split
 
 PONTIUS_X = np.tile(np.arange(1, 21) * 150000.0, 2)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifelines.datasets import load_rossi
 
-from contract.documents import Model
 from contract.errors import DocumentError, UsageError
+from contract.models import Model
 from contract.statistics import models
-from contract.statistics.regression import Fit
+from contract.statistics.fit import Fit
 from researcher.formulas import parse
 from tests.contract.fits import Rows, category, check, fit, number, split
 from tests.contract.world import World

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from contract.errors import DocumentError
+from contract.statistics.least_squares import Factor
 from contract.statistics.mixed import fit_random_intercept
-from contract.statistics.regression import Factor
 
 DYESTUFF = {
     "A": [1545, 1440, 1440, 1520, 1580], "B": [1540, 1555, 1490, 1560, 1495],

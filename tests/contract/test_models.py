@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from contract.documents import Variable
 from contract.errors import DocumentError
 from contract.statistics import cox as cox_models
-from contract.statistics import design, regression
+from contract.statistics import design, least_squares, regression
 from contract.statistics.cox import Rows as CoxRows
 from contract.statistics.cox import Ties
-from contract.statistics.regression import Factor, Family, Fit, Sums
+from contract.statistics.fit import Fit
+from contract.statistics.least_squares import Factor
+from contract.statistics.regression import Family, Sums
 from contract.terms import Term
 from tests.contract.world import World
 
@@ -38,7 +40,7 @@ def fitted(family: Family, x: Any, y: Any, sites: Sequence[Rows]) -> Fit:
     """Fit over sites as the coordinator does."""
     if family == "linear":
         parts = [Factor.of(x[rows], y[rows]) for rows in sites]
-        return regression.finish_linear(reduce(Factor.merge, parts))
+        return least_squares.finish_linear(reduce(Factor.merge, parts))
     state: regression.State | Fit = regression.start(x.shape[1])
     while not isinstance(state, Fit):
         beta = state.beta

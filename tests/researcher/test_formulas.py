@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.documents import Model
 from contract.errors import DocumentError, UsageError
+from contract.models import Model
 from contract.terms import Power, Term, Value
 from researcher.formulas import parse
 from researcher.questions import count, question

@@ -11,7 +11,7 @@ import statsmodels.api as sm
 from lifelines.datasets import load_rossi
 
 from contract.errors import DocumentError
-from contract.statistics.regression import Fit
+from contract.statistics.fit import Fit
 from researcher.formulas import parse
 from researcher.models import ModelAnswer
 from researcher.statistics import Missing

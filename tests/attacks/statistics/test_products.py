@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contract.documents import Model, Statistic
+from contract.documents import Statistic
+from contract.models import Model
 from contract.statistics.summaries import CoMoments
 from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.releases import create_release

@@ -9,8 +9,8 @@ import pytest
 import statsmodels.api as sm
 
 from contract import wire_pb2 as wire
-from contract.documents import Model
 from contract.errors import DocumentError, Refused
+from contract.models import Model
 from contract.statistics import models, steps
 from contract.statistics.models import Fitting
 from contract.statistics.regression import Sums

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from contract import wire_pb2 as wire
-from contract.documents import Model, Statistic
+from contract.documents import Statistic
+from contract.models import Model
 from contract.terms import Term
 from tests.attacks.statistics.conftest import Node, empty_catalogue, node
 
