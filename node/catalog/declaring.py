@@ -143,7 +143,7 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
                 break
     counted = counted_together(
         *(declared, wishes.kinship, kin.apart, held, possible, pieces),
-        *(wishes.grids, blocks, least),
+        *(wishes.grids, cells, blocks, least),
     )
     declared = counted.declared
     once = counted.once(wishes.kinship)

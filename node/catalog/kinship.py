@@ -8,7 +8,8 @@ hold of all kin together:
   each of them are a set beside the analysis sets, so that those who have the one and not the other
   are nobody or enough.
 - *Counts.* Levels and bins of what is made of the same sources are counted if their combinations
-  may be: two cuts through one number tell how many lie between.
+  may be: two cuts through one number tell how many lie between. So do a bin's edge and a cut by
+  which the number tells cells apart.
 - *Sums.* n numbers made of the same sources give 4 n sums, which tell how many have each of 4 n + 1
   values; with so few values a number counts as a category.
 """
@@ -25,7 +26,7 @@ from contract.documents import Variable
 from contract.statistics.summaries import grid_places
 from node.catalog.manifest import DeclaredVariable, ExactKind, Grid, Strata
 from node.catalog.pieces import Bools, Ints, Pieces, of_variable
-from node.catalog.strata import Blocks, Categories, Held
+from node.catalog.strata import Blocks, Categories, Held, Stratified
 
 Names = tuple[str, ...]
 _SUMS = 4
@@ -139,21 +140,26 @@ def counted_together(
     possible: Mapping[str, Bools],
     pieces: Mapping[str, Pieces],
     grids: Mapping[str, Grid],
+    cells: Stratified,
     blocks: Blocks,
     least: int,
 ) -> Together:
     """Return the declarations with counts of kin exact only where their combinations' are.
 
-    What is derived takes nothing from what is exact without it: the first named come first.
+    What is derived takes nothing from what is exact without it: the first named come first. Before
+    all come the cuts by which a number tells cells apart, for how many a cell holds is exact.
     ``apart``: kin of which some have the one and not the other; of these nothing is exact that
     isn't in each set.
     """
     found = {name: _where_cut(one) if name in apart else one for name, one in declared.items()}
     columns, can_be = dict(held), dict(possible)
-    for names in kinship.same:
+    cut = [stratum.variable for stratum in cells.strata if stratum.cuts]
+    alone = [(n,) for n in cut if not any(n in names for names in kinship.same)]
+    for names in (*kinship.same, *alone):
         known = [name for name in names if name in held and name in declared]
         numbers = [name for name in known if not isinstance(held[name], Categories)]
         few = [n for n in numbers if _distinct(held[n]).size <= _SUMS * len(numbers) + 1]
+        cuts = [_by_cuts(name, held[name], cells) for name in known if name in cut]
         taken: dict[str, _Codes] = {}
         for name in known:
             if not _counts(name in few) & set(found[name].by):
@@ -161,15 +167,15 @@ def counted_together(
             codes = _codes(name, held[name], grids.get(name), name in few, possible)
             if codes is None:
                 continue
-            together, can = _joined([*taken.values(), codes])
+            together, can = _joined([*cuts, *taken.values(), codes])
             test = of_variable(name, together, pieces[name], blocks, can, None, least, 1.0)
             if "levels" in (test.in_analyses if name in apart else test.by):
                 taken[name] = codes
             else:
                 found[name] = _limited(found[name], None, name in few)
-        if len(taken) < 2:
+        if len(taken) + len(cuts) < 2 or not taken:
             continue
-        together, can = _joined(list(taken.values()))
+        together, can = _joined([*cuts, *taken.values()])
         for name in taken:
             test = of_variable(name, together, pieces[name], blocks, can, None, least, 1.0)
             found[name] = _limited(found[name], test, name in few)
@@ -214,6 +220,19 @@ def _codes(
         return None
     everything = np.ones((len(possible[name]), width + 1), dtype=np.bool_)
     return _Codes(np.where(missing, width, codes).astype(np.int64), width + 1, everything)
+
+
+def _by_cuts(name: str, column: Categories | NDArray[np.float64], cells: Stratified) -> _Codes:
+    """Return in which of a stratum's ranges each subject is, and which ranges each cell is of."""
+    assert not isinstance(column, Categories)
+    place, stratum = next((i, s) for i, s in enumerate(cells.strata) if s.variable == name)
+    codes = np.searchsorted(np.array(stratum.cuts), column, side="right").astype(np.int64)
+    codes[np.isnan(column)] = len(stratum.cuts) + 1
+    width = len(stratum.cuts) + 2
+    can = np.zeros((len(cells.cells), width), dtype=np.bool_)
+    for cell, members in enumerate(cells.cells):
+        can[cell, [combination[place] for combination in members]] = True
+    return _Codes(codes, width, can)
 
 
 def _joined(parts: Sequence[_Codes]) -> tuple[Categories, Bools]:

@@ -171,6 +171,24 @@ def test_kin_with_values_for_the_same_subjects_have_one_set_and_stay_exact() -> 
         assert kind in found.declaration.variable(name).by  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(("between", "exact"), [(2, False), (0, True), (12, True)])
+def test_a_cut_that_cells_are_told_apart_by_cuts_the_bins_too(between: int, exact: bool) -> None:
+    """The attack: how many are in the bins up to 80, less how many are in the cell below 70."""
+    rng = np.random.default_rng(1)
+    ages = [rng.integers(20, 60, 150), rng.integers(60, 70, 60), rng.integers(80, 95, 40)]
+    age = np.concatenate([*ages, np.full(between, 72)]).astype(np.float64)
+    wishes = Wishes(
+        strata=[StratumWish("age", (70.0,))],
+        grids={"age": Grid(minimum=20, maximum=100, bins=4)},
+        minimums=LIMITS,
+    )
+    found = declare({"age": age}, [f"{i:08x}" for i in range(age.size)], wishes)
+    variable = found.declaration.variable("age")
+    assert variable is not None
+    assert len(found.declaration.cells) == 2
+    assert ("histogram" in variable.by) == exact
+
+
 def test_kin_that_there_is_no_room_for_are_not_exact() -> None:
     rng = np.random.default_rng(6)
     held: dict[str, Any] = {"arm": Categories(rng.integers(0, 2, 300), ("a", "b"))}
