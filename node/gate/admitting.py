@@ -12,7 +12,7 @@ from contract.documents import StatisticsWork
 from contract.errors import DocumentError, Refused
 from contract.trust import Believed
 from node.catalog.store import Catalog
-from node.gate import before_work, limits, remembering
+from node.gate import before_work, limits, modelling, remembering
 from node.gate.deciding import Deciding
 from node.gate.floods import FloodLimit
 from node.gate.ledger import Ledger
@@ -152,7 +152,7 @@ class Admitting(Deciding):
         if question.policy.digest != admission.policy:
             # Another policy holds now: what was let in under the old one must pass it too.
             before_work.DeclaredCells().check(question)
-            before_work.ModelWithinLimits().check(question)
+            modelling.ModelWithinLimits().check(question)
             before_work.CohortLargeEnough().check(question)
             if list(question.plan) != list(admission.plan):
                 raise Refused("policy", "The policy of this site has changed since.")
