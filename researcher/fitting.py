@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -100,6 +101,9 @@ def fit(
     methods: Annotated[
         bool, typer.Option("--methods", help="Print a methods paragraph for a paper, too.")
     ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a forest plot into this .png, .svg or .pdf.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print coefficients as JSON lines.")
     ] = False,
@@ -117,6 +121,10 @@ def fit(
 
     Example: wardgate fit -p t "died ~ arm" --family logistic --analysis main --by-site each
     """
+    if plot is not None:
+        from researcher.plots import check_suffix
+
+        check_suffix(plot)
     with Consortium.connect(home) as consortium:
         found = consortium.model(
             project,
@@ -147,3 +155,8 @@ def fit(
             print(note, file=sys.stderr)
     if methods:
         print(found.methods)
+    if plot is not None:
+        from researcher.plots import save
+
+        save(found.forest(), plot)
+        print(f"drawn into {plot}", file=sys.stderr)

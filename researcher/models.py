@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Group
@@ -234,6 +234,27 @@ class ModelAnswer:
             _chi_squared("Wald", wald, degrees),
             _chi_squared("score", fit.score_test, degrees),
         ]
+
+    def wald(self) -> list[ChiSquared]:
+        """Return a test of each term, that all of its coefficients are zero.
+
+        Where a variance is estimated, p is that of F: the statistic over its degrees of freedom.
+        """
+        import numpy as np
+        from scipy.stats import f as f_law
+
+        columns = models.columns_of(self.model, self.project)
+        found = []
+        for term in dict.fromkeys(column.term for column in columns if column.term):
+            places = [place for place, column in enumerate(columns) if column.term == term]
+            b, v = self.fit.coefficients[places], self.fit.covariance[np.ix_(places, places)]
+            test = _chi_squared(term, float(b @ np.linalg.solve(v, b)), len(places))
+            if self.law == "t" and not self.fit.each:
+                degrees = self.fit.residual_degrees
+                p = float(f_law(len(places), degrees).sf(test.statistic / len(places)))
+                test = replace(test, p=p)
+            found.append(test)
+        return found
 
     def proportionality(self) -> list[ChiSquared]:
         """Return Grambsch and Therneau's tests that hazards are proportional, last of all."""

@@ -114,6 +114,12 @@ def lines(answer: ModelAnswer) -> list[str]:
     if fit.each:
         pooled = "Coefficients pooled by random effects (REML), intervals by Hartung and Knapp"
         return [*found, pooled, *_heterogeneity(answer)]
+    found += [
+        f"Wald test of {test.name}: chi-squared {test.statistic:.4g} on {test.degrees} df, "
+        f"p = {test.p:.3g}"
+        for test in answer.wald()
+        if test.degrees > 1
+    ]
     if model.family == "cox":
         found += [
             f"{test.name[:1].upper()}{test.name[1:]} test: {test.statistic:.4g} on "

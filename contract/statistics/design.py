@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -53,6 +53,8 @@ class Column:
 
     name: str
     pieces: tuple[Piece, ...]
+    term: str = ""
+    """The label of the term that it is of; empty of the intercept."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -87,7 +89,8 @@ def columns(
         named = [v.name for _, v in factors if v.kind == "category"]
         for coding in _codings(named, held.setdefault(numbers, set())):
             used = [(f, v) for f, v in factors if v.kind == "number" or v.name in coding]
-            found += _products(used, {name for name, full in coding.items() if full})
+            full = {name for name, whole in coding.items() if whole}
+            found += [replace(column, term=term.label) for column in _products(used, full)]
     _check_references(terms)
     if len({c.name for c in found}) != len(found):
         raise DocumentError("Two columns of a model are the same.")

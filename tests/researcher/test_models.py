@@ -113,6 +113,30 @@ def test_a_cox_models_tests_are_of_all_coefficients() -> None:
     assert [t.degrees for t in COX.proportionality()] == [1, 1, 1, 1, 4]
 
 
+def test_terms_of_several_columns_are_tested_together() -> None:
+    """statsmodels' Wald tests: chi-squared, and F of a linear model."""
+    names, found = fit(
+        "prio ~ age*race + poly(week, 2, raw = TRUE)", "linear", DICTIONARY, DATA, rows()
+    )
+    linear = ModelAnswer(**{
+        **LINEAR.__dict__, "fit": found, "columns": tuple(names),
+        "model": parse("prio ~ age*race + poly(week, 2, raw = TRUE)", "linear"),
+    })  # fmt: skip
+    age, race, week = (ROSSI[n].to_numpy(float) for n in ("age", "race", "week"))
+    x = np.column_stack([np.ones(432), age, race, week, week**2, age * race])
+    other = sm.OLS(ROSSI["prio"].to_numpy(float), x).fit()
+    tests = {test.name: test for test in linear.wald()}
+    assert list(tests) == ["age", "race", "poly(week, 2, raw=TRUE)", "age:race"]
+    expected = other.f_test("x3 = 0, x4 = 0")
+    found_test = tests["poly(week, 2, raw=TRUE)"]
+    assert found_test.degrees == 2
+    assert found_test.statistic / 2 == pytest.approx(float(expected.fvalue), rel=1e-6)
+    assert found_test.p == pytest.approx(float(expected.pvalue), rel=1e-6)
+    assert "Wald test of poly(week, 2, raw=TRUE)" in str(linear)
+    assert tests["age"].p == pytest.approx(linear["age"].p, rel=1e-6)
+    assert all(test.degrees == 1 for test in COX.wald())
+
+
 def test_rows_have_brooms_names() -> None:
     first = COX.tidy(exponentiate=True)[0]
     assert list(first) == [
