@@ -4,7 +4,9 @@ Rule (H), histories: sort the subjects of all these releases by what answers can
 is, for every release, the cell and the sets that the subject is in; and for every two releases, in
 which columns the subject's values differ. Each class holds at least k subjects, or nothing is exact
 in the new release. A kind of statistic is exact in it only if rules (C) and (D) hold in each class
-by itself, by the values of every release that has the kind too.
+by itself, by the values of every release that has the kind too. A number has one grid in all of
+them. Where one has derived columns, all have the same columns, derived in the same way: what
+columns of one kin tell together is looked at within a release alone.
 
 Guarantee: any set of exact answers of all these releases is a function of figures each of which is
 an aggregate over at least k subjects: every answer is a sum over whole classes. So who came, left
@@ -18,7 +20,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +62,8 @@ class Asked:
     cells: Ints
     sets: Mapping[str, Bools]
     held: Held
+    derived: Mapping[str, str] = field(default_factory=dict)
+    """Of each derived column how it was made."""
 
     def told(self, variable: str) -> Bools:
         """Return of whom answers may tell a variable's value."""
@@ -91,6 +95,8 @@ class Apart:
     """How many classes are too small; 0 when something is exact."""
     lost: tuple[str, ...]
     """Kinds that are exact no more, as "levels of ill"."""
+    derived: bool = False
+    """Whether nothing is exact since columns are derived in another way than before."""
 
 
 def beside_earlier(
@@ -152,23 +158,29 @@ def _asked(
     manifest: ReleaseManifest,
 ) -> Asked:
     held = held_of(frame, manifest.columns)
-    return Asked(declaration, frame[SUBJECT].to_list(), cells, sets, held)
+    subjects = frame[SUBJECT].to_list()
+    return Asked(declaration, subjects, cells, sets, held, manifest.derived)
 
 
 def apart(new: Asked, earlier: Sequence[Asked], share: float) -> Apart:
     """Return what a release may declare beside earlier ones."""
     releases = [new, *earlier]
+    columns = {(frozenset(r.held), frozenset(r.derived.items())) for r in releases}
+    if len(columns) > 1 and any(r.derived for r in releases):
+        return Apart(_nothing(new.declaration), len(earlier), 0, (), derived=True)
     classes, sizes = _classes(releases)
     if not earlier or not sizes.size:
         return Apart(new.declaration, len(earlier), 0, ())
     small = int(np.count_nonzero(sizes < new.declaration.minimum_cohort))
     if small:
         return Apart(_nothing(new.declaration), len(earlier), small, ())
-    if all(_is_own(release, of) for release, of in zip(releases, classes, strict=True)):
+    moved = {v.name for v in new.declaration.variables if _has_another_grid(v, earlier)}
+    own = [_is_own(release, of) for release, of in zip(releases, classes, strict=True)]
+    if all(own) and not moved:
         return Apart(new.declaration, len(earlier), 0, ())  # nothing is cut finer than by itself
     variables, lost = [], []
     for variable in new.declaration.variables:
-        kept = set(variable.by)
+        kept = set(variable.by) - ({"histogram"} if variable.name in moved else set())
         for release, of in zip(releases, classes, strict=True):
             theirs = release.declaration.variable(variable.name)
             if theirs is not None and variable.name in release.held:
@@ -186,6 +198,13 @@ def apart(new: Asked, earlier: Sequence[Asked], share: float) -> Apart:
         update={"variables": tuple(variables), "analyses": analyses}
     )
     return Apart(declaration, len(earlier), 0, tuple(lost))
+
+
+def _has_another_grid(variable: DeclaredVariable, earlier: Sequence[Asked]) -> bool:
+    """Say whether an earlier release counts a number on another grid."""
+    found = [release.declaration.variable(variable.name) for release in earlier]
+    grids = [one.grid for one in found if one is not None and one.grid is not None]
+    return variable.grid is not None and any(grid != variable.grid for grid in grids)
 
 
 def _nothing(declaration: Declaration) -> Declaration:
@@ -225,14 +244,21 @@ def _classes(releases: Sequence[Asked]) -> tuple[list[Ints], Ints]:
             keys.append((differs & both).astype(np.int64))
     anywhere = np.logical_or.reduce(present)
     found = np.full(len(union), -1, dtype=np.int64)
-    table = np.stack(keys)[:, anywhere]
-    numbers = np.zeros(table.shape[1], dtype=np.int64)
-    for key in table:  # one key after the other: wide tables stay numbers
-        _, numbers = np.unique(np.stack((numbers, key)), axis=1, return_inverse=True)
-        numbers = numbers.reshape(-1)
+    numbers = _numbered([key[anywhere] for key in keys])
     found[anywhere] = numbers
     of = [np.where(r.anywhere, found[at], -1) for r, at in zip(releases, rows, strict=True)]
     return of, np.bincount(numbers)
+
+
+def _numbered(keys: Sequence[Ints]) -> Ints:
+    """Return the number of each row's combination of keys, from 0 without gaps."""
+    numbers = np.zeros(keys[0].size, dtype=np.int64)
+    for key in keys:  # one after the other, so that their product stays a number
+        low, high = int(key.min(initial=0)), int(key.max(initial=0))
+        if low < high:
+            both = numbers * (high - low + 1) + (key - low)
+            numbers = np.unique(both, return_inverse=True)[1].reshape(-1)
+    return numbers
 
 
 def _differing(
@@ -264,10 +290,10 @@ def _coded(column: Categories, levels: Mapping[str, int]) -> NDArray[np.float64]
 
 def _is_own(release: Asked, classes: Ints) -> bool:
     """Say whether classes cut a release no finer than its own cells and sets."""
-    keys = np.stack((release.cells, *(held.astype(np.int64) for held in release.sets.values())))
     inside = classes >= 0
-    own = np.unique(keys[:, inside], axis=1).shape[1]
-    return bool(own == np.unique(classes[inside]).size)
+    keys = [release.cells, *(held.astype(np.int64) for held in release.sets.values())]
+    own = _numbered([key[inside] for key in keys])
+    return bool(own.max(initial=0) == _numbered([classes[inside]]).max(initial=0))
 
 
 class _Each(Blocks):

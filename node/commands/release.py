@@ -354,7 +354,13 @@ def _beside_earlier(
 
 def _say_beside(beside: Apart | None) -> None:
     """Say what earlier releases of the table cost this one."""
-    if beside is None or not (beside.small or beside.lost):
+    if beside is None or not (beside.small or beside.lost or beside.derived):
+        return
+    if beside.derived:
+        typer.echo(
+            "Nothing is exact: earlier releases of the table have other columns, or derived ones "
+            "in another way. See releases_apart in the policy."
+        )
         return
     if beside.small:
         typer.echo(

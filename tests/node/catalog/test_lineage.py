@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.lineage import Apart, Asked, apart
+from node.catalog.manifest import Grid
 from node.catalog.membership import ANALYSIS, VARIABLE
 from node.catalog.strata import Categories, Held, StratumWish
 
@@ -106,6 +108,22 @@ def test_other_cells_over_the_same_rows_are_compared_too() -> None:
 
     assert apart(cut(51), [cut(50)], 0.5).small > 0
     assert apart(cut(60), [cut(50)], 0.5).small == 0
+
+
+def test_another_grid_or_derivation_is_not_exact_beside_the_first() -> None:
+    def on(bins: int) -> Asked:
+        grid = Grid(minimum=0, maximum=100, bins=bins)
+        return asked(table(400), replace(WISHES, grids={"age": grid}))
+
+    assert "histogram" in kinds(apart(on(4), [on(4)], 0.5), "age")
+    found = apart(on(3), [on(4)], 0.5)
+    assert "histogram of age" in found.lost
+    assert kinds(found, "age") >= {"count", "moments"}
+    first = replace(on(4), derived={"age": "0" * 64})
+    assert apart(first, [first], 0.5).declaration == first.declaration
+    found = apart(replace(first, derived={"age": "1" * 64}), [first], 0.5)
+    assert found.derived
+    assert found.declaration.cells == ()
 
 
 def test_four_releases_of_which_each_two_are_far_apart_are_seen_through() -> None:
