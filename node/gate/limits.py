@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from contract.documents import Project, TrainingWork
@@ -54,18 +54,20 @@ def is_open(hours: str, now: datetime) -> bool:
     return waits is not None and not waits
 
 
-def names_in(value: object) -> Iterator[str]:
-    """Yield every text of a question but its kinds, wherever it stands."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key != "kind":
-                yield str(key)
-                yield from names_in(inner)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for inner in value:
-            yield from names_in(inner)
+def names_in(value: object) -> set[str]:
+    """Return every text of a question but its kinds, wherever it stands."""
+    found: set[str] = set()
+    queue = [value]
+    while queue:
+        one = queue.pop()
+        if isinstance(one, str):
+            found.add(one)
+        elif isinstance(one, dict):
+            found.update(key for key in one if key != "kind")
+            queue.extend(inner for key, inner in one.items() if key != "kind" and inner is not None)
+        elif isinstance(one, list | tuple | set | frozenset):
+            queue.extend(one)
+    return found
 
 
 def variables_of(question: Question) -> set[str]:
@@ -75,7 +77,7 @@ def variables_of(question: Question) -> set[str]:
         assert question.release is not None
         return {column.name for column in question.release.manifest.columns}
     project = _project(question)
-    return {v.name for v in project.variables} & set(names_in(work.model_dump()))
+    return {v.name for v in project.variables} & names_in(work.model_dump())
 
 
 def _project(question: Question) -> Project:
