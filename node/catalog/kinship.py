@@ -16,6 +16,7 @@ hold of all kin together:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -237,7 +238,16 @@ def _by_cuts(name: str, column: Categories | NDArray[np.float64], cells: Stratif
 
 def _joined(parts: Sequence[_Codes]) -> tuple[Categories, Bools]:
     """Return the combinations that occur, and which are possible in each cell."""
-    keys, codes = np.unique(np.stack([one.codes for one in parts]), axis=1, return_inverse=True)
+    widths = [one.width for one in parts]
+    if math.prod(widths) < 2**62:  # one number for each combination sorts faster than a column
+        flat = np.zeros(parts[0].codes.size, dtype=np.int64)
+        for one in parts:
+            flat = flat * one.width + one.codes
+        found, codes = np.unique(flat, return_inverse=True)
+        keys = np.stack(np.unravel_index(found, widths))
+    else:
+        columns = np.stack([one.codes for one in parts])
+        keys, codes = np.unique(columns, axis=1, return_inverse=True)
     can = np.ones((len(parts[0].possible), keys.shape[1]), dtype=np.bool_)
     for one, of in zip(parts, keys, strict=True):
         can &= one.possible[:, of]

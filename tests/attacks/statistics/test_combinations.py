@@ -144,7 +144,7 @@ def test_a_table_by_strata_tells_of_no_few(
     with monkeypatch.context() as undefended:
         undefended.setattr("node.catalog.joining.counts_are_large", lambda *_: True)
         undefended.setattr(Joining, "_tells", lambda *_: False)
-        undefended.setattr(Joining, "_table", _any_table)
+        undefended.setattr(Joining, "table", _any_table)
         undefended.setattr(node.hospital, "policy", policy.model_copy(update={"disclosure": low}))
         node.release, declared = freeze(node, "any", rows, ("arm",)), node.release
         assert attack(ask) == 2
@@ -155,6 +155,6 @@ def test_a_table_by_strata_tells_of_no_few(
 
 
 def _any_table(self: Joining, coded: Any, bits: int) -> Any:
-    pieces = self._of(bits)
+    pieces = self.pieces(bits)
     width = int(np.prod([one.width for one in coded]))
-    return pieces.counts(self._flat(coded, pieces.rows), width), None
+    return pieces.counts(self.flat(coded, pieces.rows), width), None
