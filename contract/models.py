@@ -78,9 +78,13 @@ class Model(BaseModel):
         explained = [n for n in (self.outcome, self.event, self.entry) if n is not None]
         if set(explained) & explaining or len(set(explained)) != len(explained):
             raise ValueError("a variable can't explain itself")
-        if self.weights in explained or set(self.strata) & {*explained, *explaining}:
+        offset = {factor.variable for factor in self.offset}
+        if self.weights in {*explained, *explaining, *offset} or set(self.strata) & {
+            *explained,
+            *explaining,
+        }:
             raise ValueError("a variable has two parts in a model")
-        if any(set(explained) & {f.variable} for f in self.offset):
+        if set(explained) & offset:
             raise ValueError("a variable can't explain itself")
         return self
 

@@ -26,8 +26,8 @@ MOST_TOGETHER = 3
 MOST_POWER = 3
 """Sums of higher powers are mostly the largest value's, whatever the others are."""
 MOST_SPREAD = 3.0
-"""Of an offset, from its least value to its largest: it weighs nobody 20 times as another, unless
-it is the logarithm of a number that is declared as a weight would be."""
+"""Of all offsets, from their least value to their largest: they weigh nobody 20 times as another,
+but for the logarithm of a number that is declared as a weight would be."""
 _PLACES = 129
 """How many places of a range a function is looked at."""
 
@@ -104,13 +104,15 @@ class Together:
 
     def check(self, *, everything: bool) -> None:
         """Raise ``Refused`` for the first that isn't declared."""
-        gridded = {f.variable for t in self._model.terms for f in t.factors if _is_gridded(f)}
-        for term in self._model.terms:
-            for factor in term.factors:
-                self._check_function(factor)
         model = self._model
-        for factor in model.offset:
-            self._check_offset(factor)
+        # The logarithm of a number as an offset makes it a factor, where there are weights.
+        offsets = [f for f in model.offset if model.family == "linear" or not _is_log(f)]
+        functions = [f for term in model.terms for f in term.factors]
+        functions += [f for f in offsets if not (isinstance(f, Power) and f.power == 1)]
+        gridded = {f.variable for f in functions if _is_gridded(f)}
+        self._check_offsets(offsets)
+        for factor in functions:
+            self._check_function(factor)
         if model.transform is not None:
             self._check_function(Transformed(variable=model.outcome, function=model.transform))
         if model.family == "cox" and model.time_scale == "log":
@@ -194,19 +196,23 @@ class Together:
                     f"The knots of {factor.label} are not edges of {name}'s grid.",
                 )
 
-    def _check_offset(self, factor: Factor) -> None:
-        """Refuse an offset that would weigh some rows far above others."""
-        if isinstance(factor, Transformed) and factor.function == "log":
-            return
-        variable = self._project.variable(factor.variable)
-        assert variable is not None
-        values = design.basis(factor, variable, np.linspace(*design.bounds(variable), _PLACES))
-        if np.ptp(values) > MOST_SPREAD:
-            raise Refused(
-                "not-declared-together",
-                f"The offset {factor.label} would weigh some subjects far above others: its range "
-                f"is wider than {MOST_SPREAD:g}.",
-            )
+    def _check_offsets(self, offsets: Sequence[Factor]) -> None:
+        """Refuse offsets that would weigh some rows far above others, all together."""
+        named = [factor.variable for factor in self._model.offset]
+        if len(set(named)) < len(named):
+            raise Refused("not-declared-together", "A model's offsets name a variable twice.")
+        spread = 0.0
+        for factor in offsets:
+            variable = self._project.variable(factor.variable)
+            assert variable is not None
+            values = design.basis(factor, variable, np.linspace(*design.bounds(variable), _PLACES))
+            spread += float(np.ptp(values))
+            if spread > MOST_SPREAD:
+                raise Refused(
+                    "not-declared-together",
+                    f"The offset {factor.label} would weigh some subjects far above others: its "
+                    f"range, with those of other offsets, is wider than {MOST_SPREAD:g}.",
+                )
 
     def _counts(self, name: str, gridded: set[str]) -> bool:
         """Say whether sums of products of a variable tell counts: a category, or as one."""
@@ -226,6 +232,10 @@ class Together:
 def _is_gridded(factor: Factor) -> bool:
     """Say whether a factor is a number's function that can tell parts of its range apart."""
     return not isinstance(factor, Value)
+
+
+def _is_log(factor: Factor) -> bool:
+    return isinstance(factor, Transformed) and factor.function == "log"
 
 
 def _power(factor: Factor) -> int:

@@ -163,6 +163,26 @@ def test_an_offset_weighs_nobody_far_above_others() -> None:
     assert objection(declaration(), **poisson, offset=narrow) == ""
 
 
+def test_offsets_are_held_to_what_terms_are_and_are_narrow_all_together() -> None:
+    """The squares of a linear model's offset of the tenth power are those of the largest value."""
+    high = {"form": "power", "variable": "w", "power": 10, "shift": 1, "scale": 100}
+    third = high | {"power": 3}
+    log = {"form": "function", "function": "log", "variable": "w"}
+    linear = {"outcome": "u", "terms": [["v"]]}
+    poisson = linear | {"family": "poisson"}
+    assert "needs counts of w" in objection(declaration(), **poisson, offset=[third])
+    assert "offset log(w)" in objection(declaration(gridded=("w",)), **linear, offset=[log])
+    gridded = declaration(gridded=("w",))
+    assert objection(gridded, **poisson, offset=[third]) == ""
+    assert "powers up to 3" in objection(gridded, **poisson, offset=[high])
+    assert "twice" in objection(gridded, **poisson, offset=[third, third])
+    assert "twice" in objection(gridded, **poisson, offset=[log, log])
+    two = {"form": "value", "variable": "narrow"}
+    wide = third | {"scale": 75}
+    assert objection(gridded, **poisson, offset=[two]) == ""
+    assert "with those of other offsets" in objection(gridded, **poisson, offset=[two, wide])
+
+
 def spline(**said: Any) -> dict[str, Any]:
     return {"outcome": "v", "terms": [[{"form": "spline", "variable": "u", "basis": "ns"} | said]]}
 
