@@ -8,7 +8,7 @@ and of several at once (``joining``).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -63,6 +63,8 @@ class Wishes:
     """Which columns are derived from one another."""
     sums_only: bool = False
     """Whether it is asked in secure sums alone."""
+    observe: Callable[[int, int], None] | None = field(default=None, compare=False)
+    """Told how many combinations of variables are through, of how many."""
 
 
 DEFAULT_WISHES = Wishes()
@@ -149,7 +151,7 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
     once = counted.once(wishes.kinship)
     of = masks & (2 ** len(analyses) - 1)
     joining = Joining(counted.held, once, counted.possible, of, cells.of, blocks, least, share)
-    together = joining.of(wishes.analyses)
+    together = joining.of(wishes.analyses, wishes.observe)
     found = []
     for at, (name, names) in enumerate(wishes.analyses.items()):
         sizes = np.bincount(cells.of[masks >> at & 1 > 0], minlength=len(cells.cells))

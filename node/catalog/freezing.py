@@ -93,7 +93,7 @@ def plan_release(
     ``wishes``: what it should be asked exactly (``node.catalog.declaring``). ``variables``: a
     dictionary's, of which the derived ones are made (``node.catalog.deriving``); a release of
     assets alone then has a table of this name with what is derived from them. ``observe`` is told
-    how many "images" were read and "draws" imputed.
+    how many "images" were read, "draws" imputed and "combinations" of variables counted.
 
     Whoever withdrew is left out; so are ``omissions`` others for each block of withdrawals
     (``node.catalog.withdrawals``). ``days`` returns by how many days a subject's dates were moved,
@@ -142,7 +142,8 @@ def plan_release(
         )
         derived = derive_columns(frame, columns, wanted, images, partial(observe, "draws"))
         frame, columns = derived.frame, derived.columns
-        wishes = replace(wishes, kinship=derived.kinship)
+        counting = partial(observe, "combinations")
+        wishes = replace(wishes, kinship=derived.kinship, observe=counting)
     parts: dict[str, bytes] = {}
     for path, part in (
         (f"tables/{table}.parquet", frame),

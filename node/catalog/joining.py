@@ -27,31 +27,41 @@ class Joining(Combining):
     _steps = 0
     """Taken so far to look for what bounds tell."""
 
-    def of(self, analyses: Analyses) -> dict[str, tuple[tuple[Joint, ...], tuple[Joint, ...]]]:
-        """Return for each analysis set its ``joint`` and its ``products``."""
+    def of(
+        self, analyses: Analyses, observe: Callable[[int, int], None] | None = None
+    ) -> dict[str, tuple[tuple[Joint, ...], tuple[Joint, ...]]]:
+        """Return for each analysis set its ``joint`` and its ``products``.
+
+        ``observe`` is told how many combinations are through, of how many.
+        """
         sets = {name: names[:MAX_JOINED] for name, names in analyses.items()}
         joint: dict[Names, Exact] = {}
         products: dict[Names, Exact] = {}
         if self.rows.size:
-            joint = self._counted(sets)
+            joint = self._counted(sets, observe or (lambda *_: None))
             products = Multiplying(self).of(sets, joint)
         return {
             name: (_of_set(joint, 1 << at), _of_set(products, 1 << at))
             for at, name in enumerate(sets)
         }
 
-    def _counted(self, sets: Analyses) -> dict[Names, Exact]:
+    def _counted(self, sets: Analyses, observe: Callable[[int, int], None]) -> dict[Names, Exact]:
         found: dict[Names, Exact] = {}
-        for names in combinations(sets, 2):
+        twos, threes = (list(combinations(sets, size)) for size in (2, 3))
+        number = len(twos) + 2 * len(threes)
+        for at, names in enumerate(twos):
+            observe(at, number)
             exact = self.settle(sets_with(names, sets), self._count_by(names))
             if exact is not None and not self._is_bound_by_strata(names, exact):
                 found[names] = exact
         pairs = dict(found)
-        for names in combinations(sets, 3):
+        for at, names in enumerate(threes, len(twos)):
+            observe(at, number)
             exact = self.settle(_sets_of_pairs(names, pairs), self._count_by(names))
             if exact is not None:
                 found[names] = exact
-        for names in combinations(sets, 3):
+        for at, names in enumerate(threes, len(twos) + len(threes)):
+            observe(at, number)
             while names not in found and self._is_bound_by_pairs(names, found):
                 counted = [pair for pair in _latest_first(names, sets) if pair in found]
                 coarser = self._coarser(counted, found)

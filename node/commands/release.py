@@ -132,7 +132,7 @@ def create(
         check_modalities(catalog, modality or [])
         policy = load_policy(node.policy) if node.policy.exists() else Policy()
         variables, image_table = deriving_of(node, catalog, dictionary, table)
-        progress = {"images": Progress(unit="images"), "draws": Progress(unit="draws")}
+        progress = {what: Progress(unit=what) for what in ("images", "draws", "combinations")}
         plan = plan_release(
             catalog,
             node,
@@ -146,7 +146,9 @@ def create(
             ),
             variables=variables,
             image_table=image_table,
-            observe=lambda what, done, count: progress[what]("deriving", done, count),
+            observe=lambda what, done, count: progress[what](
+                "counting" if what == "combinations" else "deriving", done, count
+            ),
         )
         for line in progress.values():
             line.end()
