@@ -42,6 +42,8 @@ from tests.node.gate.conftest import Hospital
 from tests.sessions.led import LedModel, LedSum, parts_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "policy"
+BY_LANE: dict[str, Counter[str]] = {}
+"""How many answers of each session came by which lane, for the suite to print at its end."""
 Table = Mapping[str, Sequence[Any]]
 """A hospital's columns; None is a missing value."""
 
@@ -285,7 +287,7 @@ class Session:
     def show(self, title: str) -> str:
         """Return which lane each answer came by, and how many by each, for the suite to print."""
         lines = [title, *(f"  {lane:8} {name}" for name, lane in self.lanes.items())]
-        counted = Counter(self.lanes.values())
+        counted = BY_LANE[title] = Counter(self.lanes.values())
         return "\n".join([*lines, "  " + ", ".join(f"{n} {lane}" for lane, n in counted.items())])
 
 

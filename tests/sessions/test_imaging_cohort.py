@@ -8,6 +8,7 @@ policy gives a project. What it printed: ``pytest -s``.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -52,6 +53,7 @@ from researcher.formulas import parse
 from researcher.models import ModelAnswer
 from researcher.statistics import Row, StatisticsAnswer
 from tests.contract.world import NOW, World
+from tests.sessions.hospitals import BY_LANE
 from tests.sessions.led import LedModel
 from tests.sessions.trained import parameters, tabular, trained
 
@@ -318,6 +320,8 @@ def session(tmp_path: Path) -> Any:
     made = Session(tmp_path)
     yield made
     print("\n" + "\n".join(made.log))
+    if len(made.lanes) > 2:
+        BY_LANE["An imaging cohort"] = Counter(made.lanes)
     for hospital in made.hospitals:
         hospital.close()
 
