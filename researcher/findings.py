@@ -106,7 +106,8 @@ class Finding:
         """Return all that is shown of it."""
         notes = [Text(note) for note in self.notes]
         sites = len({site for answer in self.answers for site in answer.answered})
-        return Group(self.table(), Text(f"{sites} sites, lane {self.lane}"), *notes)
+        where = [Text(f"{sites} sites, lane {self.lane}")] if self.answers else []
+        return Group(self.table(), *where, *notes)
 
     def __str__(self) -> str:
         return as_text(self.printed())
@@ -178,3 +179,10 @@ def _sentences(answers: Sequence[StatisticsAnswer], lanes: set[str]) -> Iterator
     missing = sorted({m.site for answer in answers for m in answer.missing})
     if missing:
         yield f"Not in the analysis: {', '.join(missing)}."
+    parts = [part for answer in answers for part in answer.parts]
+    held = sorted({site for part in parts for site in (*part.withheld, *part.partial)})
+    if held:
+        yield f"Not in all of the figures, by their own disclosure control: {', '.join(held)}."
+    unnamed = max((part.unnamed for part in parts), default=0)
+    if unnamed:
+        yield f"Of the sites in secure sums up to {unnamed} withheld theirs of some figures."

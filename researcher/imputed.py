@@ -12,7 +12,7 @@ from contract.errors import DocumentError
 from contract.statistics.rubin import Pooled, pool
 from researcher.analyses.groups import ALL, moments_of, remarks
 from researcher.findings import Cell, Finding, p_value
-from researcher.models import Coefficient
+from researcher.models import Coefficient, ModelAnswer
 from researcher.questions import mean
 from researcher.statistics import StatisticsAnswer
 
@@ -22,6 +22,9 @@ RULES = (
     "Missing values were imputed at each hospital by chained equations; estimates of {} "
     "imputations were pooled by Rubin's rules, with the degrees of freedom of Barnard and Rubin."
 )
+
+
+OTHER_SITES = "The imputations are of other sites each, so they can't be pooled."
 
 
 def draws(project: Project, name: str) -> list[str]:
@@ -47,6 +50,8 @@ def ask_means(project: Project, name: str, by: str | None) -> list[Statistic]:
 def pooled_means(answer: StatisticsAnswer, name: str, by: str | None) -> Finding:
     """Return the pooled mean, of each group or of all."""
     each = [moments_of(part, answer.project) for part in answer.parts]
+    if len({(part.answered, part.partial, part.unnamed) for part in answer.parts}) > 1:
+        raise DocumentError(OTHER_SITES)
     groups = [group for group in each[0] if all(group in one for one in each)]
     pooled: dict[str, Pooled] = {}
     for group in groups:
@@ -108,15 +113,24 @@ def pooled_coefficients(
     }
 
 
-def table_of(pooled: Mapping[str, Pooled], title: str, imputations: int) -> Finding:
-    """Return pooled coefficients as a finding; the fits' receipts are theirs."""
+def table_of(pooled: Mapping[str, Pooled], title: str, fits: Sequence[ModelAnswer]) -> Finding:
+    """Return pooled coefficients as a finding; the fits' receipts are theirs.
+
+    ``DocumentError`` when the fits are of other sites each, or one didn't converge.
+    """
+    if len({frozenset(fit.answered) for fit in fits}) > 1:
+        raise DocumentError(OTHER_SITES)
+    if not all(fit.fit.converged for fit in fits):
+        raise DocumentError("The model of an imputation did not converge.")
+    jobs = ", ".join(fit.job[:12] for fit in fits)
     return Finding(
         title=title,
         columns=("coefficient", *COLUMNS),
         rows=tuple(_row(name, one) for name, one in pooled.items()),
         result=dict(pooled),
         answers=(),
-        about=RULES.format(imputations),
+        about=f"{RULES.format(len(fits))} The first: {fits[0].methods} All are jobs {jobs}.",
+        remarks=tuple(dict.fromkeys(note for fit in fits for note in fit.notes)),
     )
 
 

@@ -176,7 +176,7 @@ class Study:
             complete = max(fits[0].fit.n - len(fits[0].columns), 1)
         rows = [list(fit.rows()) for fit in fits]
         pooled = imputed.pooled_coefficients(rows, drawn, complete)
-        return imputed.table_of(pooled, f"{formula} ({family}), {len(fits)} imputations", len(fits))
+        return imputed.table_of(pooled, f"{formula} ({family}), {len(fits)} imputations", fits)
 
     # ---- compared ------------------------------------------------------------------------------
 

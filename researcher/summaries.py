@@ -15,6 +15,7 @@ from contract.terms import Spline
 from researcher.findings import p_value
 
 if TYPE_CHECKING:
+    from contract.statistics.fit import Fit
     from researcher.models import ModelAnswer
 
 _NAMES = {
@@ -200,6 +201,10 @@ def _heterogeneity(answer: ModelAnswer) -> list[str]:
     return found
 
 
+def _is_pooled(own: Fit | str) -> bool:
+    return not isinstance(own, str) and own.converged
+
+
 def methods(answer: ModelAnswer) -> str:
     """Return a methods paragraph."""
     model, fit, project = answer.model, answer.fit, answer.project
@@ -234,6 +239,11 @@ def methods(answer: ModelAnswer) -> str:
             )
     else:
         said.append("The estimates are those of the pooled rows.")
+    if not fit.converged:
+        said.append("The fit did not converge: its figures are not estimates.")
+    without = [s for s, f in zip(answer.sites, fit.each, strict=False) if not _is_pooled(f)]
+    if without:
+        said.append(f"Without a fit of their own, and so in no coefficient: {', '.join(without)}.")
     if model.site != "each":
         law = "Student's t" if answer.law == "t" else "the normal"
         said.append(f"Confidence intervals are Wald's, by {law} distribution.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import statsmodels.api as sm
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.rubin import pool
-from researcher.imputed import draws, formulas, pooled_coefficients
+from researcher.findings import methods
+from researcher.imputed import ask_means, draws, formulas, pooled_coefficients, pooled_means
 from researcher.models import Coefficient
 from tests.contract.world import World
 from tests.researcher.local import LocalConsortium, split
@@ -50,6 +52,17 @@ def test_a_mean_is_pooled_over_sites_and_imputations_in_one_question() -> None:
     by = consortium.study().imputed_mean("full", by="arm")
     assert [r["group"] for r in by.tidy()] == ["a", "b"]
     assert max(map(len, str(by).splitlines())) <= 80
+
+
+def test_imputations_of_other_sites_each_are_not_pooled() -> None:
+    consortium = LocalConsortium(PROJECT.variables, split(TABLE, 3))
+    answer = consortium.study().ask(*ask_means(PROJECT, "full", None))
+    first, *rest = answer.parts
+    alone = replace(first, answered=first.answered[:2], withheld=first.answered[2:])
+    other = replace(answer, parts=(alone, *rest))
+    with pytest.raises(DocumentError, match="other sites"):
+        pooled_means(other, "full", None)
+    assert "site-2" in methods([other], "").split("Not in all", 1)[1]
 
 
 def test_a_variable_without_imputations_is_an_error() -> None:

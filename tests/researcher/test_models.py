@@ -12,7 +12,9 @@ from lifelines.datasets import load_rossi
 
 from contract.errors import DocumentError
 from contract.statistics.fit import Fit
+from contract.statistics.rubin import pool
 from researcher.formulas import parse
+from researcher.imputed import table_of
 from researcher.models import ModelAnswer
 from researcher.statistics import Missing
 from tests.contract.fits import Rows, category, fit, number
@@ -182,6 +184,7 @@ def test_a_site_without_a_fit_is_named() -> None:
         "fit": Fit(**{**EACH.fit.__dict__, "each": ("It has no rows of the model.", *fits[1:])}),
     })  # fmt: skip
     assert "north alone has no fit. It has no rows of the model." in changed.notes
+    assert "Without a fit of their own, and so in no coefficient: north." in changed.methods
     assert changed.forest("age").labels == ("south", "west", "pooled")
     with pytest.raises(DocumentError, match="north alone has no fit"):
         changed.own("north")
@@ -200,3 +203,11 @@ def test_a_fit_that_did_not_converge_is_no_estimate() -> None:
         **{**COX.__dict__, "fit": Fit(**{**COX.fit.__dict__, "converged": False})}
     )
     assert "Its figures are not estimates." in changed.notes[1]
+    assert "did not converge" in changed.methods
+    pooled = {row.name: pool([row.estimate] * 2, [row.standard_error**2] * 2) for row in COX.rows()}
+    assert "jobs abababababab" in table_of(pooled, "", [COX, COX]).methods
+    with pytest.raises(DocumentError, match="did not converge"):
+        table_of(pooled, "", [COX, changed])
+    other = ModelAnswer(**{**COX.__dict__, "answered": SITES[:2]})
+    with pytest.raises(DocumentError, match="other sites"):
+        table_of(pooled, "", [COX, other])
