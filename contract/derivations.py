@@ -29,7 +29,12 @@ Number = Annotated[float, Field(strict=True, ge=-1e15, le=1e15)]
 class Operation(BaseModel):
     """One operation of the closed list. Its first field is its key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        defer_build=True,  # once, with what they are parts of: each is a part of all others
+    )
 
 
 class Of(Operation):
@@ -290,10 +295,6 @@ OPERATIONS = (
     "impute",
 )
 """The key of every operation."""
-
-for _model in (Add, Multiply, Subtract, Divide, Power, Log, Exp, Sqrt, FirstKnown, MissingIf, Bins):
-    _model.model_rebuild()
-Recode.model_rebuild()
 
 
 def inner(node: Operation) -> tuple[float | Operation, ...]:
