@@ -130,7 +130,8 @@ def plan_release(
         groups = None
         if selection.groups:
             groups = frozen.groups(assets, None if frame is None else row)
-    derived, table = Derived(frame, columns), selection.table
+    derived: Derived | None = None
+    table = selection.table
     if frame is None and assets is not None and wanted.is_of_images:
         frame, table = assets.select(SUBJECT).unique().sort(SUBJECT), image_table
     if frame is not None:
@@ -168,7 +169,7 @@ def plan_release(
         observations=0 if observations is None else observations.height,
         groups=0 if groups is None else groups["group"].n_unique(),
         declaration=None if declared is None else declared.declaration,
-        derived=dict(derived.rules),
+        derived={} if derived is None else dict(derived.rules),
         files=tuple(
             ReleaseFile(path=path, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
             for path, data in sorted(parts.items())
@@ -176,7 +177,7 @@ def plan_release(
     )
     loss = None if declared is None else declared.loss
     held = replace(held, subjects=subjects)
-    return Plan(manifest, parts, assets, held, loss, derived.made)
+    return Plan(manifest, parts, assets, held, loss, () if derived is None else derived.made)
 
 
 def _subjects(*frames: pl.DataFrame | None) -> frozenset[str]:
