@@ -78,6 +78,8 @@ class ModelAnswer:
     project: Project
     sites: tuple[str, ...] = ()
     """The sites in the order of the fit's ``site_effects`` and ``each``."""
+    missing_share: float = 0.0
+    """Which share of the subjects, as listed, sites have that are too small for the model."""
 
     @classmethod
     def from_result(
@@ -107,6 +109,7 @@ class ModelAnswer:
             receipts=tuple(receipts),
             project=project,
             sites=tuple(result.fit.sites),
+            missing_share=max((part.missing_share for part in result.parts), default=0.0),
         )
 
     # ---- coefficients --------------------------------------------------------------------------
@@ -359,6 +362,11 @@ class ModelAnswer:
     def notes(self) -> list[str]:
         """What a reader must know beside the figures, in sentences."""
         said = [f"{m.site} is not in the model ({m.sentence or m.state})." for m in self.missing]
+        if self.missing_share:
+            said.append(
+                f"{self.missing_share:.0%} of the subjects are at hospitals with too few for this "
+                "model; to leave them out may bias it."
+            )
         if not self.fit.converged:
             said.append(
                 "The fit did not converge: a level or a combination may tell the outcome apart "

@@ -23,8 +23,11 @@ from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums
 from contract.statistics.steps import Step
 from coordinator.jobs.states import SiteState
+from coordinator.work.statistics import SUPPRESSED, share_of
 from coordinator.work.steps import SteppedJob
 
+TOO_SMALL = (*SUPPRESSED, "not-declared-together", "too-many-coefficients", "small-cell")
+"""Codes of refusals and failures that rest on how few subjects there are."""
 LEFT = "It left in the middle of the fit, which was begun again without its subjects."
 
 
@@ -138,6 +141,13 @@ class ModelJob(SteppedJob):
         if self._left:
             return "Too few sites are left in the model."
         return "Too few sites have a part in the model."
+
+    def complete(self, result: wire.JobResult) -> None:
+        """Say which share of the listed subjects sites have that are too small for the model."""
+        rows = self.around.store.sites(self.digest)
+        small = [row.site for row in rows if row.code in TOO_SMALL]
+        share = share_of(small, self._listed([*result.answered, *small]))
+        result.parts.add(answered=result.answered, withheld=small, missing_share=share)
 
     # ---- what the link calls -------------------------------------------------------------------
 

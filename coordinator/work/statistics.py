@@ -37,7 +37,7 @@ def settle(
     for number, part in enumerate(answers.merge_answers(parts.values())):
         held = [site for site, own in parts.items() if own[number].withheld]
         there = [site for site in parts if site not in held]
-        share = _share([*held, *suppressed], listed)
+        share = share_of([*held, *suppressed], listed)
         too_much = share > most_missing_share and not part.withheld
         estimates.append(Part({}, withheld=True) if too_much else part)
         partial = [s for s in there if parts[s][number].groups.keys() != part.groups.keys()]
@@ -53,7 +53,7 @@ def settle(
     return estimates, who
 
 
-def _share(without: Sequence[str], listed: Mapping[str, int]) -> float:
+def share_of(without: Sequence[str], listed: Mapping[str, int]) -> float:
     """Return which share of the listed subjects some sites have; by sites, if none is listed."""
     if not any(listed.values()):
         return len(without) / max(len(listed), 1)

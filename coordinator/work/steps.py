@@ -44,6 +44,7 @@ class SteppedJob(StatisticsJob):
         except DocumentError as error:
             self.move(JobEvent.ERROR, str(error))
             return
+        self.complete(result)
         self.around.store.add_replies(self.digest, self._replies)
         self.move(JobEvent.RESULT, result=result.SerializeToString())
 
@@ -53,6 +54,9 @@ class SteppedJob(StatisticsJob):
 
         ``_replies`` are then those of the sites that are in the result.
         """
+
+    def complete(self, result: wire.JobResult) -> None:
+        """Add to a result what the sites' states tell."""
 
     async def ask(self, step: str, told: Mapping[str, Message]) -> dict[str, wire.Reply]:
         """Send a step to sites; return what those said that answered in time, in order."""

@@ -206,6 +206,8 @@ def test_a_model_with_many_coefficients_for_its_subjects_is_refused(clinics: Fed
         policy.write_text(text)
     assert found.answered == ("north", "south")
     assert [m.site for m in found.missing] == ["west"]
+    assert found.missing_share == pytest.approx(1 / 3)
+    assert any("33% of the subjects" in note for note in found.notes)
 
 
 def test_a_site_that_is_killed_in_the_middle_is_left_out_and_named(clinics: Federation) -> None:
