@@ -251,7 +251,7 @@ def dictionary() -> tuple[Variable, ...]:
         _number("baseline_attachment_loss", "Attachment loss, whole mouth", "mm", 0, 6, 12),
         _number("baseline_plaque_index", "Plaque index, whole mouth", "", 0, 3, 6),
         _category("preterm", "Pregnancy ended before 37 weeks"),
-        _number("gestational_age", "Gestational age at the end of pregnancy", "days", 91, 308, 31),
+        _number("gestational_age", "Gestational age at the end of pregnancy", "days", 90, 310, 22),
         _number("birthweight", "Weight at birth", "g", 0, 5500, 11),
         Variable(
             name="delivered_early",

@@ -103,8 +103,10 @@ def _array(values: pl.Series, variable: Variable) -> Column:
     import polars as pl
 
     if variable.kind == "number":
-        numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return np.ascontiguousarray(numbers, dtype=np.float64)
+        numbers = values.cast(pl.Float64)
+        if numbers.null_count():
+            numbers = numbers.fill_null(float("nan"))
+        return np.ascontiguousarray(numbers.to_numpy(), dtype=np.float64)
     codes = (
         values.cast(pl.String)
         .replace_strict(

@@ -102,7 +102,8 @@ def load_membership(folder: Path, manifest: ReleaseManifest, minimums: Minimums)
 
     if manifest.declaration is not None:
         try:
-            frame = pl.read_parquet(folder / MEMBERSHIP)
+            names = pl.read_parquet_schema(folder / MEMBERSHIP)
+            frame = pl.read_parquet(folder / MEMBERSHIP, columns=[n for n in names if n != SUBJECT])
         except (OSError, pl.exceptions.PolarsError):
             raise DataError("A release's membership is not as its manifest says.") from None
         cells = frame[CELL].to_numpy().astype(np.int32)
@@ -129,6 +130,10 @@ def _membership(
     declaration: Declaration, cells: Cells, sets: Mapping[str, NDArray[np.bool_]]
 ) -> Membership:
     largest = np.zeros(len(declaration.cells), dtype=np.int64)
+    everybody = np.bincount(cells[cells >= 0], minlength=largest.size)
     for held in sets.values():
-        np.maximum(largest, np.bincount(cells[held], minlength=largest.size), out=largest)
+        if not (largest < everybody).any():
+            break  # no set is larger than that of everybody
+        inside = everybody if held.all() else np.bincount(cells[held], minlength=largest.size)
+        np.maximum(largest, inside, out=largest)
     return Membership(declaration, cells, sets, largest)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ Column = NDArray[np.float64] | NDArray[np.int64]
 Columns = Mapping[str, Column]
 Rows = NDArray[np.bool_] | slice
 """Which rows of a table: a mask, or all of them."""
+AT_ONCE = 2
+"""Columns of a large release that are worked on at once, each in memory only then."""
 
 
 class ColumnCache:
@@ -58,12 +61,17 @@ class ColumnCache:
             loaded = load_columns(home.release(release.digest), release.manifest, missing)
             with self._lock:
                 for name, column in loaded.items():
-                    if keys[name] not in self._columns and column.nbytes <= self._limit:
+                    # One that takes up most of the room would drive out all others.
+                    if keys[name] not in self._columns and 4 * column.nbytes <= self._limit:
                         self._columns[keys[name]] = column
                         self._held += column.nbytes
                 self._shrink()
             found |= loaded
         return found
+
+    def is_held(self, release: ReleaseRow) -> Callable[[int], bool]:
+        """Return whether so many of a release's columns stay here when they are loaded."""
+        return lambda columns: columns * release.manifest.rows * 8 <= self._limit
 
     def membership(self, home: NodeHome, release: ReleaseRow, minimums: Minimums) -> Membership:
         """Return who is in which cell and set of a release."""
@@ -95,7 +103,9 @@ class ColumnCache:
                 return known
         wanted = np.zeros(len(members.declaration.cells) + 1, dtype=np.bool_)  # the last is for -1
         wanted[list(cells)] = True
-        mask = members.sets[name] & wanted[members.cells]
+        mask = members.sets[name]
+        if not wanted[:-1].all() or bool((members.cells < 0).any()):
+            mask = mask & wanted[members.cells]
         found: Rows = EVERYBODY if bool(mask.all()) else mask
         with self._lock:
             if key not in self._rows:
@@ -144,13 +154,37 @@ def work_out(
             None if one is None else (now or exact.WITHHELD)
             for one, now in zip(plan, found, strict=True)
         ]
-    names = {n for s, one in zip(work.ask, plan, strict=True) if one for n in s.variables}
-    columns = cache.load(home, release, [v for v in project.variables if v.name in names])
-    exactly = _Exact(release.digest, minimums, members, project, cache, columns)
-    return [
-        None if one is None else exactly.part(statistic, one)
-        for statistic, one in zip(work.ask, plan, strict=True)
-    ]
+    parts: list[Part | None] = [None] * len(work.ask)
+
+    def take(places: Sequence[int]) -> None:
+        names = {n for place in places for n in work.ask[place].variables}
+        columns = cache.load(home, release, [v for v in project.variables if v.name in names])
+        exactly = _Exact(release.digest, minimums, members, project, cache, columns)
+        for place in places:
+            one = plan[place]
+            assert one is not None
+            parts[place] = exactly.part(work.ask[place], one)
+
+    together = _at_once(work, plan, cache.is_held(release))
+    if len(together) == 1:
+        take(together[0])
+        return parts
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="columns") as pool:
+        list(pool.map(take, together))
+    return parts
+
+
+def _at_once(work: StatisticsWork, plan: Plan, held: Callable[[int], bool]) -> list[list[int]]:
+    """Return which statistics are worked out together: all of them, as long as their columns fit
+    into memory beside one another; otherwise those of the same columns.
+    """
+    asked = [place for place, one in enumerate(plan) if one is not None]
+    if held(len({n for place in asked for n in work.ask[place].variables})):
+        return [asked]
+    apart: dict[frozenset[str], list[int]] = {}
+    for place in asked:
+        apart.setdefault(frozenset(work.ask[place].variables), []).append(place)
+    return list(apart.values())
 
 
 class _Exact:
