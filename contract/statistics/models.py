@@ -29,8 +29,11 @@ __all__ = ["Fitting", "Part"]
 MOST_COLUMNS = 60
 MOST_TASKS = 60
 """Steps, halved ones included, that a site takes part in for one job."""
-LARGEST_REACH = 300.0
+LARGEST_REACH = 1e5
 """How far the linear predictor may lie from zero, anywhere within the dictionary's ranges."""
+_LARGEST_EXPONENT = 200.0
+"""How far the exponent of a mean or a hazard may: exponentials of twice as much are in range. A
+step that would lead farther is halved, whoever's values there are."""
 _LARGEST_OFFSET = 100.0
 
 
@@ -127,8 +130,8 @@ def _variable(name: str, project: Project) -> Variable:
 def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) -> None:
     """Raise ``DocumentError`` unless these can be coefficients of a fit.
 
-    Within its variables' ranges the predictor stays within ``LARGEST_REACH`` of zero, so that no
-    sum overflows.
+    Within its variables' ranges the predictor stays within ``LARGEST_REACH`` of zero. A fit whose
+    steps lead farther has no end.
     """
     if model.family == "linear":
         if beta.size:
@@ -136,11 +139,15 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
         return
     if beta.shape != (len(columns),) or not np.isfinite(beta).all():
         raise DocumentError("A step's coefficients have another form than the model's.")
-    if design.reach(columns, beta, _degrees(model, columns)) > LARGEST_REACH:
+    if _reach(model, columns, beta) > LARGEST_REACH:
         raise DocumentError(
             "A model's coefficients grow without end: something may tell the outcome apart "
             "perfectly."
         )
+
+
+def _reach(model: Model, columns: Sequence[Column], beta: Vector) -> float:
+    return design.reach(columns, beta, _degrees(model, columns))
 
 
 def clipped(values: Mapping[str, Numbers | Codes], project: Project) -> dict[str, Numbers | Codes]:
@@ -160,6 +167,9 @@ def part(
     beta: Vector,
 ) -> Part:
     """Return a site's part of a step. Rows must have a value of every variable of the model."""
+    exponential = model.family in ("poisson", "gamma", "cox") and model.link == "log"
+    if exponential and _reach(model, columns, beta) > _LARGEST_EXPONENT:
+        return regression.impossible(len(values[model.outcome]), len(columns))
     if model.family == "cox":
         return cox_sums(_rows(model, columns, values), beta, model.ties)
     rows = len(values[model.outcome])

@@ -36,8 +36,9 @@ likelihood has no maximum (separation). Of a gamma model, whose link isn't the c
 get smaller by a factor."""
 _SLOW = 0.1
 _SINGULAR = 1e-11
-_IMPOSSIBLE = 1e200
-"""The deviance of coefficients at which the model isn't defined."""
+IMPOSSIBLE = 1e200
+"""The deviance of coefficients at which a model isn't defined, or its sums could overflow: the step
+that led there is halved."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,16 @@ def sums(
         len(y),
         (x * (w * weight)[:, None]).T @ x,
         x.T @ (w * residual),
-        float(w @ _deviance(family, y, mu)) if defined else _IMPOSSIBLE,
+        float(w @ _deviance(family, y, mu)) if defined else IMPOSSIBLE,
         float(w @ ((y - mu) ** 2 / _variance(family, mu))),
         float(w.sum()),
         _constant(family, y, w),
     )
+
+
+def impossible(n: int, width: int) -> Sums:
+    """Return the part of a site at coefficients from which a step must turn back."""
+    return Sums(n, np.eye(width), np.zeros(width), IMPOSSIBLE, 1.0)
 
 
 def _check_outcome(family: Family, y: Vector) -> None:
@@ -126,13 +132,13 @@ def _at(family: Family, eta: Vector, y: Vector, link: Link) -> tuple[Vector, Vec
             mu = np.clip(mu, 1e-300, 1 - 1e-16)
             return mu, mu * (1 - mu), y - mu
         case "poisson":
-            mu = np.exp(np.clip(eta, -700, 700))
+            mu = np.exp(eta)
             return mu, mu, y - mu
         case "gamma" if link == "inverse":
             mu = 1 / eta
             return mu, mu**2, mu - y
         case "gamma":
-            mu = np.exp(np.clip(eta, -700, 700))
+            mu = np.exp(eta)
             return mu, np.ones_like(mu), (y - mu) / mu
         case _:
             return eta, np.ones_like(eta), y - eta
@@ -260,6 +266,11 @@ def advance(family: str, state: State, merged: Sums, setting: Setting = Setting(
                 halvings=state.halvings + 1,
                 direction=smaller,
             )
+    if merged.deviance >= IMPOSSIBLE:
+        raise DocumentError(
+            "The model's steps lead to where it isn't defined: something may tell the outcome "
+            "apart, or the dictionary's ranges are far too wide."
+        )
     direction = _solve(merged, setting.names)
     moved = float(np.max(np.abs(direction) * np.sqrt(np.diag(merged.information))))
     slow = state.slow + (moved < _SLOW and family != "gamma")

@@ -11,7 +11,7 @@ import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lifelines.datasets import load_rossi
+from lifelines.datasets import load_gbsg2, load_rossi
 
 from contract.errors import DocumentError, UsageError
 from contract.models import Model
@@ -144,6 +144,38 @@ def test_late_entry_with_breslows_ties_is_that_of_r() -> None:
         (0.1082322118383, 16.1233295473855, 0.0514356372512, 16.1997664710216), rel=1e-6
     )
     assert found.pairs == (101196, 61785, 1053)
+
+
+def test_the_german_breast_cancer_studys_model_has_its_published_coefficients() -> None:
+    """Everitt, Hothorn, A handbook of statistical analyses using R, 2nd edition, figure 11.7.
+
+    There the grade is coded by polynomials: L 0.5512988, Q -0.2010905.
+    """
+    data = load_gbsg2()
+    levels = {"horTh": ["no", "yes"], "menostat": ["Pre", "Post"], "tgrade": ["I", "II", "III"]}
+    values = {name: data[name].to_numpy() for name in data}
+    values |= {n: np.array([held.index(v) for v in data[n]]) for n, held in levels.items()}
+    numbers = {"age": 100, "tsize": 200, "pnodes": 60, "progrec": 3000, "estrec": 3000}
+    dictionary = [
+        *(number(name, 0, most) for name, most in {**numbers, "time": 3000}.items()),
+        *(category(name, *held) for name, held in levels.items()),
+        category("cens", "0", "1"),
+    ]
+    formula = f"Surv(time, cens) ~ {' + '.join([*levels, *numbers])}"
+    names, found = fit(formula, "cox", dictionary, values, [np.arange(len(data))])
+    coefficients = dict(zip(names, found.coefficients, strict=True))
+    errors = dict(zip(names, found.standard_errors, strict=True))
+    for name, coefficient, error in (
+        ("horTh[yes]", -0.3462784, 0.1290747), ("age", -0.0094592, 0.0093006),
+        ("menostat[Post]", 0.2584448, 0.1834765), ("tsize", 0.0077961, 0.0039390),
+        ("pnodes", 0.0487886, 0.0074471), ("progrec", -0.0022172, 0.0005735),
+        ("estrec", 0.0001973, 0.0004504),
+    ):  # fmt: skip
+        assert coefficients[name] == pytest.approx(coefficient, abs=6e-8)
+        assert errors[name] == pytest.approx(error, abs=6e-8)
+    linear, quadratic = 0.5512988 / np.sqrt(2), -0.2010905 / np.sqrt(6)
+    assert coefficients["tgrade[II]"] == pytest.approx(linear - 3 * quadratic, abs=3e-7)
+    assert coefficients["tgrade[III]"] == pytest.approx(2 * linear, abs=3e-7)
 
 
 # ---- any partition -------------------------------------------------------------------------------
@@ -386,10 +418,23 @@ def test_coefficients_are_refused_by_how_far_the_predictor_gets() -> None:
     project = World().project(variables=dictionary)
     model = parse("n ~ year*arm", "poisson")
     columns = models.columns_of(model, project)
-    models.check_coefficients(model, columns, np.array([-1000, 0.5, 3, -0.001]))
-    for wild in ([-1000, 0.9, 0, 0], [0, 0, 400, 0], [-1000, 0.5, 0, 1.0], [np.nan, 0, 0, 0], [0]):
+    models.check_coefficients(model, columns, np.array([-1e6, 500, 3000, -1]))
+    for wild in ([-1e6, 900, 0, 0], [0, 0, 4e5, 0], [-1e6, 500, 0, 1e3], [np.nan, 0, 0, 0], [0]):
         with pytest.raises(DocumentError):
             models.check_coefficients(model, columns, np.array(wild))
+
+
+def test_a_step_that_leads_out_of_range_is_halved() -> None:
+    """One row is so far out that the first step would overflow."""
+    chance = np.random.default_rng(8)
+    x = np.append(chance.uniform(0, 1, 199), 2000.0)
+    y = chance.poisson(3.0, 200) + 1.0
+    y[-1] = 1e4
+    dictionary = (number("y", 0, 1e6), number("x", 0, 2000))
+    found = fit("y ~ x", "poisson", dictionary, {"x": x, "y": y}, split(200, 3))[1]
+    expected = sm.GLM(y, sm.add_constant(x), family=sm.families.Poisson()).fit(tol=1e-14)
+    assert found.converged
+    assert found.coefficients == pytest.approx(expected.params, rel=1e-6)
 
 
 def test_a_model_without_rows_or_with_few_is_said() -> None:
