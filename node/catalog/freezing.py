@@ -143,8 +143,7 @@ def plan_release(
         )
         derived = derive_columns(frame, columns, wanted, images, partial(observe, "draws"))
         frame, columns = derived.frame, derived.columns
-        counting = partial(observe, "combinations")
-        wishes = replace(wishes, kinship=derived.kinship, observe=counting)
+        wishes = replace(wishes, kinship=derived.kinship, observe=partial(observe, "combinations"))
     parts: dict[str, bytes] = {}
     for path, part in (
         (f"tables/{table}.parquet", frame),
