@@ -1,72 +1,48 @@
-"""Latency of a question in statistics: three nodes, 100,000 rows x 10 numbers each.
+"""Statistics: a question, a regression, many sites, many rows.
 
-Count, mean, standard deviation and a 20-bin histogram of all columns, in one question; from the
-researcher's call to its return, gate and ledger on.
+``p50_ms``: of a question over three nodes (``bench/support/question.py``). ``logistic_s``: of a
+regression over three nodes (``regression.py``). ``rows10m_s``, ``rows10m_mb``: 10,000,000 rows at
+one site (``ten_million.py``). ``sites400_s``, ``sites400_coordinator_mb``: a question over 400
+sites (``many.py``), which takes some minutes to bring up.
+
+Example: python bench/statistics.py question regression
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-import time
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import numpy as np
-
-from bench.support.federation import PROJECT, federation, percentile, report, wait_for_releases
-from researcher import Consortium, histogram, mean
-
-SITES, ROWS, COLUMNS, ASKS, WARM_UP = ("a", "b", "c"), 100_000, 10, 200, 5
-NAMES = [f"x{i}" for i in range(COLUMNS)]
+from bench.support import many, question, regression, ten_million
+from bench.support.federation import report
 
 
-def table(site: str, folder: Path) -> Path:
-    """Write a site's CSV."""
-    generator = np.random.default_rng(ord(site))
-    values = generator.uniform(0, 100, (ROWS, COLUMNS))
-    path = folder / f"{site}.csv"
-    with path.open("w") as file:
-        file.write(",".join(["pid", *NAMES]) + "\n")
-        for i, row in enumerate(values):
-            file.write(f"{site}{i}," + ",".join(f"{v:.6f}" for v in row) + "\n")
-    return path
+def _rows() -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="wardgate-bench-") as folder:
+        return ten_million.measure(Path(folder) / "home")
+
+
+PARTS: dict[str, Callable[[], dict[str, float]]] = {
+    "question": question.measure,
+    "regression": regression.measure,
+    "rows": _rows,
+    "sites": many.measure,
+}
 
 
 def main() -> None:
     """Run and report."""
-    columns = "".join(f'\n[[columns]]\nname = "{n}"\ntype = "number"\n' for n in NAMES)
-    schema = 'table = "table"\nsubject = "pid"\n[[columns]]\nname = "pid"\ntype = "identifier"\n'
-    variables = "".join(
-        f'\n[[variables]]\nname = "{n}"\nkind = "number"\nminimum = 0\nmaximum = 100\nbins = 20\n'
-        for n in NAMES
-    )
-    project = 'kinds = ["statistics"]\ntable = "table"\n' + variables
-    grids = [option for n in NAMES for option in ("--grid", f"{n}=0:100:20")]
-    ask = [*(mean(n) for n in NAMES), *(histogram(n) for n in NAMES)]
-    with (
-        federation(SITES, table, schema + columns, project, declared=grids) as bench,
-        Consortium.connect(bench.researcher) as consortium,
-    ):
-        wait_for_releases(consortium, SITES)
-        milliseconds: list[float] = []
-        for number in range(ASKS + WARM_UP):
-            before = time.perf_counter()
-            answer = consortium.statistics(PROJECT, ask, minimum_sites=len(SITES))
-            if number >= WARM_UP:
-                milliseconds.append((time.perf_counter() - before) * 1000)
-        if any(part.part.lane != "exact" for part in answer.parts):
-            raise SystemExit("the answer is not exact")
-        if answer[0].moments().n != ROWS * len(SITES):
-            raise SystemExit("the answer is not of all rows")
-    report(
-        {
-            "p50_ms": round(percentile(milliseconds, 0.50), 1),
-            "p99_ms": round(percentile(milliseconds, 0.99), 1),
-            "asks": ASKS,
-        },
-        [f"{len(SITES)} nodes x {ROWS} rows x {COLUMNS} columns, {len(ask)} statistics a question"],
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all when absent")
+    figures: dict[str, float] = {}
+    for part in parser.parse_args().parts or PARTS:
+        figures |= PARTS[part]()
+    report(figures, ["nodes, coordinator and researcher share this machine's processors"])
 
 
 if __name__ == "__main__":

@@ -82,9 +82,7 @@ def main() -> None:
         if step == "prepare":
             prepare(root, sites, more)
         elif step == "serve":
-            threading.Thread(
-                target=lambda: asyncio.run(serve(root, sites)), daemon=True
-            ).start()
+            threading.Thread(target=lambda: asyncio.run(serve(root, sites)), daemon=True).start()
         else:
             for site in sites:
                 run(*line.split(), "--home", root / site)

@@ -8,15 +8,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-from bench.support.federation import CONSORTIUM, PROJECT, RESEARCHER, ROOT, Bench
+from bench.support import question
+from bench.support.federation import CONSORTIUM, PROJECT, RESEARCHER, ROOT, Bench, percentile
 from demo.processes import Processes, free_port
+from researcher import Consortium
 
-NODES = 50
-"""In one process."""
+SITES, ROWS, NODES, ASKS = 400, 2000, 50, 10
+"""Of ``NODES`` each in one process."""
+UP_SECONDS = 300.0
 
 
 class Crowd:
@@ -117,3 +121,31 @@ def many(
             crowd.stop()
         processes.stop()
         shutil.rmtree(root, ignore_errors=True)
+
+
+def measure() -> dict[str, float]:
+    """Return what a question over ``SITES`` takes, and the coordinator's highest resident MB."""
+    with (
+        many(
+            SITES,
+            lambda site, folder: question.write_table(site, folder, ROWS),
+            question.SCHEMA,
+            question.PROJECT_TEXT,
+            question.GRIDS,
+        ) as bench,
+        Consortium.connect(bench.researcher) as consortium,
+    ):
+        deadline = time.monotonic() + UP_SECONDS
+        while len({r.site for r in consortium.releases(PROJECT)}) < SITES:
+            if time.monotonic() > deadline:
+                raise SystemExit("not every site came up")
+            time.sleep(1.0)
+        time.sleep(5.0)  # until every node has taken the documents in
+        seconds = question.ask(consortium, SITES, ROWS, ASKS)
+        status = Path(f"/proc/{bench.pid('coordinator')}/status").read_text()
+    return {
+        f"sites{SITES}_s": round(percentile(seconds, 0.5), 2),
+        f"sites{SITES}_coordinator_mb": round(
+            int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+        ),
+    }

@@ -6,15 +6,12 @@ of its standard error. ``step_ms`` is that time over the steps of the fit.
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 import numpy as np
 
-from bench.support.federation import PROJECT, federation, percentile, report, wait_for_releases
+from bench.support.federation import PROJECT, federation, percentile, wait_for_releases
 from researcher import Consortium
 
 SITES, ROWS, NUMBERS, FITS, WARM_UP = ("a", "b", "c"), 100_000, 20, 5, 1
@@ -35,8 +32,8 @@ def table(site: str, folder: Path) -> Path:
     return path
 
 
-def main() -> None:
-    """Run and report."""
+def measure() -> dict[str, float]:
+    """Return what a fit takes."""
     columns = '\n[[columns]]\nname = "ill"\ntype = "category"\nlevels = ["no", "yes"]\n'
     ranged = "minimum = -6\nmaximum = 6\n"
     columns += "".join(f'\n[[columns]]\nname = "{n}"\ntype = "number"\n{ranged}' for n in NAMES)
@@ -61,15 +58,8 @@ def main() -> None:
                 seconds.append(time.perf_counter() - before)
         if not found.fit.converged or found.fit.n != ROWS * len(SITES):
             raise SystemExit("the fit is not of all rows, or has not converged")
-    report(
-        {
-            "logistic_s": round(percentile(seconds, 0.5), 2),
-            "step_ms": round(1000 * percentile(seconds, 0.5) / (found.fit.steps + 1), 1),
-            "steps": found.fit.steps + 1,
-        },
-        [f"{len(SITES)} nodes x {ROWS} rows, {NUMBERS} numbers and an intercept"],
-    )
-
-
-if __name__ == "__main__":
-    main()
+    return {
+        "logistic_s": round(percentile(seconds, 0.5), 2),
+        "logistic_step_ms": round(1000 * percentile(seconds, 0.5) / (found.fit.steps + 1), 1),
+        "logistic_steps": found.fit.steps + 1,
+    }
