@@ -268,10 +268,18 @@ def decode_checks(message: wire.ModelPart, model: Model, width: int) -> Checks:
     found = message.checks
     score = np.array(found.score)
     pairs = [found.concordant, found.discordant, found.tied]
-    bare = wire.ModelPart(n=message.n, checks=found)
+    beside = (
+        list(message.information),
+        list(message.score),
+        message.deviance,
+        message.pearson,
+        message.weight,
+        message.constant,
+    )
     if (
         model.family != "cox"
-        or bare != message
+        or not message.HasField("checks")
+        or any(beside)
         or score.shape != (width,)
         or not np.isfinite([*score, *pairs]).all()
         or message.n > 1 << 48
