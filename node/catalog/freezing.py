@@ -24,6 +24,7 @@ from node.catalog.deriving import Derived, Made, Wanted, derive_columns
 from node.catalog.imaging import SubjectImages
 from node.catalog.manifest import (
     ASSET_INDEX,
+    COMPRESSION,
     GROUPS,
     MEMBERSHIP,
     OBSERVATIONS,
@@ -223,7 +224,7 @@ def _table(
 
 def _parquet(frame: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd")
+    frame.write_parquet(buffer, compression=COMPRESSION)
     return buffer.getvalue()
 
 

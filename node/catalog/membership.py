@@ -15,6 +15,7 @@ from contract.errors import DataError
 from node.catalog.declaring import Declared, Minimums, Wishes, declare
 from node.catalog.deriving import BOOLEAN_LEVELS
 from node.catalog.manifest import (
+    COMPRESSION,
     MEMBERSHIP,
     SUBJECT,
     Declaration,
@@ -89,7 +90,7 @@ def encode(declared: Declared, frame: pl.DataFrame) -> bytes:
     columns |= {VARIABLE + name: inside for name, inside in declared.variables.items()}
     columns |= {ANALYSIS + name: inside for name, inside in declared.analyses.items()}
     buffer = io.BytesIO()
-    pl.DataFrame(columns).write_parquet(buffer, compression="zstd")
+    pl.DataFrame(columns).write_parquet(buffer, compression=COMPRESSION)
     return buffer.getvalue()
 
 

@@ -3,9 +3,10 @@
 Guarantee: releases of one population differ only by whole blocks, each of them the subjects who
 withdrew between two releases and at least ``count`` others, drawn at random and left out from then
 on. So no set of releases of that population isolates fewer than ``count`` + 1 subjects by what was
-withdrawn; what exact answers tell by cells is for ``node.catalog.lineage``. Populations that overlap leave out the same others as far as they hold them, so that many
-of them don't average the draw out. Assumptions: ``draw`` can't be foretold; a subject leaves by
-withdrawal alone (one who leaves because the data was corrected isn't hidden).
+withdrawn; what exact answers tell by cells is for ``node.catalog.lineage``. Populations that
+overlap leave out the same others as far as they hold them, so that many of them don't average the
+draw out. Assumptions: ``draw`` can't be foretold; a subject leaves by withdrawal alone (one who
+leaves because the data was corrected isn't hidden).
 """
 
 from __future__ import annotations
