@@ -560,7 +560,7 @@ class SignedPart(_message.Message):
     def __init__(self, payload: _Optional[bytes] = ..., receipt: _Optional[bytes] = ...) -> None: ...
 
 class ModelPart(_message.Message):
-    __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "checks")
+    __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "checks", "told")
     N_FIELD_NUMBER: _ClassVar[int]
     INFORMATION_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -569,6 +569,7 @@ class ModelPart(_message.Message):
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     CONSTANT_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
+    TOLD_FIELD_NUMBER: _ClassVar[int]
     n: int
     information: _containers.RepeatedScalarFieldContainer[float]
     score: _containers.RepeatedScalarFieldContainer[float]
@@ -577,7 +578,8 @@ class ModelPart(_message.Message):
     weight: float
     constant: float
     checks: ModelChecks
-    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., checks: _Optional[_Union[ModelChecks, _Mapping]] = ...) -> None: ...
+    told: bytes
+    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., checks: _Optional[_Union[ModelChecks, _Mapping]] = ..., told: _Optional[bytes] = ...) -> None: ...
 
 class ModelChecks(_message.Message):
     __slots__ = ("score", "with_time", "with_square", "concordant", "discordant", "tied")

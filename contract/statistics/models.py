@@ -35,6 +35,7 @@ _LARGEST_EXPONENT = 200.0
 """How far the exponent of a mean or a hazard may: exponentials of twice as much are in range. A
 step that would lead farther is halved, whoever's values there are."""
 _LARGEST_OFFSET = 100.0
+_DIGEST_BYTES = 32
 
 
 def marginals(model: Model, project: Project) -> tuple[Statistic, ...]:
@@ -296,6 +297,8 @@ def decode_checks(message: wire.ModelPart, model: Model, width: int) -> Checks:
 
 def check_form(message: wire.ModelPart, model: Model, width: int) -> None:
     """Raise ``DocumentError`` unless this is a part of a step, or of a fit's checks."""
+    if len(message.told) not in (0, _DIGEST_BYTES):
+        raise _OTHER_FORM
     if message.HasField("checks"):
         decode_checks(message, model, width)
     else:

@@ -3,8 +3,9 @@
 Guarantee: nobody tells this site coefficients. Those of the first step are fixed; those of every
 later one follow from parts of the step before that their sites signed for this job
 (``contract.statistics.steps``), of the same sites throughout, this one among them with exactly what
-it said, and as many as job and project want. The coordinator chooses which sites these are, once,
-and when some leave, which of them are left.
+it said, and as many as job and project want. Each part names the parts that it followed from, which
+must be one for all sites. The coordinator chooses which sites these are, once, and when some leave,
+which of them are left.
 Assumption: no site on the roster lies about its own part for the coordinator's sake.
 
 Sites' processors differ in the last digit of a sum, and so do the coefficients that sites take. A
@@ -14,7 +15,8 @@ step made of such parts is the step at one of them, to within as much, and the n
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -33,12 +35,14 @@ OUT_OF_ORDER = Refused("out-of-order", "The steps of a model came in another ord
 @dataclass(frozen=True)
 class Place:
     """Where a fit is at this site: a step, its coefficients, and the sites; None before the second
-    step says which. ``number`` is this site's place among them."""
+    step says which. ``number`` is this site's place among them, ``told`` the digest of what they
+    said; empty at the first step."""
 
     step: Step
     fitting: Fitting
     sites: frozenset[str] | None
     number: int = 0
+    told: bytes = b""
 
     @property
     def beta(self) -> Vector:
@@ -83,8 +87,11 @@ class OwnCoefficients:
         self._check_sites(frozenset(parts), before, terms, again=step.attempt > here.step.attempt)
         if parts[self._site] != said:
             raise DocumentError("A step holds another part of this site than it gave.")
-        fitting = self._advanced(fitting, list(parts.values()))
-        return Place(step, fitting, frozenset(parts), list(parts).index(self._site))
+        follows = here.told if step.before.number else b""
+        fitting = self._advanced(fitting, list(parts.values()), follows)
+        return Place(
+            step, fitting, frozenset(parts), list(parts).index(self._site), digest_of(parts)
+        )
 
     def answered(self, place: Place, payload: bytes) -> None:
         """Remember that this site gave its part of a step."""
@@ -102,17 +109,25 @@ class OwnCoefficients:
         if len(sites) < max(terms.question.minimum_sites, terms.project.minimum_sites):
             raise Refused("too-few-sites", "The model is of fewer sites than job and project want.")
 
-    def _advanced(self, fitting: Fitting, parts: list[bytes]) -> Fitting:
-        """Return a fit after a step. One that has ended stays where it is: to another site, by the
-        last digit, it may not have.
+    def _advanced(self, fitting: Fitting, parts: list[bytes], follows: bytes) -> Fitting:
+        """Return a fit after a step whose parts follow from what ``follows`` is the digest of.
+
+        One that has ended stays where it is: to another site, by the last digit, it may not have.
         """
         found = copy.copy(fitting)
         try:
-            decoded = [
-                models.decode(wire.ModelPart.FromString(one), self._model, self._width)
-                for one in parts
-            ]
+            messages = [wire.ModelPart.FromString(one) for one in parts]
         except DecodeError:
             raise DocumentError("A part of a model is malformed.") from None
-        found.take(decoded)
+        if any(message.told != follows for message in messages):
+            raise DocumentError("A step holds a part that follows from other parts than this one.")
+        found.take([models.decode(one, self._model, self._width) for one in messages])
         return found
+
+
+def digest_of(parts: Mapping[str, bytes]) -> bytes:
+    """Return one digest of sites' parts, by their names in order."""
+    found = hashlib.sha256()
+    for site, part in parts.items():
+        found.update(hashlib.sha256(site.encode()).digest() + hashlib.sha256(part).digest())
+    return found.digest()

@@ -65,7 +65,9 @@ class ModelFit:
             models.check_coefficients(self._model, self._columns, place.beta)
             if self._rows is None:
                 self._rows = self._load()
-            self._given = task.task, place, self._made(self._rows, place.beta, task.payload)
+            made = self._made(self._rows, place.beta, task.payload)
+            made.told = place.told
+            self._given = task.task, place, made
         # A part that waits for the steward is asked for again; it stays what it was.
         _, place, part = self._given
         sealed = self._gate.answer_model(

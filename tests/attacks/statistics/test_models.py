@@ -29,7 +29,7 @@ from node.deid.pseudonyms import Pseudonyms
 from node.gate import modelling
 from node.gate.before_egress import MinimumCohort
 from node.intake.tables import ingest_table
-from node.work.coefficients import OwnCoefficients, Place
+from node.work.coefficients import OwnCoefficients, Place, digest_of
 from tests.attacks.statistics.conftest import GRIDS, SCHEMA, Node, counts, csv_of, moments, rows
 from tests.contract.world import NOW, RELEASE
 
@@ -58,6 +58,12 @@ ATTACKS = (
         "Bonawitz et al., CCS 2017, section 6.2: different sets of members",
         "the sites of a fit stay the same",
         "test_other_sites_in_each_step",
+    ),
+    (
+        "Two stories told to two sites",
+        "Bonawitz et al., CCS 2017, section 6.2: two lists of survivors",
+        "each part names the parts that it follows from, one for all sites",
+        "test_two_stories_told_to_two_sites",
     ),
     (
         "A rare pair of levels, read off a model's sums",
@@ -159,10 +165,13 @@ def harmless(width: int) -> bytes:
     return of(Sums(40, np.eye(width) * 40, np.zeros(width), 40.0, 40.0))
 
 
-def steering(beta: Sequence[float]) -> bytes:
+def steering(beta: Sequence[float], told: bytes = b"") -> bytes:
     """A part with so much information that a step goes to ``beta`` whatever the others say."""
     much = 1e60
-    return of(Sums(40, np.eye(len(beta)) * much, np.array(beta) * much, -1e300, 40.0))
+    sums = Sums(40, np.eye(len(beta)) * much, np.array(beta) * much, -1e300, 40.0)
+    part = models.encode(sums)
+    part.told = told
+    return part.SerializeToString(deterministic=True)
 
 
 def of(sums: Sums) -> bytes:
@@ -289,7 +298,10 @@ def test_other_sites_in_each_step(node: Node, monkeypatch: pytest.MonkeyPatch) -
             told = [fit.begin(), *(fit.signed(s, Step(0), harmless(1)) for s in FELLOWS)]
             said = fit.step(Step(1), told).reply
             own = wire.SignedPart(payload=said.payload, receipt=said.receipt)
-            pulls = [fit.signed(s, Step(1), steering([-0.1 * len(s)])) for s in second]
+            first = digest_of(
+                {s: part.payload for s, part in zip(("kentucky", *FELLOWS), told, strict=True)}
+            )
+            pulls = [fit.signed(s, Step(1), steering([-0.1 * len(s)], first)) for s in second]
             found.append(fit.step(Step(2), [own, *pulls]))
             fit.close()
         return found
@@ -300,6 +312,37 @@ def test_other_sites_in_each_step(node: Node, monkeypatch: pytest.MonkeyPatch) -
     all_of, one_of, none = ends()
     assert all_of.reply.payload
     assert [m.failed.code for m in (one_of, none)] == ["malformed", "malformed"]
+
+
+def test_two_stories_told_to_two_sites(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fellow that was told of other sites answers at other coefficients."""
+
+    def led(told_to_it: Mapping[str, bytes]) -> wire.FromNode:
+        fit = Fit(node, STEEP_MODEL)
+        told = [fit.begin(), *(fit.signed(s, Step(0), harmless(1)) for s in FELLOWS)]
+        said = fit.step(Step(1), told).reply
+        own = wire.SignedPart(payload=said.payload, receipt=said.receipt)
+        parts = {s: p.payload for s, p in zip(("kentucky", *FELLOWS), told, strict=True)}
+        other = digest_of(parts | told_to_it)
+        pulls = [fit.signed(s, Step(1), steering([STEEP], other)) for s in FELLOWS]
+        found = fit.step(Step(2), [own, *pulls])
+        fit.close()
+        return found
+
+    lie = {FELLOWS[0]: harmless(1) + b"x"}
+    with monkeypatch.context() as undefended:
+        advanced = OwnCoefficients._advanced
+
+        def credulous(self: Any, fitting: Any, parts: list[bytes], _: bytes) -> Any:
+            bare = [wire.ModelPart.FromString(part) for part in parts]
+            for part in bare:
+                part.ClearField("told")
+            return advanced(self, fitting, [part.SerializeToString() for part in bare], b"")
+
+        undefended.setattr(OwnCoefficients, "_advanced", credulous)
+        assert led(lie).reply.payload
+    assert led(lie).failed.code == "malformed"
+    assert led({}).reply.payload
 
 
 # ---- what the sums tell --------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class Led(ModelJob):
                 continue
             walk, number = self._members.walks[site], Step.read(step)
             place = walk.at(number, message.SerializeToString(deterministic=True))
-            part = self._members.part(site, place.beta)
+            part = self._members.part(site, place.beta, place.told)
             walk.answered(place, part)
             signed = self._members.signed(site, number, part)
             found[site] = wire.Reply(task=step, payload=part, receipt=signed.receipt)

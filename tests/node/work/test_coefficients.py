@@ -150,6 +150,17 @@ def test_the_sites_stay_the_same_through_the_fit() -> None:
     assert "other sites" in again.objection(Step(2), more)
 
 
+def test_sites_that_were_told_different_steps_take_no_further_one() -> None:
+    sites = Sites()
+    first = sites.begun()
+    some = sites.take(Step(1), first[:3], SITES[:3])
+    last = sites.take(Step(1), first, SITES[3:])
+    whole = wire.ModelStep(parts=[*some, *last]).SerializeToString()
+    with pytest.raises(DocumentError, match="follows from other parts"):
+        sites.walks[SITES[3]].at(Step(2), whole)
+    sites.take(Step(2), some, SITES[:3])  # these were told the same
+
+
 def test_steps_are_taken_in_their_order_and_once() -> None:
     sites = Sites()
     assert "order" in sites.objection(Step(1), [])

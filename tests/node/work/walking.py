@@ -61,11 +61,11 @@ class Sites:
         """What receipts must be of."""
         return Terms(self.digest, self.job, self.world.project(), self.world.roster())
 
-    def part(self, site: str, beta: Array) -> bytes:
-        """A site's part at coefficients."""
-        return models.encode(regression.sums("logistic", *self.rows[site], beta)).SerializeToString(
-            deterministic=True
-        )
+    def part(self, site: str, beta: Array, told: bytes = b"") -> bytes:
+        """A site's part at coefficients, which follow from what it was told."""
+        part = models.encode(regression.sums("logistic", *self.rows[site], beta))
+        part.told = told
+        return part.SerializeToString(deterministic=True)
 
     def signed(self, site: str, step: Step, payload: bytes, **changes: object) -> wire.SignedPart:
         """A part under its site's receipt."""
@@ -90,7 +90,7 @@ class Sites:
         found = []
         for site in sites:
             place = self.walks[site].at(step, payload)
-            part = self.part(site, nudge(place.beta))
+            part = self.part(site, nudge(place.beta), place.told)
             self.walks[site].answered(place, part)
             found.append(self.signed(site, step, part))
         return found
