@@ -110,7 +110,7 @@ def lines(answer: ModelAnswer) -> list[str]:
     who = f"{fit.n} subjects" + (f", {fit.events} events" if model.family == "cox" else "")
     found = [
         f"{name(model)[:1].upper()}{name(model)[1:]}",
-        f"{who} at {len(answer.answered)} sites",
+        f"{who} at {len(_counted(answer))} sites",
     ]
     if fit.each:
         pooled = "Coefficients pooled by random effects (REML), intervals by Hartung and Knapp"
@@ -205,13 +205,21 @@ def _is_pooled(own: Fit | str) -> bool:
     return not isinstance(own, str) and own.converged
 
 
+def _counted(answer: ModelAnswer) -> list[str]:
+    """Return the sites that the number of subjects is of: of fits of single sites those pooled."""
+    if not answer.fit.each:
+        return list(answer.answered)
+    return [s for s, own in zip(answer.sites, answer.fit.each, strict=False) if _is_pooled(own)]
+
+
 def methods(answer: ModelAnswer) -> str:
     """Return a methods paragraph."""
     model, fit, project = answer.model, answer.fit, answer.project
+    sites = _counted(answer)
     events = f" ({fit.events} events)" if model.family == "cox" else ""
     said = [
-        f"A {name(model)} was fitted to {fit.n} subjects{events} of {len(answer.answered)} sites "
-        f"({', '.join(answer.answered)}): {formula(model)}.",
+        f"A {name(model)} was fitted to {fit.n} subjects{events} of {len(sites)} sites "
+        f"({', '.join(sites)}): {formula(model)}.",
         f"It was fitted by federation with Wardgate {version('wardgate')}, under project "
         f"{project.name} version {project.version} ({project.ethics_reference}): each site sent "
         + (

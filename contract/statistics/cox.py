@@ -72,6 +72,12 @@ class Rows:
         eta = self.x @ beta
         return eta if self.offset is None else eta + self.offset
 
+    def hazards(self, beta: Vector) -> Vector:
+        """Return the hazard of each row times its case weight, the largest hazard being 1."""
+        eta = self.predictor(beta)
+        found: Vector = np.exp(eta - eta.max(initial=-np.inf))
+        return found if self.weights is None else found * self.weights
+
 
 @dataclass(frozen=True)
 class Checks:

@@ -6,7 +6,7 @@ A site takes coefficients from nobody: it works them out from all sites' parts o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +36,9 @@ _LARGEST_EXPONENT = 200.0
 step that would lead farther is halved, whoever's values there are."""
 _LARGEST_OFFSET = 100.0
 _DIGEST_BYTES = 32
+GROWING = DocumentError(
+    "A model's coefficients grow without end: something may tell the outcome apart perfectly."
+)
 
 
 def marginals(model: Model, project: Project) -> tuple[Statistic, ...]:
@@ -141,10 +144,7 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
     if beta.shape != (len(columns),) or not np.isfinite(beta).all():
         raise DocumentError("A step's coefficients have another form than the model's.")
     if _reach(model, columns, beta) > LARGEST_REACH:
-        raise DocumentError(
-            "A model's coefficients grow without end: something may tell the outcome apart "
-            "perfectly."
-        )
+        raise GROWING
 
 
 def _reach(model: Model, columns: Sequence[Column], beta: Vector) -> float:
@@ -166,13 +166,20 @@ def part(
     columns: Sequence[Column],
     values: Mapping[str, Numbers | Codes],
     beta: Vector,
+    observe: Callable[[Vector], None] = lambda _: None,
 ) -> Part:
-    """Return a site's part of a step. Rows must have a value of every variable of the model."""
+    """Return a site's part of a step. Rows must have a value of every variable of the model.
+
+    ``observe`` is told what each row weighs at the step: of a Cox model up to a factor, and
+    nothing of a linear model, or where the step must turn back.
+    """
     exponential = model.family in ("poisson", "gamma", "cox") and model.link == "log"
     if exponential and _reach(model, columns, beta) > _LARGEST_EXPONENT:
         return regression.impossible(len(values[model.outcome]), len(columns))
     if model.family == "cox":
-        return cox_sums(_rows(model, columns, values), beta, model.ties)
+        own = _rows(model, columns, values)
+        observe(own.hazards(beta))
+        return cox_sums(own, beta, model.ties)
     rows = len(values[model.outcome])
     x = design.matrix(columns, values, rows, _degrees(model, columns))
     y = np.asarray(values[model.outcome], dtype=np.float64)
@@ -182,7 +189,7 @@ def part(
         if model.transform is not None:
             y = design.FUNCTIONS[model.transform](y)
         return Factor.of(x, y, weights, offset)
-    return regression.sums(model.family, x, y, beta, weights, offset, model.link)
+    return regression.sums(model.family, x, y, beta, weights, offset, model.link, observe)
 
 
 def checks(

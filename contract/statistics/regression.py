@@ -9,7 +9,7 @@ Sources: Nelder, Wedderburn 1972 (IRLS); McCullagh, Nelder 1989.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -86,8 +86,12 @@ def sums(
     weights: Vector | None = None,
     offset: Vector | None = None,
     link: Link = "log",
+    observe: Callable[[Vector], None] = lambda _: None,
 ) -> Sums:
-    """Return a site's sums at ``beta``. ``DocumentError`` for an outcome that can't be."""
+    """Return a site's sums at ``beta``. ``DocumentError`` for an outcome that can't be.
+
+    ``observe`` is told what each row weighs in the information.
+    """
     _check_outcome(family, y)
     w = np.ones(len(y)) if weights is None else weights
     check_weights(w)
@@ -98,6 +102,7 @@ def sums(
     if not defined:
         eta = np.ones_like(eta)
     mu, weight, residual = _at(family, eta, y, link)
+    observe(w * weight)
     return Sums(
         len(y),
         (x * (w * weight)[:, None]).T @ x,

@@ -60,6 +60,8 @@ class ModelWithinLimits:
         disclosure = question.policy.disclosure
         if not disclosure.models:
             raise Refused("models-off", "The policy of this site allows no models.")
+        if any(one is None or one is exact.WITHHELD for one in question.plan):
+            raise exact.NOT_DECLARED
         try:
             columns = models.check(work, question.project)
         except DocumentError as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from contract import wire_pb2 as wire
 from contract.documents import Project, StatisticsWork
 from contract.errors import Refused
-from contract.statistics import models
+from contract.statistics import models, regression
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums, Vector
 from contract.statistics.steps import Step, Terms
@@ -97,12 +97,26 @@ class ModelFit:
         most = max(len(rows), 1)
         at_once = most if self._model.family == "cox" else ROWS_AT_ONCE
         found: Sums | Factor | None = None
+        weights = _Weights()
         for start in range(0, most, at_once):
             some = rows.between(start, start + at_once)
-            part = models.part(self._model, self._columns, some, beta)
+            part = models.part(self._model, self._columns, some, beta, weights.take)
             found = part if found is None else _added(found, part)
         assert found is not None
+        self._check_shared(weights, found)
         return found
+
+    def _check_shared(self, weights: _Weights, found: Sums | Factor) -> None:
+        """Refuse a step that is of few rows by its weights, as where a fit separates.
+
+        And one at which a gamma model's inverse isn't defined, which is so by somebody's values.
+        """
+        disclosure = self._gate.policy().disclosure
+        undefined = isinstance(found, Sums) and found.deviance >= regression.IMPOSSIBLE
+        if (undefined and self._model.link == "inverse") or not weights.are_shared(
+            disclosure.minimum_cohort, disclosure.largest_contribution
+        ):
+            raise models.GROWING
 
     def _load(self) -> _Held:
         """Return the model's variables, of the analysis set's rows within the cohort's cells."""
@@ -124,6 +138,27 @@ class ModelFit:
         number = len(next(iter(columns.values())))
         places = None if isinstance(rows, slice) else np.flatnonzero(rows)
         return _Held(columns, places, number if places is None else len(places), project)
+
+
+class _Weights:
+    """How much the rows of a step weigh together, and the heaviest."""
+
+    def __init__(self) -> None:
+        self._total = self._squares = self._largest = 0.0
+
+    def take(self, weights: Vector) -> None:
+        """Count some rows."""
+        self._total += float(weights.sum())
+        self._squares += float(weights @ weights)
+        self._largest = max(self._largest, float(weights.max(initial=0.0)))
+
+    def are_shared(self, least: int, share: float) -> bool:
+        """Say whether they are those of ``least`` rows or more (Kish's effective number), of which
+        none has more than a share. So are none at all."""
+        if not self._largest:
+            return True
+        many = self._total**2 >= least * self._squares * (1 - 1e-9)  # but for rounding
+        return many and self._largest <= share * self._total
 
 
 @dataclass(frozen=True)

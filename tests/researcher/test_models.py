@@ -185,6 +185,8 @@ def test_a_site_without_a_fit_is_named() -> None:
     })  # fmt: skip
     assert "north alone has no fit. It has no rows of the model." in changed.notes
     assert "Without a fit of their own, and so in no coefficient: north." in changed.methods
+    assert "subjects of 2 sites (south, west)" in changed.methods
+    assert "subjects at 2 sites" in str(changed)
     assert changed.forest("age").labels == ("south", "west", "pooled")
     with pytest.raises(DocumentError, match="north alone has no fit"):
         changed.own("north")

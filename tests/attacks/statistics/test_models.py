@@ -1,6 +1,7 @@
 """What the steps of a model give away: to a coordinator that leads them, and in their sums.
 
-Each attack first succeeds without its one defence, in the same test.
+Each attack first succeeds without its one defence, in the same test; those that weigh one row also
+without the one that refuses a step of few rows.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from contract.envelope import Envelope
 from contract.models import Model
 from contract.receipts import Receipt
 from contract.statistics import models, steps
-from contract.statistics.regression import Sums
+from contract.statistics.regression import IMPOSSIBLE, Sums
 from contract.statistics.steps import Step, Terms
+from node.catalog import multiplying
 from node.catalog.declaring import Minimums, Wishes
 from node.catalog.releases import create_release
 from node.catalog.selection import Selection
@@ -30,6 +32,7 @@ from node.gate import modelling
 from node.gate.before_egress import MinimumCohort
 from node.intake.tables import ingest_table
 from node.work.coefficients import OwnCoefficients, Place, digest_of
+from node.work.models import ModelFit
 from tests.attacks.statistics.conftest import GRIDS, SCHEMA, Node, counts, csv_of, moments, rows
 from tests.contract.world import NOW, RELEASE
 
@@ -90,6 +93,25 @@ ATTACKS = (
         "powers are bounded and functions need declared counts; offsets weigh nobody far above "
         "others",
         "test_a_function_that_singles_out_one_value",
+    ),
+    (
+        "A score of few values, its counts solved from a fit's steps",
+        "Dinur and Nissim 2003, Revealing information while preserving privacy",
+        "a number of few values in a block is declared with others as the category it is",
+        "test_a_score_of_few_values",
+    ),
+    (
+        "A fit that separates weighs the few who are nearest",
+        "Albert and Anderson 1984, On the existence of maximum likelihood estimates in logistic "
+        "regression models",
+        "a step whose weights are those of few is refused, as one whose coefficients never end",
+        "test_a_fit_that_separates",
+    ),
+    (
+        "A step at which an inverse link isn't defined",
+        "Denning 1982, Cryptography and Data Security, section 6.2: an answer withheld tells",
+        "it is refused as a fit whose coefficients never end",
+        "test_a_step_at_which_an_inverse_is_not_defined",
     ),
 )
 FELLOWS = ("minnesota", "mississippi")
@@ -203,6 +225,7 @@ def read_off(part: wire.ModelPart) -> float:
 def test_coefficients_that_weigh_one_row(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = np.array([STEEP])
     with monkeypatch.context() as undefended:
+        undefended.setattr(ModelFit, "_check_shared", lambda *_: None)
 
         class Told(Place):
             beta = chosen  # type: ignore[assignment]
@@ -251,6 +274,7 @@ def test_a_part_that_the_coordinator_made_up(node: Node, monkeypatch: pytest.Mon
         return said
 
     with monkeypatch.context() as undefended:
+        undefended.setattr(ModelFit, "_check_shared", lambda *_: None)
         undefended.setattr(steps, "verified", unsigned)
         found = read_off(part_of(steered()))
         assert found == pytest.approx(node.table[TARGET]["marker"], rel=1e-3)
@@ -282,6 +306,7 @@ def test_a_part_said_elsewhere(
         return said
 
     with monkeypatch.context() as undefended:
+        undefended.setattr(ModelFit, "_check_shared", lambda *_: None)
         undefended.setattr(steps, "_signed", only_signed)
         found = read_off(part_of(steered()))
         assert found == pytest.approx(node.table[TARGET]["marker"], rel=1e-3)
@@ -295,13 +320,13 @@ def test_other_sites_in_each_step(node: Node, monkeypatch: pytest.MonkeyPatch) -
         found = []
         for second in (FELLOWS, FELLOWS[:1], ()):
             fit = Fit(node, STEEP_MODEL)
-            told = [fit.begin(), *(fit.signed(s, Step(0), harmless(1)) for s in FELLOWS)]
+            told = [fit.begin(), *(fit.signed(s, Step(0), steering([0.0])) for s in FELLOWS)]
             said = fit.step(Step(1), told).reply
             own = wire.SignedPart(payload=said.payload, receipt=said.receipt)
             first = digest_of(
                 {s: part.payload for s, part in zip(("kentucky", *FELLOWS), told, strict=True)}
             )
-            pulls = [fit.signed(s, Step(1), steering([-0.1 * len(s)], first)) for s in second]
+            pulls = [fit.signed(s, Step(1), steering([-0.001 * len(s)], first)) for s in second]
             found.append(fit.step(Step(2), [own, *pulls]))
             fit.close()
         return found
@@ -319,12 +344,12 @@ def test_two_stories_told_to_two_sites(node: Node, monkeypatch: pytest.MonkeyPat
 
     def led(told_to_it: Mapping[str, bytes]) -> wire.FromNode:
         fit = Fit(node, STEEP_MODEL)
-        told = [fit.begin(), *(fit.signed(s, Step(0), harmless(1)) for s in FELLOWS)]
+        told = [fit.begin(), *(fit.signed(s, Step(0), steering([0.0])) for s in FELLOWS)]
         said = fit.step(Step(1), told).reply
         own = wire.SignedPart(payload=said.payload, receipt=said.receipt)
         parts = {s: p.payload for s, p in zip(("kentucky", *FELLOWS), told, strict=True)}
         other = digest_of(parts | told_to_it)
-        pulls = [fit.signed(s, Step(1), steering([STEEP], other)) for s in FELLOWS]
+        pulls = [fit.signed(s, Step(1), steering([-0.01], other)) for s in FELLOWS]
         found = fit.step(Step(2), [own, *pulls])
         fit.close()
         return found
@@ -526,6 +551,7 @@ def test_a_function_that_singles_out_one_value(
     """The oldest has nearly all of a sum of high powers, or of exponentials, of ages."""
     asked = Model.model_validate({"family": "linear", "outcome": "marker"} | model)
     with monkeypatch.context() as undefended:
+        undefended.setattr(ModelFit, "_check_shared", lambda *_: None)
         undefended.setattr(modelling.Together, "check", lambda *_, **__: None)
         fit = Fit(node, asked)
         part = part_of(fit.step(Step(0)))
@@ -578,3 +604,136 @@ def test_a_step_without_the_nodes_own_part_is_not_taken(
     own = fit.begin()
     assert fit.step(Step(1), manipulate(fit, own)).failed.code == "malformed"
     fit.close()
+
+
+# ---- few values, and few rows --------------------------------------------------------------------
+
+
+def walked(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, wire.ModelPart]]:
+    """Lead a fit of this node alone to its end; return coefficients and what it said at each."""
+    heard: list[tuple[Any, wire.ModelPart]] = []
+    with monkeypatch.context() as hearing:
+        made = ModelFit._made
+
+        def hear(self: ModelFit, rows: Any, beta: Any, payload: bytes) -> wire.ModelPart:
+            part = made(self, rows, beta, payload)
+            heard.append((beta, part))
+            return part
+
+        hearing.setattr(ModelFit, "_made", hear)
+        step, told = Step(0), list[wire.SignedPart]()
+        while step.number < 12:
+            message = fit.step(step, told)
+            if message.WhichOneof("body") == "failed":
+                fit.code = message.failed.code
+                break
+            said = message.reply
+            told = [wire.SignedPart(payload=said.payload, receipt=said.receipt)]
+            step = Step(step.number + 1)
+    fit.close()
+    return heard
+
+
+def with_scores() -> list[dict[str, Any]]:
+    """Rows whose age is a score of eleven values, of which two patients have the highest."""
+    rng = np.random.default_rng(3)
+    found = of_sizes({"AfN": 80, "AmN": 75, "BfY": 75, "BmY": 80})
+    for i, row in enumerate(found):
+        score = 10 if i < 2 else int(rng.integers(0, 10))
+        row |= {"age": score + 25, "ill": "yes" if rng.normal(score, 3) > 5 else "no"}
+    return found
+
+
+def test_a_score_of_few_values(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.model_validate({"family": "logistic", "outcome": "ill", "terms": [["age"]]})
+    table = with_scores()
+    with monkeypatch.context() as undefended:
+        undefended.setattr(multiplying, "FEWEST_WEIGHED", 0)
+        fit = Fit(node, model, release=frozen(node, "scores-1", table))
+        values = np.arange(25.0, 36.0)
+        equations: list[Any] = []
+        for beta, part in walked(fit, monkeypatch):
+            weights = 1 / (2 + 2 * np.cosh(beta[0] + beta[1] * values))
+            equations += [
+                (weights * (values - 30) ** power, told)
+                for power, told in enumerate(centred(symmetric(part)))
+            ]
+        left = np.array([one for one, _ in equations])
+        solved = np.linalg.lstsq(left, np.array([told for _, told in equations]), rcond=1e-15)[0]
+        assert round(solved[-1]) == 2
+        counts = np.bincount([row["age"] - 25 for row in table], minlength=11)
+        assert solved == pytest.approx(counts, abs=0.4)
+    fit = Fit(node, model, release=frozen(node, "scores-2", [*table, table[-1] | {"pid": "z"}]))
+    assert fit.code == "not-declared-together"
+
+
+def centred(information: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float, float]:
+    """Return the sums of weights, and of weights times age less 30 and its square."""
+    n, first, second = information[0, 0], information[0, 1], information[1, 1]
+    return n, first - 30 * n, second - 60 * first + 900 * n
+
+
+def test_a_fit_that_separates(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is ill is known by the age alone: each step weighs fewer rows about the cut."""
+    table = of_sizes({"AfN": 100, "AmN": 100, "BfN": 100, "BmN": 100})
+    for i, row in enumerate(table):
+        row |= {"age": 30 + i % 50, "ill": "yes" if i % 50 >= 25 else "no"}
+    release = frozen(node, "separated", table)
+    model = Model.model_validate({"family": "logistic", "outcome": "ill", "terms": [["age"]]})
+
+    def fewest(fit: Fit) -> float:
+        """Return the least effective number of subjects of a step that was answered."""
+        found = []
+        ages = np.array([row["age"] for row in table])
+        for beta, _ in walked(fit, monkeypatch):
+            weights = 1 / (2 + 2 * np.cosh(np.clip(beta[0] + beta[1] * ages, -300, 300)))
+            found.append(float(weights.sum() ** 2 / (weights @ weights)))
+        return min(found)
+
+    with monkeypatch.context() as undefended:
+        undefended.setattr(ModelFit, "_check_shared", lambda *_: None)
+        assert fewest(Fit(node, model, release=release)) < 20
+    fit = Fit(node, model, release=release)
+    assert fewest(fit) >= 20
+    assert fit.code == "malformed"
+
+
+def test_a_step_at_which_an_inverse_is_not_defined(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a part can't be made says that somebody's marker is above a number."""
+    model = Model.model_validate(
+        {"family": "gamma", "link": "inverse", "outcome": "age", "terms": [["marker"]]}
+    )
+    highest = max(row["marker"] for row in node.table if row["marker"])
+
+    def at(cut: float) -> wire.FromNode:
+        class Told(Place):
+            beta = np.array([1.0, -1 / cut])  # type: ignore[assignment]
+
+        with monkeypatch.context() as chosen:
+            heard = OwnCoefficients.at
+            chosen.setattr(
+                OwnCoefficients,
+                "at",
+                lambda self, step, _: Told(step, heard(self, step, b"").fitting, None),
+            )
+            fit = Fit(node, model)
+            found = fit.step(Step(0))
+        fit.close()
+        return found
+
+    with monkeypatch.context() as undefended:
+        undefended.setattr(ModelFit, "_check_shared", lambda *_: None)
+        told = [part_of(at(cut)).deviance >= IMPOSSIBLE for cut in (highest - 1, highest + 1)]
+        assert told == [True, False]
+    # Neither is answered: where one row is near the cut it weighs more than all others.
+    assert [at(cut).failed.code for cut in (highest - 1, highest + 1)] == ["malformed"] * 2
+
+
+def test_a_model_of_which_a_variable_is_withheld_is_refused_before_work(node: Node) -> None:
+    """The release's set has no sex, so nothing of it is answered there."""
+    model = Model.model_validate(
+        {"family": "linear", "outcome": "marker", "terms": [["age"], ["sex"]]}
+    )
+    assert Fit(node, model).code == "not-declared"

@@ -370,6 +370,40 @@ def test_a_product_of_two_numbers_of_two_values_is_a_count() -> None:
         assert products(declared(held, (), {"main": ("u", "v")}), "u", "v") == by
 
 
+@pytest.mark.parametrize(
+    ("size", "rare", "by"),
+    [(11, 3, ("t",)), (11, 2, ()), (11, 1, None), (39, 1, None), (45, 1, ("t",))],
+)
+def test_a_product_with_a_number_of_few_values_needs_enough_of_each(
+    size: int, rare: int, by: Any
+) -> None:
+    """A model's steps would tell how many have each; of many values they don't."""
+    usual = np.tile(np.arange(size - 1.0), 6)
+    x = np.concatenate([usual, np.full(rare, size - 1.0)])
+    other = np.random.default_rng(6).normal(50, 10, 2 * x.size)
+    held: dict[str, Any] = {"t": category(np.repeat([0, 1], x.size)), "x": np.tile(x, 2)}
+    found = declared(held | {"z": other}, ("t",), {"main": ("x", "z")})
+    assert found.declaration.variables[1].by["moments"] == ("t",)
+    assert products(found, "x", "z") == by
+
+
+def test_values_are_few_where_a_block_has_few() -> None:
+    """Of the one stratum there are many values, of the other three, of which one is rare."""
+    x = np.concatenate([np.arange(200.0), np.repeat([1.0, 2.0, 3.0], [100, 99, 1])])
+    held: dict[str, Any] = {"t": category(np.repeat([0, 1], 200)), "x": x}
+    held["z"] = np.random.default_rng(7).normal(50, 10, 400)
+    assert products(declared(held, ("t",), {"main": ("x", "z")}), "x", "z") == ()
+
+
+@pytest.mark.parametrize(("few", "by"), [(3, ()), (2, None)])
+def test_few_values_are_counted_with_each_level_beside_them(few: int, by: Any) -> None:
+    x = np.tile(np.arange(11.0), 20)
+    u = np.tile(np.repeat([0, 1], 11), 10)
+    u[np.flatnonzero((x == 7) & (u == 1))[few:]] = 0
+    held: Held = {"u": category(u), "x": x}
+    assert products(declared(held, (), {"main": ("u", "x")}), "u", "x") == by
+
+
 def test_fourth_powers_that_are_mostly_one_subjects_are_not_told() -> None:
     rng = np.random.default_rng(5)
     x = rng.normal(0, 1, 200)
