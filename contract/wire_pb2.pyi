@@ -852,17 +852,19 @@ class JobResult(_message.Message):
     def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ..., fit: _Optional[_Union[ModelFit, _Mapping]] = ..., accounts: _Optional[_Iterable[_Union[SiteAccount, _Mapping]]] = ...) -> None: ...
 
 class SitesOfPart(_message.Message):
-    __slots__ = ("answered", "withheld", "unnamed", "missing_share", "partial", "too_much_missing")
+    __slots__ = ("answered", "withheld", "unnamed", "missing_share", "partial", "too_much_missing", "too_much_missing_groups")
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     WITHHELD_FIELD_NUMBER: _ClassVar[int]
     UNNAMED_FIELD_NUMBER: _ClassVar[int]
     MISSING_SHARE_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     TOO_MUCH_MISSING_FIELD_NUMBER: _ClassVar[int]
+    TOO_MUCH_MISSING_GROUPS_FIELD_NUMBER: _ClassVar[int]
     answered: _containers.RepeatedScalarFieldContainer[str]
     withheld: _containers.RepeatedScalarFieldContainer[str]
     unnamed: int
     missing_share: float
     partial: _containers.RepeatedScalarFieldContainer[str]
     too_much_missing: bool
-    def __init__(self, answered: _Optional[_Iterable[str]] = ..., withheld: _Optional[_Iterable[str]] = ..., unnamed: _Optional[int] = ..., missing_share: _Optional[float] = ..., partial: _Optional[_Iterable[str]] = ..., too_much_missing: _Optional[bool] = ...) -> None: ...
+    too_much_missing_groups: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, answered: _Optional[_Iterable[str]] = ..., withheld: _Optional[_Iterable[str]] = ..., unnamed: _Optional[int] = ..., missing_share: _Optional[float] = ..., partial: _Optional[_Iterable[str]] = ..., too_much_missing: _Optional[bool] = ..., too_much_missing_groups: _Optional[_Iterable[str]] = ...) -> None: ...

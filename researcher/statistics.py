@@ -75,11 +75,13 @@ class PartAnswer:
     unnamed: int = 0
     """In a secure sum: how many of ``answered`` withheld theirs; nobody knows which."""
     missing_share: float = 0.0
-    """Share of the sites' subjects, as listed, that sites withheld."""
+    """Share of the sites' subjects, as listed, that sites withheld; of a secure sum, of sites."""
     partial: tuple[str, ...] = ()
     """Sites that are in some of the groups only, for their releases don't declare the others."""
     too_much_missing: bool = False
     """Whether there is no estimate since more is missing than the project allows."""
+    too_much_missing_groups: tuple[str, ...] = ()
+    """Groups that have no estimate for that reason, beside others that have one."""
 
     def moments(self, group: str = "") -> Moments:
         """Return a group's moments; ``KeyError`` when withheld or of another kind."""
@@ -136,6 +138,7 @@ class StatisticsAnswer:
                     who.missing_share,
                     tuple(who.partial),
                     who.too_much_missing,
+                    tuple(map(printable, who.too_much_missing_groups)),
                 )
                 for statistic, part, who in zip(job.work.ask, merged, result.parts, strict=True)
             ),
@@ -215,7 +218,8 @@ def _notes(part: PartAnswer, project: Project) -> list[str]:
     what = f"{part.statistic.kind} of {part.statistic.variable}"
     if part.statistic.by:
         what += f" by {part.statistic.by}"
-    share = f" ({part.missing_share:.0%} of subjects)" if part.missing_share else ""
+    of = "sites" if part.unnamed else "subjects"
+    share = f" ({part.missing_share:.0%} of {of})" if part.missing_share else ""
     said = []
     if part.withheld or part.unnamed:
         said.append(
@@ -226,7 +230,12 @@ def _notes(part: PartAnswer, project: Project) -> list[str]:
     if part.too_much_missing:
         said.append(
             f"No estimate of {what}: the project allows {project.most_missing_share:.0%} of "
-            f"subjects to be missing, and {part.missing_share:.0%} are."
+            f"{of} to be missing, and {part.missing_share:.0%} are."
+        )
+    if part.too_much_missing_groups:
+        said.append(
+            f"No estimate of {what} for {', '.join(part.too_much_missing_groups)}: more than "
+            f"{project.most_missing_share:.0%} are missing there."
         )
     return said
 

@@ -79,8 +79,8 @@ def encode(
 
 def decode(
     total: Words64, ask: Sequence[Statistic], project: Project, sites: int, *, by_all: bool = False
-) -> tuple[list[Part], list[int]]:
-    """Return the merged parts, and for each statistic how many sites are in no group of it.
+) -> tuple[list[Part], list[dict[str, int]]]:
+    """Return the merged parts, and for each statistic how many sites are missing of each group.
 
     A group that no site has is not there; a statistic without groups is withheld. ``by_all``: the
     sites made it one of all or of none (``encode``), so a group that one lacks says nothing.
@@ -92,15 +92,15 @@ def decode(
     for statistic in ask:
         width, scales = _width(statistic, project), _scales(statistic, project)
         groups: dict[str, Summary] = {}
-        missing = []
+        missing = {}
         for level in _levels(statistic, project):
             run = signed[at : at + width]
             at += width
-            missing.append(run[0])
+            missing[level] = run[0]
             if run[0] < (1 if by_all else sites):
                 groups[level] = _decode(run[1:], statistic.kind, scales)
         parts.append(Part(groups, withheld=not groups))
-        absent.append(min(missing))
+        absent.append(missing)
     return parts, absent
 
 

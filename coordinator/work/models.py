@@ -6,7 +6,7 @@ tells them to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -49,6 +49,7 @@ class ModelJob(SteppedJob):
             first = {site: reply for site, reply in first.items() if site not in self._left}
             if not first or not self.is_enough(len(first)):
                 raise Refused("too-few-sites", self._too_few())
+            self._check_missing(list(first))
             fit = await self._fit(attempt, first, work, width)
             if fit is not None:
                 answered = [site for site in self._named() if site in self._replies]
@@ -142,11 +143,26 @@ class ModelJob(SteppedJob):
             return "Too few sites are left in the model."
         return "Too few sites have a part in the model."
 
+    def _check_missing(self, there: list[str]) -> None:
+        """Raise ``Refused`` when more is at sites too small than the project lets be missing."""
+        _, share = self.missing(there)
+        most = self.project.most_missing_share
+        if share > most:
+            raise Refused(
+                "too-much-missing",
+                f"Too much is missing: the project allows {most:.0%} of subjects to be at sites "
+                f"with too few for the model, and {share:.0%} are.",
+            )
+
+    def missing(self, there: Sequence[str]) -> tuple[list[str], float]:
+        """Return the sites too small for the model, and their share of the listed subjects."""
+        rows = self.around.store.sites(self.digest)
+        small = [row.site for row in rows if row.code in TOO_SMALL and row.site not in there]
+        return small, share_of(small, self._listed([*there, *small]))
+
     def complete(self, result: wire.JobResult) -> None:
         """Say which share of the listed subjects sites have that are too small for the model."""
-        rows = self.around.store.sites(self.digest)
-        small = [row.site for row in rows if row.code in TOO_SMALL]
-        share = share_of(small, self._listed([*result.answered, *small]))
+        small, share = self.missing(result.answered)
         result.parts.add(answered=result.answered, withheld=small, missing_share=share)
 
     # ---- what the link calls -------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -30,16 +31,24 @@ def settle(
     """Return the merged parts, and of each who is in it and which share of subjects is not.
 
     ``suppressed`` are sites that gave no part at all since too few subjects are behind it;
-    ``listed`` is how many subjects each site's release is listed with, rounded. An estimate that
-    misses more than ``most_missing_share`` of them is withheld: dropping small sites biases it.
+    ``listed`` is how many subjects each site's release is listed with, rounded. A group's estimate
+    that misses more than ``most_missing_share`` of them is withheld, be it that sites gave no part
+    or that they don't declare the group: dropping small sites biases it.
     """
     estimates, who = [], []
     for number, part in enumerate(answers.merge_answers(parts.values())):
         held = [site for site, own in parts.items() if own[number].withheld]
         there = [site for site in parts if site not in held]
+        shares = {}
+        for group in part.groups:
+            lacking = [site for site in there if group not in parts[site][number].groups]
+            shares[group] = share_of([*held, *suppressed, *lacking], listed)
         share = share_of([*held, *suppressed], listed)
-        too_much = share > most_missing_share and not part.withheld
-        estimates.append(Part({}, withheld=True) if too_much else part)
+        estimate, dropped = drop_groups(part, shares, most_missing_share)
+        too_much = estimate.withheld and not part.withheld
+        if too_much:
+            share = min(shares.values())
+        estimates.append(estimate)
         partial = [s for s in there if parts[s][number].groups.keys() != part.groups.keys()]
         who.append(
             wire.SitesOfPart(
@@ -48,9 +57,24 @@ def settle(
                 missing_share=share,
                 partial=partial,
                 too_much_missing=too_much,
+                too_much_missing_groups=[] if too_much else dropped,
             )
         )
     return estimates, who
+
+
+def drop_groups(
+    part: Part, shares: Mapping[str, float], most_missing_share: float
+) -> tuple[Part, list[str]]:
+    """Return a merged part without the groups of which too much is missing, and these groups.
+
+    A part of which no group is left is withheld.
+    """
+    dropped = [group for group in part.groups if shares[group] > most_missing_share]
+    if not dropped:
+        return part, []
+    groups = {group: of for group, of in part.groups.items() if group not in dropped}
+    return (replace(part, groups=groups) if groups else Part({}, withheld=True)), dropped
 
 
 def share_of(without: Sequence[str], listed: Mapping[str, int]) -> float:

@@ -6,7 +6,7 @@ out of it, as long as the threshold is kept; a job of which a step fails for too
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ from contract.secure_aggregation.messages import (
     smallest_threshold,
 )
 from contract.statistics import forms, sums, words
+from contract.statistics.answers import Part
 from coordinator.jobs.states import SiteState
+from coordinator.work.statistics import drop_groups
 from coordinator.work.steps import SteppedJob
 
 VECTOR_STEP = "3"
@@ -109,7 +111,40 @@ class SecureSumJob(SteppedJob):
             by_all=work.small_sites,
         )
         answered = [m.name for m in self.roster.sites if m.name in counted]
-        result = wire.JobResult(answered=answered, statistics=forms.encode(merged))
-        for number in range(len(work.ask)):
-            result.parts.add(answered=answered, unnamed=absent[number])
+        most = self.project.most_missing_share
+        estimates, who = settle(merged, absent, answered, self._suppressed(), most)
+        result = wire.JobResult(answered=answered, statistics=forms.encode(estimates))
+        result.parts.extend(who)
         return result
+
+
+def settle(
+    merged: Sequence[Part],
+    absent: Sequence[Mapping[str, int]],
+    answered: Sequence[str],
+    suppressed: Sequence[str],
+    most_missing_share: float,
+) -> tuple[list[Part], list[wire.SitesOfPart]]:
+    """Return a sum's parts without groups that too many sites lack, and of each who is in it.
+
+    Nobody knows which sites lack a group, so each counts alike: a group is dropped when more than
+    ``most_missing_share`` of the sites lack it. ``suppressed`` are sites that are not in the sum
+    since too few subjects are behind them.
+    """
+    estimates, who = [], []
+    sites = len(answered) + len(suppressed)
+    for part, missing in zip(merged, absent, strict=True):
+        shares = {group: (n + len(suppressed)) / sites for group, n in missing.items()}
+        estimate, dropped = drop_groups(part, shares, most_missing_share)
+        too_much = estimate.withheld and not part.withheld
+        estimates.append(estimate)
+        who.append(
+            wire.SitesOfPart(
+                answered=answered,
+                unnamed=min(missing.values()),
+                missing_share=min(shares.values()),
+                too_much_missing=too_much,
+                too_much_missing_groups=[] if too_much else dropped,
+            )
+        )
+    return estimates, who

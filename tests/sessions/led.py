@@ -81,6 +81,13 @@ class Led:
                 self.refusals[site] = said.failed.code
         return found
 
+    def missing(self, there: Sequence[str]) -> tuple[list[str], float]:
+        """Nobody is too small for a model here: there is no store to say so."""
+        return [], 0.0
+
+    def _suppressed(self) -> list[str]:
+        return []
+
     def set_site(self, site: str, state: SiteState, code: str = "", sentence: str = "") -> None:
         """Note that a site's answer was of no use."""
         self.refusals[site] = code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ class Led(ModelJob):
         self.sites = dict.fromkeys(SITES, SiteState.ACCEPTED)
         self.asked: list[tuple[str, tuple[str, ...]]] = []
         self.left: list[str] = []
+        self.small: tuple[list[str], float] = ([], 0.0)
         self._members, self._leaving = sites, dict(leaving or {})
         self._left: set[str] = set()
         self._replies: dict[str, wire.Reply] = {}
@@ -50,6 +51,10 @@ class Led(ModelJob):
     def say_left(self, site: str) -> None:
         """Note who left in the middle."""
         self.left.append(site)
+
+    def missing(self, there: Sequence[str]) -> tuple[list[str], float]:
+        """Say who is too small, as the store of jobs would."""
+        return self.small
 
     def run_it(self) -> wire.JobResult:
         """Lead it."""
@@ -95,6 +100,16 @@ def test_sites_may_leave_one_after_the_other() -> None:
 def test_with_too_few_left_there_is_no_fit() -> None:
     led = Led(Sites(minimum=4), {SITES[3]: "step-2"})
     with pytest.raises(Refused, match="Too few sites are left"):
+        led.run_it()
+
+
+def test_a_fit_that_misses_too_many_is_withheld() -> None:
+    led = Led(Sites())
+    led.small = ([SITES[-1]], 0.04)
+    assert led.run_it().fit.n  # the project allows 5 %
+    led = Led(Sites())
+    led.small = ([SITES[-1]], 0.06)
+    with pytest.raises(Refused, match="Too much is missing"):
         led.run_it()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from contract.statistics.answers import Part
 from contract.statistics.summaries import Counts
+from coordinator.work import sums
 from coordinator.work.statistics import settle
 
 WITHHELD = Part({}, withheld=True)
@@ -50,9 +51,44 @@ def test_what_every_site_withheld_is_withheld_and_not_too_much() -> None:
     assert not who.too_much_missing
 
 
+BOTH = Part({"A": Counts((30,)), "B": Counts((40,))})
+
+
 def test_a_group_that_a_site_does_not_declare_is_of_the_others_and_said() -> None:
-    both = Part({"A": Counts((30,)), "B": Counts((40,))})
-    parts = {"north": [both], "west": [part(25, level="B")]}
-    [estimate], [who] = settle(parts, [], {"north": 70, "west": 30}, 0.05)
+    parts = {"north": [BOTH], "west": [part(25, level="B")]}
+    [estimate], [who] = settle(parts, [], {"north": 70, "west": 30}, 0.3)
     assert estimate == Part({"A": Counts((30,)), "B": Counts((65,))})
     assert list(who.partial) == ["west"]
+    assert not who.too_much_missing_groups
+
+
+def test_a_group_that_misses_too_many_is_dropped_and_named() -> None:
+    parts = {"north": [BOTH], "west": [part(25, level="B")]}
+    [estimate], [who] = settle(parts, [], {"north": 70, "west": 30}, 0.29)
+    assert estimate == part(65, level="B")
+    assert list(who.too_much_missing_groups) == ["A"]
+    assert not who.too_much_missing
+    # Who gave nothing at all is missing in each group too.
+    [estimate], [who] = settle(parts, ["east"], {"north": 50, "west": 30, "east": 20}, 0.3)
+    assert (estimate, list(who.too_much_missing_groups)) == (part(65, level="B"), ["A"])
+
+
+def test_a_statistic_of_which_no_group_is_left_is_withheld() -> None:
+    parts = {"north": [part(30, level="A")], "west": [part(25, level="B")]}
+    [estimate], [who] = settle(parts, [], {"north": 70, "west": 30}, 0.05)
+    assert estimate == WITHHELD
+    assert who.too_much_missing
+    assert who.missing_share == pytest.approx(0.3)
+    assert not who.too_much_missing_groups
+
+
+def test_a_secure_sum_has_no_group_that_too_many_sites_lack() -> None:
+    sites = ("north", "south", "west", "east")
+    told = [{"A": 1, "B": 0}]
+    [estimate], [who] = sums.settle([BOTH], told, sites, [], 0.25)
+    assert (estimate, who.unnamed, list(who.too_much_missing_groups)) == (BOTH, 0, [])
+    [estimate], [who] = sums.settle([BOTH], told, sites, [], 0.2)
+    assert (estimate, list(who.too_much_missing_groups)) == (part(40, level="B"), ["A"])
+    [estimate], [who] = sums.settle([BOTH], told, sites, ["small"], 0.19)
+    assert (estimate, who.too_much_missing) == (WITHHELD, True)
+    assert who.missing_share == pytest.approx(0.2)
