@@ -118,11 +118,13 @@ class Answering(Deciding, Announcing):
         reply: wire.SumReply,
         parts: list[Part] | None,
         seconds: float,
+        partners: str = "",
     ) -> Sealed:
         """Write a step of a secure sum on the ledger and seal it.
 
         ``parts`` are what a masked vector holds, as ``withhold`` returned them; the ledger has the
-        digests of both.
+        digests of both. ``partners`` are the only sites with which the release may be summed
+        (``node.catalog.partners``): the ledger remembers them for a catalogue that is turned back.
         """
         policy = self.policy()
         payload = reply.SerializeToString(deterministic=True)
@@ -132,9 +134,7 @@ class Answering(Deciding, Announcing):
             refusal = Refused("too-large", "The payload is larger than what may leave.")
             self._record_withheld(member, admission, task, refusal)
             raise refusal
-        plain = (
-            b"" if parts is None else forms.encode(parts).SerializeToString(deterministic=True)
-        )
+        plain = b"" if parts is None else forms.encode(parts).SerializeToString(deterministic=True)
         entry: dict[str, object] = {
             "consortium": member.consortium,
             "job": admission.digest,
@@ -150,6 +150,7 @@ class Answering(Deciding, Announcing):
             "rules": [type(r).__name__ for r in before_egress.BEFORE_EGRESS] if plain else [],
             "policy": policy.digest,
             **({"masked": hashlib.sha256(plain).hexdigest()} if plain else {}),
+            **({"partners": partners} if partners else {}),
         }
         return self._leave(member, admission, task, entry, payload, b"", seconds)
 

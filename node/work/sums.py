@@ -40,6 +40,7 @@ class SecureSum:
         self._member = member
         self._admission = admission
         self._client: Client | None = None
+        self._partners = ""
 
     def step(self, task: wire.Task) -> Sealed:
         """Take one of the five steps."""
@@ -47,13 +48,14 @@ class SecureSum:
         step = encoding.step(task.payload)
         kind = step.WhichOneof("step")
         if kind == "terms":
-            return self._seal(task, self._begin(step.terms), None, started)
+            answer: Answer = self._begin(step.terms)
+            return self._seal(task, answer, None, started, self._partners)
         client = self._client
         if client is None:
             raise Refused("restarted", "This site forgot the keys of the secure sum.")
         match kind:
             case "keys":
-                answer: Answer = tuple(client.share(encoding.introduction(step.keys)))
+                answer = tuple(client.share(encoding.introduction(step.keys)))
             case "shares":
                 parts = self._parts(task.task)
                 ask = self._work.ask
@@ -102,6 +104,7 @@ class SecureSum:
         partners = SumPartners(self._gate.catalog.engine)
         if partners.settle(self._admission.release.digest, said, self._gate.clock()) != said:
             raise Refused("other-sites", "This release was summed with other sites before.")
+        self._partners = said
 
     def _parts(self, task: str) -> list[Part]:
         admission = self._admission
@@ -120,10 +123,15 @@ class SecureSum:
         return self._gate.withhold(self._member, admission, task, exact)
 
     def _seal(
-        self, task: wire.Task, answer: Answer, parts: list[Part] | None, started: float
+        self,
+        task: wire.Task,
+        answer: Answer,
+        parts: list[Part] | None,
+        started: float,
+        partners: str = "",
     ) -> Sealed:
         seconds = time.perf_counter() - started
         reply = encoding.encode_answer(answer)
         return self._gate.answer_step(
-            self._member, self._admission, task.task, reply, parts, seconds
+            self._member, self._admission, task.task, reply, parts, seconds, partners
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,11 @@ from contract.documents import Statistic, StatisticsWork
 from contract.statistics import words
 from contract.statistics.answers import Part
 from coordinator.work import sums as coordinator_sums
+from node.config import NodeSettings
+from node.gate import admitting
 from node.work import sums as node_sums
+from node.work.desk import WorkDesk
+from node.work.statistics import ColumnCache
 from node.work.sums import SecureSum
 from tests.sessions.centres import ANALYSIS, IN_A_SUM, SMALL, SUM, open_centres, tables
 from tests.sessions.hospitals import Session, moments
@@ -25,6 +31,12 @@ ATTACKS = (
         "Denning and Schlörer 1983, Inference controls for statistical databases",
         "a small site's release is summed with the same sites for good, all to the end",
         "test_two_sums_over_other_sites_do_not_tell_a_sites_part",
+    ),
+    (
+        "Differencing of secure sums over other sites, after a restored catalogue",
+        "Matetic et al. 2017, ROTE: Rollback Protection for Trusted Execution",
+        "the ledger remembers with which sites a release was summed",
+        "test_a_restored_catalogue_does_not_forget_with_whom_a_release_was_summed",
     ),
     (
         "A secure sum in which only one site has the group",
@@ -85,6 +97,47 @@ def test_two_sums_over_other_sites_do_not_tell_a_sites_part(
     assert set(led.refusals.values()) == {"other-sites"}
 
 
+def test_a_restored_catalogue_does_not_forget_with_whom_a_release_was_summed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can restore the databases, but not the ledgers, wants another total."""
+    session = open_centres(tmp_path / "centres")
+    hospitals = [site.hospital for site in session.sites]
+    for hospital in hospitals:
+        hospital.catalog.engine.dispose()
+        (hospital.home.root / "backup").mkdir()
+        for path in hospital.home.root.glob("catalogue.db*"):
+            shutil.copy(path, hospital.home.root / "backup")
+    assert moments(parts_of(total(session, AGE).run())[0]).n > 200
+
+    def restore() -> None:
+        for site in session.sites:
+            hospital = site.hospital
+            hospital.catalog.engine.dispose()
+            for path in hospital.home.root.glob("catalogue.db*"):
+                path.unlink()
+            for path in (hospital.home.root / "backup").iterdir():
+                shutil.copy(path, hospital.home.root)
+            hospital.reopen()
+            site.desk = WorkDesk(hospital.home, hospital.gate, NodeSettings(), ColumnCache(2**28))
+
+    with monkeypatch.context() as off:
+        off.setattr(admitting.remembering, "remember", lambda *_: 0)
+        restore()
+        rest = moments(parts_of(total(session, AGE, without=SMALL).run())[0])
+        assert rest.n > 200
+
+    # The ledgers' first entries hold, not what was summed since.
+    restore()
+    led = total(session, AGE, without=SMALL)
+    with pytest.raises(Exception, match="oo few"):
+        led.run()
+    assert set(led.refusals.values()) == {"other-sites"}
+    assert moments(parts_of(total(session, AGE).run())[0]).n > rest.n
+    for hospital in hospitals:
+        hospital.catalog.close()
+
+
 def test_a_group_that_one_site_has_is_in_no_total(
     centres: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +153,7 @@ def test_a_group_that_one_site_has_is_in_no_total(
     with monkeypatch.context() as off:
         # The coordinator decodes as it likes: without asking for all or none.
         off.setattr(coordinator_sums.words, "decode", each_by_itself)
+        off.setattr(coordinator_sums, "drop_groups", lambda part, *_: (part, []))
         with monkeypatch.context() as undefended:
             undefended.setattr(node_sums.words, "encode", lambda *of: encode(*of[:3]))
             mean = moments(told(), "control").mean
