@@ -67,12 +67,12 @@ class Admitting(Deciding):
                 passed = before_work.admit(question)
             except Waits as waits:
                 if question.seen_nonce(question.job.nonce) is not None:
-                    self._count(member)
+                    self._count(member, question)
                 self._let_wait(question, waits)
                 raise
             except Refused as refusal:
                 if question.believed is None or refusal.code in REPEATABLE:
-                    self._count(member)
+                    self._count(member, question)
                 told = self._told_before(member, question, refusal)
                 if told is not None:
                     raise told from None
@@ -84,14 +84,9 @@ class Admitting(Deciding):
             job, digest = question.job, question.believed.digest
             resumed = question.let_in
             if resumed:
-                self._count(member)
+                self._count(member, question)
             else:
-                self._floods.pay(
-                    member.consortium,
-                    job.work.kind,
-                    question.policy.jobs.unsigned_per_hour,
-                    question.now,
-                )
+                self._floods.pay(member.consortium, job.work.kind, digest)
                 waited = question.seen_nonce(job.nonce) is not None
                 self.ledger.append(
                     "admitted",
@@ -231,17 +226,21 @@ class Admitting(Deciding):
             self.ledger.append("policy", {"digest": policy.digest, "values": values}, now)
             self._noted_policy = policy.digest
 
-    def is_flood(self, member: Membership) -> bool:
+    def is_flood(self, member: Membership, job: str = "", researcher: str = "") -> bool:
         """Count a message that no researcher signed anew; say whether it is one too many.
 
+        ``job`` is the one it is about, whose own allowance it uses first; ``researcher`` is who
+        signed it, if it is offered once more or refused.
         Then it is neither written down nor answered: whoever owns the coordinator could fill the
         disk otherwise.
         """
         per_hour = self.policy().jobs.unsigned_per_hour
-        return not self._floods.take(member.consortium, per_hour, self.clock())
+        return not self._floods.take(member.consortium, per_hour, self.clock(), job, researcher)
 
-    def _count(self, member: Membership) -> None:
-        if self.is_flood(member):
+    def _count(self, member: Membership, question: Question) -> None:
+        believed = question.believed
+        of = ("", "") if believed is None else (believed.digest, question.job.researcher)
+        if self.is_flood(member, *of):
             raise Refused(FLOOD, "Too many messages that no researcher signed anew.") from None
 
     def _record_refusal(self, question: Question, refusal: Refused) -> None:

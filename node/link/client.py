@@ -240,7 +240,7 @@ class ConsortiumLink:
         # Only a digest names a job, and only names that are short are written down.
         if not is_digest(task.job) or key in self._at_work:
             return
-        if await self._in_thread(self._desk.gate.is_flood, self._member):
+        if await self._in_thread(self._desk.gate.is_flood, self._member, task.job):
             return
         if len(self._at_work) >= MAX_AT_ONCE:
             log.warning("%s: too many tasks at once; one was dropped", self._member.consortium)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import Refused
-from node.gate.floods import BOUGHT, FloodLimit
+from node.gate.floods import BOUGHT, MOST_KEPT, SHARE, FloodLimit
 from node.gate.policy import JobLimits, Policy
 from tests.contract.world import NOW
 from tests.node.gate.conftest import Hospital
@@ -42,8 +42,35 @@ def test_a_job_that_was_let_in_pays_for_its_own_messages() -> None:
     limit = FloodLimit()
     while limit.take("opt", PER_HOUR, NOW):
         pass
-    limit.pay("opt", "training", PER_HOUR, NOW)
-    assert sum(limit.take("opt", PER_HOUR, NOW) for _ in range(9999)) == BOUGHT["training"]
+    limit.pay("opt", "training", "job")
+    assert not limit.take("opt", PER_HOUR, NOW)
+    assert not limit.take("opt", PER_HOUR, NOW, "another")
+    assert not limit.take("other", 0, NOW, "job")
+    taken = sum(limit.take("opt", PER_HOUR, NOW, "job") for _ in range(9999))
+    assert taken == BOUGHT["training"]
+
+
+def test_refusals_of_one_researcher_take_a_share_and_leave_the_rest() -> None:
+    limit = FloodLimit()
+
+    def refused(researcher: str, at: datetime = NOW) -> int:
+        return sum(limit.take("opt", PER_HOUR, at, "", researcher) for _ in range(500))
+
+    assert refused("ana") == SHARE * PER_HOUR
+    assert refused("ben") == SHARE * PER_HOUR
+    assert refused("ana", NOW + timedelta(minutes=30)) == int(SHARE * PER_HOUR / 2)
+    # All that is let through is within the consortium's number.
+    assert sum(limit.take("opt", PER_HOUR, NOW) for _ in range(500)) <= PER_HOUR * 1.5
+
+
+def test_what_is_remembered_of_jobs_and_researchers_is_bounded() -> None:
+    limit = FloodLimit()
+    for number in range(MOST_KEPT + 10):
+        limit.pay("opt", "statistics", str(number))
+        limit.take("opt", PER_HOUR, NOW, "", str(number))
+    assert len(limit._paid) == len(limit._refused) == MOST_KEPT
+    assert limit.take("opt", PER_HOUR, NOW, str(MOST_KEPT + 9))
+    assert not limit.take("opt", PER_HOUR, NOW, "0")
 
 
 def test_the_log_says_once_an_hour_how_much_was_dropped(caplog: pytest.LogCaptureFixture) -> None:
@@ -76,3 +103,23 @@ def test_beyond_the_limit_nothing_is_written_and_new_signed_jobs_still_come_in(
     assert refused.value.code == "flood"
     assert len(hospital.entries("refused")) == 100 + BOUGHT["statistics"]
     assert gate.admit(member, hospital.job(release, nonce="2" * 32))
+
+
+def test_a_researcher_who_signs_jobs_without_end_silences_nobody_else(hospital: Hospital) -> None:
+    hospital.settle(hospital.world.signed_project(2, researchers=("ana", "ben")))
+    hospital.policy = Policy(
+        jobs=JobLimits(per_hour=1, unsigned_per_hour=100), disclosure=hospital.policy.disclosure
+    )
+    release, gate, member = hospital.release(), hospital.gate, hospital.member
+    codes = []
+    gate.admit(member, hospital.job(release, nonce="f" * 32, project_version=2))
+    for number in range(150):
+        with pytest.raises(Refused) as refused:
+            gate.admit(member, hospital.job(release, nonce=f"{number:032d}", project_version=2))
+        codes.append(refused.value.code)
+    assert codes == ["rate"] * 25 + ["flood"] * 125
+    assert len(hospital.entries("refused")) == 25
+    bens = hospital.job(release, nonce="b" * 32, project_version=2, researcher="ben")
+    other = gate.admit(member, bens)
+    assert not any(gate.is_flood(member, other.digest) for _ in range(BOUGHT["statistics"]))
+    assert sum(not gate.is_flood(member) for _ in range(200)) == 75
