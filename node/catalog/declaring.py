@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from contract.errors import UsageError
 from node.catalog.joining import Joining
 from node.catalog.kinship import NO_KINSHIP, Kinship, counted_together, cut_by, kin_sets, owned
+from node.catalog.leverage import KinSums
 from node.catalog.manifest import (
     MAX_ANALYSES,
     AnalysisSet,
@@ -143,15 +144,17 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
                 members[name] = members[name] & only
             if name in kin.apart or len(wishes.kinship.of(name)) > 1:
                 break
-    counted = counted_together(
-        *(declared, wishes.kinship, kin.apart, held, possible, pieces),
-        *(wishes.grids, cells, blocks, least),
+    kin_sums = KinSums(wishes.kinship, held, pieces, wishes.grids, blocks, share)
+    counted = kin_sums.limited(
+        counted_together(
+            *(declared, wishes.kinship, kin.apart, held, possible, pieces),
+            *(wishes.grids, cells, blocks, least),
+        )
     )
-    declared = counted.declared
     once = counted.once(wishes.kinship)
     of = masks & (2 ** len(analyses) - 1)
     joining = Joining(counted.held, once, counted.possible, of, cells.of, blocks, least, share)
-    together = joining.of(wishes.analyses, wishes.observe)
+    together = kin_sums.kept(joining.of(wishes.analyses, wishes.observe), counted.declared)
     found = []
     for at, (name, names) in enumerate(wishes.analyses.items()):
         sizes = np.bincount(cells.of[masks >> at & 1 > 0], minlength=len(cells.cells))
@@ -166,7 +169,7 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
             minimum_cell=minimums.cell,
             strata=cells.strata,
             cells=cells.cells,
-            variables=tuple(declared.values()),
+            variables=tuple(counted.declared.values()),
             analyses=tuple(found),
             sums_only=wishes.sums_only,
         ),

@@ -141,7 +141,9 @@ def derive_columns(
         tuple(there[name] for name in names),
         {n: rule(wanted.variables, n) for n in names if n in work.derived},
         tuple(one for one in work.made if wanted.columns is None or one.name in wanted.columns),
-        _kinship(wanted.derived, names),
+        _kinship(
+            wanted.derived, names, [name for name in names if there[name].type in _CATEGORIES]
+        ),
     )
 
 
@@ -333,8 +335,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _kinship(derived: Sequence[Variable], names: Collection[str]) -> Kinship:
-    """Return which columns are derived from one another, and which are of the very same sources.
+def _kinship(
+    derived: Sequence[Variable], names: Collection[str], categories: Sequence[str]
+) -> Kinship:
+    """Return which columns are derived from one another, which are of the very same sources, and
+    which categories share one.
 
     What is imputed is kin of what it completes, but its counts differ from another draw's by drawn
     values alone; of what it is imputed by it is no function.
@@ -360,8 +365,21 @@ def _kinship(derived: Sequence[Variable], names: Collection[str]) -> Kinship:
     same: dict[frozenset[str], list[str]] = {}
     for name in names:
         same.setdefault(sources.get(name, frozenset({name})), []).append(name)
+    shared: dict[str, list[str]] = {}
+    for name in sorted(categories, key=lambda name: name in sources):
+        for source in sources.get(name, frozenset({name})):
+            shared.setdefault(source, []).append(name)
+    unlike = {tuple(some) for some in shared.values() if len(some) > 1}
     kept = (tuple(name for name in names if name in group) for group in groups)
     return Kinship(
         tuple(sorted(group for group in kept if len(group) > 1)),
         tuple(tuple(some) for some in same.values() if len(some) > 1),
+        tuple(
+            sorted(
+                names
+                for names in unlike
+                if len({sources.get(n, frozenset({n})) for n in names}) > 1
+            )
+        ),
+        frozenset(sources),
     )

@@ -9,9 +9,9 @@ hold of all kin together:
   are nobody or enough.
 - *Counts.* Levels and bins of what is made of the same sources are counted if their combinations
   may be: two cuts through one number tell how many lie between. So do a bin's edge and a cut by
-  which the number tells cells apart.
+  which the number tells cells apart. Categories are so looked at if they share any source.
 - *Sums.* n numbers made of the same sources give 4 n sums, which tell how many have each of 4 n + 1
-  values; with so few values a number counts as a category.
+  values; with so few values a number counts as a category. What else they tell: ``leverage``.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ _SUMS = 4
 @dataclass(frozen=True)
 class Kinship:
     """Who is kin. ``groups``: derived from one another or from a common source; ``same``: made of
-    the very same sources."""
+    the very same sources; ``shared``: categories that have a source in common."""
 
     groups: Sequence[Names] = ()
     same: Sequence[Names] = ()
+    shared: Sequence[Names] = ()
+    derived: Collection[str] = ()
+    """Which of them are functions of others."""
 
     def of(self, name: str) -> Names:
         """Return a column's kin, itself among them."""
@@ -156,7 +159,7 @@ def counted_together(
     columns, can_be = dict(held), dict(possible)
     cut = [stratum.variable for stratum in cells.strata if stratum.cuts]
     alone = [(n,) for n in cut if not any(n in names for names in kinship.same)]
-    for names in (*kinship.same, *alone):
+    for names in (*kinship.same, *alone, *kinship.shared):
         known = [name for name in names if name in held and name in declared]
         numbers = [name for name in known if not isinstance(held[name], Categories)]
         few = [n for n in numbers if _distinct(held[n]).size <= _SUMS * len(numbers) + 1]
@@ -181,7 +184,9 @@ def counted_together(
             test = of_variable(name, together, pieces[name], blocks, can, None, least, 1.0)
             found[name] = _limited(found[name], test, name in few)
             if isinstance(held[name], Categories):
-                columns[name], can_be[name] = together, can
+                columns[name], can_be[name] = _with_former(
+                    columns[name], can_be[name], together, can
+                )
     return Together(found, columns, can_be)
 
 
@@ -252,6 +257,21 @@ def _joined(parts: Sequence[_Codes]) -> tuple[Categories, Bools]:
     for one, of in zip(parts, keys, strict=True):
         can &= one.possible[:, of]
     return Categories(codes.reshape(-1), tuple(map(str, range(keys.shape[1])))), can
+
+
+def _with_former(
+    former: Categories | NDArray[np.float64], could: Bools, together: Categories, can: Bools
+) -> tuple[Categories, Bools]:
+    """Return combinations with those that a category was looked at in before."""
+    assert isinstance(former, Categories)
+    codes = np.where(former.codes < 0, len(former.levels), former.codes)
+    could = np.concatenate((could, np.ones((len(could), 1), dtype=np.bool_)), axis=1)
+    return _joined(
+        [
+            _Codes(codes, len(former.levels) + 1, could),
+            _Codes(together.codes, len(together.levels), can),
+        ]
+    )
 
 
 def _where_cut(one: DeclaredVariable) -> DeclaredVariable:

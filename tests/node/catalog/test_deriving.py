@@ -240,11 +240,14 @@ def test_a_mapping_makes_what_the_dictionary_does_not_derive(tmp_path: Path) -> 
 
 def test_kin_are_what_comes_from_one_source() -> None:
     derived = [v for v in variables(*ALL) if v.derive is not None]
-    found = _kinship(derived, [v["name"] for v in ALL])
+    categories = [v["name"] for v in ALL if v["kind"] == "category"]
+    found = _kinship(derived, [v["name"] for v in ALL], categories)
+    assert found.derived == {v.name for v in derived}
+    assert found.shared == ()  # of none but the very same sources
     assert found.groups == (("arm", "treated"), ("weight", "height", "bmi", "obese"))
     assert set(found.same) == {("arm", "treated"), ("bmi", "obese")}
     shares = {"intensity": "all", "modality": "CT", "minimum": 0, "maximum": 1, "bins": 2}
     of_images = variables({"name": "ct", "kind": "number", "derive": shares})
-    found = _kinship(of_images, [v.name for v in of_images])
+    found = _kinship(of_images, [v.name for v in of_images], [])
     assert found.groups == (("ct.mean", "ct.sd", "ct.b00", "ct.b01"),)
     assert found.same == ()
