@@ -179,10 +179,11 @@ class KinSums:
             if isinstance(column, Categories):
                 codes = column.codes[rows] if "levels" in found[kin].by else None
             elif "histogram" in found[kin].by:
-                variable = Variable(name=kin, kind="number", **self.grids[kin].model_dump())
+                grid = self.grids[kin]
+                variable = Variable(name=kin, kind="number", **grid.model_dump())
                 values = column[rows]
                 gone = np.isnan(values)
-                places = grid_places(np.where(gone, variable.minimum, values), variable)
+                places = grid_places(np.where(gone, grid.minimum, values), variable)
                 codes = np.where(gone, -1, places)
             else:
                 codes = None
