@@ -45,7 +45,8 @@ class Combining:
     """Places of variables, and tables of their combinations in the pieces of analysis sets.
 
     ``masks`` say in which analysis sets each subject is, ``cells`` in which cell. ``least``: how
-    many must have a combination; ``share``: the most that one subject may have of a sum.
+    many must have a combination; ``share``: the most that one subject may have of a sum;
+    ``models``: whether models may be fitted, as they aren't to a release for secure sums alone.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Combining:
         blocks: Blocks,
         least: int,
         share: float,
+        models: bool = True,
     ) -> None:
         self.rows = np.flatnonzero(masks > 0)
         self._masks: Ints = masks[self.rows]
@@ -68,6 +70,7 @@ class Combining:
         self.blocks = blocks
         self.least = least
         self.share = share
+        self.models = models
         self._coded: dict[str, Coded | None] = {}
         self._has_few: dict[str, bool] = {}
         self._pieces: dict[int, Pieces] = {}

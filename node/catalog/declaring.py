@@ -153,7 +153,17 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
     )
     once = counted.once(wishes.kinship)
     of = masks & (2 ** len(analyses) - 1)
-    joining = Joining(counted.held, once, counted.possible, of, cells.of, blocks, least, share)
+    joining = Joining(
+        counted.held,
+        once,
+        counted.possible,
+        of,
+        cells.of,
+        blocks,
+        least,
+        share,
+        models=not wishes.sums_only,
+    )
     together = kin_sums.kept(joining.of(wishes.analyses, wishes.observe), counted.declared)
     found = []
     for at, (name, names) in enumerate(wishes.analyses.items()):

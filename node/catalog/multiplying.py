@@ -103,9 +103,10 @@ class Multiplying:
         names = self._in.blocks.names
         for number in range(len(names), -1, -1):
             by = names[:number]
-            if all(self._is_uncounted(bits, name, code, by) for name in numbers) and passes(
-                self._groups(bits, by)
-            ):
+            many = not self._in.models or all(
+                self._is_uncounted(bits, name, code, by) for name in numbers
+            )
+            if many and passes(self._groups(bits, by)):
                 return by
         return None
 

@@ -65,7 +65,7 @@ VARIABLES = (
     Variable(name="nodule", kind="number", minimum=0, maximum=40, bins=8, unit="mm"),
     Variable(name="emphysema", kind="category", levels=("none", "mild", "severe")),
     Variable(name="malignant", kind="category", levels=("no", "yes")),
-    Variable(name="months", kind="number", whole=True, minimum=0, maximum=36, bins=2),
+    Variable(name="months", kind="number", minimum=0, maximum=36, bins=2),
     Variable(name="died", kind="category", levels=("no", "yes")),
 )
 FEATURES = ("nodule", "age", "sex=m")
@@ -102,9 +102,10 @@ def patients(site: int, number: int) -> Table:
         "malignant": np.where(random.random(number) < risk, "yes", "no").astype(object),
     }
     hazard = np.where(found["malignant"] == "yes", 0.04, 0.015)
-    until = np.ceil(random.exponential(1 / hazard))
-    lost = np.minimum(random.integers(1, 72, number), 36)
-    found["months"] = np.minimum(until, lost).astype(int).astype(object)
+    # To a tenth: with whole months there are too few values for a model by the policy.
+    until = np.ceil(10 * random.exponential(1 / hazard)) / 10
+    lost = np.minimum(random.integers(10, 720, number), 360) / 10
+    found["months"] = np.minimum(until, lost).astype(object)
     found["died"] = np.where(until <= lost, "yes", "no").astype(object)
     for name, share in (("nodule", 0.08), ("emphysema", 0.06), ("malignant", 0.04)):
         found[name][random.random(number) < share] = None
