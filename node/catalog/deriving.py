@@ -381,5 +381,5 @@ def _kinship(
                 if len({sources.get(n, frozenset({n})) for n in names}) > 1
             )
         ),
-        frozenset(sources),
+        frozenset(v.name for v in derived if not isinstance(v.derive, Impute)),
     )

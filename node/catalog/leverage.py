@@ -111,10 +111,13 @@ class KinSums:
         least = {**numbers, name: power}
 
         def columns(rows: Ints) -> tuple[list[Column], list[Column]]:
-            return (
-                [*self._counted(name, found, rows), *self._sums(least, rows, derived=False)],
-                self._sums(least, rows, derived=True),
-            )
+            known = [*self._sums(least, rows, derived=False), *self._counted(name, found, rows)]
+            if len(known) > 1:
+                return known, self._sums(least, rows, derived=True)
+            # Of one number without kin (D) is asked as of any.
+            more = [self._sums({n: least[n]}, rows, derived=True) for n in least]
+            first = next((i for i, some in enumerate(more) if some), 0)
+            return [*known, *more[first]], [one for some in more[first + 1 :] for one in some]
 
         return self._nobody(groups, pieces.rows, columns)
 
