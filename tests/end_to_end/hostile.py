@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -122,9 +123,13 @@ class HostileCoordinator(wire_pb2_grpc.WardgateServicer):
         self.say(wire.ToNode(documents=self.documents))
 
     def next(self, *kinds: str) -> wire.FromNode:
-        """Return the next message of one of these kinds."""
+        """Return the next message of one of these kinds; ``queue.Empty`` when none comes in time.
+
+        Heartbeats come all the time, so it is the whole wait that has an end.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            message = self._heard.get(timeout=PATIENCE_SECONDS)
+            message = self._heard.get(timeout=max(deadline - time.monotonic(), 0.01))
             if message.WhichOneof("body") in kinds:
                 return message
 
