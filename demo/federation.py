@@ -109,10 +109,9 @@ class Federation:
 
     def freeze(self, site: str) -> None:
         """Freeze a hospital's releases: the trial's table, and its images."""
-        # By arm, everybody with an outcome, and how long pregnancies lasted: what table 1 and the
-        # trial's result need.
+        # By arm, and how long pregnancies lasted: what table 1 and the trial's result need.
         lasted = f"{data.LASTED}={','.join((*data.SURVIVAL, 'arm'))}"
-        asked = ("--cells", "arm", "--analysis", "outcome=preterm", "--analysis", lasted)
+        asked = ("--cells", "arm", "--analysis", lasted)
         dictionary = self.root / "dictionary.toml"
         self.on(
             site,

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from contract.errors import DocumentError
+from contract.statistics import special
 from contract.statistics.estimates import (
     CONFIDENCE,
     NOISY,

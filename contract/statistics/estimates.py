@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from contract.errors import DocumentError
+from contract.statistics import special
 
 Table = NDArray[np.float64]
 CONFIDENCE = 0.95

@@ -17,10 +17,10 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from contract.documents import Variable
 from contract.errors import DocumentError
+from contract.statistics import special
 from contract.statistics.estimates import CONFIDENCE, NOISY, cells, checked_confidence
 from contract.statistics.summaries import Counts
 

@@ -15,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, xlogy
 
 from contract.errors import DocumentError
+from contract.statistics import special
 from contract.statistics.design import Matrix
 from contract.statistics.fit import Fit, check_enough, check_weights, singular
 from contract.statistics.least_squares import gaussian
@@ -177,7 +177,7 @@ def _deviance(family: Family, y: Vector, mu: Vector) -> Vector:
 def _constant(family: Family, y: Vector, weights: Vector) -> float:
     match family:
         case "poisson":
-            return float(weights @ (xlogy(y, y) - y - gammaln(y + 1)))
+            return float(weights @ (special.xlogy(y, y) - y - special.gammaln(y + 1)))
         case "gamma":
             return float(weights @ np.log(y))
         case _:
@@ -198,7 +198,7 @@ def _log_likelihood(family: str, merged: Sums) -> float:
             return float(
                 (shape - 1) * merged.constant
                 - shape * scaled
-                + weight * (shape * math.log(shape) - gammaln(shape))
+                + weight * (shape * math.log(shape) - special.gammaln(shape))
             )
         case "linear":
             return gaussian(merged.n, deviance, 0.0)

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from contract.errors import DocumentError
+from contract.statistics import special
 from contract.statistics.correlation import square
 from contract.statistics.estimates import (
     CONFIDENCE,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from contract.errors import DocumentError
+from contract.statistics import special
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Pooled:
         t = abs(self.estimate - null) / self.standard_error
         if math.isinf(self.degrees_of_freedom):
             return math.erfc(t / math.sqrt(2))
-        return float(2 * stdtr(self.degrees_of_freedom, -t))
+        return float(2 * special.stdtr(self.degrees_of_freedom, -t))
 
 
 def pool(
@@ -112,4 +112,4 @@ def _degrees(within: float, between: float, m: int, complete: float) -> float:
 def _quantile(degrees: float, confidence: float) -> float:
     p = (1 + confidence) / 2
     # Beyond so many degrees of freedom Student's t is the normal distribution to all digits.
-    return float(stdtrit(min(degrees, 1e10), p)) if degrees > 0 else math.inf
+    return float(special.stdtrit(min(degrees, 1e10), p)) if degrees > 0 else math.inf
