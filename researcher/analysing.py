@@ -136,7 +136,10 @@ def _run(study: Study, kind: Analysis, names: list[str], by: str | None) -> Find
 
 
 def analyse(
-    kind: Annotated[Analysis, typer.Argument(help="Which analysis.")],
+    kind: Annotated[
+        Analysis,
+        typer.Argument(metavar="KIND", help=f"One of {', '.join(one.value for one in Analysis)}."),
+    ],
     variables: Annotated[list[str], typer.Argument(help="What it is of.")],
     project: ProjectOption,
     by: ByOption = None,

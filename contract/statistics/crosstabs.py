@@ -197,10 +197,13 @@ def _as_improbable(
         if last is None or (steps := steps - last.size) < 0:
             return math.nan
         last.sort()
-        running = np.concatenate([[0.0], np.cumsum(np.exp(last + constant))])
+        # Shares of the likeliest: without them, exponents of large tables leave float64's range.
+        peak = float(last[-1])
+        running = np.concatenate([[0.0], np.cumsum(np.exp(last - peak))])
         pasts = np.array(list(paths))
         places = np.searchsorted(last, _limit(seen) - pasts, side="right")
-        total += float((np.array(list(paths.values())) * np.exp(pasts)) @ running[places])
+        weights = np.array(list(paths.values())) * np.exp(pasts + (peak + constant))
+        total += float(weights @ running[places])
     return min(total, 1.0)
 
 

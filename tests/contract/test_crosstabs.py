@@ -173,3 +173,11 @@ def test_a_crosstab_gets_its_shape() -> None:
         chi_squared([1, 2, 3])
     with pytest.raises(DocumentError):
         chi_squared([[1, 2, 3], [1, 2, 4]], continuity=True)
+
+
+def test_fishers_test_of_hundreds_of_subjects_is_a_number() -> None:
+    """In so large a table the exact p value is near that of Pearson's test."""
+    found = fisher_exact([[230, 70], [210, 90], [205, 80]])
+    assert found.p_value == pytest.approx(
+        stats.chi2_contingency([[230, 70], [210, 90], [205, 80]], correction=False).pvalue, abs=0.01
+    )
