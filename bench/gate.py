@@ -29,15 +29,10 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import numpy as np
 
 from bench.support.federation import percentile, report
-from contract.documents import (
-    ParameterRange,
-    RecipeGrant,
-    Statistic,
-    StatisticsWork,
-    TrainingWork,
-    Variable,
-)
+from contract.dictionary import Variable
+from contract.documents import ParameterRange, RecipeGrant
 from contract.records import Arrays, Metrics, Records
+from contract.work import Statistic, StatisticsWork, TrainingWork
 from foundation import tensors
 from node.catalog import schema
 from node.catalog.asked import ConsortiumRow

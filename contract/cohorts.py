@@ -29,7 +29,8 @@ from contract.errors import DocumentError
 from contract.names import Line, VariableName
 
 if TYPE_CHECKING:
-    from contract.documents import Project, Variable
+    from contract.dictionary import Variable
+    from contract.documents import Project
 
 MAX_DEPTH = 12
 MAX_CONDITIONS = 64

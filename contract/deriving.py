@@ -32,7 +32,7 @@ from contract.derivations import (
     Subtract,
     Years,
 )
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DataError
 
 DAYS_A_YEAR = 365.25

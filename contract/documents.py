@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -25,12 +23,10 @@ from pydantic import (
 )
 
 from contract import keys, names
-from contract.cohorts import Cohort
-from contract.derivations import Derivation, Impute, check, variables_of
+from contract.dictionary import Variable, Variables, check_derivations
 from contract.envelope import Envelope
 from contract.errors import DocumentError
-from contract.expansion import expand
-from contract.models import Model
+from contract.work import Scalar, Work
 
 ROSTER_TYPE = "application/vnd.wardgate.roster+json"
 PROJECT_TYPE = "application/vnd.wardgate.project+json"
@@ -41,10 +37,8 @@ VariableName = names.VariableName
 Sha256 = names.Sha256
 Line = names.Line
 PublicKey = Annotated[str, StringConstraints(min_length=44, max_length=44)]
-Scalar = bool | int | float | str
 
 MAX_JOB_LIFE_DAYS = 31
-MAX_ACROSS = 29
 
 
 class Document(BaseModel):
@@ -148,120 +142,6 @@ class Roster(Document):
     def researcher(self, name: str) -> Member | None:
         """Return the researcher called ``name``, or None."""
         return next((m for m in self.researchers if m.name == name), None)
-
-
-class Code(BaseModel):
-    """A code of a terminology, for example 248152002 of http://snomed.info/sct."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    code: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,64}$")]
-    terminology: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")]
-    """The code system's URI."""
-
-
-class Variable(BaseModel):
-    """A variable of a project's dictionary: its meaning, and the grid on which it may be counted.
-
-    ``number``: values outside ``[minimum, maximum]`` are not permitted, and histograms have
-    ``bins`` equal bins over it; these edges are part of what the hospitals agreed to, so that no
-    one can choose edges to single out a patient. ``category``: ``levels`` are all that may be
-    counted; one may be given as a table with its code (``level``, ``code``, ``terminology``).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: VariableName
-    kind: Literal["number", "category"]
-    meaning: Line = ""
-    unit: Line = ""
-    """Of a number, as UCUM writes it, for example "mm[Hg]"."""
-    whole: bool = False
-    """Whether a number is a whole one."""
-    minimum: float | None = None
-    maximum: float | None = None
-    bins: Annotated[int, Field(ge=1, le=1000)] | None = None
-    levels: Annotated[tuple[Line, ...], Field(max_length=1000)] = ()
-    codes: dict[Line, Code] = Field(default_factory=dict)
-    """The levels' codes in a terminology."""
-    coded: Code | None = None
-    """What the variable itself is called in a terminology."""
-    missing: Annotated[tuple[Line, ...], Field(max_length=100)] = ()
-    """Values that stand for a missing one, for example "-9"."""
-    required: bool = False
-    """Whether a site without it can't take part."""
-    derive: Derivation | None = None
-    """How it is made of variables that are declared before it, when a release is made."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _codes_of_levels(cls, values: Any) -> Any:
-        levels = values.get("levels") if isinstance(values, dict) else None
-        if not isinstance(levels, list | tuple) or not any(isinstance(v, dict) for v in levels):
-            return values
-        codes = dict(values.get("codes") or {})
-        names = []
-        for level in levels:
-            name = level.get("level") if isinstance(level, dict) else level
-            if isinstance(level, dict):
-                codes[str(name)] = {k: v for k, v in level.items() if k != "level"}
-            names.append(name)
-        return {**values, "levels": names, "codes": codes}
-
-    @model_validator(mode="after")
-    def _has_its_grid(self) -> Self:
-        if self.kind == "category":
-            if not self.levels or len(set(self.levels)) != len(self.levels):
-                raise ValueError("a category needs distinct levels")
-        elif (self.minimum is None) != (self.maximum is None) or (
-            self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum
-        ):
-            raise ValueError("minimum and maximum go together, and in that order")
-        if not set(self.codes) <= set(self.levels):
-            raise ValueError("a code is that of no level")
-        if len({(c.terminology, c.code) for c in self.codes.values()}) != len(self.codes):
-            raise ValueError("two levels have one code")
-        if set(self.missing) & set(self.levels):
-            raise ValueError("a level stands for a missing value")
-        return self
-
-
-Variables = Annotated[tuple[Variable, ...], BeforeValidator(expand)]
-"""A dictionary's variables; what is written once for several is written out."""
-
-
-def check_derivations(variables: Sequence[Variable]) -> None:
-    """Raise ``ValueError`` unless each derivation is of variables before it and makes its own."""
-    known: dict[str, tuple[Literal["number", "category"], bool]] = {}
-    for variable in variables:
-        node = variable.derive
-        if node is not None:
-            try:
-                check(node, variable.kind, variable.levels, known)
-            except ValueError as error:
-                raise ValueError(f"{variable.name}: {error}") from None
-        known[variable.name] = variable.kind, _is_imputed(node, known)
-
-
-def imputed(variables: Sequence[Variable]) -> frozenset[str]:
-    """Return the variables that are imputed, or derived from what is.
-
-    Their values depend on other subjects' too, so that noise for one subject doesn't protect them.
-    """
-    known: dict[str, tuple[Literal["number", "category"], bool]] = {}
-    for variable in variables:
-        known[variable.name] = variable.kind, _is_imputed(variable.derive, known)
-    return frozenset(name for name, (_, is_imputed) in known.items() if is_imputed)
-
-
-def _is_imputed(
-    node: Derivation | None, known: Mapping[str, tuple[Literal["number", "category"], bool]]
-) -> bool:
-    if node is None:
-        return False
-    return isinstance(node, Impute) or any(
-        known[name][1] for name in variables_of(node) if name in known
-    )
 
 
 class ParameterRange(BaseModel):
@@ -371,95 +251,6 @@ class Project(Document):
     def recipe(self, bundle: str) -> RecipeGrant | None:
         """Return the grant for the bundle with this SHA-256, or None."""
         return next((r for r in self.recipes if r.bundle == bundle), None)
-
-
-class Statistic(BaseModel):
-    """One statistic asked for: of a variable, and for each level of another (``by``) or overall.
-
-    ``count``: subjects and missing. ``moments``: n, mean, sum of squared deviations. ``shape``:
-    those, and sums of cubed and fourth powers. ``histogram``: counts on the dictionary's grid.
-    ``levels``: counts of each category. ``crosstab``: counts of each combination of the levels, or
-    places on the grid, of ``variable`` and one or two more (``across``). ``comoments``: means and
-    sums of products of deviations, of ``variable`` and the numbers ``across``, complete cases.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["count", "moments", "shape", "histogram", "levels", "crosstab", "comoments"]
-    variable: VariableName
-    by: VariableName | None = None
-    across: Annotated[tuple[VariableName, ...], Field(max_length=MAX_ACROSS)] = ()
-    """The other variables of a crosstab or of comoments."""
-
-    @model_validator(mode="after")
-    def _has_as_many_variables_as_its_kind(self) -> Self:
-        most = {"crosstab": 2, "comoments": MAX_ACROSS}.get(self.kind, 0)
-        if not min(most, 1) <= len(self.across) <= most:
-            raise ValueError(f"{self.kind} is of another number of variables")
-        if len(set(self.variables)) != len(self.variables) or self.by in self.across:
-            raise ValueError("a variable is named twice")
-        return self
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """What it is of, but ``by``."""
-        return (self.variable, *self.across)
-
-
-Lane = Literal["exact", "dp"]
-"""How an answer was protected: as aggregates over declared cells, or by noise."""
-
-
-class StatisticsWork(BaseModel):
-    """A question in statistics: up to 1,000 of them in one round trip, all of one cohort."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    kind: Literal["statistics"] = "statistics"
-    ask: Annotated[tuple[Statistic, ...], Field(min_length=1, max_length=1000)]
-    cohort: Cohort | None = None
-    """Of whom; everybody's when absent."""
-    analysis: Name | None = None
-    """The analysis set of the releases that is asked; each variable's own when absent."""
-    lane: Literal["any", "exact", "dp"] = "any"
-    """By which lane of the gate an answer may come; ``exact`` refuses noise."""
-    epsilon: Annotated[float, Field(gt=0, le=16)] | None = None
-    """What the question would spend on noise at each site, all its statistics together; the
-    policies' most when absent."""
-    secure: bool = False
-    """Whether the sites' parts are summed securely, so that nobody sees a site's own. Of the lane
-    ``exact`` only."""
-    small_sites: bool = False
-    """Of a secure sum over releases that are declared for such sums alone: so that sites can take
-    part that are too small to answer for themselves."""
-
-    fit: Model | None = None
-    """A model to fit to the analysis set, step by step. ``ask`` is then of each of its variables:
-    who may have all of these exactly may have the model's sums."""
-
-    @model_validator(mode="after")
-    def _is_exact_if_secure_or_fitted(self) -> Self:
-        if (self.secure or self.fit is not None) and self.lane != "exact":
-            raise ValueError("a secure sum or a model is of the lane exact")
-        if self.small_sites and not self.secure:
-            raise ValueError("small sites take part in secure sums only")
-        if self.fit is not None and (self.secure or self.analysis is None):
-            raise ValueError("a model is of an analysis set, and its sums are in clear")
-        return self
-
-
-class TrainingWork(BaseModel):
-    """A Flower app to be run: its bundle's SHA-256, its parameters (run config), and a seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    kind: Literal["training"] = "training"
-    bundle: Sha256
-    parameters: Annotated[dict[Line, Scalar], Field(max_length=200)] = Field(default_factory=dict)
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-
-
-Work = Annotated[StatisticsWork | TrainingWork, Field(discriminator="kind")]
 
 
 def new_nonce() -> str:

@@ -31,14 +31,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from contract.documents import (
-    JOB_TYPE,
-    PROJECT_TYPE,
-    ROSTER_TYPE,
-    Job,
-    Project,
-    Roster,
-)
+from contract.documents import JOB_TYPE, PROJECT_TYPE, ROSTER_TYPE, Job, Project, Roster
 from contract.envelope import Envelope
 from contract.errors import DocumentError, SignatureError
 

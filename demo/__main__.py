@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from contract.documents import Scalar
 from contract.errors import WardgateError
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Scalar
 from demo import data, evaluation
 from demo.federation import AT_ONCE, PROJECT, RECIPE, Federation
 from demo.processes import Processes, free_port, new_password

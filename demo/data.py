@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.derivations import Bins, Of
-from contract.documents import Statistic, Variable, printable
+from contract.dictionary import Variable
+from contract.documents import printable
 from contract.errors import AlreadyExists, ConfigurationError, DataError, Unavailable
 from contract.statistics.answers import Part
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Statistic
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = HERE / "trial.toml"

@@ -21,9 +21,9 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.table import Table
 
-from contract.documents import Scalar
 from contract.errors import DataError
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Scalar
 from demo import data
 
 SITE = "site"

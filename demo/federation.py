@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from demo import data
 from demo.processes import Processes, StepFailed, free_port
 

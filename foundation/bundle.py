@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contract.documents import Scalar, printable
+from contract.documents import printable
 from contract.errors import DocumentError
+from contract.work import Scalar
 from foundation.files import private_folder, read_bounded, storage_errors
 
 MAX_BUNDLE_BYTES = 10 * 2**20

@@ -74,7 +74,7 @@ def run(app: Callable[[], Any], program: str) -> NoReturn:
 
 
 def _end(program: str, message: str, code: int) -> NoReturn:
-    from contract.documents import printable  # loads much, which a command that succeeds can spare
+    from contract.documents import printable
 
     print(f"{program}: {printable(message, 500)}", file=sys.stderr)
     sys.exit(code)

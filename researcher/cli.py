@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.table import Table
 
 from contract.derivation_words import in_words
-from contract.documents import Scalar, Statistic, printable
+from contract.documents import printable
 from contract.errors import UsageError
+from contract.work import Scalar, Statistic
 from foundation import commands
 from foundation.files import write_durably
 from foundation.invitations import Invitation

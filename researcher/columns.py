@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from contract.cohorts import Cohort
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError, UsageError
 from foundation.files import read_bounded
 

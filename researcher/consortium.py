@@ -15,20 +15,12 @@ from pydantic import ValidationError
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
 from contract.cohorts import Cohort
-from contract.documents import (
-    JOB_TYPE,
-    Job,
-    Project,
-    Scalar,
-    Statistic,
-    StatisticsWork,
-    TrainingWork,
-    new_nonce,
-)
+from contract.documents import JOB_TYPE, Job, Project, new_nonce
 from contract.envelope import Envelope
 from contract.errors import DocumentError, JobFailed, NotFound
 from contract.statistics.models import marginals
 from contract.trust import TrustedDocuments
+from contract.work import Scalar, Statistic, StatisticsWork, TrainingWork
 from foundation import rpc, transport
 from foundation.transport import CHANNEL_OPTIONS
 from researcher import formulas

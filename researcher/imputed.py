@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from contract.derivations import Impute
-from contract.documents import Project, Statistic
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.rubin import Pooled, pool
+from contract.work import Statistic
 from researcher.analyses.groups import ALL, moments_of, remarks
 from researcher.findings import Cell, Finding, p_value
 from researcher.models import Coefficient, ModelAnswer

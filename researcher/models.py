@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contract import wire_pb2 as wire
-from contract.documents import JOB_TYPE, Job, Project, StatisticsWork, printable
+from contract.documents import JOB_TYPE, Job, Project, printable
 from contract.errors import DocumentError, SignatureError
 from contract.models import Model
 from contract.receipts import Receipt
@@ -20,6 +20,7 @@ from contract.statistics import models
 from contract.statistics.fit import Fit
 from contract.statistics.meta import Method, Pooled, pool
 from contract.trust import TrustedDocuments
+from contract.work import StatisticsWork
 from researcher import summaries
 from researcher.plots import Forest
 from researcher.receipts import check_answered, verify_receipts

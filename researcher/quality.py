@@ -18,10 +18,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import UsageError
 from contract.statistics import balance
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Statistic
 from researcher.analyses.groups import counts_of, moments_of, remarks, variable_of
 from researcher.findings import Cell, Finding, shown
 from researcher.questions import histogram, levels, mean

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import ValidationError
 
 from contract.cohorts import Cohort
-from contract.documents import Project, Statistic, StatisticsWork
+from contract.documents import Project
 from contract.errors import DocumentError
+from contract.work import Statistic, StatisticsWork
 
 Lane = Literal["any", "exact", "dp"]
 """How an answer may be protected: ``exact`` refuses noise, ``dp`` wants it in any case."""

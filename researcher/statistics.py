@@ -10,15 +10,8 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from contract import wire_pb2 as wire
-from contract.documents import (
-    JOB_TYPE,
-    Job,
-    Project,
-    Statistic,
-    StatisticsWork,
-    Variable,
-    printable,
-)
+from contract.dictionary import Variable
+from contract.documents import JOB_TYPE, Job, Project, printable
 from contract.errors import DocumentError, SignatureError
 from contract.receipts import Receipt
 from contract.statistics import forms
@@ -26,6 +19,7 @@ from contract.statistics.answers import Noise, Part
 from contract.statistics.noisy import estimate, estimate_comoments, estimate_shape
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 from contract.trust import TrustedDocuments
+from contract.work import Statistic, StatisticsWork
 from researcher.receipts import check_answered, verify_receipts
 from researcher.rendering import as_html, as_text
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import Project, Statistic
+from contract.documents import Project
 from contract.errors import DocumentError
+from contract.work import Statistic
 from researcher import imputed
 from researcher.analyses import evaluation, imaging, numbers, survival, tables
 from researcher.analyses.groups import variable_of

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.support.federation import PROJECT, federation, percentile, wait_for_releases
-from contract.documents import Statistic
+from contract.work import Statistic
 from researcher import Consortium, histogram, mean
 
 SITES, ROWS, COLUMNS, ASKS, WARM_UP = ("a", "b", "c"), 100_000, 10, 200, 5

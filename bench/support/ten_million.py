@@ -48,7 +48,8 @@ def work(home: Path) -> dict[str, float]:
     """Work out mean, variance and histogram of all columns, from the files; return what it took."""
     import polars as pl
 
-    from contract.documents import Statistic, StatisticsWork, Variable
+    from contract.dictionary import Variable
+    from contract.work import Statistic, StatisticsWork
     from node.catalog.manifest import (
         Declaration,
         DeclaredVariable,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Lane, Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.summaries import (
     Codes,
@@ -21,6 +22,7 @@ from contract.statistics.summaries import (
     place_codes,
     places,
 )
+from contract.work import Lane, Statistic
 
 Summary = Moments | Counts | Shape | CoMoments
 MAX_CELLS = 10_000

@@ -18,7 +18,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Project, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import recoding, splines
 from contract.statistics.summaries import Codes, Numbers

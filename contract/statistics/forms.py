@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from contract import wire_pb2 as wire
-from contract.documents import Lane, Project, Statistic
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.answers import (
     FIGURES,
@@ -23,6 +23,7 @@ from contract.statistics.answers import (
     known,
 )
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape, places
+from contract.work import Lane, Statistic
 
 
 def encode(parts: Sequence[Part]) -> wire.StatisticsAnswer:

@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from contract import wire_pb2 as wire
-from contract.documents import Project, Statistic, StatisticsWork, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.models import Model
 from contract.statistics import design, recoding, regression
@@ -23,6 +24,7 @@ from contract.statistics.fitting import Fitting, Part
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums, Vector
 from contract.statistics.summaries import Codes, Numbers
+from contract.work import Statistic, StatisticsWork
 
 __all__ = ["Fitting", "Part"]
 

@@ -18,7 +18,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError
 from contract.statistics import special
 from contract.statistics.estimates import CONFIDENCE, NOISY, cells, checked_confidence

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError
 
 Numbers = NDArray[np.float64]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from contract.documents import Job, Project, Roster, StatisticsWork
+from contract.documents import Job, Project, Roster
 from contract.errors import DocumentError
 from contract.secure_aggregation.messages import Participant, Terms, smallest_threshold
 from contract.statistics import words
+from contract.work import StatisticsWork
 
 
 def terms(

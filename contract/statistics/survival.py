@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError
 from contract.statistics.summaries import places
 

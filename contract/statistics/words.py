@@ -24,10 +24,12 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.answers import Part, Summary, check, known
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape, places
+from contract.work import Statistic
 
 UNIT_BITS, WORD_BITS, WORDS = 90, 40, 4
 SITES = 1 << 20

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from contract import wire_pb2 as wire
-from contract.documents import Job, StatisticsWork
+from contract.documents import Job
 from contract.envelope import Envelope
 from contract.errors import DocumentError, NotFound, SignatureError
 from contract.trust import TrustedDocuments
+from contract.work import StatisticsWork
 from coordinator.config import JobSettings
 from coordinator.home import CoordinatorHome
 from coordinator.jobs.active import ActiveJob, Surroundings

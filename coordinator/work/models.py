@@ -12,7 +12,6 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork
 from contract.errors import DocumentError, Refused
 from contract.models import Model
 from contract.statistics import models, steps
@@ -22,6 +21,7 @@ from contract.statistics.fitting import Fitting, with_checks
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums
 from contract.statistics.steps import Step
+from contract.work import StatisticsWork
 from coordinator.jobs.states import SiteState
 from coordinator.work.statistics import SUPPRESSED, share_of
 from coordinator.work.steps import SteppedJob

@@ -9,10 +9,10 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork
 from contract.errors import DocumentError, SignatureError
 from contract.statistics import answers, forms
 from contract.statistics.answers import Part
+from contract.work import StatisticsWork
 from coordinator.jobs.active import ActiveJob
 from coordinator.jobs.states import JobEvent, SiteState
 from coordinator.registry.members import Members

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork
 from contract.errors import DocumentError, Refused, SignatureError
 from contract.secure_aggregation import Server, Terms, encoding
 from contract.secure_aggregation.messages import (
@@ -24,6 +23,7 @@ from contract.secure_aggregation.messages import (
 )
 from contract.statistics import forms, sums, words
 from contract.statistics.answers import Part
+from contract.work import StatisticsWork
 from coordinator.jobs.states import SiteState
 from coordinator.work.statistics import drop_groups
 from coordinator.work.steps import SteppedJob

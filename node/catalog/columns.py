@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DataError
 from node.catalog.deriving import BOOLEAN_LEVELS, is_as_derived, misfit
 from node.catalog.manifest import SUBJECT, ReleaseManifest

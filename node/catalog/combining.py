@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.statistics.answers import MAX_CELLS
 from contract.statistics.summaries import grid_places
 from node.catalog.manifest import MAX_ANALYSES, DeclaredVariable, Strata

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract import deriving
 from contract.derivations import Imaging, Impute, Intensity, dates_of, variables_of
 from contract.deriving import Coded, Lost
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DataError, NotFound, UsageError
 from node.catalog.imputing import impute
 from node.catalog.kinship import NO_KINSHIP, Kinship

@@ -14,15 +14,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from contract.documents import (
-    Line,
-    Name,
-    Project,
-    Variable,
-    VariableName,
-    Variables,
-    check_derivations,
-)
+from contract.dictionary import Variable, Variables, check_derivations
+from contract.documents import Line, Name, Project, VariableName
 from contract.errors import ConfigurationError
 from foundation.files import read_bounded
 from foundation.settings import MAX_SETTINGS_BYTES, Settings, build, check_keys

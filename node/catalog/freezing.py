@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 from sqlalchemy.sql.selectable import Select
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import NotFound, UsageError
 from node.catalog import schema
 from node.catalog.cohorts import Cohorts, Meant, among, term_numbers

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.statistics.summaries import grid_places
 from node.catalog.kinship import Kinship, Together
 from node.catalog.manifest import DeclaredVariable, ExactKind, Grid, Joint

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from contract.documents import Name, Project, Variable
+from contract.dictionary import Variable
+from contract.documents import Name, Project
 from contract.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contract.documents import Project, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import UsageError
 
 if TYPE_CHECKING:

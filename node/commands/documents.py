@@ -11,7 +11,8 @@ from rich.table import Table
 
 from contract import wire_pb2 as wire
 from contract.derivation_words import in_words
-from contract.documents import ParameterRange, Project, Roster, Variable
+from contract.dictionary import Variable
+from contract.documents import ParameterRange, Project, Roster
 from contract.envelope import Envelope
 from contract.errors import DataError, NotFound, SignatureError, UsageError
 from contract.keys import SigningKey

@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from contract.documents import Job, Project, StatisticsWork, TrainingWork, printable
+from contract.documents import Job, Project, printable
 from contract.envelope import Envelope
 from contract.errors import DocumentError, NotFound, Refused, SignatureError, UsageError
 from contract.keys import SigningKey
+from contract.work import StatisticsWork, TrainingWork
 from foundation import commands
 from foundation.blobs import BlobFolder
 from node.catalog.asked import Asked, ConsortiumRow

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from contract.documents import StatisticsWork
 from contract.errors import DocumentError, Refused
 from contract.trust import Believed
+from contract.work import StatisticsWork
 from node.catalog.store import Catalog
 from node.gate import before_work, limits, modelling, remembering
 from node.gate.deciding import Deciding

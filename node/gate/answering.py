@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from contract import wire_pb2 as wire
-from contract.documents import Statistic, StatisticsWork
 from contract.errors import Refused
 from contract.records import Records
 from contract.statistics import forms
 from contract.statistics.answers import Part
+from contract.work import Statistic, StatisticsWork
 from node.gate import before_egress
 from node.gate.account import Charge, Event, Limits, Payer
 from node.gate.announcing import OUTPUT_WAITS, Announcing, published

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork, Work
 from contract.errors import DocumentError, Refused
 from contract.records import Arrays, Config, Metrics, Records
 from contract.statistics import forms, models
 from contract.statistics.answers import Part, Summary
 from contract.statistics.summaries import Counts
+from contract.work import StatisticsWork, Work
 from foundation import tensors
 from node.gate.older_apps import ARRAYS_NAME, METRICS_NAME, in_todays_form
 from node.gate.policy import DisclosureSettings

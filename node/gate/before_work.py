@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from contract import cohorts
-from contract.documents import StatisticsWork, TrainingWork
 from contract.errors import DocumentError, Refused, SignatureError
 from contract.statistics import answers
+from contract.work import StatisticsWork, TrainingWork
 from node.catalog.deriving import is_as_derived
 from node.gate import before_egress, exact
 from node.gate.dp import measure

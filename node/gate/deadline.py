@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 
-from contract.documents import Job, StatisticsWork
+from contract.documents import Job
 from contract.envelope import Envelope
 from contract.errors import DocumentError
+from contract.work import StatisticsWork
 from node.gate.policy import JobLimits
 
 

@@ -16,9 +16,11 @@ import numpy as np
 
 from contract import cohorts
 from contract.cohorts import Cohort
-from contract.documents import Project, Statistic, StatisticsWork, Variable, imputed
+from contract.dictionary import Variable, imputed
+from contract.documents import Project
 from contract.errors import DocumentError, Refused
 from contract.statistics.summaries import Codes, Numbers
+from contract.work import Statistic, StatisticsWork
 from node.catalog.manifest import (
     MAX_JOINED,
     AnalysisSet,

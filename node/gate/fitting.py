@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contract.documents import StatisticsWork, Variable
+from contract.dictionary import Variable
 from contract.errors import Refused
+from contract.work import StatisticsWork
 from node.catalog.columns import misfits
 from node.catalog.manifest import ReleaseColumn
 from node.gate.limits import variables_of

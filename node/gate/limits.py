@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from contract.documents import Project, TrainingWork
+from contract.documents import Project
 from contract.errors import Refused
+from contract.work import TrainingWork
 from foundation.hours import Hours
 from node.gate.policy import ProjectLimits
 from node.gate.rules import Question

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from contract.documents import Project, StatisticsWork, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError, Refused
 from contract.models import Model
 from contract.statistics import design, models, splines
 from contract.terms import Factor, Polynomial, Power, Spline, Transformed, Value
+from contract.work import StatisticsWork
 from node.catalog.manifest import AnalysisSet, Declaration, Strata
 from node.catalog.strata import Blocks
 from node.gate import exact

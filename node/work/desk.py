@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
-from contract.documents import Scalar, StatisticsWork, TrainingWork
 from contract.envelope import Envelope
 from contract.errors import DataError, DocumentError, Refused, WardgateError
 from contract.records import Arrays
 from contract.statistics.answers import Part
+from contract.work import Scalar, StatisticsWork, TrainingWork
 from foundation.blobs import BlobFolder
 from foundation.files import private_folder, write_durably
 from foundation.tensors import read

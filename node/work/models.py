@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import Project, StatisticsWork
+from contract.documents import Project
 from contract.errors import Refused
 from contract.statistics import models, regression
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums, Vector
 from contract.statistics.steps import Step, Terms
+from contract.work import StatisticsWork
 from node.catalog.declaring import Minimums
 from node.gate.gate import Admission, Gate, Membership, Sealed
 from node.home import NodeHome

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import cohorts
-from contract.documents import Project, Statistic, StatisticsWork, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.statistics.answers import EVERYBODY, Part, Summary, summarise
+from contract.work import Statistic, StatisticsWork
 from node.catalog.declaring import Minimums
 from node.catalog.membership import Membership
 from node.catalog.rows import ReleaseRow

@@ -10,13 +10,13 @@ import secrets
 import time
 
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork
 from contract.errors import Refused
 from contract.secure_aggregation import Client, encoding
 from contract.secure_aggregation.encoding import Answer
 from contract.secure_aggregation.messages import Survivors
 from contract.statistics import sums, words
 from contract.statistics.answers import Part
+from contract.work import StatisticsWork
 from node.catalog.partners import SumPartners
 from node.gate.gate import Admission, Gate, Membership, Sealed
 from node.home import NodeHome

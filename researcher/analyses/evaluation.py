@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import agreement, calibration, evaluation, reliability
 from contract.statistics.estimates import Estimate
+from contract.work import Statistic
 from researcher.analyses.groups import (
     ALL,
     comoments_of,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from contract.documents import Project, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError, JobFailed
 from contract.statistics.noisy import estimate
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape

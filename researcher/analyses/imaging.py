@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 from contract.derivations import Intensity
-from contract.documents import Project, Statistic
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.intensities import Normalisation, normalisation
 from contract.statistics.summaries import Moments
+from contract.work import Statistic
 from researcher.analyses.groups import ALL, moments_of, remarks
 from researcher.findings import Cell, Finding
 from researcher.plots import Bars

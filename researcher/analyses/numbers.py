@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import correlation, mean_tests, noisy, quantiles, rank_tests
 from contract.statistics.estimates import HypothesisTest
 from contract.statistics.summaries import Counts, Shape
+from contract.work import Statistic
 from researcher.analyses.groups import (
     ALL,
     comoments_of,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contract.documents import Project, Statistic
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import survival
 from contract.statistics.summaries import Counts
+from contract.work import Statistic
 from researcher.analyses.groups import ALL, counts_of, remarks, two_levels, variable_of
 from researcher.findings import Cell, Finding, p_value
 from researcher.plots import Curve, Curves

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import balance, crosstabs, mean_tests, proportions, stratified
 from contract.statistics.estimates import Estimate, HypothesisTest
 from contract.statistics.summaries import Counts, Moments, places
+from contract.work import Statistic
 from researcher.analyses.groups import ALL, counts_of, moments_of, remarks, variable_of
 from researcher.analyses.numbers import tested
 from researcher.findings import Cell, Finding, interval, p_value

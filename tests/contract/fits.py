@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import Project, StatisticsWork, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.models import Model
 from contract.statistics import models
 from contract.statistics.fit import Fit
 from contract.statistics.fitting import Fitting, with_checks
+from contract.work import StatisticsWork
 from researcher.formulas import parse
 from tests.contract.world import World
 

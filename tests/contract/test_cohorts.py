@@ -20,8 +20,9 @@ from contract.cohorts import (
     normalise,
     variables,
 )
-from contract.documents import StatisticsWork, Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError
+from contract.work import StatisticsWork
 from tests.contract.world import World
 
 AGE = Variable(name="age", kind="number", minimum=0, maximum=120, bins=12)

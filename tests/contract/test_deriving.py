@@ -17,7 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from contract.derivation_words import in_words
 from contract.derivations import Derivation
 from contract.deriving import Coded, Column, Lost, Table, derive, fit
-from contract.documents import Project, Variable, imputed
+from contract.dictionary import Variable, imputed
+from contract.documents import Project
 from contract.errors import DataError
 from contract.expansion import expand
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError
 from contract.statistics import design, recoding, splines
 from researcher.formulas import parse

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from contract.dictionary import Variable
 from contract.documents import (
     MAX_JOB_LIFE_DAYS,
     Document,
@@ -22,15 +23,12 @@ from contract.documents import (
     RecipeGrant,
     Roster,
     Sha256,
-    Statistic,
-    StatisticsWork,
-    TrainingWork,
-    Variable,
     VariableName,
     new_nonce,
     printable,
 )
 from contract.errors import DocumentError, WardgateError
+from contract.work import Statistic, StatisticsWork, TrainingWork
 from tests.contract.world import BUNDLE, NOW, World, members
 
 WORLD = World()

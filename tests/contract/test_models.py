@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lifelines.datasets import load_larynx, load_rossi
 from numpy.typing import NDArray
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError
 from contract.statistics import cox as cox_models
 from contract.statistics import design, least_squares, regression

@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract import wire_pb2 as wire
-from contract.documents import Statistic, Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError
 from contract.statistics import forms
 from contract.statistics.answers import Part, answer_locally, check, merge_answers
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Statistic
 from tests.contract.world import World
 
 # NIST Statistical Reference Datasets, univariate summary statistics: values, certified mean,

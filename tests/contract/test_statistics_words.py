@@ -11,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import words
 from contract.statistics.answers import Part, Summary, answer_locally
 from contract.statistics.summaries import Codes, CoMoments, Counts, Moments, Numbers, Shape
+from contract.work import Statistic
 from tests.contract.world import World
 
 VARIABLES = (

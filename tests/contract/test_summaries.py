@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import stats
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import forms
 from contract.statistics.answers import Part, answer_locally, check, merge_answers
 from contract.statistics.summaries import CoMoments, Counts, Shape
+from contract.work import Statistic
 from tests.contract.world import World
 
 VARIABLES = (

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lifelines.datasets import load_rossi, load_waltons
 from lifelines.utils import restricted_mean_survival_time
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError
 from contract.statistics import survival
 from contract.statistics.summaries import Counts, place_codes, places

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract.documents import Code, Project, Variable
+from contract.dictionary import Code, Variable
+from contract.documents import Project
 from tests.contract.world import World
 
 FEMALE = {"code": "248152002", "terminology": "http://snomed.info/sct"}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from contract.dictionary import Variable
 from contract.documents import (
     JOB_TYPE,
     PROJECT_TYPE,
@@ -19,15 +20,13 @@ from contract.documents import (
     Member,
     Project,
     Roster,
-    Statistic,
-    StatisticsWork,
-    Variable,
     new_nonce,
 )
 from contract.envelope import Envelope
 from contract.keys import SigningKey
 from contract.receipts import Receipt
 from contract.trust import TrustedDocuments
+from contract.work import Statistic, StatisticsWork
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 YEAR = timedelta(days=365)

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from contract.documents import Project, Statistic
+from contract.documents import Project
 from contract.errors import AlreadyExists, DataError, Unavailable
 from contract.statistics.answers import Part, answer_locally, merge_answers
 from contract.statistics.summaries import Counts
+from contract.work import Statistic
 from demo import data
 from tests.recipes.releases import columns_of_schema, trial, typed
 

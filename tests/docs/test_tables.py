@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from node.catalog.dictionary import parse_dictionary
 from node.catalog.mapping.file import parse_mapping
 from node.catalog.mapping.reading import OPERATIONS

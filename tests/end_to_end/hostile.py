@@ -27,12 +27,12 @@ from contract.documents import (
     Member,
     Project,
     Roster,
-    StatisticsWork,
     new_nonce,
 )
 from contract.envelope import Envelope
 from contract.errors import Unavailable
 from contract.keys import SigningKey
+from contract.work import StatisticsWork
 from coordinator.commands import setup
 from coordinator.home import CoordinatorHome
 from coordinator.registry.authority import Authority
@@ -236,7 +236,8 @@ class Victim:
 
     def project(self, *signers: SigningKey, **values: Any) -> bytes:
         """Return the project."""
-        from contract.documents import ParameterRange, RecipeGrant, Variable
+        from contract.dictionary import Variable
+        from contract.documents import ParameterRange, RecipeGrant
         from foundation.bundle import Bundle
 
         document = {

@@ -14,10 +14,11 @@ import pytest
 
 from contract import records
 from contract import wire_pb2 as wire
-from contract.documents import StatisticsWork, TrainingWork, new_nonce
+from contract.documents import new_nonce
 from contract.envelope import Envelope
 from contract.errors import DocumentError, JobFailed
 from contract.keys import SigningKey
+from contract.work import StatisticsWork, TrainingWork
 from coordinator.home import CoordinatorHome
 from foundation.bundle import Bundle
 from node.gate.ledger import read_entries, verify

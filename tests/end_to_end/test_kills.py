@@ -155,7 +155,7 @@ def test_a_coordinator_killed_before_it_answers_answers_after_its_restart(
 
 
 def _work():
-    from contract.documents import StatisticsWork
+    from contract.work import StatisticsWork
 
     return StatisticsWork(ask=(mean("age"),))
 

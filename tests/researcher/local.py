@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.statistics.answers import answer_locally, merge_answers
 from contract.statistics.summaries import Codes, Numbers
+from contract.work import Statistic
 from researcher.consortium import ReleaseInfo
 from researcher.statistics import PartAnswer, StatisticsAnswer
 from researcher.study import Study

@@ -15,12 +15,14 @@ from typer.testing import CliRunner
 
 import researcher
 from contract import wire_pb2 as wire
-from contract.documents import Job, Statistic, StatisticsWork, Variable
+from contract.dictionary import Variable
+from contract.documents import Job
 from contract.envelope import Envelope
 from contract.errors import DocumentError, SignatureError, UsageError
 from contract.statistics import forms
 from contract.statistics.answers import Noise, NoiseTerm, Part
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
+from contract.work import Statistic, StatisticsWork
 from researcher import cli
 from researcher.analyses import numbers
 from researcher.cli import _parameter

@@ -10,7 +10,7 @@ import pytest
 
 from contract import cohorts
 from contract.cohorts import Cohort
-from contract.documents import Code, Variable
+from contract.dictionary import Code, Variable
 from contract.errors import DocumentError, UsageError
 from researcher.columns import Column, column, read_cohort
 from researcher.conditions import all_of

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from contract.cohorts import Cohort, mask
-from contract.documents import JOB_TYPE, StatisticsWork, Variable
+from contract.dictionary import Variable
+from contract.documents import JOB_TYPE
 from contract.envelope import Envelope
 from contract.errors import DocumentError, UsageError
+from contract.work import StatisticsWork
 from researcher import cli
 from researcher.conditions import all_of, where
 from researcher.questions import mean, question

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 from typer.testing import CliRunner
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import UsageError
 from contract.statistics.answers import Part
 from researcher.cli import app

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DocumentError, UsageError
 from researcher.findings import Finding
 from researcher.plots import save

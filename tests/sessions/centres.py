@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from contract.documents import Statistic, Variable
+from contract.dictionary import Variable
+from contract.work import Statistic
 from node.catalog.strata import StratumWish
 from node.gate.policy import Policy
 from tests.sessions.hospitals import Session, Table, missing, open_sites, standard

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import Job, Project, RecipeGrant, Statistic, StatisticsWork, Variable, Work
+from contract.dictionary import Variable
+from contract.documents import Job, Project, RecipeGrant
 from contract.envelope import Envelope
 from contract.keys import SigningKey
 from contract.statistics import forms, models
 from contract.statistics.answers import Part, merge_answers
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Statistic, StatisticsWork, Work
 from node.catalog.declaring import Minimums, Wishes
 from node.catalog.manifest import Grid
 from node.catalog.membership import load_membership

@@ -22,20 +22,14 @@ from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import (
-    Job,
-    Project,
-    Statistic,
-    StatisticsWork,
-    TrainingWork,
-    Variable,
-    Work,
-)
+from contract.dictionary import Variable
+from contract.documents import Job, Project
 from contract.envelope import Envelope
 from contract.statistics import answers, forms, models
 from contract.statistics.summaries import Moments
 from contract.statistics.survival import life_tables, log_rank
 from contract.trust import TrustedDocuments
+from contract.work import Statistic, StatisticsWork, TrainingWork, Work
 from foundation.defaults import default_text
 from node.catalog.asked import ConsortiumRow
 from node.catalog.store import Catalog

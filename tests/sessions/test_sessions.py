@@ -11,11 +11,13 @@ import pytest
 import statsmodels.api as sm
 
 from contract.cohorts import Cohort
-from contract.documents import RecipeGrant, Statistic, TrainingWork, Variable
+from contract.dictionary import Variable
+from contract.documents import RecipeGrant
 from contract.statistics.answers import Part
 from contract.statistics.noisy import estimate_comoments, quantile
 from contract.statistics.summaries import CoMoments
 from contract.statistics.survival import last_values, life_tables, log_rank
+from contract.work import Statistic, TrainingWork
 from node.catalog.strata import StratumWish
 from researcher.models import ModelAnswer
 from tests.sessions.hospitals import (

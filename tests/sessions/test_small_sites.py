@@ -15,9 +15,9 @@ import pytest
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import Statistic, StatisticsWork
 from contract.errors import Refused
 from contract.statistics.summaries import CoMoments, Shape
+from contract.work import Statistic, StatisticsWork
 from tests.sessions.centres import (
     ASK,
     IN_A_SUM,

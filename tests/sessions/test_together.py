@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.documents import Statistic, Variable
+from contract.dictionary import Variable
 from contract.statistics.summaries import CoMoments, Shape
+from contract.work import Statistic
 from node.catalog.strata import StratumWish
 from tests.sessions.hospitals import Session, counts, missing, open_sites
 

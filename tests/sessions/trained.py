@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from contract import wire_pb2 as wire
-from contract.documents import Job, ParameterRange, Project, RecipeGrant, Scalar
+from contract.documents import Job, ParameterRange, Project, RecipeGrant
 from contract.envelope import Envelope
+from contract.work import Scalar
 from coordinator.work.training.run import TrainingOutcome, TrainingRun
 from foundation.blobs import BlobFolder
 from foundation.bundle import Bundle

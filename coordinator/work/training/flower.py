@@ -31,7 +31,7 @@ from contract.records import Arrays
 from foundation.flower import array_of
 
 if TYPE_CHECKING:
-    from contract.documents import Scalar
+    from contract.work import Scalar
 
 SERVER_NODE_ID = 1
 TASK_ID = 1

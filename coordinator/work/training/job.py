@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from contract import wire_pb2 as wire
-from contract.documents import TrainingWork
 from contract.errors import DocumentError, SignatureError
+from contract.work import TrainingWork
 from coordinator.jobs.active import ActiveJob
 from coordinator.jobs.states import JobEvent, JobState, SiteState
 from coordinator.work.training import spool

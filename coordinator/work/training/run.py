@@ -27,8 +27,9 @@ from typing import IO
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
-from contract.documents import Job, Project, TrainingWork, printable
+from contract.documents import Job, Project, printable
 from contract.errors import DocumentError, WardgateError
+from contract.work import TrainingWork
 from coordinator.work.training import protocol
 from coordinator.work.training.exchange import Answers, Cancelled, Exchange
 from coordinator.work.training.outgoing import Outgoing

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from node.catalog.dictionary import Dictionary
 from node.catalog.manifest import SUBJECT
 from node.catalog.mapping.compilation import (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DataError, UsageError
 from node.catalog.dictionary import Dictionary
 from node.catalog.manifest import SUBJECT

@@ -27,10 +27,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from contract import wire_pb2 as wire
-from contract.documents import Project, Statistic, StatisticsWork
+from contract.documents import Project
 from contract.errors import Refused
 from contract.statistics import forms
 from contract.statistics.answers import Part
+from contract.work import Statistic, StatisticsWork
 from node.gate.account import (
     Charge,
     Limits,

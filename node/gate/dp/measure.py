@@ -20,10 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import Refused
 from contract.statistics import answers
 from contract.statistics.summaries import Codes, Numbers, grid_places, place_codes, places
+from contract.work import Statistic
 
 Columns = Mapping[str, Numbers | Codes]
 STEPS = 2**20

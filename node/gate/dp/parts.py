@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from contract.documents import Project, Statistic
+from contract.documents import Project
 from contract.statistics import noisy
 from contract.statistics.answers import Noise, NoiseTerm, Part, Summary
 from contract.statistics.summaries import Counts
+from contract.work import Statistic
 from node.gate.dp import questions
 from node.gate.dp.measure import STEPS, Measure, bounds, groups, sensitivities
 from node.gate.dp.mechanism import Draw

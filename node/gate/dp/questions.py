@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from contract import cohorts
-from contract.documents import Project, Statistic, StatisticsWork, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
+from contract.work import Statistic, StatisticsWork
 
 WITHIN = {"moments": (1, 1, 1), "shape": (1, 1, 1, 1, 1), "comoments": (1, 2, 5)}
 """In what proportion a statistic shares its epsilon among its counts and each of its sums."""

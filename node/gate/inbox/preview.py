@@ -10,17 +10,11 @@ import numpy as np
 from google.protobuf import text_format
 
 from contract import wire_pb2 as wire
-from contract.documents import (
-    Job,
-    Project,
-    Statistic,
-    StatisticsWork,
-    TrainingWork,
-    Variable,
-    printable,
-)
+from contract.dictionary import Variable
+from contract.documents import Job, Project, printable
 from contract.records import Arrays, Metrics, decode
 from contract.statistics.summaries import places
+from contract.work import Statistic, StatisticsWork, TrainingWork
 from node.catalog.rows import ReleaseRow
 from node.gate.policy import Policy
 

@@ -22,7 +22,7 @@ from foundation import tensors
 from foundation.flower import from_flower, to_flower
 
 if TYPE_CHECKING:
-    from contract.documents import Scalar
+    from contract.work import Scalar
 
 SERVER_NODE_ID = 1
 TASK_ID = 1

@@ -22,8 +22,8 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
-from contract.documents import Scalar
 from contract.errors import JobFailed
+from contract.work import Scalar
 from foundation import confinement
 from foundation.bubblewrap import Bind, Limits
 from foundation.confinement import Confined

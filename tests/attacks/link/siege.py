@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from contract import wire_pb2 as wire
-from contract.documents import ParameterRange, RecipeGrant, Statistic, StatisticsWork, Variable
+from contract.dictionary import Variable
+from contract.documents import ParameterRange, RecipeGrant
 from contract.envelope import Envelope
 from contract.statistics import forms
 from contract.statistics.answers import Part
+from contract.work import Statistic, StatisticsWork
 from coordinator.home import CoordinatorHome
 from foundation.bundle import Bundle
 from foundation.flower import build

@@ -14,9 +14,9 @@ import pytest
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import Statistic
 from contract.envelope import Envelope
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Statistic
 from node.catalog.declaring import Minimums, Wishes
 from node.catalog.releases import create_release
 from node.catalog.selection import Selection

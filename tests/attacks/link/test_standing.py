@@ -21,15 +21,7 @@ import pytest
 from contract import records
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import (
-    Job,
-    Member,
-    Project,
-    Roster,
-    Statistic,
-    StatisticsWork,
-    TrainingWork,
-)
+from contract.documents import Job, Member, Project, Roster
 from contract.envelope import Envelope
 from contract.errors import Refused
 from contract.keys import SigningKey
@@ -37,6 +29,7 @@ from contract.secure_aggregation import Client, Server, encoding
 from contract.secure_aggregation.messages import Advertisement
 from contract.statistics import sums, words
 from contract.statistics.answers import Part
+from contract.work import Statistic, StatisticsWork, TrainingWork
 from foundation.bundle import Bundle
 from tests.attacks.link.siege import LEAKY, Siege, digest
 from tests.end_to_end.hostile import now

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from contract.documents import Statistic
+from contract.work import Statistic
 from node.catalog.store import Catalog
 from node.commands import release as node_release
 from tests.attacks.link.siege import AMPLE, Siege

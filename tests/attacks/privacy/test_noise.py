@@ -9,9 +9,10 @@ import pytest
 from scipy.stats import beta
 
 from contract.cohorts import Cohort
-from contract.documents import Statistic, Variable
+from contract.dictionary import Variable
 from contract.errors import Refused
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
+from contract.work import Statistic
 from node.gate.dp import lane as lane_module
 from node.gate.dp import measure as measure_module
 from node.gate.dp.draws import Draws

@@ -13,10 +13,11 @@ import pytest
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import Statistic, StatisticsWork, Variable
+from contract.dictionary import Variable
 from contract.statistics import forms
 from contract.statistics.answers import Part, answer_locally
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Statistic, StatisticsWork
 from node.catalog.declaring import Minimums, Wishes
 from node.catalog.manifest import Grid
 from node.catalog.releases import create_release

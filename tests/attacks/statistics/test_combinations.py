@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.documents import Statistic
 from contract.statistics.answers import Part
+from contract.work import Statistic
 from node.catalog.declaring import Minimums, Wishes
 from node.catalog.joining import Joining
 from node.catalog.releases import create_release

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from contract import wire_pb2 as wire
-from contract.documents import JOB_TYPE, Job, Statistic, StatisticsWork
+from contract.documents import JOB_TYPE, Job
 from contract.envelope import Envelope
 from contract.models import Model
 from contract.receipts import Receipt
 from contract.statistics import models, steps
 from contract.statistics.regression import IMPOSSIBLE, Sums
 from contract.statistics.steps import Step, Terms
+from contract.work import Statistic, StatisticsWork
 from node.catalog import multiplying
 from node.catalog.declaring import Minimums, Wishes
 from node.catalog.releases import create_release

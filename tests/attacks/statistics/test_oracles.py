@@ -10,8 +10,9 @@ import pytest
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import Statistic, Variable
+from contract.dictionary import Variable
 from contract.statistics.summaries import Counts
+from contract.work import Statistic
 from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.strata import Categories, Held, StratumWish
 from tests.attacks.statistics.conftest import Node, counts, moments

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contract.documents import Statistic
 from contract.models import Model
 from contract.statistics.summaries import CoMoments
+from contract.work import Statistic
 from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.releases import create_release
 from node.catalog.selection import Selection

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.documents import Statistic, StatisticsWork
 from contract.statistics import words
 from contract.statistics.answers import Part
+from contract.work import Statistic, StatisticsWork
 from coordinator.work import sums as coordinator_sums
 from node.config import NodeSettings
 from node.gate import admitting

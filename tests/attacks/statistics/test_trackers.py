@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from contract.cohorts import Cohort
-from contract.documents import Statistic
 from contract.statistics.answers import Part
+from contract.work import Statistic
 from tests.attacks.statistics.conftest import Node, counts, moments, total
 
 ATTACKS = (

@@ -9,8 +9,9 @@ from pathlib import Path
 from sqlalchemy import insert
 
 from contract import wire_pb2 as wire
-from contract.documents import Job, Statistic, StatisticsWork, new_nonce
+from contract.documents import Job, new_nonce
 from contract.trust import Believed
+from contract.work import Statistic, StatisticsWork
 from coordinator import schema
 from coordinator.commands.options import open_coordinator
 from coordinator.jobs.states import JobEvent, SiteState

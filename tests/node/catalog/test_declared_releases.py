@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from contract.documents import Statistic, StatisticsWork
+from contract.work import Statistic, StatisticsWork
 from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.manifest import MEMBERSHIP, ReleaseManifest
 from node.catalog.membership import load_membership

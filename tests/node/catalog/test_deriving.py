@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DataError, NotFound, UsageError
 from node.catalog.columns import check_dictionary, load_columns
 from node.catalog.deriving import _kinship, is_as_derived, rule

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from contract.documents import Code, Variable
+from contract.dictionary import Code, Variable
 from contract.errors import ConfigurationError
 from node.catalog.dictionary import Dictionary, parse_dictionary, read_dictionary, to_toml
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from contract.documents import Variable
+from contract.dictionary import Variable
 from contract.errors import DataError, NotFound, UsageError
 from node.catalog.columns import check_dictionary, load_columns, load_subjects
 from node.catalog.freezing import plan_release

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from contract.documents import Job, Statistic, StatisticsWork, new_nonce
+from contract.documents import Job, new_nonce
+from contract.work import Statistic, StatisticsWork
 from node.catalog.asked import Asked, ConsortiumRow
 from node.catalog.manifest import ReleaseColumn, ReleaseManifest
 from node.catalog.rows import AssetRow, TableRow

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from contract.documents import ParameterRange, RecipeGrant, TrainingWork
+from contract.documents import ParameterRange, RecipeGrant
 from contract.trust import TrustedDocuments
+from contract.work import TrainingWork
 from node.catalog import schema
 from node.catalog.asked import ConsortiumRow
 from node.catalog.manifest import ReleaseColumn, ReleaseFile, ReleaseManifest

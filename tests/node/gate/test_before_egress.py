@@ -25,12 +25,12 @@ from hypothesis import strategies as st
 
 from contract import records as codec
 from contract import wire_pb2 as wire
-from contract.documents import Statistic, StatisticsWork
 from contract.errors import Refused, StorageError
 from contract.receipts import Receipt
 from contract.records import Arrays, Config, Metrics, Records
 from contract.statistics.answers import Part, answer_locally
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Statistic, StatisticsWork
 from foundation import tensors
 from node.gate import before_egress
 from node.gate.before_egress import is_small, withhold_small

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from contract.cohorts import Cohort
-from contract.documents import Statistic, StatisticsWork, TrainingWork
 from contract.envelope import Envelope
 from contract.errors import DocumentError, Refused
 from contract.keys import SigningKey
+from contract.work import Statistic, StatisticsWork, TrainingWork
 from node.catalog import schema
 from node.catalog.manifest import ReleaseColumn
 from node.gate.before_work import BEFORE_WORK, admit

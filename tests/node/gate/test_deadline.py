@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.documents import Statistic, StatisticsWork, TrainingWork
+from contract.work import Statistic, StatisticsWork, TrainingWork
 from node.gate.deadline import asked, period_seconds, wait_seconds
 from node.gate.policy import JobLimits
 from tests.contract.world import BUNDLE

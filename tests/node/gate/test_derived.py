@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from contract.cohorts import Cohort
-from contract.documents import Project, Statistic, StatisticsWork
+from contract.documents import Project
 from contract.errors import Refused
 from contract.statistics.summaries import Counts, Moments
+from contract.work import Statistic, StatisticsWork
 from node.catalog.declaring import Minimums, Wishes
 from node.catalog.deriving import rule
 from node.catalog.freezing import plan_release

@@ -8,8 +8,9 @@ import pytest
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import Statistic, StatisticsWork, Variable
+from contract.dictionary import Variable
 from contract.errors import Refused
+from contract.work import Statistic, StatisticsWork
 from node.catalog.manifest import (
     AnalysisSet,
     Declaration,

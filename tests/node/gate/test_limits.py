@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract.documents import Statistic, StatisticsWork
 from contract.errors import Refused
+from contract.work import Statistic, StatisticsWork
 from node.gate.limits import LIMITS, is_open
 from node.gate.policy import JobLimits, Policy, ProjectLimits, TrainingSettings
 from tests.contract.world import BUNDLE, NOW

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from contract.documents import StatisticsWork, Variable
+from contract.dictionary import Variable
 from contract.errors import Refused
 from contract.models import Model
 from contract.statistics import models
+from contract.work import StatisticsWork
 from node.catalog.manifest import (
     AnalysisSet,
     Declaration,

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from contract import wire_pb2 as wire
-from contract.documents import Statistic
 from contract.models import Model
 from contract.terms import Term
+from contract.work import Statistic
 from tests.attacks.statistics.conftest import Node, empty_catalogue, node
 
 __all__ = ["empty_catalogue", "node"]  # fixtures

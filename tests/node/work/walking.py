@@ -11,13 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import JOB_TYPE, Job, Statistic, StatisticsWork
+from contract.documents import JOB_TYPE, Job
 from contract.errors import DocumentError, Refused
 from contract.models import Model
 from contract.statistics import models, regression
 from contract.statistics.fit import Fit
 from contract.statistics.models import Fitting
 from contract.statistics.steps import Step, Terms
+from contract.work import Statistic, StatisticsWork
 from node.work.coefficients import OwnCoefficients
 from tests.contract.world import SITES, World
 

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from contract import cohorts
 from contract.cohorts import Cohort
-from contract.documents import Project, Statistic, StatisticsWork, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
+from contract.work import Statistic, StatisticsWork
 from node.catalog.store import Catalog
 from node.gate.account import Limits, Payer, PrivacyAccount
 from node.gate.dp.draws import Draws

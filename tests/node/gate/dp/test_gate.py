@@ -9,10 +9,10 @@ import pytest
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
-from contract.documents import Statistic, StatisticsWork
 from contract.errors import Refused
 from contract.receipts import Receipt
 from contract.statistics import forms
+from contract.work import Statistic, StatisticsWork
 from node.gate.gate import Admission, Sealed
 from node.gate.policy import Policy, PrivacySettings, ProjectLimits
 from tests.node.gate.conftest import Hospital

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from contract.cohorts import Cohort
-from contract.documents import Statistic, Variable
+from contract.dictionary import Variable
 from contract.errors import Refused, StorageError
 from contract.statistics import answers, forms
 from contract.statistics.noisy import estimate, estimate_comoments, estimate_shape
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
+from contract.work import Statistic
 from node.catalog import schema
 from node.gate.dp.measure import measure
 from node.gate.dp.mechanism import discrete_laplace

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.documents import Project, Statistic, Variable
+from contract.dictionary import Variable
+from contract.documents import Project
 from contract.errors import Refused
 from contract.statistics import answers
 from contract.statistics.summaries import Counts
+from contract.work import Statistic
 from node.gate.dp.measure import STEPS, Measure, check, measure, sensitivities
 from node.gate.dp.parts import noisy_part
 from tests.contract.world import World

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from contract.cohorts import Cohort
-from contract.documents import Statistic, StatisticsWork
+from contract.work import Statistic, StatisticsWork
 from node.commands import inbox
 from node.gate.account import Charge, Limits, Payer, PureRelease
 from node.gate.policy import ApprovalSettings
