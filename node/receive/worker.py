@@ -26,6 +26,7 @@ from node.receive.room import Limits, Room
 log = logging.getLogger("node.receive")
 
 WELCOME, FULL = b"\1", b"\0"
+ARTIM_SECONDS = 2.0
 UP = b"\1"
 """What a process says to the accepting one when it is ready."""
 DRAIN_SECONDS = 5.0
@@ -117,8 +118,7 @@ def _serve(
         return
     with connection:
         tally = Association(connection, peer, services, welcome=welcome).run()
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+        _await_close(connection)
     level = logging.INFO if tally.ended == "released" and not tally.refused else logging.WARNING
     log.log(
         level,
@@ -128,6 +128,17 @@ def _serve(
         tally.refused,
         tally.ended,
     )
+
+
+def _await_close(connection: socket.socket) -> None:
+    """Leave it to the peer to close, for a while (PS3.8, Sta13): a close may overtake an answer."""
+    until = time.monotonic() + ARTIM_SECONDS
+    with suppress(OSError):
+        while (left := until - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(65536):
+                break
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def reporter(

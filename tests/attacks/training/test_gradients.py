@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 
 from tests.attacks.training.asking import Rounds, likeness, patients
 from tests.node.gate.conftest import Hospital
@@ -91,27 +92,27 @@ def test_a_round_asked_again_averages_no_noise_away_unless_each_has_draws_of_its
     length = np.sqrt(sum(float((u**2).sum()) for u in truth.values()))
 
     def left_over(rounds: Sequence[dict[str, Any]]) -> float:
-        """How far the average is from the update as it was clipped."""
+        """How far the average is from the update as it was clipped, root mean square."""
         mean = averaged(rounds, weights)
         scale = min(1.0, 1.0 / length)
-        return float(
-            np.sqrt(
-                sum(((mean[n] - weights[n] - scale * truth[n]) ** 2).mean() for n in weights) / 2
-            )
-        )
+        gaps = [(mean[n] - weights[n] - scale * truth[n]).ravel() for n in weights]
+        return float(np.sqrt(np.square(np.concatenate(gaps)).mean()))
 
+    # Between these a chi-squared number of that many degrees doesn't stray, but once in a million.
+    size = sum(u.size for u in truth.values())
+    least, most = np.sqrt(chi2.ppf([1e-6, 1 - 1e-6], size) / size)
     # With the defence off, each ask draws from a secret of its own.
     asking = Rounds(hospital, noise)
     off = []
-    for _ in range(12):
+    for _ in range(48):
         hospital.home.noise_key.unlink(missing_ok=True)
         off.append(asking.send(weights, reply)[0])
-    assert left_over(off) < 3 / np.sqrt(12) * 1.3
+    assert left_over(off) < 3 / np.sqrt(48) * most < 3 * least
     # With it on, a round that is asked again, in another job too, has the same answer.
     jobs = [Rounds(hospital, noise) for _ in range(2)]
     on = [job.send(weights, reply)[0] for job in jobs for _ in range(3)]
     assert len({a["w"].tobytes() + a["b"].tobytes() for a in on}) == 1
-    assert left_over(on) > 2
+    assert left_over(on) > 3 * least
     # Any other answer, or another policy, has other draws: their difference isn't free of noise.
     moved = {n: a + np.float32(0.01) for n, a in reply.items()}
     other, _ = jobs[0].send(weights, moved)
