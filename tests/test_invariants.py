@@ -14,7 +14,7 @@ from contract import errors
 from contract.errors import WardgateError, exit_codes
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("contract", "foundation", "node", "coordinator", "researcher")
+PACKAGES = ("contract", "foundation", "learning", "node", "coordinator", "researcher")
 GENERATED = {"wire_pb2.py", "wire_pb2_grpc.py"}
 MODULES = sorted(
     path for package in PACKAGES for path in (ROOT / package).rglob("*.py")

@@ -41,7 +41,7 @@ from foundation.files import private_folder
 from foundation.frames import Broken, Frame, FrameError, Socket, pack, unpack
 
 LIMITS = Limits(memory_bytes=16 * 2**30, file_bytes=8 * 2**30)
-PACKAGES = ("contract", "foundation", "coordinator")
+PACKAGES = ("contract", "foundation", "learning", "coordinator")
 MAX_LOG_LINES = 2000
 MAX_LOG_LINE = 500
 MAX_LIVES = 5

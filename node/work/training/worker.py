@@ -34,7 +34,7 @@ from node.work.training.worker_main import FAILED, READY, REPLY, START, STATE, T
 
 MAX_LOG_BYTES = 2**20
 DYING_SECONDS = 1.0
-PACKAGES = ("contract", "foundation", "node")
+PACKAGES = ("contract", "foundation", "learning", "node")
 _LOCATION = re.compile(r"^(.{1,300}):(\d{1,7})$")
 
 
