@@ -11,14 +11,21 @@ of this ledger". Before a site countersigns (``check_successor``):
     consistency shows that it begins with it. Of one length, it is the same.
 3.  Its time isn't before that head's, nor later than the clock here by more than a tolerance.
 
+Who countersigns: of a site, ``WITNESSES`` others, which follow from the roster by rendezvous
+hashing (``witnesses``), so that nobody chooses them; all others where there are no more. Hundreds
+of sites that countersigned one another's heads would write tens of thousands of entries each.
+
 Guarantee: two heads of one site that both carry an honest site's countersignature lie on one
 history. Assumption: that site's memory wasn't turned back in between. Whoever carries heads (the
 coordinator) can withhold them, and countersignatures, and can make none. The first head that a site
-sees of another is taken as it is. Source: RFC 6962, 3.5, and the witnesses of C2SP's tlog-witness.
+sees of another is taken as it is. Source: RFC 6962, 3.5, and the witnesses of C2SP's tlog-witness;
+Thaler and Ravishankar 1998 for the hashing.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,6 +44,7 @@ MAX_HEAD_BYTES = 512 * 1024
 """An envelope with the signatures of as many sites as a roster holds is smaller."""
 MAX_SIGNATURES = 256
 """As many as an envelope holds."""
+WITNESSES = 16
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """By how much another site's clock may be ahead of ours."""
 
@@ -112,6 +120,19 @@ class SignedHead:
         """Return this head with a site's countersignature."""
         envelope = Envelope.parse(self.envelope).sign(key)
         return SignedHead(self.head, envelope.to_bytes(), self.countersigned | {site})
+
+
+def witnesses(roster: Roster, site: str) -> frozenset[str]:
+    """Return the sites of a roster that countersign the heads of ``site``."""
+    return _drawn(roster.consortium, site, tuple(member.name for member in roster.sites))
+
+
+@functools.lru_cache(maxsize=8192)
+def _drawn(consortium: str, site: str, names: tuple[str, ...]) -> frozenset[str]:
+    def height(name: str) -> bytes:
+        return hashlib.sha256(f"{consortium}/{site}/{name}".encode()).digest()
+
+    return frozenset(sorted((n for n in names if n != site), key=height)[:WITNESSES])
 
 
 def read_head(data: bytes) -> TreeHead:

@@ -75,8 +75,8 @@ class TrustedDocuments:
         claimed = Roster.read(envelope.body)
         if claimed.consortium != self.consortium:
             raise DocumentError(f"A roster is of another consortium than {self.consortium!r}.")
+        signers, _ = envelope.opened(ROSTER_TYPE, claimed.steward_keys, claimed.threshold)
         if self.roster is None:
-            signers = envelope.signers(claimed.steward_keys)
             if self.anchor != envelope.digest and self.anchor not in signers:
                 raise SignatureError(
                     "The first roster is not signed by this site's own steward "
@@ -84,9 +84,7 @@ class TrustedDocuments:
                 )
         else:
             self._check_succession(envelope, claimed, self.roster.document)
-        envelope.open(ROSTER_TYPE, claimed.steward_keys, claimed.threshold)
         claimed.check_begun(now)
-        signers = envelope.signers(claimed.steward_keys)
         self.roster = Believed(claimed, envelope.digest, data, frozenset(signers))
         self._forget_projects_of_former_stewards()
         return True
@@ -129,7 +127,7 @@ class TrustedDocuments:
         """Apply rule 5 to a project's envelope. Returns False when it was known already."""
         roster = self.current_roster(now)
         envelope = Envelope.parse(data)
-        payload = envelope.open(PROJECT_TYPE, roster.steward_keys, roster.threshold)
+        signers, payload = envelope.opened(PROJECT_TYPE, roster.steward_keys, roster.threshold)
         project = Project.read(payload)
         if project.consortium != self.consortium:
             raise DocumentError(f"A project is of another consortium than {self.consortium!r}.")
@@ -151,7 +149,6 @@ class TrustedDocuments:
                 f"{', '.join(missing[:5])}."
             )
         project.check_validity(now)
-        signers = envelope.signers(roster.steward_keys)
         self.projects[project.name] = Believed(project, envelope.digest, data, frozenset(signers))
         self.newest[project.name] = (project.version, envelope.digest)
         return True

@@ -31,6 +31,8 @@ from researcher.statistics import StatisticsAnswer
 from researcher.study import Study
 from researcher.training import TrainingHandle
 
+NAMED = 5
+"""So many sites are named for one reason that a job failed."""
 CALL_SECONDS = 30.0
 CLOCK_SKEW = timedelta(minutes=2)
 """How far a hospital's clock may be behind ours."""
@@ -416,9 +418,15 @@ def held_by(status: wire.JobStatus) -> list[str]:
 
 
 def explain(status: wire.JobStatus) -> str:
-    """Return one line about why a job gave no result."""
+    """Return one line about why a job gave no result; sites with one reason stand together."""
+    why: dict[str, list[str]] = {}
+    for site in status.sites:
+        if site.state != "answered":
+            why.setdefault(site.sentence or site.state, []).append(site.site)
     sites = "; ".join(
-        f"{s.site}: {s.sentence or s.state}" for s in status.sites if s.state != "answered"
+        f"{', '.join(names[:NAMED])}"
+        f"{f' and {len(names) - NAMED} more' if len(names) > NAMED else ''}: {sentence}"
+        for sentence, names in why.items()
     )
     return f"The job {status.state} ({status.reason or 'no reason given'}). {sites}".strip()
 

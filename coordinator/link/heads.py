@@ -1,4 +1,4 @@
-"""Heads of sites' ledgers: carried from their site to the others, and countersignatures back.
+"""Heads of sites' ledgers: carried from their site to its witnesses, and countersignatures back.
 
 The newest of each site is kept, with its countersignatures, and told back to it at each connection.
 Nothing is decided here: nodes check what they are told by the roster that they believe.
@@ -16,7 +16,7 @@ from sqlalchemy import Engine, delete, insert, select
 from contract import wire_pb2 as wire
 from contract.documents import Roster
 from contract.errors import DocumentError, SignatureError
-from contract.heads import SignedHead
+from contract.heads import SignedHead, witnesses
 from coordinator import schema
 from coordinator.link.sessions import Session, Sessions
 from coordinator.registry.documents import DocumentShelf
@@ -42,7 +42,7 @@ class HeadRelay:
     """The newest offer of each site, for those that come online later."""
 
     def offered(self, site: str, offer: wire.HeadOffer) -> None:
-        """Carry a site's newest head to the others."""
+        """Carry a site's newest head to its witnesses."""
         roster = self._roster()
         if roster is None or offer.ByteSize() > MAX_MESSAGE_BYTES:
             return
@@ -53,9 +53,8 @@ class HeadRelay:
         self._keep(signed)
         self._offers[site] = offer
         message = wire.ToNode(head=offer)
-        for session in list(self.sessions.live.values()):
-            if session.site != site:
-                session.send(message)
+        for witness in witnesses(roster, site):
+            self.sessions.send(witness, message)
 
     def countersigned(self, site: str, message: wire.Countersignatures) -> None:
         """Keep what a site countersigned, and tell the sites whose ledgers they are."""
@@ -73,8 +72,11 @@ class HeadRelay:
 
     def arrived(self, session: Session) -> None:
         """Tell a node that came online of the heads that were offered while it was away."""
-        others = [offer for site, offer in self._offers.items() if site != session.site]
-        for offer in others[:MAX_OFFERS_ON_ARRIVAL]:
+        roster = self._roster()
+        if roster is None:
+            return
+        theirs = [o for s, o in self._offers.items() if session.site in witnesses(roster, s)]
+        for offer in theirs[:MAX_OFFERS_ON_ARRIVAL]:
             session.send(wire.ToNode(head=offer))
 
     def newest(self, site: str) -> bytes:

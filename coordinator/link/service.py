@@ -52,6 +52,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
     """Serials of certificates found in good standing since revocations were last looked for."""
     _heads: dict[str, wire.LedgerHead] = field(default_factory=dict)
     _unwritten_heads: set[str] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
     _relay: HeadRelay = field(init=False)
 
     def __post_init__(self) -> None:
@@ -182,7 +183,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             known = self.members.find(Role.SITE, site)
             written = known.ledger_sequence if known is not None else None
             if written is None or self._heads[site].sequence > written:
-                self.members.seen(site, _now(), self._heads[site])
+                self.members.note_ledger(site, self._heads[site])
 
     def _close_jobs_that_are_over(self, session: Session, hello: wire.Hello) -> None:
         for digest in hello.open_jobs[:10_000]:
@@ -209,7 +210,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                     told = True
                 match message.WhichOneof("body"):
                     case "heartbeat":
-                        self.members.seen(session.site, _now())
+                        self._seen.add(session.site)
                         session.send(wire.ToNode(heartbeat=wire.Empty()))
                     case "head":
                         self._relay.offered(session.site, message.head)
@@ -240,6 +241,10 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             await asyncio.sleep(self.settings.link.revocation_seconds)
             self._standing.clear()
             self._flush_ledger_heads()
+            if self._seen:
+                # Hundreds of sites are heard of in each period: one transaction for all.
+                self.members.seen(self._seen, _now())
+                self._seen.clear()
             revoked = {name for role, name in self.members.revoked() if role is Role.SITE}
             for name in revoked - told:
                 self.desk.site_revoked(name)

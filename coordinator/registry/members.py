@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -170,18 +171,19 @@ class Members:
         """Revoke a member: no connection, no renewal. ``NotFound`` when there is none."""
         self._update(role, name, revoked_at=now)
 
-    def seen(self, name: str, now: datetime, ledger: wire.LedgerHead | None = None) -> None:
-        """Note that a site is there, and the head of its ledger if it told."""
-        if ledger is None:
-            self._update(Role.SITE, name, seen_at=now)
-        else:
-            self._update(
-                Role.SITE,
-                name,
-                seen_at=now,
-                ledger_sequence=ledger.sequence,
-                ledger_hash=ledger.hash,
+    def seen(self, names: Iterable[str], now: datetime) -> None:
+        """Note that sites are there."""
+        table = schema.members
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(table)
+                .where(table.c.role == Role.SITE, table.c.name.in_(sorted(names)))
+                .values(seen_at=now)
             )
+
+    def note_ledger(self, name: str, head: wire.LedgerHead) -> None:
+        """Keep the newest head of a site's ledger."""
+        self._update(Role.SITE, name, ledger_sequence=head.sequence, ledger_hash=head.hash)
 
     def set_releases(self, name: str, releases: bytes) -> None:
         """Keep what a site says it can be asked about."""

@@ -17,7 +17,14 @@ from contract import wire_pb2 as wire
 from contract.documents import Roster
 from contract.envelope import Envelope
 from contract.errors import DocumentError, LedgerError, SignatureError
-from contract.heads import Contradiction, SignedHead, TreeHead, check_successor, read_head
+from contract.heads import (
+    Contradiction,
+    SignedHead,
+    TreeHead,
+    check_successor,
+    read_head,
+    witnesses,
+)
 from contract.trust import Believed
 from node.gate.gate import Gate, Membership, Sealed
 from node.gate.ledger.heads import HeadStore
@@ -77,7 +84,7 @@ class HeadExchange:
             signed = self._newest(believed)
             if signed is None or (signed.envelope == self._offered and not self._again):
                 return None
-            others = {s.name for s in believed.document.sites} - {self._member.site}
+            others = witnesses(believed.document, self._member.site)
             if self._offered is None and others and signed.countersigned >= others:
                 self._offered = signed.envelope
                 return None
@@ -218,7 +225,9 @@ class HeadExchange:
                     log.warning("%s: not countersigned: %s", self._member.consortium, error)
                 return None
             site = signed.head.site
-            if site == self._member.site or not self._is_time(site):
+            if self._member.site not in witnesses(believed.document, site):
+                return None
+            if not self._is_time(site):
                 return None
             before = self._store.witnessed(site)
             previous = read_head(before) if before is not None else None

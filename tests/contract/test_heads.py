@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,11 +20,13 @@ from contract.heads import (
     HEAD_TYPE,
     MAX_HEAD_BYTES,
     MAX_SIGNATURES,
+    WITNESSES,
     Contradiction,
     SignedHead,
     TreeHead,
     check_successor,
     read_head,
+    witnesses,
 )
 from contract.keys import SigningKey
 from tests.contract.world import NOW, World
@@ -194,3 +197,28 @@ def test_what_isnt_proved_or_is_ahead_of_time_waits() -> None:
 def test_no_bytes_of_a_stranger_raise_anything_but_a_document_error(data: bytes) -> None:
     with pytest.raises(DocumentError):
         read_head(data)
+
+
+def crowd(number: int) -> World:
+    return World(sites={f"site-{i:03}": SigningKey.generate() for i in range(number)})
+
+
+def test_in_a_small_consortium_every_other_site_is_a_witness() -> None:
+    roster = crowd(WITNESSES + 1).roster()
+    for site in roster.sites:
+        assert witnesses(roster, site.name) == {s.name for s in roster.sites} - {site.name}
+
+
+def test_witnesses_of_hundreds_are_few_spread_evenly_and_stay_when_others_come() -> None:
+    world = crowd(200)
+    roster = world.roster()
+    drawn = {s.name: witnesses(roster, s.name) for s in roster.sites}
+    assert all(len(found) == WITNESSES and name not in found for name, found in drawn.items())
+    load = Counter(name for found in drawn.values() for name in found)
+    assert set(load) == set(drawn)
+    assert max(load.values()) < 3 * WITNESSES
+    world.sites["one-more"] = SigningKey.generate()
+    later = world.roster(version=2)
+    moved = [len(drawn[name] - witnesses(later, name)) for name in drawn]
+    assert max(moved) <= 1
+    assert 0 < sum(moved) < 3 * WITNESSES

@@ -43,8 +43,9 @@ def fill(home: Path) -> tuple[Path, str]:
                 connection.execute(insert(schema.members).values(**values, joined_at=NOW))
     head = wire.LedgerHead(sequence=1041, hash=b"\1" * 32)
     # A site stays online for three heartbeats only, so the test's is given a long future.
-    members.seen("alder", datetime.now(UTC) + timedelta(hours=1), head)
-    members.seen("birch", NOW)
+    members.note_ledger("alder", head)
+    members.seen(["alder"], datetime.now(UTC) + timedelta(hours=1))
+    members.seen(["birch"], NOW)
     members.revoke(Role.SITE, "cedar", NOW + timedelta(days=2))
     release = wire.Release(name="trial-2026", digest="a" * 64, subjects=1790)
     members.set_releases("alder", wire.Releases(releases=[release]).SerializeToString())

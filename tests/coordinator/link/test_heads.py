@@ -12,7 +12,8 @@ from sqlalchemy import Engine
 
 from contract import wire_pb2 as wire
 from contract.envelope import Envelope
-from contract.heads import SignedHead, TreeHead
+from contract.heads import SignedHead, TreeHead, witnesses
+from contract.keys import SigningKey
 from coordinator.database import HEAD, MIGRATIONS
 from coordinator.link.heads import HeadRelay
 from coordinator.link.sessions import Session, Sessions
@@ -94,6 +95,22 @@ def test_an_offer_goes_to_all_others_and_to_those_that_come_later(relay: Relay) 
         assert relay.heard(site) == [wire.ToNode(head=offer)]
     assert relay.relay.newest(NORTH) == relay.head(5)
     assert relay.relay.newest(SOUTH) == b""
+
+
+def test_of_many_sites_only_the_witnesses_are_told(tmp_path: Path) -> None:
+    sites = {f"site-{i:03}": SigningKey.generate() for i in range(40)}
+    engine = open_database(tmp_path / "coordinator.db", "", MIGRATIONS, HEAD)
+    relay = Relay(engine, World(sites=sites))
+    named = witnesses(relay.world.roster(), "site-000")
+    early, late = list(sites)[:20], list(sites)[20:]
+    for site in early:
+        relay.online(site)
+    offer = wire.HeadOffer(envelope=relay.head(5, "site-000"))
+    relay.relay.offered("site-000", offer)
+    for site in late:
+        relay.online(site)
+    assert {site for site in sites if relay.heard(site) == [wire.ToNode(head=offer)]} == named
+    engine.dispose()
 
 
 def test_countersignatures_are_put_together_told_and_kept(relay: Relay) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -112,17 +112,25 @@ def empty_catalogue(root: Path) -> Path:
 
 
 @contextmanager
-def three_sites(root: Path, empty: Path) -> Iterator[Carrier]:
-    """Give three hospitals of one consortium."""
-    world = World()
+def sites_of(
+    world: World, names: Iterable[str], root: Path, empty: Path
+) -> Iterator[dict[str, Site]]:
+    """Give hospitals of one consortium."""
     sites = {}
-    for name in (NORTH, SOUTH, WEST):
+    for name in names:
         home = NodeHome(root / name).create()
         shutil.copy(empty, home.database)
         sites[name] = Site(name, world, home, Catalog.open(home))
     try:
-        yield Carrier(sites)
+        yield sites
     finally:
         for site in sites.values():
             site.gate.ledger.close()
             site.catalog.close()
+
+
+@contextmanager
+def three_sites(root: Path, empty: Path) -> Iterator[Carrier]:
+    """Give three hospitals of one consortium."""
+    with sites_of(World(), (NORTH, SOUTH, WEST), root, empty) as sites:
+        yield Carrier(sites)

@@ -16,11 +16,20 @@ import pytest
 from contract import wire_pb2 as wire
 from contract.envelope import Envelope
 from contract.errors import LedgerError
-from contract.heads import SignedHead, read_head
+from contract.heads import SignedHead, read_head, witnesses
+from contract.keys import SigningKey
 from node.gate.ledger import verify
 from node.gate.ledger.heads import KEPT_HEADS
-from tests.contract.world import YEAR
-from tests.node.link.sites import NORTH, SOUTH, WEST, Carrier, empty_catalogue, three_sites
+from tests.contract.world import YEAR, World
+from tests.node.link.sites import (
+    NORTH,
+    SOUTH,
+    WEST,
+    Carrier,
+    empty_catalogue,
+    sites_of,
+    three_sites,
+)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +60,23 @@ def test_a_head_is_countersigned_by_the_others_and_kept_by_its_owner(three: Carr
         assert north.newest().head.tree_size > newest.head.tree_size
     verify(north.home.ledger)
     assert not three[SOUTH].kinds("head-contradicted")
+
+
+def test_of_many_sites_only_the_witnesses_countersign_whoever_is_asked(
+    tmp_path: Path, empty: Path
+) -> None:
+    world = World(sites={f"site-{i:02}": SigningKey.generate() for i in range(30)})
+    named = sorted(witnesses(world.roster(), "site-00"))
+    stranger = min(set(world.sites) - {*named, "site-00"})
+    with sites_of(world, ["site-00", *named, stranger], tmp_path, empty) as sites:
+        carrier = Carrier(sites)
+        sites["site-00"].work()
+        carrier.carry("site-00")
+        assert sites["site-00"].newest().countersigned == set(named)
+        assert sites[stranger].size() == 0
+        # They all have, so nothing is offered over the next link.
+        sites["site-00"].open()
+        assert sites["site-00"].exchange.offer() is None
 
 
 def test_what_left_about_heads_is_on_the_ledger_and_calls_for_no_other_head(
