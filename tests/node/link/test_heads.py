@@ -65,7 +65,11 @@ def test_a_head_is_countersigned_by_the_others_and_kept_by_its_owner(three: Carr
 def test_of_many_sites_only_the_witnesses_countersign_whoever_is_asked(
     tmp_path: Path, empty: Path
 ) -> None:
-    world = World(sites={f"site-{i:02}": SigningKey.generate() for i in range(30)})
+    names = [f"site-{i:02}" for i in range(30)]
+    world = World(
+        sites={name: SigningKey.generate() for name in names},
+        stewards={name: SigningKey.generate() for name in names},
+    )
     named = sorted(witnesses(world.roster(), "site-00"))
     stranger = min(set(world.sites) - {*named, "site-00"})
     with sites_of(world, ["site-00", *named, stranger], tmp_path, empty) as sites:
