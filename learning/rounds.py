@@ -1,0 +1,111 @@
+"""A ServerApp's rounds: the strategy that the run config names, replies folded in by node.
+
+Nodes are sampled at random and answer when they can, and a float's sum depends on the order; in
+order, a second run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
+from flwr.serverapp.strategy.result import Result
+
+Scalar = bool | int | float | str
+
+
+class _InOrder:
+    """Mixed into a strategy: replies are sorted by node before they are aggregated."""
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        found: Any = super()
+        result: tuple[ArrayRecord | None, MetricRecord | None]
+        result = found.aggregate_train(server_round, _sorted(replies))
+        return result
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        found: Any = super()
+        result: MetricRecord | None = found.aggregate_evaluate(server_round, _sorted(replies))
+        return result
+
+
+def _sorted(replies: Iterable[Message]) -> list[Message]:
+    return sorted(replies, key=lambda reply: int(reply.metadata.src_node_id))
+
+
+class _FedAvg(_InOrder, FedAvg):  # type: ignore[misc]  # Flower is untyped here
+    pass
+
+
+class _FedProx(_InOrder, FedProx):  # type: ignore[misc]
+    pass
+
+
+class _FedAvgM(_InOrder, FedAvgM):  # type: ignore[misc]
+    pass
+
+
+class _FedAdam(_InOrder, FedAdam):  # type: ignore[misc]
+    pass
+
+
+class _FedYogi(_InOrder, FedYogi):  # type: ignore[misc]
+    pass
+
+
+def strategy_of(config: Mapping[str, Scalar], *, evaluate: bool = True) -> Strategy:
+    """Return the strategy that ``strategy`` names, federated averaging when nothing does.
+
+    ``fedavg``, ``fedprox`` (``proximal-mu``), ``fedavgm`` (``server-learning-rate``,
+    ``server-momentum``), ``fedadam`` and ``fedyogi`` (``server-learning-rate``). All
+    ``minimum-nodes`` must take part in a round.
+    """
+    minimum = int(config["minimum-nodes"])
+    common: dict[str, Any] = {
+        "fraction_evaluate": 1.0 if evaluate else 0.0,
+        "min_train_nodes": minimum,
+        "min_evaluate_nodes": minimum if evaluate else 0,
+        "min_available_nodes": minimum,
+    }
+    rate = float(config.get("server-learning-rate", 0.0))
+    name = config.get("strategy", "fedavg")
+    if name == "fedavg":
+        return _FedAvg(**common)
+    if name == "fedprox":
+        return _FedProx(**common, proximal_mu=float(config.get("proximal-mu", 0.0)))
+    if name == "fedavgm":
+        momentum = float(config.get("server-momentum", 0.9))
+        return _FedAvgM(**common, server_learning_rate=rate or 1.0, server_momentum=momentum)
+    if name == "fedadam":
+        return _FedAdam(**common, eta=rate or 0.1)
+    if name == "fedyogi":
+        return _FedYogi(**common, eta=rate or 0.01)
+    raise ValueError("strategy: must be fedavg, fedprox, fedavgm, fedadam or fedyogi")
+
+
+def run(
+    grid: Grid,
+    context: Context,
+    initial: ArrayRecord,
+    *,
+    strategy: Strategy | None = None,
+    evaluate: bool = True,
+) -> Result:
+    """Run ``num-server-rounds``; the last model is left in the context's state, as ``arrays``."""
+    config = context.run_config
+    chosen = strategy if strategy is not None else strategy_of(config, evaluate=evaluate)
+    result = chosen.start(
+        grid=grid,
+        initial_arrays=initial,
+        num_rounds=int(config["num-server-rounds"]),
+        train_config=ConfigRecord({"learning-rate": float(config["learning-rate"])}),
+    )
+    context.state["arrays"] = result.arrays
+    return result
