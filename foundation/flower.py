@@ -22,15 +22,19 @@ from numpy.typing import NDArray
 
 from contract.errors import DocumentError
 from contract.records import Arrays, Config, Metrics, Records
+from foundation.stored import StoredArray, StoredArrays, StoredRecords
 
 STYPE = "numpy.ndarray"
 AnyArray = NDArray[np.generic]
 
 
 class WireArray(Array):  # type: ignore[misc]  # Flower is untyped here
-    """Flower's ``Array`` over an array that is never changed; ``numpy`` gives a fresh one."""
+    """Flower's ``Array`` over an array that is never changed; ``numpy`` gives a fresh one.
 
-    def __init__(self, array: AnyArray, fresh: Callable[[], AnyArray]) -> None:
+    One that is stored is read anew each time it is wanted.
+    """
+
+    def __init__(self, array: AnyArray | StoredArray, fresh: Callable[[], AnyArray]) -> None:
         self.__dict__["wire"] = array
         self.__dict__["_fresh"] = fresh
         self.dtype = array.dtype.name
@@ -43,7 +47,7 @@ class WireArray(Array):  # type: ignore[misc]  # Flower is untyped here
         if "_npy" in self.__dict__:
             return bytes(self.__dict__["_npy"])
         file = io.BytesIO()
-        np.save(file, self.__dict__["wire"], allow_pickle=False)
+        np.save(file, self.held(), allow_pickle=False)
         return file.getvalue()
 
     @data.setter
@@ -51,6 +55,11 @@ class WireArray(Array):  # type: ignore[misc]  # Flower is untyped here
         self.__dict__["_npy"] = value
         self.__dict__["wire"] = read_npy(value)
         self.__dict__["_fresh"] = self.__dict__["wire"].copy
+
+    def held(self) -> AnyArray:
+        """The array itself, not to be changed."""
+        wire: AnyArray | StoredArray = self.__dict__["wire"]
+        return wire.read() if isinstance(wire, StoredArray) else wire
 
     def numpy(self) -> AnyArray:
         """An array of the caller's own, as Flower's gives."""
@@ -78,14 +87,24 @@ def read_npy(data: bytes) -> AnyArray:
 def array_of(array: Array) -> AnyArray:
     """Return what an ``Array`` holds, not to be changed."""
     if isinstance(array, WireArray):
-        wire: AnyArray = array.__dict__["wire"]
-        return wire
+        return array.held()
     if array.stype != STYPE:
         raise DocumentError("An array is not in NumPy's format and can't travel.")
     return read_npy(array.data)
 
 
-def to_flower(records: Records, fresh: Callable[[AnyArray], AnyArray] = np.copy) -> RecordDict:
+def held_of(array: Array) -> AnyArray | StoredArray | bytes:
+    """Return what an ``Array`` holds, as it holds it, not to be changed."""
+    if isinstance(array, WireArray):
+        held: AnyArray | StoredArray = array.__dict__["wire"]
+        return held
+    data: bytes = array.data
+    return data
+
+
+def to_flower(
+    records: Records | StoredRecords, fresh: Callable[[AnyArray], AnyArray] = np.copy
+) -> RecordDict:
     """Return the records as Flower's. ``fresh`` makes an array that its caller may change."""
     content = RecordDict()
     for name, record in records.items():
@@ -93,6 +112,11 @@ def to_flower(records: Records, fresh: Callable[[AnyArray], AnyArray] = np.copy)
             group = ArrayRecord()
             for key, array in record.items.items():
                 group[key] = WireArray(array, partial(fresh, array))
+            content[name] = group
+        elif isinstance(record, StoredArrays):
+            group = ArrayRecord()
+            for key, stored in record.items.items():
+                group[key] = WireArray(stored, stored.read)
             content[name] = group
         elif isinstance(record, Metrics):
             content[name] = MetricRecord(dict(record.items))

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,38 +32,74 @@ from contract.records import (
 )
 
 MAX_HEADER_BYTES = 64 * 2**20
+MAX_VALUES = 2**59
+"""What NumPy can shape, empty arrays of long sides included."""
 _DTYPES = {
     "BOOL": "?", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U8": "u1", "U16": "<u2",
     "U32": "<u4", "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 _NAMES = {np.dtype(code).name: name for name, code in _DTYPES.items()}
 _NOT_TENSORS = "A tensor blob is not safetensors."
+OTHER_SIZE = "A tensor blob has another size than its message declares."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an array is in a blob's body, from byte ``start`` to ``end``, and what it is."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def header_bytes(start: bytes | memoryview, size: int) -> int:
+    """Return the header's length by a blob's first eight bytes; ``DocumentError`` if it has none.
+
+    ``size`` is the whole blob's.
+    """
+    length = int.from_bytes(start[:8], "little")
+    if len(start) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
+        raise DocumentError(_NOT_TENSORS)
+    return length
+
+
+def places(header: bytes, body: int) -> dict[str, Place]:
+    """Return where the arrays are in a body of so many bytes; ``DocumentError`` if nowhere."""
+    try:
+        entries = json.loads(header)
+        entries.pop("__metadata__", None)
+        return {name: _place(entry, body) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DocumentError(_NOT_TENSORS) from None
+
+
+def _place(entry: Mapping[str, object], body: int) -> Place:
+    dtype = np.dtype(_DTYPES[str(entry["dtype"])])
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        raise TypeError
+    if not all(type(number) is int and number >= 0 for number in (*shape, *offsets)):
+        raise TypeError
+    start, end = offsets
+    if not start <= end <= body or len(shape) > MAX_DIMENSIONS:
+        raise ValueError
+    if math.prod(shape) * dtype.itemsize != end - start:
+        raise ValueError
+    if math.prod(max(length, 1) for length in shape) > MAX_VALUES:
+        raise ValueError
+    return Place(dtype, tuple(shape), start, end)
 
 
 def views(buffer: bytes | memoryview) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of a safetensors buffer as views of it; ``DocumentError`` if it is none."""
     data = memoryview(buffer)
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or size > min(MAX_HEADER_BYTES, len(data) - 8):
-        raise DocumentError(_NOT_TENSORS)
+    size = header_bytes(data[:8], len(data))
     body = data[8 + size :]
-    try:
-        header = json.loads(bytes(data[8 : 8 + size]))
-        header.pop("__metadata__", None)
-        return {name: _view(entry, body) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise DocumentError(_NOT_TENSORS) from None
-
-
-def _view(entry: Mapping[str, object], body: memoryview) -> NDArray[np.generic]:
-    dtype = np.dtype(_DTYPES[str(entry["dtype"])])
-    shape, offsets = entry["shape"], entry["data_offsets"]
-    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
-        raise TypeError
-    start, end = offsets
-    if not 0 <= start <= end <= len(body) or len(shape) > MAX_DIMENSIONS:
-        raise ValueError
-    return np.frombuffer(body[start:end], dtype).reshape(shape)
+    return {
+        name: np.frombuffer(body[place.start : place.end], place.dtype).reshape(place.shape)
+        for name, place in places(bytes(data[8 : 8 + size]), len(body)).items()
+    }
 
 
 def read(message: wire.RecordDict, buffer: bytes | memoryview) -> Records:
@@ -71,9 +109,27 @@ def read(message: wire.RecordDict, buffer: bytes | memoryview) -> Records:
     again. Raises ``DocumentError`` when the buffer holds something else than the message declares.
     """
     if len(buffer) != message.tensors.size:
-        raise DocumentError("A tensor blob has another size than its message declares.")
-    arrays = views(buffer) if len(buffer) else {}
-    records: Records = {}
+        raise DocumentError(OTHER_SIZE)
+    return arrange(message, views(buffer) if len(buffer) else {}, Arrays)
+
+
+class _Shaped(Protocol):
+    @property
+    def dtype(self) -> np.dtype[np.generic]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+S = TypeVar("S", bound=_Shaped)
+G = TypeVar("G")
+
+
+def arrange(
+    message: wire.RecordDict, arrays: dict[str, S], group: Callable[[dict[str, S]], G]
+) -> dict[str, G | Metrics | Config]:
+    """Return a message's records: a ``group`` of its arrays, which ``arrays`` has by ordinal."""
+    records: dict[str, G | Metrics | Config] = {}
+    left = dict(arrays)
     ordinal = 0
     for record in message.records:
         if record.name in records:
@@ -85,19 +141,19 @@ def read(message: wire.RecordDict, buffer: bytes | memoryview) -> Records:
             metrics = record.kind == wire.Record.METRICS
             records[record.name] = Metrics(values) if metrics else Config(values)
             continue
-        group = Arrays()
+        items: dict[str, S] = {}
         for spec in record.arrays:
-            array = arrays.pop(str(ordinal), None)
+            array = left.pop(str(ordinal), None)
             ordinal += 1
             if (
                 array is None
-                or spec.key in group.items
+                or spec.key in items
                 or (array.dtype.name, array.shape) != (spec.dtype, tuple(spec.shape))
             ):
                 raise DocumentError("A tensor blob doesn't hold what its message declares.")
-            group.items[spec.key] = array
-        records[record.name] = group
-    if arrays:
+            items[spec.key] = array
+        records[record.name] = group(items)
+    if left:
         raise DocumentError("A tensor blob holds more than its message declares.")
     return records
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.records import Arrays, Metrics, Records
+from foundation.stored import StoredArray, StoredArrays, StoredRecords
 
 WEIGHTS = frozenset({"num-examples", "num_examples"})
 MAX_WEIGHT = 1e9
@@ -21,7 +22,9 @@ MAX_WEIGHT = 1e9
 Layout = tuple[object, ...]
 
 
-def objection(sent: Records, reply: Records, *, train: bool, weights: frozenset[str]) -> str:
+def objection(
+    sent: Records, reply: Records | StoredRecords, *, train: bool, weights: frozenset[str]
+) -> str:
     """Return why a reply isn't sound, as a code, or an empty string.
 
     ``not-finite``: an array holds NaN or infinity. ``bad-weight``: a weight is not a number from 0
@@ -48,27 +51,35 @@ def is_weight(value: object) -> bool:
     return number and math.isfinite(value) and 0 <= value <= MAX_WEIGHT  # type: ignore[operator,arg-type]
 
 
-def is_finite(array: NDArray[np.generic]) -> bool:
-    """Say whether an array holds neither NaN nor infinity."""
+def is_finite(array: NDArray[np.generic] | StoredArray) -> bool:
+    """Say whether an array holds neither NaN nor infinity; a stored one is read in pieces."""
     if array.dtype.kind != "f":
         return True
+    if isinstance(array, StoredArray):
+        return all(is_finite(piece) for piece in array.pieces())
     with np.errstate(all="ignore"):
         # A finite sum has finite terms; only an overflow needs the slower look.
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
 
 
-def _arrays(records: Records) -> dict[str, NDArray[np.generic]]:
-    groups = [record.items for record in records.values() if isinstance(record, Arrays)]
-    return {key: array for group in groups for key, array in group.items()}
+def _arrays(records: Records | StoredRecords) -> dict[str, NDArray[np.generic] | StoredArray]:
+    return {
+        key: array
+        for record in records.values()
+        if isinstance(record, Arrays | StoredArrays)
+        for key, array in record.items.items()
+    }
 
 
-def _shapes(arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _shapes(
+    arrays: Mapping[str, NDArray[np.generic] | StoredArray],
+) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {key: (array.dtype.name, array.shape) for key, array in arrays.items()}
 
 
-def layout(records: Records) -> Layout:
+def layout(records: Records | StoredRecords) -> Layout:
     """Return the names of a reply's records, arrays and metrics."""
-    kinds = {Arrays: "arrays", Metrics: "metrics"}
+    kinds = {Arrays: "arrays", StoredArrays: "arrays", Metrics: "metrics"}
     return tuple(
         (kinds[type(record)], name, frozenset(record.items))
         for name, record in sorted(records.items())

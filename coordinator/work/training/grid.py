@@ -1,15 +1,14 @@
 """Wardgate's Grid: a ServerApp's messages to the sites of its job, and their replies.
 
 Every question goes to the daemon, one at a time, and is answered alike when the app is restarted.
-What a site sends is checked before the app sees it. Replies come in roster order. Their arrays are
-views of the mapped blob until they are wanted, so that memory holds the array that is being folded
-in and not every site's model.
+What a site sends is checked before the app sees it. Replies come in roster order. Their arrays stay
+on disk until they are wanted (``foundation.stored``), so that memory holds the array that is being
+folded in and not every site's model.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -25,8 +24,9 @@ from contract import wire_pb2 as wire
 from contract.errors import DocumentError, JobFailed
 from coordinator.work.training import checks, flower, protocol
 from foundation import tensors
-from foundation.flower import WireArray, array_of, from_flower, to_flower
+from foundation.flower import from_flower, held_of, to_flower
 from foundation.frames import Socket, pack, unpack
+from foundation.stored import StoredArray, StoredRecords, read_stored
 
 KEPT_BLOBS = 2
 
@@ -194,17 +194,15 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         held = from_flower(content)
         groups: records.Records = {n: r for n, r in held.items() if isinstance(r, records.Arrays)}
         arrays_in = [
-            (
-                name,
-                array_key,
-                array,
-                array_of(array) if isinstance(array, WireArray) else array.data,
-            )
+            (name, array_key, held_of(array))
             for name, group in content.array_records.items()
             for array_key, array in group.items()
         ]
         # The same bytes objects and arrays, which are never changed, are the same blob.
-        key = tuple((name, array_key, id(kept)) for name, array_key, _, kept in arrays_in)
+        key = tuple(
+            (name, array_key, kept if isinstance(kept, StoredArray) else id(kept))
+            for name, array_key, kept in arrays_in
+        )
         if key not in self._encoded:
             encoded = tensors.encode(groups)
             structure, descriptor = encoded.message, _memory_file(encoded)
@@ -236,9 +234,9 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
     def _replies(self, answer: list[bytes]) -> list[Message]:
         tasks = [part.decode() for part in answer[0::3]]
         codes = [part.decode() for part in answer[1::3]]
-        found: list[records.Records | None] = []
+        found: list[StoredRecords | None] = []
         for index, data in enumerate(answer[2::3]):
-            content: records.Records | None = None
+            content: StoredRecords | None = None
             if not codes[index]:
                 try:
                     content = self._open(wire.Reply.FromString(data))
@@ -260,7 +258,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
                 messages.append(flower.reply_to(sent.message, task, body))
         return messages
 
-    def _objection(self, task: str, reply: records.Records) -> str:
+    def _objection(self, task: str, reply: StoredRecords) -> str:
         sent = self._sent[task]
         return checks.objection(
             sent.content,
@@ -269,16 +267,12 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             weights=checks.WEIGHTS | self._observed.weights,
         )
 
-    def _open(self, reply: wire.Reply) -> records.Records:
+    def _open(self, reply: wire.Reply) -> StoredRecords:
         message = wire.RecordDict.FromString(reply.payload)
-        if not message.tensors.size:
-            return tensors.read(message, b"")
         name = message.tensors.digest
-        if not name.isalnum():
+        if message.tensors.size and not name.isalnum():
             raise DocumentError("A blob's name is not a SHA-256.")
-        with (self._blobs / name).open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return tensors.read(message, memoryview(mapped))
+        return read_stored(message, self._blobs / name)
 
 
 def _memory_file(encoded: tensors.Encoded) -> int:
