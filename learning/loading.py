@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 MEMORY_BYTES = 2**30
 
 
-class Examples(Dataset[Any], Generic[Item]):
+class Examples(Dataset[Any], Generic[Item]):  # type: ignore[misc]  # PyTorch is untyped here
     """A map-style data set of what ``read`` makes of each item: tensors, or tuples of them.
 
     As many as fit into ``memory_bytes`` are kept. ``fill`` reads ahead with threads, since decoders
@@ -66,7 +66,7 @@ class Examples(Dataset[Any], Generic[Item]):
 
 def _size(made: Any) -> int:
     if isinstance(made, Tensor):
-        return made.numel() * made.element_size()
+        return int(made.numel() * made.element_size())
     if isinstance(made, (list, tuple)):
         return sum(map(_size, made))
     if isinstance(made, dict):

@@ -41,7 +41,8 @@ class Volume:
 def image(asset: Asset) -> Floats:
     """Return a picture or a DICOM image's first frame: (rows, columns), colour as brightness."""
     if asset.kind == "dicom":
-        return frames(asset)[0]
+        first: Floats = frames(asset)[0]
+        return first
     return _brightness(colour(asset))
 
 
@@ -88,7 +89,8 @@ def volume(assets: Sequence[Asset]) -> Volume:
 def windowed(values: Floats, low: float, high: float) -> Floats:
     """Return values from ``low`` to ``high`` as 0 to 1; what lies outside goes to the ends."""
     scaled = (values - np.float32(low)) / np.float32(high - low)
-    return np.clip(scaled, 0, 1, out=scaled)
+    found: Floats = np.clip(scaled, 0, 1, out=scaled)
+    return found
 
 
 def standardised(values: Floats) -> Floats:

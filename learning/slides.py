@@ -74,8 +74,9 @@ class Slide:
         picture = self._slide.read_region((tile.column, tile.row), tile.level, size)
         values = np.asarray(picture, dtype=np.float32)
         # What the scanner didn't look at is transparent, and white like glass.
-        alpha = values[..., 3:] / 255
-        return (values[..., :3] * alpha + 255 * (1 - alpha)) / np.float32(255)
+        alpha = values[..., 3:] / np.float32(255)
+        found: Floats = (values[..., :3] * alpha + np.float32(255) * (1 - alpha)) / np.float32(255)
+        return found
 
     def read_all(self, tiles: tuple[Tile, ...]) -> Iterator[Floats]:
         """Yield the tiles one by one."""
