@@ -107,7 +107,7 @@ def many(
         )
         processes.run("wardgate", "join", file, "--yes", "--home", bench.researcher)
         processes.run("wardgate-coordinator", "roster", "propose", "--threshold", "1", *home)
-        _in_turn(crowds[:1], "roster", "sign", "--yes")
+        _in_turn(crowds, "roster", "sign", "--yes")
         members = f'name = "{PROJECT}"\nsites = {json.dumps(sites)}\n'
         members += f'researchers = ["{RESEARCHER}"]\ntitle = "bench"\npurpose = "bench"\n'
         members += 'ethics_reference = "none"\nlegal_basis = "generated data"\n'
