@@ -798,16 +798,18 @@ class JobStatus(_message.Message):
     def __init__(self, job: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., sites: _Optional[_Iterable[_Union[SiteStatus, _Mapping]]] = ...) -> None: ...
 
 class SiteStatus(_message.Message):
-    __slots__ = ("site", "state", "code", "sentence")
+    __slots__ = ("site", "state", "code", "sentence", "open_tasks")
     SITE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    OPEN_TASKS_FIELD_NUMBER: _ClassVar[int]
     site: str
     state: str
     code: str
     sentence: str
-    def __init__(self, site: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., sentence: _Optional[str] = ...) -> None: ...
+    open_tasks: int
+    def __init__(self, site: _Optional[str] = ..., state: _Optional[str] = ..., code: _Optional[str] = ..., sentence: _Optional[str] = ..., open_tasks: _Optional[int] = ...) -> None: ...
 
 class JobEvent(_message.Message):
     __slots__ = ("sequence", "time", "kind", "site", "text", "round", "metrics", "status")
@@ -868,3 +870,63 @@ class SitesOfPart(_message.Message):
     too_much_missing: bool
     too_much_missing_groups: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, answered: _Optional[_Iterable[str]] = ..., withheld: _Optional[_Iterable[str]] = ..., unnamed: _Optional[int] = ..., missing_share: _Optional[float] = ..., partial: _Optional[_Iterable[str]] = ..., too_much_missing: _Optional[bool] = ..., too_much_missing_groups: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ModelsRequest(_message.Message):
+    __slots__ = ("project",)
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    def __init__(self, project: _Optional[str] = ...) -> None: ...
+
+class ModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class ModelList(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[ModelRecord]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelRecord, _Mapping]]] = ...) -> None: ...
+
+class ModelRecord(_message.Message):
+    __slots__ = ("digest", "size", "job", "project", "project_version", "researcher", "time", "recipe", "bundle", "bundle_name", "bundle_version", "strategy", "strategy_settings", "start_from", "answered", "model", "signed_job", "rounds", "receipts")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RESEARCHER_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    START_FROM_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_JOB_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    size: int
+    job: str
+    project: str
+    project_version: int
+    researcher: str
+    time: float
+    recipe: str
+    bundle: str
+    bundle_name: str
+    bundle_version: str
+    strategy: str
+    strategy_settings: _containers.RepeatedCompositeFieldContainer[Entry]
+    start_from: str
+    answered: _containers.RepeatedScalarFieldContainer[str]
+    model: bytes
+    signed_job: bytes
+    rounds: _containers.RepeatedCompositeFieldContainer[JobEvent]
+    receipts: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, digest: _Optional[str] = ..., size: _Optional[int] = ..., job: _Optional[str] = ..., project: _Optional[str] = ..., project_version: _Optional[int] = ..., researcher: _Optional[str] = ..., time: _Optional[float] = ..., recipe: _Optional[str] = ..., bundle: _Optional[str] = ..., bundle_name: _Optional[str] = ..., bundle_version: _Optional[str] = ..., strategy: _Optional[str] = ..., strategy_settings: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., start_from: _Optional[str] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., signed_job: _Optional[bytes] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., receipts: _Optional[_Iterable[bytes]] = ...) -> None: ...

@@ -104,6 +104,16 @@ class WardgateStub:
                 request_serializer=contract_dot_wire__pb2.JobRequest.SerializeToString,
                 response_deserializer=contract_dot_wire__pb2.JobStatus.FromString,
                 _registered_method=True)
+        self.Models = channel.unary_unary(
+                '/wardgate.v1.Wardgate/Models',
+                request_serializer=contract_dot_wire__pb2.ModelsRequest.SerializeToString,
+                response_deserializer=contract_dot_wire__pb2.ModelList.FromString,
+                _registered_method=True)
+        self.Model = channel.unary_stream(
+                '/wardgate.v1.Wardgate/Model',
+                request_serializer=contract_dot_wire__pb2.ModelRequest.SerializeToString,
+                response_deserializer=contract_dot_wire__pb2.ModelRecord.FromString,
+                _registered_method=True)
 
 
 class WardgateServicer:
@@ -200,6 +210,19 @@ class WardgateServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Models(self, request, context):
+        """Researchers, of the models of their projects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Model(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WardgateServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -272,6 +295,16 @@ def add_WardgateServicer_to_server(servicer, server):
                     servicer.Cancel,
                     request_deserializer=contract_dot_wire__pb2.JobRequest.FromString,
                     response_serializer=contract_dot_wire__pb2.JobStatus.SerializeToString,
+            ),
+            'Models': grpc.unary_unary_rpc_method_handler(
+                    servicer.Models,
+                    request_deserializer=contract_dot_wire__pb2.ModelsRequest.FromString,
+                    response_serializer=contract_dot_wire__pb2.ModelList.SerializeToString,
+            ),
+            'Model': grpc.unary_stream_rpc_method_handler(
+                    servicer.Model,
+                    request_deserializer=contract_dot_wire__pb2.ModelRequest.FromString,
+                    response_serializer=contract_dot_wire__pb2.ModelRecord.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -652,6 +685,60 @@ class Wardgate:
             '/wardgate.v1.Wardgate/Cancel',
             contract_dot_wire__pb2.JobRequest.SerializeToString,
             contract_dot_wire__pb2.JobStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Models(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wardgate.v1.Wardgate/Models',
+            contract_dot_wire__pb2.ModelsRequest.SerializeToString,
+            contract_dot_wire__pb2.ModelList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Model(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/wardgate.v1.Wardgate/Model',
+            contract_dot_wire__pb2.ModelRequest.SerializeToString,
+            contract_dot_wire__pb2.ModelRecord.FromString,
             options,
             channel_credentials,
             insecure,

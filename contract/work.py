@@ -90,6 +90,25 @@ class StatisticsWork(BaseModel):
         return self
 
 
+class SecureUpdates(BaseModel):
+    """How a job's updates are summed securely (``contract.secure_aggregation.updates``).
+
+    ``clip_norm`` is the largest L2 norm of a site's update, over all its arrays together; ``bits``
+    those of a number of it on the grid. ``most_examples`` is the largest number of examples that a
+    site may weigh with. ``noise_multiplier`` is the noise that the sum holds, as a multiple of
+    ``clip_norm``; 0: none. ``sparse``: over 200 sites and more, and only as strong as a
+    coordinator is honest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    clip_norm: Annotated[float, Field(ge=1e-6, le=1e6)]
+    bits: Annotated[int, Field(ge=16, le=40)] = 26
+    most_examples: Annotated[int, Field(ge=1, le=10**9)] = 10_000
+    noise_multiplier: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    sparse: bool = False
+
+
 class TrainingWork(BaseModel):
     """A Flower app to be run: its bundle's SHA-256, its parameters (run config), and a seed."""
 
@@ -99,6 +118,12 @@ class TrainingWork(BaseModel):
     bundle: Sha256
     parameters: Annotated[dict[Line, Scalar], Field(max_length=200)] = Field(default_factory=dict)
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    secure: SecureUpdates | None = None
+    """How updates are summed so that nobody sees a site's own; None: each is seen."""
+    start_from: Sha256 | None = None
+    """The finished model, by the SHA-256 of its safetensors, whose arrays training begins with."""
+    cross_evaluation: bool = False
+    """Whether each site's own model is evaluated at every site, instead of one model trained."""
 
 
 Work = Annotated[StatisticsWork | TrainingWork, Field(discriminator="kind")]

@@ -11,7 +11,7 @@ from coordinator.home import CoordinatorHome
 from foundation import database
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in ``migrations/versions``."""
 
 

@@ -135,3 +135,14 @@ job_events = Table(
     Column("sequence", Integer, primary_key=True, autoincrement=False),
     Column("event", LargeBinary, nullable=False, doc="JobEvent message"),
 )
+
+# ---- models ------------------------------------------------------------------------------------
+
+models = Table(
+    "models",
+    metadata,
+    Column("job", String(64), ForeignKey("jobs.digest"), primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("project", String(64), nullable=False, index=True),
+    Column("record", LargeBinary, nullable=False, doc="ModelRecord message, of a list"),
+)

@@ -100,6 +100,10 @@ class ActiveJob(ABC):
         else:
             self.set_site(site, SiteState.REFUSED, decision.code, decision.sentence)
 
+    def open_tasks(self, site: str) -> int:
+        """Count what a site has still to answer, where that can be told."""
+        return 0
+
     @abstractmethod
     async def replied(self, site: str, reply: wire.Reply) -> bool:
         """A site answered. Returns whether the answer is durable, so that it may be acknowledged.

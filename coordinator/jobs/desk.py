@@ -14,13 +14,14 @@ from contract.documents import Job
 from contract.envelope import Envelope
 from contract.errors import DocumentError, NotFound, SignatureError
 from contract.trust import TrustedDocuments
-from contract.work import StatisticsWork
+from contract.work import StatisticsWork, TrainingWork
 from coordinator.config import JobSettings
 from coordinator.home import CoordinatorHome
 from coordinator.jobs.active import ActiveJob, Surroundings
 from coordinator.jobs.states import ENDED, JobEvent
 from coordinator.jobs.store import JobRow, JobStore
 from coordinator.link.sessions import Sessions
+from coordinator.registry.models import ModelRegistry
 from coordinator.work.models import ModelJob
 from coordinator.work.statistics import StatisticsJob
 from coordinator.work.sums import SecureSumJob
@@ -50,11 +51,22 @@ class JobDesk:
         strangers = set(believed.document.releases) - set(project.sites)
         if strangers:
             raise DocumentError(f"A job names sites that are not in project {project.name}.")
+        self._check_origin(believed.document)
         self.store.add(believed, now)
         row = self.store.get(believed.digest)
         if row.state not in ENDED:
             self._start(row, trusted, believed.document)
         return self.status(believed.digest)
+
+    def _check_origin(self, job: Job) -> None:
+        """Refuse a job that begins with a model which its project hasn't got."""
+        if not isinstance(job.work, TrainingWork) or job.work.start_from is None:
+            return
+        try:
+            ModelRegistry(self.store.engine).find(job.work.start_from, {job.project})
+        except NotFound:
+            short = job.work.start_from[:12]
+            raise NotFound(f"Project {job.project} has no model {short} to start from.") from None
 
     def resume(self, trusted: TrustedDocuments) -> None:
         """Take up every unfinished job; one that isn't believed any more is ended."""
@@ -132,12 +144,19 @@ class JobDesk:
     def status(self, digest: str) -> wire.JobStatus:
         """Return where a job and its sites are."""
         row = self.store.get(digest)
+        active = self.active.get(digest)
         return wire.JobStatus(
             job=digest,
             state=row.state,
             reason=row.reason,
             sites=[
-                wire.SiteStatus(site=s.site, state=s.state, code=s.code, sentence=s.sentence)
+                wire.SiteStatus(
+                    site=s.site,
+                    state=s.state,
+                    code=s.code,
+                    sentence=s.sentence,
+                    open_tasks=0 if active is None else active.open_tasks(s.site),
+                )
                 for s in self.store.sites(digest)
             ],
         )

@@ -149,6 +149,16 @@ class JobStore:
         with reading(self.engine) as connection:
             return [_row(r) for r in connection.execute(query)]
 
+    def of_kind(self, kind: str, state: JobState) -> list[JobRow]:
+        """Return the jobs of a kind that are in a state, oldest first."""
+        query = (
+            select(schema.jobs)
+            .where(schema.jobs.c.kind == kind, schema.jobs.c.state == state)
+            .order_by(schema.jobs.c.submitted_at)
+        )
+        with reading(self.engine) as connection:
+            return [_row(r) for r in connection.execute(query)]
+
     def move(
         self,
         digest: str,

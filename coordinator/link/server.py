@@ -24,6 +24,7 @@ from coordinator.link.sessions import Sessions
 from coordinator.registry.authority import Authority
 from coordinator.registry.documents import DocumentShelf
 from coordinator.registry.members import Members
+from coordinator.registry.model_records import record_missing
 from coordinator.work.training.spool import tidy_ended
 from foundation import isolation
 from foundation.database import reading
@@ -73,6 +74,7 @@ async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
     watchers = [
         asyncio.create_task(service.watch_sessions()),
         asyncio.create_task(_watch_documents(service)),
+        asyncio.create_task(asyncio.to_thread(record_missing, home, desk.store)),
         asyncio.create_task(asyncio.to_thread(isolation.say)),
     ]
     print(f"serving consortium {row.name} on port {port}", flush=True)

@@ -24,6 +24,7 @@ from coordinator.link.sessions import Session, Sessions
 from coordinator.registry.authority import Authority
 from coordinator.registry.documents import DocumentShelf
 from coordinator.registry.members import Members
+from coordinator.registry.models import ModelRegistry
 from foundation import rpc
 from foundation.blobs import BlobFolder, BlobReceiver
 from foundation.transport import CHUNK_BYTES, Peer, Role, peer_of
@@ -32,6 +33,7 @@ log = logging.getLogger("wardgate.coordinator")
 
 PROTOCOL = 1
 MISSED_HEARTBEATS = 3
+RECEIPTS_AT_ONCE = 1000
 MAX_RELEASES_BYTES = 1024 * 1024
 
 
@@ -309,7 +311,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         try:
             peer = self._caller(context, Role.SITE, Role.RESEARCHER)
             if request.job:
-                blobs = self._job_blobs(peer, request.job)
+                blobs = self._blobs_for(peer, request)
                 chunks = blobs.read(request.blob.digest, request.offset)
             else:
                 BlobFolder(self.home.recipes).path(request.blob.digest)
@@ -320,6 +322,19 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                 offset += len(data)
         except WardgateError as error:
             await rpc.abort(context, error)
+
+    def _blobs_for(self, peer: Peer, request: wire.BlobRequest) -> BlobFolder:
+        """Return where a blob is that the caller may have: of a job, or a finished model."""
+        if peer.role is not Role.RESEARCHER:
+            return self._job_blobs(peer, request.job)
+        try:
+            return self._job_blobs(peer, request.job)
+        except NotFound:
+            model = self._registry.find(request.job, self._projects_of(peer.name))
+            held = wire.RecordDict.FromString(model.model).tensors.digest
+            if request.job != model.job or request.blob.digest != held:
+                raise
+            return BlobFolder(self.home.job(request.job) / "blobs")
 
     def _job_blobs(self, peer: Peer, digest: str) -> BlobFolder:
         if peer.role is Role.RESEARCHER:
@@ -411,6 +426,51 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             return self.desk.cancel(request.job, peer.name)
         except WardgateError as error:
             await rpc.abort(context, error)
+
+    # ---- models --------------------------------------------------------------------------------
+
+    async def Models(
+        self, request: wire.ModelsRequest, context: grpc.aio.ServicerContext
+    ) -> wire.ModelList:
+        """Return the models of a project of the caller's, or of all of them."""
+        try:
+            peer = self._caller(context, Role.RESEARCHER)
+            projects = self._projects_of(peer.name)
+            if request.project:
+                projects &= {request.project}
+            return wire.ModelList(models=self._registry.all(projects))
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    async def Model(
+        self, request: wire.ModelRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[wire.ModelRecord]:
+        """Send all that is known of one model; its receipts in pieces."""
+        try:
+            peer = self._caller(context, Role.RESEARCHER)
+            record = self._registry.find(request.model, self._projects_of(peer.name))
+            row = self.desk.store.get(record.job)
+            record.signed_job = row.envelope
+            record.rounds.extend(wire.JobResult.FromString(row.result or b"").rounds)
+            yield record
+            receipts = self.desk.store.receipts(record.job)
+            for start in range(0, len(receipts), RECEIPTS_AT_ONCE):
+                yield wire.ModelRecord(receipts=receipts[start : start + RECEIPTS_AT_ONCE])
+        except WardgateError as error:
+            await rpc.abort(context, error)
+
+    @property
+    def _registry(self) -> ModelRegistry:
+        return ModelRegistry(self.shelf.engine)
+
+    def _projects_of(self, researcher: str) -> set[str]:
+        """Return the projects in force that a researcher is in."""
+        trusted = self.shelf.trusted(self.consortium, _now())
+        return {
+            name
+            for name, project in trusted.projects.items()
+            if researcher in project.document.researchers
+        }
 
     # ---- who calls -----------------------------------------------------------------------------
 

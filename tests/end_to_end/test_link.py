@@ -38,6 +38,8 @@ REQUESTS: dict[str, tuple[object, set[str]]] = {
     "Result": (wire.JobRequest(), {"researcher"}),
     "Wait": (wire.JobRequest(), {"researcher"}),
     "Cancel": (wire.JobRequest(), {"researcher"}),
+    "Models": (wire.ModelsRequest(), {"researcher"}),
+    "Model": (wire.ModelRequest(), {"researcher"}),
     "Link": (iter([wire.FromNode(heartbeat=wire.Empty())]), {"site"}),
     "Upload": (iter([wire.BlobChunk()]), {"site"}),
 }

@@ -91,6 +91,11 @@ class Exchange:
         self._settle(site, reply.task, "")
         return True
 
+    def show(self, digest: str) -> None:
+        """Show a blob to the ServerApp that no reply brought; does nothing without a digest."""
+        if digest:
+            self._take_in(digest)
+
     def _take_in(self, digest: str) -> None:
         """Show a blob to the ServerApp's process: a link in the one folder that it sees."""
         place = self.incoming / digest

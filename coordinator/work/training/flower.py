@@ -11,6 +11,7 @@ one ``send_and_receive``, since a thread for each client would answer in another
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,8 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from contract.errors import DocumentError
-from contract.records import Arrays
-from foundation.flower import array_of
+from contract.records import Arrays, Records, Value
+from foundation.flower import array_of, to_flower
 
 if TYPE_CHECKING:
     from contract.work import Scalar
@@ -46,10 +47,17 @@ Watch = Callable[[int, str, Mapping[str, Any]], None]
 
 
 class Observed:
-    """What was seen of the app while it ran: its last model, and what weighs its sites."""
+    """What was seen of the app while it ran: its last model, and what weighs its sites.
 
-    def __init__(self) -> None:
+    ``start_from`` are the arrays that the job wants it to begin with; ``started_from`` says whether
+    it did.
+    """
+
+    def __init__(self, start_from: Arrays | None = None) -> None:
         self.model: Arrays | None = None
+        self.start_from = start_from
+        self.started_from = False
+        self.strategy: dict[str, Value] = {}
         self.weights: frozenset[str] = frozenset()
         self.uniform = False
 
@@ -133,7 +141,15 @@ def observe(observed: Observed, watch: Watch) -> None:
     """Wrap ``Strategy.start`` of every strategy from now on."""
     start = Strategy.start
 
+    shape = inspect.signature(start)
+
     def observed_start(self: Any, *args: Any, **named: Any) -> Any:
+        call = shape.bind(self, *args, **named)
+        call.apply_defaults()
+        observed.strategy = described(self, call.arguments["num_rounds"])
+        if observed.start_from is not None:
+            own = arrays_of(call.arguments["initial_arrays"])
+            call.arguments["initial_arrays"] = begin_with(observed, own)
         key = getattr(self, "weighted_by_key", None)
         observed.weights = frozenset({key} if isinstance(key, str) else ())
         observed.uniform = isinstance(self, FedAvg)
@@ -154,7 +170,7 @@ def observe(observed: Observed, watch: Watch) -> None:
 
         self.aggregate_train, self.aggregate_evaluate = aggregate_train, aggregate_evaluate
         try:
-            result = start(self, *args, **named)
+            result = start(*call.args, **call.kwargs)
         finally:
             del self.aggregate_train, self.aggregate_evaluate
         for server_round, metrics in result.evaluate_metrics_serverapp.items():
@@ -165,6 +181,40 @@ def observe(observed: Observed, watch: Watch) -> None:
         return result
 
     Strategy.start = observed_start
+
+
+def begin_with(observed: Observed, own: Arrays) -> ArrayRecord:
+    """Return the model that the job starts from, for an app that would start with ``own``.
+
+    Raises ``DocumentError`` unless its arrays have the same names, shapes and dtypes.
+    """
+    given = observed.start_from or Arrays()
+    if _form(given) != _form(own):
+        raise DocumentError(
+            "The model to start from has other arrays than the recipe's with these parameters."
+        )
+    observed.started_from = True
+    content: Records = {"arrays": given}
+    record = to_flower(content)["arrays"]
+    assert isinstance(record, ArrayRecord)
+    return record
+
+
+def _form(arrays: Arrays) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {key: (array.dtype.name, array.shape) for key, array in arrays.items.items()}
+
+
+def described(strategy: object, num_rounds: int) -> dict[str, Value]:
+    """Return a strategy's name, those it wraps in brackets, and its settings that are plain."""
+    names: list[str] = []
+    settings: dict[str, Value] = {"rounds": num_rounds}
+    while strategy is not None and len(names) < 5:
+        names.append(type(strategy).__name__)
+        for key, value in vars(strategy).items():
+            if not key.startswith("_") and isinstance(value, bool | int | float | str):
+                settings.setdefault(key, value)
+        strategy = getattr(strategy, "strategy", None)
+    return {"name": "(".join(names) + ")" * (len(names) - 1), **settings}
 
 
 # ---- apps of the older kind ----------------------------------------------------------------------
@@ -178,7 +228,17 @@ def observe_legacy(observed: Observed, watch: Watch, grid: Grid) -> None:
         legacy.Server.evaluate_round,
     )
 
+    initial = legacy.Server._get_initial_parameters
+
+    def initial_parameters(self: Any, server_round: int, timeout: float | None) -> Any:
+        parameters = initial(self, server_round, timeout)
+        if observed.start_from is None:
+            return parameters
+        own = arrays_of(compat.parameters_to_arrayrecord(parameters, keep_input=True))
+        return compat.arrayrecord_to_parameters(begin_with(observed, own), keep_input=True)
+
     def observed_fit(self: Any, num_rounds: int, timeout: float | None) -> Any:
+        observed.strategy = described(self.strategy, num_rounds)
         outcome = fit(self, num_rounds=num_rounds, timeout=timeout)
         record = compat.parameters_to_arrayrecord(self.parameters, keep_input=True)
         observed.model = arrays_of(record) if self.parameters.tensors else None
@@ -214,6 +274,7 @@ def observe_legacy(observed: Observed, watch: Watch, grid: Grid) -> None:
             compat.recorddict_to_evaluateres,
         )  # fmt: skip
 
+    legacy.Server._get_initial_parameters = initial_parameters
     legacy.Server.fit = observed_fit
     legacy.Server.fit_round = observed_fit_round
     legacy.Server.evaluate_round = observed_evaluate_round

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from contract import wire_pb2 as wire
-from contract.errors import DocumentError, SignatureError
+from contract.errors import DocumentError, NotFound, SignatureError
 from contract.work import TrainingWork
 from coordinator.jobs.active import ActiveJob
 from coordinator.jobs.states import JobEvent, JobState, SiteState
+from coordinator.registry.model_records import model_record
+from coordinator.registry.models import ModelRegistry
 from coordinator.work.training import spool
 from coordinator.work.training.run import TrainingRun
 from foundation.blobs import BlobFolder
+from foundation.files import private_folder
 
 
 class TrainingJob(ActiveJob):
@@ -36,6 +40,11 @@ class TrainingJob(ActiveJob):
             self.move(JobEvent.START)
         work = self.job.work
         assert isinstance(work, TrainingWork)
+        try:
+            start_from = self._start_from(work)
+        except (NotFound, OSError):
+            self.move(JobEvent.ERROR, "The model to start from is not here any more.")
+            return
         sites = self.in_roster_order(SiteState.ACCEPTED, SiteState.ANSWERED, SiteState.FAILED)
         self.training = TrainingRun(
             self.digest,
@@ -46,6 +55,7 @@ class TrainingJob(ActiveJob):
             sites,
             self._send,
             lambda event: self.around.publish(self.digest, event),
+            start_from=start_from,
         )
         self._tell_who_is_online()
         watch = asyncio.create_task(self._watch_absence())
@@ -65,7 +75,27 @@ class TrainingJob(ActiveJob):
             model=outcome.model,
             rounds=[e for e in self.around.store.events(self.digest) if e.kind == "round"],
         )
+        record = await asyncio.to_thread(
+            model_record, self.digest, self.job, self.project, self.around.home, result
+        )
+        ModelRegistry(self.around.store.engine).record(record)
         self.move(JobEvent.RESULT, result=result.SerializeToString())
+
+    def _start_from(self, work: TrainingWork) -> bytes:
+        """Return the message of the model to start from, its blob among ours; empty without one."""
+        if work.start_from is None:
+            return b""
+        registry = ModelRegistry(self.around.store.engine)
+        model = registry.find(work.start_from, {self.project.name})
+        digest = wire.RecordDict.FromString(model.model).tensors.digest
+        if digest and not self.blobs.has(digest):
+            private_folder(self.blobs.folder)
+            os.link(self.around.home.job(model.job) / "blobs" / digest, self.blobs.path(digest))
+        return model.model
+
+    def open_tasks(self, site: str) -> int:
+        """Count what a site has still to answer."""
+        return 0 if self.training is None else len(self.training.pending(site))
 
     def enough_without_stewards(self) -> bool:
         """Say whether the minimum of sites accepted: training doesn't wait for the others."""

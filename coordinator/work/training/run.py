@@ -8,6 +8,7 @@ process sends is a stranger's: it gets nothing but its job's own sites and blobs
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -75,7 +76,10 @@ class TrainingRun:
         send: Callable[[str, wire.Task], Awaitable[None]],
         event: Callable[[wire.JobEvent], None],
         limits: Limits = LIMITS,
+        start_from: bytes = b"",
     ) -> None:
+        """``start_from``: a finished model's message, whose blob is in the folder's ``blobs``."""
+        self._start_from = start_from
         self._digest = job_digest
         self._job = job
         self._minimum = max(project.minimum_sites, job.minimum_sites)
@@ -157,6 +161,7 @@ class TrainingRun:
 
     def _to_the_end(self) -> TrainingOutcome:
         isolation.ensure()
+        self._exchange.show(wire.RecordDict.FromString(self._start_from).tensors.digest)
         start = self._prepare()
         for _ in range(MAX_LIVES):
             before = len(self._exchange.journal.entries)
@@ -193,6 +198,7 @@ class TrainingRun:
             "consortium": self._job.consortium,
             "minimum_sites": self._minimum,
             "seed": work.seed,
+            "start_from": base64.b64encode(self._start_from).decode(),
             "run_id": int.from_bytes(hashlib.sha256(self._digest.encode()).digest()[:7], "big"),
         }
         return json.dumps(start).encode()

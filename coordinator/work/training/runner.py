@@ -7,15 +7,20 @@ what the job yields, or else the first arrays that it leaves in its context's st
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from foundation import confined
 from foundation.frames import FrameError, Socket
+
+if TYPE_CHECKING:
+    from contract.records import Arrays
 
 
 def main(descriptor: int) -> None:
@@ -36,13 +41,13 @@ def main(descriptor: int) -> None:
 
 def _run(daemon: Socket, start: dict[str, Any]) -> None:
     from contract import wire_pb2 as wire
-    from contract.records import encode_entry
+    from contract.records import Config, encode_entry
     from coordinator.work.training import flower, protocol
     from coordinator.work.training.grid import WardgateGrid
     from foundation.flower import from_flower
     from foundation.seeding import seed_everything
 
-    observed = flower.Observed()
+    observed = flower.Observed(_start_from(start))
     run_id: int = start["run_id"]
     grid = WardgateGrid(
         daemon,
@@ -67,14 +72,36 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
     sys.path.append(protocol.APP_FOLDER)
     app = flower.load(start["server"])
     state = flower.run_app(app, grid, run_id, start["run_config"])
+    if observed.start_from is not None and not observed.started_from:
+        daemon.send(
+            protocol.FAILED, b"The ServerApp did not begin with the model that it was given."
+        )
+        return
+    said = {"strategy": Config(observed.strategy)} if observed.strategy else {}
     if observed.model is not None:
-        grid.deliver_model({"arrays": observed.model})
+        grid.deliver_model({"arrays": observed.model, **said})
         return
     for name, record in from_flower(state).items():
         if name in state.array_records:
-            grid.deliver_model({"arrays": record})
+            grid.deliver_model({"arrays": record, **said})
             return
     daemon.send(protocol.FAILED, b"The ServerApp ended without a model.")
+
+
+def _start_from(start: Mapping[str, Any]) -> Arrays | None:
+    """Return the arrays of the model that the job begins with, if it names one."""
+    from contract import wire_pb2 as wire
+    from contract.records import Arrays
+    from coordinator.work.training import protocol
+    from foundation import tensors
+
+    if not start["start_from"]:
+        return None
+    message = wire.RecordDict.FromString(base64.b64decode(start["start_from"]))
+    digest = message.tensors.digest
+    blob = (Path(protocol.BLOBS_FOLDER) / digest).read_bytes() if digest else b""
+    records = tensors.read(message, blob).values()
+    return next((record for record in records if isinstance(record, Arrays)), Arrays())
 
 
 def _reason(error: BaseException) -> str:

@@ -109,12 +109,12 @@ class Consortium:
         }
         self.run = self.new_run()
 
-    def new_run(self) -> TrainingRun:
+    def new_run(self, start_from: bytes = b"") -> TrainingRun:
         """Return a run over the job's folder: the first, or one that resumes."""
         folder = self.folder / "job"
         run = TrainingRun(
             self.digest, self.job, self.project, folder, self.bundle, SITES, self.send,
-            self.events.append,
+            self.events.append, start_from=start_from,
         )  # fmt: skip
         run.sites_changed(set(SITES))
         self.run = run
