@@ -204,6 +204,13 @@ class RecipeGrant(BaseModel):
     metrics: Annotated[tuple[Line, ...], Field(max_length=100)]
     metric_ranges: dict[Line, MetricRange] = Field(default_factory=dict)
     max_reply_bytes: Annotated[int, Field(ge=1, le=8 * 2**30)] = 256 * 2**20
+    secure: bool = False
+    """Whether its updates may leave in secure sums only."""
+    weights: Annotated[tuple[Sha256, ...], Field(max_length=100)] = ()
+    """Files of pretrained weights, by their SHA-256, one of which a job may name by the parameter
+    ``weights``; each hospital that is asked must have approved it too."""
+    drafts: bool = False
+    """Whether it may write drafts, which stay in the hospital."""
 
     @model_validator(mode="after")
     def _ranges_are_of_metrics(self) -> Self:

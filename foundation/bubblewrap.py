@@ -32,6 +32,8 @@ class Limits:
     reply_bytes: int = 256 * 2**20
     threads: int = 1
     gpus: bool = False
+    drafts_bytes: int = 0
+    """Size of ``/drafts``, a folder for files that stay here; 0: there is none."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ def bubblewrap_command(
     for folder in ("/tmp", "/dev/shm"):  # noqa: S108
         size = ["--size", str(limits.tmp_bytes)] if defences.tmp else []
         line += ["--perms", "1777", *size, "--tmpfs", folder]
+    if limits.drafts_bytes:
+        line += ["--perms", "1777", "--size", str(limits.drafts_bytes), "--tmpfs", "/drafts"]
     shown = installation if defences.root else installation.with_everything()
     everything = [Bind(path, str(path)) for path in shown.read_only] + list(binds)
     line += _folders([bind.target for bind in everything])
@@ -213,6 +217,11 @@ def environment_of(limits: Limits) -> dict[str, str]:
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_HOME": "/tmp/.flwr",  # noqa: S108
+        # There is no network; a library that would look for one says at once what is missing.
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
 
 

@@ -204,14 +204,14 @@ def delegation() -> cgroups.Delegation | str:
 
 
 def _group(limits: Limits) -> cgroups.Group | None:
-    """Make a cgroup with room for what the limits give: files of ``/tmp`` are memory too."""
+    """Make a cgroup with room for what the limits give: files in memory count too."""
     with _lock:
         ours = delegation()
     if isinstance(ours, str):
         return None
     try:
         return ours.group(
-            memory_bytes=limits.memory_bytes + 2 * limits.tmp_bytes,
+            memory_bytes=limits.memory_bytes + 2 * limits.tmp_bytes + limits.drafts_bytes,
             processes=limits.processes + OWN_PROCESSES,
         )
     except OSError as error:

@@ -42,6 +42,8 @@ _GROUPS = {
     "sandbox": ("sandbox", _NODE),
     "project": ("documents:project", _GATE),
     "recipe": ("recipe", _GATE),
+    "weights": ("weights", _GATE),
+    "drafts": ("drafts", _HELD),
     "model": ("model", _GATE),
     "inbox": ("inbox", _GATE),
     "steward": ("steward", _GATE),

@@ -26,6 +26,8 @@ class NodeHome:
             self.consortia,
             self.recipes,
             self.jobs,
+            self.weights,
+            self.drafts,
         ):
             private_folder(folder)
         return self
@@ -44,6 +46,10 @@ class NodeHome:
     def database(self) -> Path:
         """The embedded SQLite catalogue, unless a URL names another database."""
         return self.root / "catalogue.db"
+
+    def supernode(self, consortium: str) -> Path:
+        """What a consortium's SuperNode writes: its log."""
+        return self.identity(consortium) / "supernode"
 
     @property
     def vault(self) -> Path:
@@ -104,6 +110,16 @@ class NodeHome:
     def jobs(self) -> Path:
         """Spool of jobs that are under way; deleted when they close."""
         return self.root / "jobs"
+
+    @property
+    def weights(self) -> Path:
+        """Approved files of pretrained weights, named by their digest."""
+        return self.root / "weights"
+
+    @property
+    def drafts(self) -> Path:
+        """What recipes wrote about the hospital's own assets, by content; it never leaves."""
+        return self.root / "drafts"
 
     @property
     def pseudonym_key(self) -> Path:

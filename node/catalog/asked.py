@@ -158,6 +158,15 @@ class Asked:
             ).all()
         return frozenset(r.bundle for r in rows)
 
+    def approved_weights(self) -> frozenset[str]:
+        """Return the digests of the weights that our steward approved and didn't withdraw."""
+        table = schema.weights
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(table.c.digest).where(table.c.withdrawn_at.is_(None))
+            ).all()
+        return frozenset(r.digest for r in rows)
+
     def withdrawn_recipes(self) -> frozenset[str]:
         """Return the digests of the bundles that our steward let in once and withdrew."""
         table = schema.recipes

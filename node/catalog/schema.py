@@ -325,6 +325,31 @@ recipes = Table(
     Column("withdrawn_at", DateTime(timezone=True), nullable=True),
 )
 
+weights = Table(
+    "weights",
+    metadata,
+    Column("digest", String(64), primary_key=True, doc="SHA-256 of the safetensors file"),
+    Column("name", String(200), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("tensors", Integer, nullable=False, doc="how many"),
+    Column("approved_at", DateTime(timezone=True), nullable=False),
+    Column("withdrawn_at", DateTime(timezone=True), nullable=True),
+)
+
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True, doc="of the file, as the recipe wrote it"),
+    Column("digest", String(64), nullable=False, index=True, doc="SHA-256 of the file"),
+    Column("kind", String(16), nullable=False, doc="dicom-seg, png, nifti or json"),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("asset", String(64), nullable=False, index=True, doc="SHA-256 of what it is of"),
+    Column("release", String(64), nullable=False),
+    Column("recipe", String(64), nullable=False, doc="SHA-256 of the FAB"),
+    Column("made_at", DateTime(timezone=True), nullable=False),
+)
+
 # ---- whom we answer, and what we were asked ----------------------------------------------------
 
 consortia = Table(

@@ -273,6 +273,10 @@ def _show_project(document: Project, envelope: Envelope) -> None:
         ]
         table.add_row("metrics that may leave", ", ".join(metrics))
         table.add_row("largest reply", f"{recipe.max_reply_bytes:,} bytes")
+        for digest in recipe.weights:
+            table.add_row("pretrained weights", digest)
+        if recipe.drafts:
+            table.add_row("drafts", "may be left here; none leaves")
         for name, allowed in recipe.parameters.items():
             table.add_row(f"parameter {name}", _range(allowed))
         console.print(table)

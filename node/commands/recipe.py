@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contract.documents import printable
-from contract.errors import DocumentError, NotFound, SignatureError, UsageError
+from contract.errors import DocumentError, NotFound, UsageError
 from foundation.commands import application
+from node.commands.cosigning import signed_by_enough
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def approve(
         typer.echo("\n".join(describe_candidate(catalog, node, data, wheelhouse, code=False)))
         if not yes and not typer.confirm("Let this recipe run here?"):
             raise UsageError("Nothing was approved.")
-        if _signed_by_enough(catalog, node, data, key):
+        bundle = hashlib.sha256(data).hexdigest()
+        if signed_by_enough(catalog, node, "recipe", bundle, key):
             let_in(catalog, node, data, wheelhouse)
 
 
@@ -74,42 +76,6 @@ def let_in(catalog: Catalog, node: NodeHome, data: bytes, wheelhouse: Path | Non
         typer.echo(f"  locked {lock.name}=={lock.version}  ({origin})")
     typer.echo(f"Approved {recipe.name} {recipe.version}.")
     typer.echo(recipe.bundle)
-
-
-def _signed_by_enough(catalog: Catalog, node: NodeHome, data: bytes, key: Path | None) -> bool:
-    """Say whether as many stewards as the policy asks for approved a bundle, this one included.
-
-    Where one is enough, whoever may write here decides, and no signature is asked for.
-    """
-    from node.catalog.asked import Asked
-    from node.catalog.inbox import Inbox
-    from node.commands.steward import present_key
-    from node.gate.inbox.decisions import decide, verdict
-    from node.gate.inbox.stewards import allowed_keys
-    from node.gate.policy import load_policy
-
-    people = load_policy(node.policy).approval.people
-    if people == 1:
-        return True
-    inbox, bundle = Inbox(catalog.engine), hashlib.sha256(data).hexdigest()
-    registered = [row.envelope for row in inbox.stewards()]
-    allowed: set[str] = set()
-    for row in Asked(catalog.engine).consortia():
-        allowed |= allowed_keys(row.anchor, registered)
-    steward = present_key(node, key)
-    if steward.id not in allowed:
-        raise SignatureError("This key is no steward's at this site; see wardgate-node steward.")
-    now = datetime.now(UTC)
-    envelope = decide(steward, "recipe", bundle, (None, None), now)
-    record(
-        node, "steward-decided", what="recipe", subject=bundle, verdict="approve", key=steward.id
-    )
-    inbox.add_decision(bundle, steward.id, envelope, now)
-    found = verdict(inbox.decisions(bundle), allowed, "recipe", bundle, (None, None), people)
-    if found is None or found.refusal is not None:
-        typer.echo(f"Signed; {people} stewards are needed before recipe {bundle[:16]} runs here.")
-        return False
-    return True
 
 
 def describe_candidate(

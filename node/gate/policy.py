@@ -87,6 +87,8 @@ class TrainingSettings(settings.Settings):
     """Fewest subjects in the release that a model is trained on."""
     max_reply_bytes: Annotated[int, Field(ge=1024)] = 1024**3
     """Largest model update that may leave, whatever the project says."""
+    superlink: bool = False
+    """Whether tasks may come, and updates leave, over a Flower SuperLink."""
     memory_bytes: Annotated[int, Field(ge=64 * 2**20)] = 8 * 2**30
     """Memory of a recipe's worker."""
     cpu_seconds: Annotated[int, Field(ge=1)] = 24 * 3600
@@ -107,6 +109,18 @@ class TrainingSettings(settings.Settings):
     """Gaussian noise on each update, as a multiple of clip_norm; 0: none."""
     check_imprint: bool = True
     """Refuse weights that are made so that an update tells single records."""
+    secure_only: bool = False
+    """Whether updates leave in secure sums only, so that nobody sees this site's own."""
+    sum_noise_multiplier: Annotated[float, Field(ge=0)] = 0.0
+    """Least Gaussian noise that a secure sum must hold, as a multiple of the job's clip_norm."""
+    sparse_sums: bool = False
+    """Whether secure sums may use the sparse graph, which trusts the coordinator's honesty."""
+    drafts: bool = False
+    """Whether a recipe may leave drafts in the hospital, where the project allows it too."""
+    draft_bytes: Annotated[int, Field(ge=1024)] = 2**30
+    """Most bytes of drafts that one job may leave; a worker has as much memory for them."""
+    draft_files: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Most files of drafts that one job may leave."""
 
     @model_validator(mode="after")
     def _noise_is_of_something(self) -> Self:

@@ -45,6 +45,8 @@ class Question:
     """A release by its digest, if a project may ask it: it is granted and not revoked."""
     approved_recipes: Callable[[], frozenset[str]]
     """The bundles that our steward approved."""
+    approved_weights: Callable[[], frozenset[str]] = frozenset
+    """The files of pretrained weights that our steward approved, by their SHA-256."""
     forgotten: Callable[[str], bool] = lambda job: False
     """Whether the ledger answered a job, by its digest, that the catalogue doesn't know."""
     asked_of_project: Callable[[str], int] = lambda project: 0

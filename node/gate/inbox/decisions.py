@@ -22,7 +22,7 @@ from contract.keys import SigningKey, key_id
 
 DECISION_TYPE = "application/vnd.wardgate.decision+json"
 
-What = Literal["job", "output", "recipe"]
+What = Literal["job", "output", "recipe", "weights"]
 
 REASONS: Mapping[str, str] = {
     "purpose": "The steward finds the question outside the project's purpose.",
@@ -45,10 +45,10 @@ class Decision(BaseModel):
 
     what: What
     subject: Sha256
-    """The job's digest, ``output_subject`` of an output, the SHA-256 of a bundle."""
+    """The job's digest, ``output_subject`` of an output, the SHA-256 of a bundle or of weights."""
     consortium: Name | None
     site: Name | None
-    """Both None for a recipe, which is approved for the whole node."""
+    """Both None for a recipe or weights, which are approved for the whole node."""
     verdict: Literal["approve", "refuse"]
     hold_outputs: bool = False
     """Whether the job's outputs wait for a steward too."""

@@ -62,6 +62,8 @@ def _training(work: TrainingWork, project: Project, policy: Policy) -> Iterator[
     yield "what leaves", f"in each round, at most {size:,} bytes"
     yield "", "arrays of the names, shapes and types that the coordinator sends"
     yield "", printable("metrics: " + ", ".join(grant.metrics))
+    if grant.drafts:
+        yield "what stays", "drafts about the release's assets, if the policy allows them"
     yield "the model", printable(project.model_outcome)
 
 

@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
-from contract.errors import JobFailed
+from contract.errors import DocumentError, JobFailed
 from contract.work import Scalar
 from foundation import confinement
 from foundation.bubblewrap import Bind, Limits
@@ -30,7 +30,9 @@ from foundation.confinement import Confined
 from foundation.files import SECRET_MODE
 from foundation.frames import Broken, Frame, FrameError, Pipe
 from node.work.training.bundles import ApprovedRecipe
-from node.work.training.worker_main import FAILED, READY, REPLY, START, STATE, TASK
+from node.work.training.drafts import Takes
+from node.work.training.weights import FOLDER as WEIGHTS
+from node.work.training.worker_main import DRAFT, FAILED, READY, REPLY, START, STATE, TASK
 
 MAX_LOG_BYTES = 2**20
 DYING_SECONDS = 1.0
@@ -42,7 +44,8 @@ class WorkerFailed(JobFailed):
     """A task gave no answer.
 
     ``code``: ``exception`` (``location`` is a line of the recipe, or empty), ``timeout``,
-    ``killed`` (by the kernel, for memory or processor time), ``malformed`` or ``too-large``.
+    ``killed`` (by the kernel, for memory or processor time), ``malformed``, ``draft`` (one that it
+    may not leave here) or ``too-large``.
     """
 
     def __init__(self, code: str, location: str = "") -> None:
@@ -64,10 +67,19 @@ class Worker:
     """One recipe at work on one release for one job. Its methods may be called from any thread."""
 
     def __init__(
-        self, recipe: ApprovedRecipe, release: Path, start: bytes, limits: Limits, log: Path
+        self,
+        recipe: ApprovedRecipe,
+        release: Path,
+        start: bytes,
+        limits: Limits,
+        log: Path,
+        weights: Bind | None = None,
+        drafts: Takes | None = None,
     ) -> None:
         self._recipe = recipe
         self._release = release
+        self._weights = weights
+        self._drafts = drafts
         self._start = start
         self._limits = limits
         self._log = log
@@ -91,9 +103,13 @@ class Worker:
         node_config: Mapping[str, Scalar],
         limits: Limits,
         log: Path,
+        weights: Path | None = None,
+        drafts: Takes | None = None,
     ) -> Worker:
         """Start a worker and return at once; it imports in the background.
 
+        It sees ``weights``, an approved file, under its own name. ``drafts`` takes the files that
+        it leaves in ``/drafts``, a folder that there is only with it.
         Raises ``DocumentError`` for parameters that the recipe doesn't have, ``SandboxError``
         without bubblewrap. ``log`` may come to hold patients' data: it is local, mode 0600.
         """
@@ -106,9 +122,15 @@ class Worker:
             "run_id": run_id,
             "node_id": node_id,
         }
-        worker = cls(recipe, release, json.dumps(order).encode(), limits, log)
         confinement.make_readable(recipe.folder)
         confinement.make_readable(release)
+        bound = None
+        if weights is not None:
+            confinement.make_readable(weights)
+            bound = Bind(weights, f"{WEIGHTS}/{weights.name}")
+        room = 0 if drafts is None else max(1, drafts.bytes_left)
+        limits = replace(limits, drafts_bytes=room)
+        worker = cls(recipe, release, json.dumps(order).encode(), limits, log, bound, drafts)
         with worker._busy:
             worker._launch()
         return worker
@@ -142,7 +164,7 @@ class Worker:
                 self._stop()
                 raise WorkerFailed(_CODES[error.why]) from None
             except WorkerFailed as error:
-                if error.code in ("malformed", "too-large"):
+                if error.code in ("malformed", "too-large", "draft"):
                     self._stop()
                 raise
 
@@ -156,7 +178,7 @@ class Worker:
                 pipe.send(STATE, b"", [state], deadline)
             self._fresh = False
         pipe.send(TASK, task.SerializeToString(), [tensors], deadline)
-        frame = pipe.receive(self._limits.reply_bytes, deadline)
+        frame = self._receive(pipe, deadline)
         if frame.kind == FAILED:
             raise self._failure(frame)
         if frame.kind != REPLY:
@@ -169,6 +191,22 @@ class Worker:
         if kept.kind != STATE or payload.tensors.size != len(frame.body):
             raise WorkerFailed("malformed")
         return WorkerReply(payload, frame.body, kept.body)
+
+    def _receive(self, pipe: Pipe, deadline: float) -> Frame:
+        """Return the answer to a task; what comes before it are drafts."""
+        if self._drafts is None:
+            return pipe.receive(self._limits.reply_bytes, deadline)
+        while True:
+            most = max(self._limits.reply_bytes, self._drafts.bytes_left)
+            frame = pipe.receive(most, deadline)
+            if frame.kind != DRAFT:
+                if len(frame.body) > self._limits.reply_bytes:
+                    raise WorkerFailed("too-large")
+                return frame
+            try:
+                self._drafts.take(frame.message.decode(errors="replace"), frame.body)
+            except DocumentError:
+                raise WorkerFailed("draft") from None
 
     def _failure(self, frame: Frame) -> WorkerFailed:
         """Reduce what the worker says of a failure to what the bundle itself contains."""
@@ -200,6 +238,8 @@ class Worker:
         ]
         if (self._recipe.folder / "site-packages").is_dir():
             binds.append(Bind(self._recipe.folder / "site-packages", "/recipe/site-packages"))
+        if self._weights is not None:
+            binds.append(self._weights)
         pipe = Pipe(ours_in, ours_out)
         try:
             confined = confinement.start(

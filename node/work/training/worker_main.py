@@ -11,14 +11,21 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 
 from foundation import confined
 from foundation.frames import Broken, FrameError, Pipe
 
 START, TASK, STATE, READY, REPLY, FAILED = b"B", b"T", b"S", b"K", b"R", b"F"
+DRAFT = b"D"
+"""A file that stays in the hospital; any number of them before a reply."""
+DRAFTS = Path("/drafts")
 APP, PACKAGES = "/recipe/app", "/recipe/site-packages"
 NO_LIMIT = 2**62
 
@@ -70,13 +77,30 @@ def main(incoming: int, outgoing: int) -> None:
             kept = app.state
         except BaseException as error:
             app.state = kept
+            for _ in _drafts(DRAFTS):
+                pass
             unfit = wire.TaskFailed(code="malformed").SerializeToString()
             pipe.send(FAILED, unfit if isinstance(error, DocumentError) else _explain(error))
             continue
         del frame
+        for name, draft in _drafts(DRAFTS):
+            pipe.send(DRAFT, name.encode(errors="replace"), [draft])
         pipe.send(REPLY, reply.message.SerializeToString(), reply.pieces)
         pipe.send(STATE, b"", [kept])
         del reply
+
+
+def _drafts(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that the recipe left, by name, and delete each; nothing but files counts."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            continue
+        data = path.read_bytes()
+        with suppress(OSError):
+            path.unlink()
+        yield path.name, data
 
 
 def _explain(error: BaseException) -> bytes:
