@@ -124,6 +124,8 @@ class TrainingWork(BaseModel):
     """The finished model, by the SHA-256 of its safetensors, whose arrays training begins with."""
     cross_evaluation: bool = False
     """Whether each site's own model is evaluated at every site, instead of one model trained."""
+    engine: Literal["wardgate", "superlink"] = "wardgate"
+    """What carries its tasks: the link, or a stock Flower SuperLink beside it."""
 
 
 Work = Annotated[StatisticsWork | TrainingWork, Field(discriminator="kind")]

@@ -59,6 +59,21 @@ class JobSettings(settings.Settings):
     """How long sites may take to accept or refuse a training job."""
 
 
+class SuperLinkSettings(settings.Settings):
+    """A stock Flower SuperLink, for jobs of engine ``superlink``."""
+
+    enabled: bool = False
+    """Carry training over a SuperLink too, where a job asks for it."""
+    host: str = "0.0.0.0"  # noqa: S104 (a server; mutual TLS always)
+    """The address where SuperNodes reach its Fleet API."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 7444
+    """The port of it. 0 takes any free one (and prints it)."""
+    runtime: str = ""
+    """HOST:PORT of a SuperLink on this machine; empty: one is started, on loopback."""
+    secret_file: str = ""
+    """The secret of that SuperLink's SuperExec, which we are then, alone. Empty: one is made."""
+
+
 class CoordinatorConsoleSettings(ConsoleSettings):
     """The operator's page."""
 
@@ -74,6 +89,7 @@ class CoordinatorSettings(settings.Settings):
     certificates: CertificateSettings = CertificateSettings()
     link: LinkSettings = LinkSettings()
     jobs: JobSettings = JobSettings()
+    superlink: SuperLinkSettings = SuperLinkSettings()
     console: CoordinatorConsoleSettings = CoordinatorConsoleSettings()
 
 

@@ -60,6 +60,11 @@ class CoordinatorHome:
         return self.root / "recipes"
 
     @property
+    def superlink(self) -> Path:
+        """A SuperLink's database, log and secret, if one is used."""
+        return self.root / "superlink"
+
+    @property
     def console_password(self) -> Path:
         """The hash of the console's password."""
         return self.root / "console.json"

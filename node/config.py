@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from foundation import settings
 from foundation.defaults import default_text
@@ -47,6 +47,40 @@ class WorkSettings(settings.Settings):
     """Threads that a recipe's numerical libraries use."""
 
 
+def _listed(value: object) -> object:
+    """An environment variable gives a list as words between commas."""
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return value
+
+
+Words = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class SuperNodeSettings(settings.Settings):
+    """Flower SuperLinks that carry training; the policy must allow it too."""
+
+    superlinks: Words = Field(default_factory=list)
+    """The SuperLinks: CONSORTIUM=HOST:PORT each. Empty: none is dialled."""
+    poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 1.0
+    """Pause between two questions to a SuperLink whether there is work."""
+
+    @field_validator("superlinks")
+    @classmethod
+    def _are_addresses(cls, words: list[str]) -> list[str]:
+        for word in words:
+            name, _, address = word.partition("=")
+            host, _, port = address.rpartition(":")
+            if not name or not host or not port.isdigit():
+                raise ValueError("a SuperLink is CONSORTIUM=HOST:PORT")
+        return words
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The address of each consortium's SuperLink."""
+        return dict(word.split("=", 1) for word in self.superlinks)
+
+
 class IntakeSettings(settings.Settings):
     """Who takes files in, and what becomes of some kinds."""
 
@@ -77,16 +111,6 @@ class IntakeSettings(settings.Settings):
     """How long a file of a watched folder must have stayed the same."""
     look_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Pause between two looks at a watched folder."""
-
-
-def _listed(value: object) -> object:
-    """An environment variable gives a list as words between commas."""
-    if isinstance(value, str):
-        return [word.strip() for word in value.split(",") if word.strip()]
-    return value
-
-
-Words = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class AccountSettings(settings.Settings):
@@ -174,6 +198,7 @@ class NodeSettings(settings.Settings):
     database: DatabaseSettings = DatabaseSettings()
     link: LinkSettings = LinkSettings()
     work: WorkSettings = WorkSettings()
+    supernode: SuperNodeSettings = SuperNodeSettings()
     intake: IntakeSettings = IntakeSettings()
     notices: NoticeSettings = NoticeSettings()
     console: NodeConsoleSettings = NodeConsoleSettings()

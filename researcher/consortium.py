@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import grpc
 from pydantic import ValidationError
@@ -302,18 +302,21 @@ class Consortium:
         sites: Sequence[str] | None = None,
         minimum_sites: int = 2,
         releases: Mapping[str, str] | None = None,
+        engine: Literal["wardgate", "superlink"] = "wardgate",
     ) -> TrainingHandle:
         """Start a training job and return a handle with its progress, result and receipts.
 
         ``recipe`` is the name or bundle digest of a recipe that the project grants; ``parameters``
-        override its run config within the project's ranges.
+        override its run config within the project's ranges. ``engine`` carries the tasks.
         """
         granted = next(
             (r for r in self.project(project).recipes if recipe in (r.name, r.bundle)), None
         )
         if granted is None:
             raise NotFound(f"Project {project} grants no recipe called {recipe}.")
-        work = TrainingWork(bundle=granted.bundle, parameters=dict(parameters or {}), seed=seed)
+        work = TrainingWork(
+            bundle=granted.bundle, parameters=dict(parameters or {}), seed=seed, engine=engine
+        )
         job, envelope = self.sign(project, work, sites, minimum_sites, releases, life=TRAINING_LIFE)
         digest = self._submit(envelope)
         return TrainingHandle(digest, job, self._stub, self._place.address, self._roster)

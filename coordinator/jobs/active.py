@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from contract import wire_pb2 as wire
 from contract.documents import Job, Project, Roster, printable
@@ -19,6 +20,9 @@ from coordinator.home import CoordinatorHome
 from coordinator.jobs.states import UNDECIDED, JobEvent, SiteState
 from coordinator.jobs.store import JobStore
 from coordinator.link.sessions import Sessions
+
+if TYPE_CHECKING:
+    from coordinator.work.superlink.service import SuperLink
 
 POLL_SECONDS = 0.25
 UNDECIDED_SENTENCE = "The site's steward did not decide in time."
@@ -33,6 +37,7 @@ class Surroundings:
     sessions: Sessions
     settings: JobSettings
     publish: Callable[[str, wire.JobEvent], None]
+    superlink: SuperLink | None = None
 
 
 class ActiveJob(ABC):

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from contract import wire_pb2 as wire
 from contract.documents import Job
@@ -26,6 +27,9 @@ from coordinator.work.models import ModelJob
 from coordinator.work.statistics import StatisticsJob
 from coordinator.work.sums import SecureSumJob
 
+if TYPE_CHECKING:
+    from coordinator.work.superlink.service import SuperLink
+
 log = logging.getLogger("wardgate.coordinator")
 
 
@@ -37,6 +41,7 @@ class JobDesk:
     store: JobStore
     sessions: Sessions
     settings: JobSettings
+    superlink: SuperLink | None = None
     active: dict[str, ActiveJob] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _news: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -86,7 +91,9 @@ class JobDesk:
         now = datetime.now(UTC)
         job = job or trusted.job(row.envelope, now).document
         project = trusted.projects[job.project].document
-        around = Surroundings(self.home, self.store, self.sessions, self.settings, self.publish)
+        around = Surroundings(
+            self.home, self.store, self.sessions, self.settings, self.publish, self.superlink
+        )
         roster = trusted.current_roster(now)
         kind: type[ActiveJob] = StatisticsJob
         if isinstance(job.work, StatisticsWork) and job.work.secure:
@@ -97,6 +104,10 @@ class JobDesk:
             from coordinator.work.training.job import TrainingJob
 
             kind = TrainingJob
+            if job.work.engine == "superlink":
+                from coordinator.work.superlink.job import SuperLinkJob
+
+                kind = SuperLinkJob
         active = kind(row.digest, row.envelope, job, project, roster, around)
         self.active[row.digest] = active
         task = asyncio.create_task(self._run(active))

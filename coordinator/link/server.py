@@ -68,6 +68,12 @@ async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
             f"Port {settings.listen.port} on {settings.listen.host} is in use or may not be used; "
             "set [listen] port to another."
         )
+    if settings.superlink.enabled:
+        from coordinator.work.superlink.service import SuperLink
+
+        desk.superlink = SuperLink(settings.superlink, home.superlink)
+        front = desk.superlink.start(identity, service.members.check)
+        print(f"serving SuperNodes on port {front}", flush=True)
     tidy_ended(home, desk.store)
     desk.resume(_trusted(service, row.name))  # before a node says which jobs it holds open
     await server.start()
@@ -86,6 +92,8 @@ async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
     for watcher in watchers:
         watcher.cancel()
     await desk.stop()
+    if desk.superlink is not None:
+        await asyncio.to_thread(desk.superlink.stop)
     for session in list(sessions.live.values()):
         session.close()
     await server.stop(grace=1.0)

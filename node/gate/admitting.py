@@ -134,6 +134,7 @@ class Admitting(Deciding):
             before_work.ReleaseGranted(),
             limits.WithinLimits(),
             before_work.RecipeApproved(),
+            before_work.EngineAllowed(),
         )
         try:
             admission.job.check_validity(question.now)

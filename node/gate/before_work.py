@@ -259,6 +259,22 @@ class RecipeApproved:
                 raise Refused("parameter", f"Parameter {name} is outside what the project allows.")
 
 
+class EngineAllowed:
+    """The job's tasks come by a way that the policy allows.
+
+    Guarantee: nothing of a job leaves over a Flower SuperLink where the policy doesn't say so.
+    """
+
+    code = "engine"
+
+    def check(self, question: Question) -> None:
+        """Refuse a SuperLink that isn't allowed."""
+        work = question.job.work
+        if isinstance(work, TrainingWork) and work.engine == "superlink":
+            if not question.policy.training.superlink:
+                raise Refused(self.code, "Training over a SuperLink is not allowed at this site.")
+
+
 class CohortLargeEnough:
     """The release is about at least the policy's number of subjects.
 
@@ -323,6 +339,7 @@ BEFORE_WORK: tuple[BeforeWork, ...] = (
     DeclaredCells(),
     ModelWithinLimits(),
     RecipeApproved(),
+    EngineAllowed(),
     CohortLargeEnough(),
     StewardDecides(),
 )

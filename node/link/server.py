@@ -23,6 +23,7 @@ from node.link.client import ConsortiumLink
 from node.link.membership import load_membership, transport_identity
 from node.work.desk import WorkDesk
 from node.work.statistics import ColumnCache
+from node.work.superlink.carrier import SuperNode
 
 log = logging.getLogger("wardgate.node")
 
@@ -79,10 +80,11 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
         training = ThreadPoolExecutor(settings.work.training_jobs, thread_name_prefix="training")
         if gate.policy().training.allowed:
             training.submit(isolation.say)
+        members = {row.name: load_membership(home, asked, row, now()) for row in rows}
         links = {
             asyncio.create_task(
                 ConsortiumLink(
-                    load_membership(home, asked, row, now()),
+                    members[row.name],
                     row.address,
                     transport_identity(home, row.name),
                     desk,
@@ -98,6 +100,20 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
             _stop_disallowed(desk, settings.link.longest_backoff_seconds)
         )
         purging = asyncio.create_task(_purge_payloads(gate))
+        supernodes = [
+            SuperNode(
+                members[name],
+                address,
+                transport_identity(home, name),
+                desk,
+                home.supernode(name),
+                settings.supernode.poll_seconds,
+            )
+            for name, address in settings.supernode.addresses.items()
+            if name in members
+        ]
+        for supernode in supernodes:
+            threading.Thread(target=supernode.run, name="supernode", daemon=True).start()
         silent = threading.Event()
         if settings.notices.wanted:
             bell = Bell(gate.inbox, gate.ledger, settings.notices, now)
@@ -107,6 +123,8 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
             await _until_over(links)
         finally:
             silent.set()
+            for supernode in supernodes:
+                supernode.stop()
             for task in (stopping, purging, *links):
                 task.cancel()
             await asyncio.gather(stopping, purging, *links, return_exceptions=True)

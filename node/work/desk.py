@@ -418,7 +418,7 @@ def _question(admission: Admission, task: wire.Task) -> bytes:
     said = hashlib.sha256()
     for part in (
         admission.release.digest.encode(),
-        admission.job.work.model_dump_json().encode(),
+        admission.job.work.model_dump_json(exclude={"engine"}).encode(),
         task.message_type.encode(),
         task.payload,
     ):

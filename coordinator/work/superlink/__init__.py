@@ -1,0 +1,1 @@
+"""Training over a stock Flower SuperLink: the coordinator's side."""
