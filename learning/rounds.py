@@ -6,7 +6,7 @@ order, a second run gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
@@ -18,15 +18,32 @@ Scalar = bool | int | float | str
 
 
 class _InOrder:
-    """Mixed into a strategy: replies are sorted by node before they are aggregated."""
+    """Mixed into a strategy: replies are sorted by node before they are aggregated.
+
+    ``fixed`` arrays stay as they were sent first.
+    """
+
+    fixed: Sequence[str] = ()
+    _first: ArrayRecord | None = None
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        if self._first is None:
+            self._first = ArrayRecord({name: arrays[name] for name in self.fixed})
+        found: Any = super()
+        messages: Iterable[Message] = found.configure_train(server_round, arrays, config, grid)
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         found: Any = super()
-        result: tuple[ArrayRecord | None, MetricRecord | None]
-        result = found.aggregate_train(server_round, _sorted(replies))
-        return result
+        arrays, metrics = found.aggregate_train(server_round, _sorted(replies))
+        if arrays is not None:
+            for name, array in (self._first or {}).items():
+                arrays[name] = array
+        return arrays, metrics
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -97,10 +114,18 @@ def run(
     *,
     strategy: Strategy | None = None,
     evaluate: bool = True,
+    fixed: Sequence[str] = (),
 ) -> Result:
-    """Run ``num-server-rounds``; the last model is left in the context's state, as ``arrays``."""
+    """Run ``num-server-rounds``; the last model is left in the context's state, as ``arrays``.
+
+    ``fixed`` arrays stay as they are sent in round 1, whatever a gate's noise made of them.
+    """
     config = context.run_config
     chosen = strategy if strategy is not None else strategy_of(config, evaluate=evaluate)
+    if fixed:
+        if not isinstance(chosen, _InOrder):
+            raise ValueError("only a strategy of learning.rounds holds arrays fixed")
+        chosen.fixed = tuple(fixed)
     result = chosen.start(
         grid=grid,
         initial_arrays=initial,

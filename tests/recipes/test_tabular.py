@@ -224,6 +224,68 @@ def test_only_the_declared_metrics_leave_and_all_are_finite(
         assert set(reply.content) == kept
 
 
+# ---- standardised by one round of sums ---------------------------------------------------------
+
+
+def sums_config(**changes: Any) -> dict[str, Any]:
+    return trial_config(
+        **({"standardise": "sums", "means": "", "standard-deviations": ""} | changes)
+    )
+
+
+@pytest.fixture(scope="module")
+def by_sums(releases: dict[str, Path]) -> tuple[dict[str, Any], OneProcess]:
+    return run(releases.values(), sums_config())
+
+
+def test_one_round_of_sums_gives_the_pooled_training_rows_scale(
+    task: ModuleType,
+    releases: dict[str, Path],
+    by_sums: tuple[dict[str, Any], OneProcess],
+) -> None:
+    plan = task.Plan.read(sums_config())
+    training, _ = task.split(pooled_rows(task, releases, plan), plan)
+    raw = task.raw(training, plan)
+    assert np.isnan(raw).any()
+    np.testing.assert_allclose(by_sums[0]["scale.mean"], np.nanmean(raw, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(by_sums[0]["scale.sd"], np.nanstd(raw, axis=0), rtol=1e-5)
+
+
+def test_standardised_by_sums_every_patients_prediction_is_the_pooled_ones(
+    task: ModuleType,
+    releases: dict[str, Path],
+    by_sums: tuple[dict[str, Any], OneProcess],
+    tmp_path: Path,
+) -> None:
+    frame = pl.concat(
+        pl.read_parquet(folder / "tables" / "trial.parquet") for folder in releases.values()
+    )
+    pool = write_release(tmp_path / "pool", frame)
+    config = sums_config(**{"minimum-nodes": 1})
+    pooled, _ = run([pool], config)
+    plan = task.Plan.read(config)
+    _, asked = task.of_release(pool, plan)
+    models = []
+    for weights in (by_sums[0], pooled):
+        model = task.build_model(plan)
+        model.load_state_dict(weights)
+        models.append(task.predict(model, asked))
+    assert len(asked) > 200
+    assert np.abs(models[0] - models[1]).max() < 1e-4
+
+
+def test_one_round_of_sums_holds_nothing_but_sums(
+    by_sums: tuple[dict[str, Any], OneProcess],
+) -> None:
+    first = by_sums[1].replies[:4]
+    assert {reply.metadata.message_type for reply in first} == {"train.moments"}
+    for reply in first:
+        arrays = reply.content.array_records["arrays"]
+        assert set(arrays) == {"share", "first", "second"}
+        assert all(arrays[name].shape == (len(data.FEATURES),) for name in arrays)
+        assert set(reply.content.metric_records["metrics"]) == {"num-examples"}
+
+
 # ---- who is held out ---------------------------------------------------------------------------
 
 
@@ -266,6 +328,14 @@ def test_the_split_is_by_sha256_and_about_the_fraction_asked_for(task: ModuleTyp
     first = hashlib.sha256(b"1:subject-0").digest()[:8]
     assert task.is_held_out("subject-0", plan) == (int.from_bytes(first, "big") < 0.3 * 2**64)
     assert abs(len(held_out) / 5000 - 0.3) < 0.02
+
+
+def test_a_column_can_say_who_is_held_out(task: ModuleType) -> None:
+    plan = task.Plan.read(trial_config_light(**{"split-column": "fold"}))
+    frame = small_table().with_columns(fold=pl.Series(["train", "test", "test", None]))
+    training, held_out = task.split(frame, plan)
+    assert training["subject"].to_list() == ["a", "d"]
+    assert held_out["subject"].to_list() == ["b"]
 
 
 def test_rows_in_another_order_give_the_same_examples(
@@ -395,6 +465,13 @@ def test_a_network_learns_what_logistic_regression_cant(task: ModuleType) -> Non
         ({"learning-rate": 0.0}, "learning-rate"),
         ({"learning-rate": 10.0, "weight-decay": 0.2}, "learning-rate"),
         ({"held-out": 1.0}, "held-out"),
+        ({"standardise": "minmax"}, "standardise"),
+        ({"standardise": "sums"}, "standardise"),
+        (
+            {"standardise": "sums", "means": "", "standard-deviations": "", "dp-sgd": True},
+            "dp-sgd",
+        ),
+        ({"split-column": "../x"}, "split-column"),
     ],
 )
 def test_a_run_config_that_doesnt_fit_names_its_key(
@@ -457,8 +534,8 @@ def test_it_builds_into_a_bundle_that_holds_nothing_of_wardgate(tmp_path: Path) 
     } <= names
 
 
-def test_nothing_of_wardgate_is_imported() -> None:
-    allowed = {"flwr", "torch", "polars", "numpy", "opacus", "tabular_recipe"}
+def test_nothing_of_wardgate_but_learning_is_imported() -> None:
+    allowed = {"flwr", "torch", "polars", "numpy", "opacus", "learning", "tabular_recipe"}
     allowed |= set(sys.stdlib_module_names)
     for path in (RECIPE / "tabular_recipe").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

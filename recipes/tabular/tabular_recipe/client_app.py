@@ -8,6 +8,7 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import nn
 
+from learning import standardising
 from tabular_recipe import private, task
 
 app = ClientApp()
@@ -17,9 +18,7 @@ app = ClientApp()
 def train(message: Message, context: Context) -> Message:
     """Return the weights after local training, ``train_loss`` and ``num-examples``."""
     plan, model = _prepare(message, context)
-    frame = task.read_table(Path(str(context.node_config["data-path"])), plan)
-    training, _ = task.split(frame, plan)
-    data = task.examples(training, plan)
+    data, _ = task.of_release(Path(str(context.node_config["data-path"])), plan)
     if plan.dp_sgd:
         private.train(model, data, plan)
         # The exact loss would tell what the noise hides.
@@ -31,19 +30,28 @@ def train(message: Message, context: Context) -> Message:
     return Message(content=content, reply_to=message)
 
 
+@app.train("moments")
+def moments(message: Message, context: Context) -> Message:
+    """Return what the federation's means and standard deviations are made of."""
+    plan = task.Plan.read(context.run_config)
+    if not plan.by_sums:
+        raise ValueError("standardise: sums weren't asked for")
+    frame = task.read_table(Path(str(context.node_config["data-path"])), plan)
+    training, _ = task.split(frame, plan)
+    return standardising.answer(message, task.raw(training, plan))
+
+
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
     """Return ``eval_loss``, ``eval_brier`` and ``num-examples`` of the held-out patients."""
     plan, model = _prepare(message, context)
-    frame = task.read_table(Path(str(context.node_config["data-path"])), plan)
-    training, held_out = task.split(frame, plan)
-    others = task.examples(held_out, plan)
+    training, others = task.of_release(Path(str(context.node_config["data-path"])), plan)
     scores = task.evaluate(model, others)
     metrics = MetricRecord(
         {"eval_loss": scores.loss, "eval_brier": scores.brier, "num-examples": scores.n}
     )
     if plan.membership_report:
-        auc, found = task.membership(model, task.examples(training, plan), others)
+        auc, found = task.membership(model, training, others)
         metrics["attack_auc"], metrics["attack_tpr"] = auc, found
     return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
 

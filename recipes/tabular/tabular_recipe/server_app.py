@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from flwr.app import ArrayRecord, Context, Message, MetricRecord
+import torch
+from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAvg
 
+from learning import rounds, standardising
 from tabular_recipe import task
 
 app = ServerApp()
 
 
-class FedAvgInOrder(FedAvg):
-    """Federated averaging that adds the replies in the order of the nodes.
-
-    Nodes are sampled at random and answer when they can; a float's sum depends on the order.
-    """
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Average weights and metrics by number of examples."""
-        return super().aggregate_train(server_round, _in_order(replies))
-
-    def aggregate_evaluate(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> MetricRecord | None:
-        """Average metrics by number of examples."""
-        return super().aggregate_evaluate(server_round, _in_order(replies))
-
-
-def _in_order(replies: Iterable[Message]) -> list[Message]:
-    return sorted(replies, key=lambda reply: reply.metadata.src_node_id)
-
-
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the rounds; the last model is left in the context's state, as ``arrays``."""
-    config = context.run_config
-    plan = task.Plan.read(config)
-    minimum = int(config["minimum-nodes"])
+    plan = task.Plan.read(context.run_config)
+    weights = task.build_model(plan).state_dict()
+    fixed: tuple[str, ...] = ()
+    if plan.by_sums:
+        found = standardising.ask(
+            grid, len(plan.features), int(context.run_config["minimum-nodes"])
+        )
+        weights["scale.mean"] = torch.from_numpy(found.means).float()
+        weights["scale.sd"] = torch.from_numpy(found.deviations).float()
+        fixed = ("scale.mean", "scale.sd")
     # Every hospital is asked to score as well, unless nobody is held out.
-    scored = plan.held_out > 0
-    strategy = FedAvgInOrder(
-        min_train_nodes=minimum,
-        fraction_evaluate=1.0 if scored else 0.0,
-        min_evaluate_nodes=minimum if scored else 0,
-        min_available_nodes=minimum,
-    )
-    result = strategy.start(
-        grid=grid,
-        initial_arrays=ArrayRecord(task.build_model(plan).state_dict()),
-        num_rounds=int(config["num-server-rounds"]),
-    )
-    context.state["arrays"] = result.arrays
+    scored = plan.held_out > 0 or bool(plan.split_column)
+    rounds.run(grid, context, ArrayRecord(weights), evaluate=scored, fixed=fixed)

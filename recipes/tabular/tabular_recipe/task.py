@@ -6,9 +6,9 @@ error text holds a value of the table: an exception in a client travels to the s
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import math
-import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-SUBJECT = "subject"
+from learning import releases
+from learning.releases import NAME, SUBJECT, Release
+
 MISSING = ":missing"
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$")
+TEST = "test"
+"""What a split's column says of those held out."""
 
 Scalar = bool | int | float | str
 Floats = NDArray[np.float32]
@@ -33,7 +36,8 @@ class Feature:
     """One input: a number's value, a category's level (``name=level``), or ``name:missing``.
 
     ``mean`` and ``sd`` are those of the whole federation: the input is ``(x - mean) / sd``, and a
-    missing ``x`` is imputed with the mean, so that it becomes 0.
+    missing ``x`` is imputed with the mean, so that it becomes 0. With ``standardise = "sums"``, the
+    model does that itself (``Scale``), and they are 0 and 1 here.
     """
 
     column: str
@@ -47,7 +51,7 @@ class Feature:
         """Return the feature called ``text``; ``ValueError`` when it or its scale is malformed."""
         of_missing = text.endswith(MISSING)
         column, equals, level = text.removesuffix(MISSING).partition("=")
-        if not _NAME.match(column) or (equals and (of_missing or not level)):
+        if not NAME.match(column) or (equals and (of_missing or not level)):
             raise ValueError(f"features: {text!r} is not name, name=level or name:missing")
         if not (math.isfinite(mean) and math.isfinite(sd) and sd > 0):
             raise ValueError(f"standard-deviations: {text!r} needs a finite mean and an sd above 0")
@@ -55,6 +59,11 @@ class Feature:
 
     def values(self, frame: pl.DataFrame) -> Floats:
         """Return the standardised input, one float32 for each row."""
+        raw = self.raw(frame)
+        return np.nan_to_num((raw - self.mean) / self.sd, nan=0.0).astype(np.float32)
+
+    def raw(self, frame: pl.DataFrame) -> NDArray[np.float64]:
+        """Return the values as they are, one for each row, NaN where missing."""
         column = _column(frame, self.column)
         if self.of_missing:
             raw = column.is_null().cast(pl.Float64)
@@ -64,8 +73,8 @@ class Feature:
             raw = column.cast(pl.Float64)
         else:
             raise ValueError(f"column {self.column!r} is no number; write it as name=level")
-        scaled = ((raw - self.mean) / self.sd).fill_null(0.0).fill_nan(0.0)
-        return scaled.to_numpy().astype(np.float32)
+        found: NDArray[np.float64] = raw.fill_null(float("nan")).to_numpy()
+        return found
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,8 @@ class Plan:
     outcome: str
     positive: str
     features: tuple[Feature, ...]
+    by_sums: bool
+    split_column: str
     hidden_units: int
     seed: int
     local_epochs: int
@@ -94,8 +105,13 @@ class Plan:
     def read(cls, config: Mapping[str, Scalar]) -> Plan:
         """Return the plan of a run config; ``ValueError`` names the key that doesn't fit."""
         names = _list(str(config["features"]))
-        means = _numbers(config, "means", len(names))
-        sds = _numbers(config, "standard-deviations", len(names))
+        by_sums = str(config["standardise"]) == "sums"
+        if not by_sums and config["standardise"] != "given":
+            raise ValueError("standardise: must be given or sums")
+        if by_sums and (config["means"] or config["standard-deviations"]):
+            raise ValueError("standardise: sums needs no means and no standard-deviations")
+        means = [0.0] * len(names) if by_sums else _numbers(config, "means", len(names))
+        sds = [1.0] * len(names) if by_sums else _numbers(config, "standard-deviations", len(names))
         if not names or len(set(names)) != len(names):
             raise ValueError("features: at least one is needed, and each only once")
         plan = cls(
@@ -105,6 +121,8 @@ class Plan:
             features=tuple(
                 Feature.parse(n, m, s) for n, m, s in zip(names, means, sds, strict=True)
             ),
+            by_sums=by_sums,
+            split_column=str(config["split-column"]),
             hidden_units=int(config["hidden-units"]),
             seed=int(config["seed"]),
             local_epochs=int(config["local-epochs"]),
@@ -124,8 +142,12 @@ class Plan:
 
     def _check(self) -> None:
         for key, name in (("table", self.table), ("outcome", self.outcome)):
-            if not _NAME.match(name):
+            if not NAME.match(name):
                 raise ValueError(f"{key}: {name!r} is not a name")
+        if self.split_column and not NAME.match(self.split_column):
+            raise ValueError("split-column: is not a name")
+        if self.by_sums and self.dp_sgd:
+            raise ValueError("dp-sgd: exact sums would tell what it hides; give the means")
         if self.outcome in {f.column for f in self.features}:
             raise ValueError(f"features: {self.outcome!r} is the outcome")
         if not 0 <= self.hidden_units <= 1024:
@@ -157,59 +179,91 @@ class Examples:
 
 def read_table(release: Path, plan: Plan) -> pl.DataFrame:
     """Return the columns of the release's table that the plan needs; needs ``manifest.json``."""
-    if not (release / "manifest.json").is_file():
-        raise ValueError("data-path holds no release: it has no manifest.json")
-    path = release / "tables" / f"{plan.table}.parquet"
-    if not path.is_file():
-        raise ValueError(f"the release has no table {plan.table!r}")
-    wanted = sorted({SUBJECT, plan.outcome, *(f.column for f in plan.features)})
-    absent = [name for name in wanted if name not in pl.read_parquet_schema(path)]
-    if absent:
-        raise ValueError(f"table {plan.table!r} has no column {absent[0]!r}")
-    return pl.read_parquet(path, columns=wanted)
+    wanted = {plan.outcome, *(f.column for f in plan.features)}
+    wanted |= {plan.split_column} - {""}
+    return Release(release).table(plan.table, sorted(wanted))
+
+
+@functools.lru_cache(maxsize=4)
+def of_release(release: Path, plan: Plan) -> tuple[Examples, Examples]:
+    """Return a release's examples to train on and those held out, read once for all rounds."""
+    training, held_out = split(read_table(release, plan), plan)
+    return examples(training, plan), examples(held_out, plan)
 
 
 def is_held_out(subject: str, plan: Plan) -> bool:
-    """Say whether a subject is held out: by SHA-256 of seed and subject, so the same everywhere."""
-    digest = hashlib.sha256(f"{plan.split_seed}:{subject}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < plan.held_out * 2**64
+    """Say whether a subject is held out by ``held-out`` and ``split-seed``."""
+    return releases.is_held_out(subject, plan.held_out, plan.split_seed)
 
 
 def split(frame: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows to train on and those held out, of subjects whose outcome is known."""
     known = frame.filter(_column(frame, plan.outcome).is_not_null())
-    held_out = pl.Series(
-        (is_held_out(subject, plan) for subject in _text(known[SUBJECT])), dtype=pl.Boolean
-    )
+    if plan.split_column:
+        held_out = (_text(_column(known, plan.split_column)) == TEST).fill_null(False)
+    else:
+        held_out = pl.Series(
+            (is_held_out(subject, plan) for subject in _text(known[SUBJECT])), dtype=pl.Boolean
+        )
     return known.filter(~held_out), known.filter(held_out)
 
 
 def examples(frame: pl.DataFrame, plan: Plan) -> Examples:
     """Return a frame's rows as tensors, in an order that doesn't depend on the file's."""
     frame = frame.sort(SUBJECT, maintain_order=True)
-    inputs = np.stack([feature.values(frame) for feature in plan.features], axis=1)
+    if plan.by_sums:
+        inputs = raw(frame, plan).astype(np.float32)
+    else:
+        inputs = np.stack([feature.values(frame) for feature in plan.features], axis=1)
     positive = (_text(_column(frame, plan.outcome)) == plan.positive).cast(pl.Float32)
     # Copied, since a matrix product's last bits depend on how its memory is aligned.
     return Examples(torch.from_numpy(inputs), torch.from_numpy(positive.to_numpy().copy()))
 
 
+def raw(frame: pl.DataFrame, plan: Plan) -> NDArray[np.float64]:
+    """Return the features as they are (n x features), NaN where missing."""
+    return np.stack([feature.raw(frame) for feature in plan.features], axis=1)
+
+
+class Scale(nn.Module):
+    """Inputs as they are in, standardised ones out; a missing one becomes the mean."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("sd", torch.ones(width))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return ``(x - mean) / sd``, and 0 where ``x`` is missing."""
+        return torch.nan_to_num((inputs - self.mean) / self.sd, nan=0.0)
+
+
 def build_model(plan: Plan) -> nn.Module:
     """Return the model at its start: zeros for logistic regression, seeded for a network.
 
-    It maps inputs (n x features) to logits (n x 1).
+    It maps inputs (n x features) to logits (n x 1). With ``standardise = "sums"`` its first layer,
+    ``scale``, holds the federation's means and standard deviations.
     """
+    layers = _layers(plan)
+    if not plan.by_sums:
+        return nn.Sequential(*layers)
+    named = [("scale", Scale(len(plan.features))), *((str(i), x) for i, x in enumerate(layers))]
+    return nn.Sequential(OrderedDict(named))
+
+
+def _layers(plan: Plan) -> list[nn.Module]:
     width = len(plan.features)
     if plan.hidden_units == 0:
         linear = nn.Linear(width, 1)
         nn.init.zeros_(linear.weight)
         nn.init.zeros_(linear.bias)
-        return nn.Sequential(linear)
+        return [linear]
     generator = torch.Generator().manual_seed(plan.seed)
     first, last = nn.Linear(width, plan.hidden_units), nn.Linear(plan.hidden_units, 1)
     for layer in (first, last):
         nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(layer.bias)
-    return nn.Sequential(first, nn.Tanh(), last)
+    return [first, nn.Tanh(), last]
 
 
 def train(model: nn.Module, data: Examples, plan: Plan) -> float:
