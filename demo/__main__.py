@@ -24,7 +24,7 @@ from demo.processes import Processes, free_port, new_password
 from node.gate.ledger import read_entries, verify
 from node.gate.summary import summarise
 from researcher import Consortium, StatisticsAnswer
-from researcher.cli import follow
+from researcher.live import follow
 
 HERE = Path(__file__).resolve().parent.parent
 ROOT = HERE / ".demo"

@@ -11,21 +11,26 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from contract.derivation_words import in_words
-from contract.documents import printable
 from contract.errors import UsageError
 from contract.work import Scalar, Statistic
 from foundation import commands
 from foundation.files import write_durably
 from foundation.invitations import Invitation
-from researcher import releasing
+from researcher import model_commands, releasing
 from researcher.analysing import analyse
 from researcher.assessing import quality
-from researcher.consortium import Consortium, ReleaseInfo
+from researcher.consortium import CLIP_NORM, Consortium, ReleaseInfo
 from researcher.fitting import fit
+from researcher.following import (
+    Logs,
+    MlflowOption,
+    StartFromOption,
+    TensorBoardOption,
+    followed,
+)
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
 from researcher.options import (
@@ -47,7 +52,6 @@ from researcher.options import (
 )
 from researcher.questions import count, histogram, levels, mean, question, table_one
 from researcher.statistics import StatisticsAnswer
-from researcher.training import Round, TrainingHandle, rounds_table
 
 app = commands.application("Ask a consortium of hospitals, and train across it.")
 recipe_app = commands.application("Recipes: Flower apps that hospitals may approve.")
@@ -264,12 +268,33 @@ def train(
     ] = None,
     site: SitesOption = None,
     minimum_sites: MinimumOption = 2,
+    secure: SecureOption = False,
+    clip_norm: Annotated[
+        float, typer.Option(help="With --secure: largest L2 norm of a site's update.", min=1e-6)
+    ] = CLIP_NORM,
+    sum_noise: Annotated[
+        float, typer.Option(help="With --secure: the sum's noise, in clip norms.", min=0.0)
+    ] = 0.0,
+    most_examples: Annotated[
+        int | None, typer.Option(help="With --secure: most examples of a site.", min=1)
+    ] = None,
+    sparse: Annotated[
+        bool, typer.Option("--sparse", help="With --secure: 200 sites and more, less strong.")
+    ] = False,
+    start_from: StartFromOption = None,
+    tensorboard: TensorBoardOption = None,
+    mlflow: MlflowOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Train a recipe across the sites, with a live table of rounds.
+    """Train a recipe across the sites, with a live table of rounds and of who is late.
 
     Example: wardgate train tabular -p preterm --set num-server-rounds=20 -o model.safetensors
+
+    Example: wardgate train tabular -p preterm --secure --minimum-sites 5 --clip-norm 10
+
+    Example: wardgate train tabular -p preterm --start-from 3f8a... --tensorboard runs
     """
+    logs = Logs(tensorboard, mlflow, project)
     with Consortium.connect(home) as consortium:
         handle = consortium.train(
             project,
@@ -278,28 +303,20 @@ def train(
             seed=seed,
             sites=site,
             minimum_sites=minimum_sites,
+            secure=secure,
+            clip_norm=clip_norm,
+            noise_multiplier=sum_noise,
+            most_examples=most_examples,
+            sparse=sparse,
+            start_from=start_from,
         )
         print(f"job {handle.digest}")
-        follow(handle, Console(markup=False))
-        result = handle.result()
+        result = followed(handle, logs)
     if output is not None:
         result.save(output)
         print(f"model written to {output}")
+    print(f"model {result.model}")
     print(f"{', '.join(result.answered)} took part; {len(result.receipts)} receipts verified")
-
-
-def follow(handle: TrainingHandle, console: Console) -> list[Round]:
-    """Show a live table of rounds until the job has ended; return them."""
-    rounds: list[Round] = []
-    with Live(rounds_table(rounds), console=console, refresh_per_second=4) as live:
-        for event in handle.events():
-            if event.kind == "round":
-                rounds.append(Round.of(event))
-                live.update(rounds_table(rounds))
-            elif event.kind == "site" and "steward" in event.text:
-                live.console.print(printable(f"{event.site}: {event.text}"))
-    console.print()
-    return rounds
 
 
 @app.command("job")
@@ -372,6 +389,7 @@ app.command("analyse")(analyse)
 app.command("quality")(quality)
 app.add_typer(recipe_app, name="recipe")
 app.add_typer(releasing.app, name="model")
+app.add_typer(model_commands.app, name="models")
 
 
 def main() -> None:

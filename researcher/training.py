@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import safetensors.numpy
-from rich.table import Table
 
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
@@ -21,6 +18,7 @@ from contract.records import Arrays, decode, decode_entry
 from contract.trust import TrustedDocuments
 from foundation import rpc
 from foundation.files import write_durably
+from foundation.model_files import digest_of, pieces
 from researcher.receipts import check_answered, verify_receipts
 
 CALL_SECONDS = 30.0
@@ -56,9 +54,14 @@ class TrainingResult:
     answered: tuple[str, ...]
     receipts: tuple[Receipt, ...]
 
+    @property
+    def model(self) -> str:
+        """The digest by which the registry calls the model: the SHA-256 of its safetensors."""
+        return digest_of(self.arrays.items).digest
+
     def safetensors(self) -> bytes:
         """Return the model as safetensors; the same model gives the same bytes."""
-        return bytes(safetensors.numpy.save(dict(self.arrays.items)))
+        return b"".join(pieces(self.arrays.items))
 
     def save(self, path: Path) -> None:
         """Write the model as safetensors, for use within the consortium."""
@@ -122,47 +125,35 @@ class TrainingHandle:
             raise JobFailed(explain(result.status))
         receipts = verify_receipts(result.receipts, self._trusted())
         check_answered(receipts, result.answered, self.digest)
-        message = wire.RecordDict.FromString(result.model)
-        records = decode(message, self._download(message.tensors))
-        arrays = [record for record in records.values() if isinstance(record, Arrays)]
-        if len(arrays) != 1:
-            raise DocumentError("The finished model is not one record of arrays.")
+        with self._calling() as stub:
+            arrays = fetch_model(stub, self.digest, result.model)
         return TrainingResult(
             job=self.digest,
-            arrays=arrays[0],
+            arrays=arrays,
             rounds=tuple(Round.of(e) for e in result.rounds),
             answered=tuple(result.answered),
             receipts=tuple(receipts),
         )
 
-    def _download(self, blob: wire.BlobReference) -> bytes:
-        if not blob.digest:
-            return b""
-        if blob.size > MAX_MODEL_BYTES:
-            raise DocumentError("The finished model is larger than 8 GiB.")
-        received = bytearray()
-        with self._calling() as stub:
-            for chunk in stub.Download(wire.BlobRequest(job=self.digest, blob=blob)):
-                received += chunk.data
-                if len(received) > blob.size:
-                    raise DocumentError("The finished model is larger than it was declared.")
-        return bytes(received)
+
+def fetch_model(stub: wire_pb2_grpc.WardgateStub, job: str, model: bytes) -> Arrays:
+    """Return a finished model's arrays, whose record is ``model``; its tensors are downloaded."""
+    message = wire.RecordDict.FromString(model)
+    records = decode(message, _download(stub, job, message.tensors))
+    arrays = [record for record in records.values() if isinstance(record, Arrays)]
+    if len(arrays) != 1:
+        raise DocumentError("The finished model is not one record of arrays.")
+    return arrays[0]
 
 
-def rounds_table(rounds: list[Round]) -> Table:
-    """Return rounds as a table: a line for each, its metrics in columns."""
-    names = list(dict.fromkeys(name for r in rounds for name in r.metrics))
-    table = Table("round")
-    for name in names:
-        table.add_column(name, justify="right")
-    numbers = list(dict.fromkeys(r.number for r in rounds))
-    for number in numbers:
-        merged: dict[str, float] = {}
-        for r in rounds:
-            if r.number == number:
-                merged |= r.metrics
-        cells = [
-            f"{merged[n]:.5g}" if not math.isnan(merged.get(n, math.nan)) else "" for n in names
-        ]
-        table.add_row(str(number), *cells)
-    return table
+def _download(stub: wire_pb2_grpc.WardgateStub, job: str, blob: wire.BlobReference) -> bytes:
+    if not blob.digest:
+        return b""
+    if blob.size > MAX_MODEL_BYTES:
+        raise DocumentError("The finished model is larger than 8 GiB.")
+    received = bytearray()
+    for chunk in stub.Download(wire.BlobRequest(job=job, blob=blob)):
+        received += chunk.data
+        if len(received) > blob.size:
+            raise DocumentError("The finished model is larger than it was declared.")
+    return bytes(received)

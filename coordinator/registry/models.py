@@ -69,9 +69,9 @@ class ModelRegistry:
         with reading(self.engine) as connection:
             rows = connection.execute(query).all()
         records: list[wire.ModelRecord] = []
-        for data, ended_at in rows:
-            record = wire.ModelRecord.FromString(data)
-            record.time = aware(ended_at).timestamp()
+        for row in rows:
+            record = wire.ModelRecord.FromString(row.record)
+            record.time = aware(row.ended_at).timestamp()
             records.append(record)
         return records
 

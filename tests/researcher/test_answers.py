@@ -27,9 +27,10 @@ from researcher import cli
 from researcher.analyses import numbers
 from researcher.cli import _parameter
 from researcher.consortium import Consortium
+from researcher.live import rounds_table
 from researcher.questions import comoments, count, histogram, levels, mean, shape, table_one
 from researcher.statistics import StatisticsAnswer, bins
-from researcher.training import Round, rounds_table
+from researcher.training import Round
 from tests.contract.world import SITES, VARIABLES, World
 
 ASK = (mean("age"), mean("age", "arm"), levels("arm"), histogram("age"), count("age"))
