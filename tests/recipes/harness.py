@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
@@ -209,6 +210,7 @@ class Recipe:
 
     def run(self, folders: Iterable[Path], config: Mapping[str, Any], **node: Any) -> Run:
         """Run the ServerApp over releases."""
+        torch.set_num_threads(1)  # as many as are free: other tests run beside this one
         grid = OneProcess(self._app("clientapp"), folders, config, node)
         server = context(config)
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 0

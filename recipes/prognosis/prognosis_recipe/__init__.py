@@ -1,0 +1,1 @@
+"""Time to an event from one table, trained across hospitals: a Flower app."""
