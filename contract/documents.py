@@ -203,7 +203,14 @@ class RecipeGrant(BaseModel):
     parameters: dict[Line, ParameterRange] = Field(default_factory=dict)
     metrics: Annotated[tuple[Line, ...], Field(max_length=100)]
     metric_ranges: dict[Line, MetricRange] = Field(default_factory=dict)
+    metric_lengths: dict[Line, Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=dict)
+    """Metrics that may be lists of numbers, and how long at most; all others are one number."""
+    metric_records: Annotated[tuple[Line, ...], Field(max_length=10)] = ()
+    """Names that a reply's record of metrics may have beside ``metrics``."""
     max_reply_bytes: Annotated[int, Field(ge=1, le=8 * 2**30)] = 256 * 2**20
+    max_model_bytes: Annotated[int, Field(ge=0, le=2**30)] = 0
+    """Longest array of bytes, such as an ensemble of trees, that may leave with another length than
+    it came in with; 0: none may. Where a hospital clips or noises updates it doesn't leave."""
     secure: bool = False
     """Whether its updates may leave in secure sums only."""
     weights: Annotated[tuple[Sha256, ...], Field(max_length=100)] = ()
@@ -214,8 +221,10 @@ class RecipeGrant(BaseModel):
 
     @model_validator(mode="after")
     def _ranges_are_of_metrics(self) -> Self:
-        if not set(self.metric_ranges) <= set(self.metrics):
-            raise ValueError("a range is that of no metric")
+        if not set(self.metric_ranges) | set(self.metric_lengths) <= set(self.metrics):
+            raise ValueError("a range or a length is that of no metric")
+        if "num-examples" in self.metric_lengths:
+            raise ValueError("num-examples is one number")
         return self
 
 

@@ -127,5 +127,13 @@ class TrainingWork(BaseModel):
     engine: Literal["wardgate", "superlink"] = "wardgate"
     """What carries its tasks: the link, or a stock Flower SuperLink beside it."""
 
+    @model_validator(mode="after")
+    def _shows_no_single_model_if_secure(self) -> Self:
+        if self.secure is not None and self.cross_evaluation:
+            raise ValueError("a secure job shows no site's own model")
+        if self.secure is not None and self.engine != "wardgate":
+            raise ValueError("secure sums go by the engine wardgate")
+        return self
+
 
 Work = Annotated[StatisticsWork | TrainingWork, Field(discriminator="kind")]

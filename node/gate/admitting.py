@@ -12,7 +12,7 @@ from contract.errors import DocumentError, Refused
 from contract.trust import Believed
 from contract.work import StatisticsWork
 from node.catalog.store import Catalog
-from node.gate import before_work, limits, modelling, remembering
+from node.gate import before_work, limits, modelling, recipe_rules, remembering
 from node.gate.deciding import Deciding
 from node.gate.floods import FloodLimit
 from node.gate.ledger import Ledger
@@ -135,6 +135,8 @@ class Admitting(Deciding):
             limits.WithinLimits(),
             before_work.RecipeApproved(),
             before_work.EngineAllowed(),
+            recipe_rules.WeightsApproved(),
+            recipe_rules.DraftsAllowed(),
         )
         try:
             admission.job.check_validity(question.now)
@@ -148,6 +150,7 @@ class Admitting(Deciding):
         if question.policy.digest != admission.policy:
             # Another policy holds now: what was let in under the old one must pass it too.
             before_work.DeclaredCells().check(question)
+            before_work.SumsAsWanted().check(question)
             modelling.ModelWithinLimits().check(question)
             before_work.CohortLargeEnough().check(question)
             if list(question.plan) != list(admission.plan):
@@ -173,6 +176,7 @@ class Admitting(Deciding):
                 member.consortium, project, release
             ),
             approved_recipes=self.asked.approved_recipes,
+            approved_weights=self.asked.approved_weights,
             asked_of_project=lambda project: self.asked.asked_of_project(
                 member.consortium, project, hour_ago, policy.limits(project).per_hour or 0
             ),

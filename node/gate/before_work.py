@@ -14,7 +14,9 @@ from node.gate.dp import measure
 from node.gate.fitting import FitsTheRelease
 from node.gate.limits import WithinHours, WithinLimits
 from node.gate.modelling import ModelWithinLimits
+from node.gate.recipe_rules import DraftsAllowed, WeightsApproved, is_of_weights
 from node.gate.rules import BeforeWork, Question, Waits
+from node.gate.secured import SumsAsWanted
 
 
 class RosterInForce:
@@ -254,6 +256,8 @@ class RecipeApproved:
                 raise Refused(self.code, "The recipe is not approved at this site.")
             question.waits.append("recipe")
         for name, value in work.parameters.items():
+            if is_of_weights(name, value, grant):
+                continue
             allowed = grant.parameters.get(name)
             if allowed is None or not allowed.admits(value):
                 raise Refused("parameter", f"Parameter {name} is outside what the project allows.")
@@ -339,6 +343,9 @@ BEFORE_WORK: tuple[BeforeWork, ...] = (
     DeclaredCells(),
     ModelWithinLimits(),
     RecipeApproved(),
+    SumsAsWanted(),
+    WeightsApproved(),
+    DraftsAllowed(),
     EngineAllowed(),
     CohortLargeEnough(),
     StewardDecides(),

@@ -89,8 +89,6 @@ class TrainingSettings(settings.Settings):
     """Largest model update that may leave, whatever the project says."""
     superlink: bool = False
     """Whether tasks may come, and updates leave, over a Flower SuperLink."""
-    superlink: bool = False
-    """Whether tasks may come, and updates leave, over a Flower SuperLink."""
     memory_bytes: Annotated[int, Field(ge=64 * 2**20)] = 8 * 2**30
     """Memory of a recipe's worker."""
     cpu_seconds: Annotated[int, Field(ge=1)] = 24 * 3600

@@ -40,6 +40,8 @@ from node.work.steps import StepDesk
 from node.work.sums import SecureSum
 
 if TYPE_CHECKING:
+    from node.work.training.drafts import Takes
+    from node.work.training.secure import SecureRounds
     from node.work.training.worker import Worker
 
 log = logging.getLogger("wardgate.node")
@@ -47,6 +49,8 @@ log = logging.getLogger("wardgate.node")
 STATE_FILE = "state"
 NEXT_STATE_FILE = "state.next"
 MAX_TASK_NAME = 64
+SUM_STEP, IN_SUMS = "sum", ("train", "evaluate")
+"""Types of a secure job's tasks: a step of a sum, and what is summed."""
 Fetch = Callable[[str, wire.BlobReference, BlobFolder], None]
 """Brings a blob of a job into a folder; blocks."""
 
@@ -58,7 +62,11 @@ class TrainingSession:
     member: Membership
     admission: Admission
     worker: Worker
+    drafts: Takes | None = None
+    """What it leaves here, where that is allowed."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    secure: SecureRounds | None = None
+    """Where its replies go if they leave in secure sums only."""
 
 
 @dataclass
@@ -164,19 +172,34 @@ class WorkDesk:
         """Start the job's worker, unless it runs already."""
         from foundation import isolation
         from foundation.bubblewrap import Limits
+        from node.work.training import weights
         from node.work.training.bundles import find
+        from node.work.training.drafts import Room, Takes
+        from node.work.training.secure import SecureRounds
         from node.work.training.worker import Worker
 
+        engine = self.gate.catalog.engine
         with self._lock:
             if admission.digest in self.sessions:
                 return
             isolation.ensure()
-            recipe = find(self.gate.catalog.engine, self.home, work.bundle)
+            recipe = find(engine, self.home, work.bundle)
             if recipe is None:
                 raise Refused("recipe-not-approved", "The recipe is not approved at this site.")
             policy = self.gate.policy().training
             grant = admission.project.recipe(work.bundle)
             reply_bytes = min(policy.max_reply_bytes, grant.max_reply_bytes if grant else 0)
+            named = weights.named(work.parameters, grant.weights if grant else ())
+            drafts = None
+            if grant is not None and grant.drafts and policy.drafts:
+                drafts = Takes(
+                    engine,
+                    self.home,
+                    job=admission.digest,
+                    release=admission.release.digest,
+                    recipe=work.bundle,
+                    room=Room(policy.draft_bytes, policy.draft_files),
+                )
             asked = [s for s in admission.project.sites if s in admission.job.releases]
             place: Mapping[str, Scalar] = {
                 "data-path": "/release",
@@ -204,8 +227,13 @@ class WorkDesk:
                     gpus=policy.gpus,
                 ),
                 log=folder / "worker.log",
+                weights=weights.find(engine, self.home, named) if named else None,
+                drafts=drafts,
             )
-            self.sessions[admission.digest] = TrainingSession(member, admission, worker)
+            session = TrainingSession(member, admission, worker, drafts)
+            if work.secure is not None:
+                session.secure = SecureRounds(self.gate, member, admission, folder)
+            self.sessions[admission.digest] = session
 
     def task(self, member: Membership, task: wire.Task, fetch: Fetch) -> Sealed:
         """Run one task of an admitted training job; an answer made before is sent again."""
@@ -239,49 +267,8 @@ class WorkDesk:
     ) -> Sealed:
         from node.work.training.worker import WorkerFailed
 
-        folder = self.home.jobs / task.job
-        outbox = BlobFolder(folder / "out")
-        started = time.perf_counter()
         try:
-            self.gate.check_still_allowed(member, session.admission)
-            before = self._made_before(task, outbox)
-            if before is not None:
-                return before
-            held = self.gate.inbox.held(task.job, task.task)
-            if held is not None:
-                return self._settle(member, session.admission, held)
-            message = wire.RecordDict.FromString(task.payload)
-            tensors = self._tensors(task, message, folder, fetch)
-            kept = self._state(folder, task.job)
-            received = read(message, tensors)
-            if task.message_type.startswith("train"):
-                self.gate.check_received(member, session.admission, task.task, received)
-            reply = session.worker.handle(task, tensors, kept)
-            self.gate.check_still_allowed(member, session.admission)
-            work = session.admission.job.work
-            assert isinstance(work, TrainingWork)
-            grant = session.admission.project.recipe(work.bundle)
-            assert grant is not None
-            output = TrainingOutput(
-                task.message_type,
-                read(reply.payload, reply.tensors),  # its digest is checked on the way out
-                _form(message),
-                grant,
-                {name: r.items for name, r in received.items() if isinstance(r, Arrays)},
-                _question(session.admission, task),
-            )
-            if reply.state != kept:
-                write_durably(folder / NEXT_STATE_FILE, task.task.encode() + b"\n" + reply.state)
-            return self.gate.answer_task(
-                member,
-                session.admission,
-                task.task,
-                output,
-                reply.payload,
-                reply.tensors,
-                time.perf_counter() - started,
-                outbox.store,
-            )
+            return self._work_on(member, session, task, fetch)
         except WorkerFailed as error:
             objection = self._objection(session)  # which may be why it was ended
             code = error.code if objection is None else objection.code
@@ -291,6 +278,64 @@ class WorkDesk:
             return self.gate.failure(member, task.job, task.task, refusal.code, "")
         except (DocumentError, DecodeError):
             return self.gate.failure(member, task.job, task.task, "malformed", "")
+        finally:
+            if session.drafts is not None:
+                session.drafts.drop()
+
+    def _work_on(
+        self, member: Membership, session: TrainingSession, task: wire.Task, fetch: Fetch
+    ) -> Sealed:
+        folder = self.home.jobs / task.job
+        outbox = BlobFolder(folder / "out")
+        started = time.perf_counter()
+        self.gate.check_still_allowed(member, session.admission)
+        before = self._made_before(task, outbox)
+        if before is not None:
+            return before
+        held = self.gate.inbox.held(task.job, task.task)
+        if held is not None:
+            return self._settle(member, session.admission, held)
+        secure = session.secure
+        if secure is not None and task.message_type == SUM_STEP:
+            return secure.step(task, outbox.store)
+        if secure is not None and task.message_type.partition(".")[0] not in IN_SUMS:
+            raise Refused("secure-only", "A secure job answers training and evaluation only.")
+        message = wire.RecordDict.FromString(task.payload)
+        tensors = self._tensors(task, message, folder, fetch)
+        kept = self._state(folder, task.job)
+        received = read(message, tensors)
+        if task.message_type.startswith("train"):
+            self.gate.check_received(member, session.admission, task.task, received)
+        reply = session.worker.handle(task, tensors, kept)
+        self.gate.check_still_allowed(member, session.admission)
+        if session.drafts is not None:
+            session.drafts.keep(task.task, self.gate.ledger, self.gate.clock())
+        work = session.admission.job.work
+        assert isinstance(work, TrainingWork)
+        grant = session.admission.project.recipe(work.bundle)
+        assert grant is not None
+        output = TrainingOutput(
+            task.message_type,
+            read(reply.payload, reply.tensors),  # its digest is checked on the way out
+            _form(message),
+            grant,
+            {name: r.items for name, r in received.items() if isinstance(r, Arrays)},
+            _question(session.admission, task),
+        )
+        if reply.state != kept:
+            write_durably(folder / NEXT_STATE_FILE, task.task.encode() + b"\n" + reply.state)
+        if secure is not None:
+            return secure.seal_in(task, output, started)
+        return self.gate.answer_task(
+            member,
+            session.admission,
+            task.task,
+            output,
+            reply.payload,
+            reply.tensors,
+            time.perf_counter() - started,
+            outbox.store,
+        )
 
     # ---- what waited for the steward -----------------------------------------------------------
 

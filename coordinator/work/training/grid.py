@@ -23,6 +23,7 @@ from contract import records
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, JobFailed
 from coordinator.work.training import checks, flower, protocol
+from coordinator.work.training.secure import KINDS, Answers, Question, SecureRounds, Summing
 from foundation import tensors
 from foundation.flower import from_flower, held_of, to_flower
 from foundation.frames import Socket, pack, unpack
@@ -64,7 +65,9 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         minimum_sites: int,
         observed: flower.Observed,
         blobs: Path = Path(protocol.BLOBS_FOLDER),
+        summing: Summing | None = None,
     ) -> None:
+        """``summing`` is given for a job whose sites' replies are summed securely."""
         self._socket = socket
         self._job = job
         self._run = run
@@ -77,6 +80,13 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         self._asking = threading.RLock()
         self._count = 0
         self._sent: dict[str, _Sent] = {}
+        self._trained: set[int] = set()
+        self.asked_queries_only = True
+        self._secure = (
+            None
+            if summing is None
+            else SecureRounds(self._exchange, blobs, job, summing, minimum_sites)
+        )
         self._encoded: dict[tuple[object, ...], tuple[object, wire.RecordDict, int]] = {}
 
     def ask(self, kind: bytes, message: bytes = b"", descriptor: int | None = None) -> list[bytes]:
@@ -119,6 +129,8 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Send messages, in roster order of the sites, and return their task ids."""
+        if self._secure is not None:
+            raise DocumentError("In a secure job, messages go by send_and_receive.")
         with self._asking:
             return self._push(list(messages), None)
 
@@ -137,7 +149,11 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
 
         A site that fails, or hasn't answered in time, gives a message with an error. Raises
         ``TooFewSites`` when training or evaluation is left with fewer than the project's minimum.
+        In a secure job there is one reply, of the sum of all.
         """
+        if self._secure is not None:
+            with self._asking:
+                return self._summed(self._secure, list(messages), timeout)
         with self._asking:
             tasks = self._push(list(messages), timeout)
             if not tasks:
@@ -147,12 +163,82 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             kinds = {_category(self._sent[task].message) for task in tasks}
             replies = self._replies(answer)
         good = sum(reply.has_content() for reply in replies)
-        if kinds & {"train", "evaluate"} and good < self._minimum:
+        self.asked_queries_only &= kinds <= {"query"}
+        if "train" in kinds:
+            self._trained |= {r.metadata.src_node_id for r in replies if r.has_content()}
+        # Cyclic strategies ask one site after another: the minimum is then the whole run's.
+        if kinds & {"train", "evaluate"} and good < self._minimum <= len(replies):
             raise TooFewSites(
                 f"Only {good} of {len(replies)} sites gave a usable answer, "
                 f"and the project needs {self._minimum}."
             )
         return replies
+
+    # ---- secure sums ---------------------------------------------------------------------------
+
+    def _summed(
+        self, secure: SecureRounds, messages: list[Message], timeout: float | None
+    ) -> list[Message]:
+        """Return one reply, with the mean over the sites; a strategy takes it for a site's."""
+        if not messages:
+            return []
+        if self._observed.weights - checks.WEIGHTS:
+            raise DocumentError("A secure job weighs its sites by num-examples.")
+        if {_category(m) for m in messages} - set(KINDS):
+            raise DocumentError("A secure job's sites answer training and evaluation only.")
+        messages = self._in_order(messages)
+        content = messages[0].content
+        payload, blob, _ = self._encode(content)
+        for message in messages[1:]:
+            same = message.content is content or self._encode(message.content)[0] == payload
+            if not same or message.metadata.message_type != messages[0].metadata.message_type:
+                raise DocumentError("In a secure job, all sites of a round are told the same.")
+        ttl = min(m.metadata.ttl for m in messages)
+        questions = [
+            Question(self._site(m), m.metadata.message_type, m.metadata.group_id, payload, blob)
+            for m in messages
+        ]
+        seconds = ttl if timeout is None else min(ttl, timeout)
+        task, site, reply = secure.round(questions, from_flower(content), seconds)
+        [message] = [m for m in messages if self._site(m) == site]
+        flower.call(message, task)
+        return [flower.reply_to(message, task, to_flower(reply))]
+
+    def _exchange(self, questions: Sequence[Question], seconds: float) -> tuple[list[str], Answers]:
+        """Send tasks, wait for all, and return the tasks' names and the answers."""
+        parts: list[bytes] = []
+        site_of: dict[str, str] = {}
+        for question in questions:
+            self._count += 1
+            task = f"{self._count:06d}"
+            out = wire.Task(
+                job=self._job,
+                task=task,
+                message_type=question.message_type,
+                group=question.group,
+                ttl_seconds=seconds,
+                payload=question.payload,
+                tensors=question.tensors,
+            )
+            parts += [question.site.encode(), out.SerializeToString()]
+            site_of[task] = question.site
+        self.ask(protocol.PUSH, pack(parts))
+        waited = pack([repr(float(seconds)).encode(), *(task.encode() for task in site_of)])
+        answer = self.ask(protocol.WAIT, waited)
+        answers: Answers = {}
+        for named, code, data in zip(answer[0::3], answer[1::3], answer[2::3], strict=True):
+            reply = None if code else wire.Reply.FromString(data)
+            answers[site_of[named.decode()]] = (code.decode(), reply)
+        return list(site_of), answers
+
+    def _site(self, message: Message) -> str:
+        site = self._sites.get(message.metadata.dst_node_id)
+        if site is None:
+            raise DocumentError("The ServerApp addressed a node that is not in its job.")
+        return site
+
+    def _in_order(self, messages: list[Message]) -> list[Message]:
+        return sorted(messages, key=lambda m: self._order[self._site(m)])
 
     # ---- sending -------------------------------------------------------------------------------
 
@@ -222,7 +308,15 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         return message.SerializeToString(), structure.tensors, held
 
     def deliver_model(self, model: records.Records) -> None:
-        """Give the finished model to the daemon; the last thing that is said."""
+        """Give the finished model to the daemon; the last thing that is said.
+
+        Raises ``TooFewSites`` when fewer sites than the project's minimum took part in training.
+        """
+        if self._trained and len(self._trained) < self._minimum:
+            raise TooFewSites(
+                f"Only {len(self._trained)} sites took part in training, "
+                f"and the project needs {self._minimum}."
+            )
         encoded = tensors.encode(model)
         descriptor = _memory_file(encoded)
         if descriptor >= 0:
@@ -265,6 +359,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             reply,
             train=_category(sent.message) == "train",
             weights=checks.WEIGHTS | self._observed.weights,
+            trees=self._observed.trees,
         )
 
     def _open(self, reply: wire.Reply) -> StoredRecords:

@@ -56,6 +56,7 @@ class TrainingJob(ActiveJob):
             self._send,
             lambda event: self.around.publish(self.digest, event),
             start_from=start_from,
+            keys={m.name: m.key for m in self.roster.sites},
         )
         self._tell_who_is_online()
         watch = asyncio.create_task(self._watch_absence())

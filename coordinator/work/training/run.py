@@ -18,12 +18,12 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from google.protobuf.message import DecodeError
 
@@ -34,6 +34,7 @@ from contract.work import TrainingWork
 from coordinator.work.training import protocol
 from coordinator.work.training.exchange import Answers, Cancelled, Exchange
 from coordinator.work.training.outgoing import Outgoing
+from coordinator.work.training.secure import Summing
 from foundation import confinement, isolation
 from foundation.bubblewrap import Bind, Limits
 from foundation.bundle import Bundle
@@ -77,11 +78,17 @@ class TrainingRun:
         event: Callable[[wire.JobEvent], None],
         limits: Limits = LIMITS,
         start_from: bytes = b"",
+        keys: Mapping[str, str] = {},
     ) -> None:
-        """``start_from``: a finished model's message, whose blob is in the folder's ``blobs``."""
+        """``start_from``: a finished model's message, whose blob is in the folder's ``blobs``.
+
+        ``keys``: each site's key on the roster, for secure sums.
+        """
+        self._keys = keys
         self._start_from = start_from
         self._digest = job_digest
         self._job = job
+        self._project = project
         self._minimum = max(project.minimum_sites, job.minimum_sites)
         self._folder = private_folder(folder)
         self._bundle = bundle
@@ -198,10 +205,19 @@ class TrainingRun:
             "consortium": self._job.consortium,
             "minimum_sites": self._minimum,
             "seed": work.seed,
+            "summing": self._summing(work),
             "start_from": base64.b64encode(self._start_from).decode(),
             "run_id": int.from_bytes(hashlib.sha256(self._digest.encode()).digest()[:7], "big"),
         }
         return json.dumps(start).encode()
+
+    def _summing(self, work: TrainingWork) -> dict[str, Any] | None:
+        """Return what a secure job says of its sums, and nothing of any other."""
+        if work.secure is None:
+            return None
+        grant = self._project.recipe(work.bundle)
+        keys = {site: self._keys[site] for site in self.sites}
+        return Summing(work.secure, grant.metric_ranges if grant else {}, keys).to_tell()
 
     def _one_life(self, start: bytes) -> TrainingOutcome:
         ours, theirs = socket.socketpair()

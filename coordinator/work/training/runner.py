@@ -1,8 +1,9 @@
 """The ServerApp's process, inside the sandbox: the researcher's code, and a Grid to the daemon.
 
 The app can print, which becomes the job's log, and talk to its sites. It has no network, and what
-it writes to a disk is in memory and gone at the end; the model that its strategy arrives at is
-what the job yields, or else the first arrays that it leaves in its context's state.
+it writes to a disk is in memory and gone at the end. The job yields the arrays that it leaves in
+its context's state as ``arrays``, or else the model that its strategy arrives at. An app that only
+asks queries need leave none.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from foundation import confined
 from foundation.frames import FrameError, Socket
 
 if TYPE_CHECKING:
-    from contract.records import Arrays
+    from contract.records import Arrays, Records
+    from coordinator.work.training.flower import Observed
+
+NOTHING = "nothing"
+"""The one array, empty, of a job that only asked queries."""
 
 
 def main(descriptor: int) -> None:
@@ -40,10 +45,13 @@ def main(descriptor: int) -> None:
 
 
 def _run(daemon: Socket, start: dict[str, Any]) -> None:
+    import numpy as np
+
     from contract import wire_pb2 as wire
-    from contract.records import Config, encode_entry
+    from contract.records import Arrays, Config, encode_entry
     from coordinator.work.training import flower, protocol
     from coordinator.work.training.grid import WardgateGrid
+    from coordinator.work.training.secure import Summing
     from foundation.flower import from_flower
     from foundation.seeding import seed_everything
 
@@ -57,6 +65,7 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
         consortium=start["consortium"],
         minimum_sites=start["minimum_sites"],
         observed=observed,
+        summing=start["summing"] and Summing.told(start["summing"]),
     )
 
     def watch(server_round: int, what: str, metrics: Mapping[str, Any]) -> None:
@@ -78,14 +87,22 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
         )
         return
     said = {"strategy": Config(observed.strategy)} if observed.strategy else {}
-    if observed.model is not None:
-        grid.deliver_model({"arrays": observed.model, **said})
+    model = _model(from_flower(state), observed)
+    if model is None and not grid.asked_queries_only:
+        daemon.send(protocol.FAILED, b"The ServerApp ended without a model.")
         return
-    for name, record in from_flower(state).items():
-        if name in state.array_records:
-            grid.deliver_model({"arrays": record, **said})
-            return
-    daemon.send(protocol.FAILED, b"The ServerApp ended without a model.")
+    grid.deliver_model({"arrays": model or Arrays({NOTHING: np.zeros(0, np.uint8)}), **said})
+
+
+def _model(state: Records, observed: Observed) -> Arrays | None:
+    """Return what the app leaves as ``arrays``, or what its strategy came to, or any arrays left.
+
+    What it leaves under that name is its own choice, such as the best of its models.
+    """
+    from contract.records import Arrays
+
+    left = {name: record for name, record in state.items() if isinstance(record, Arrays)}
+    return left.get("arrays") or observed.model or next(iter(left.values()), None)
 
 
 def _start_from(start: Mapping[str, Any]) -> Arrays | None:
