@@ -1,0 +1,1 @@
+"""Classification of images, trained across hospitals: a Flower app."""
