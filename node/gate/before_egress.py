@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
+from contract.documents import RecipeGrant
 from contract.errors import DocumentError, Refused
-from contract.records import Arrays, Config, Metrics, Records
+from contract.records import Arrays, Config, Metrics, Records, Value
 from contract.statistics import forms, models
 from contract.statistics.answers import Part, Summary
 from contract.statistics.summaries import Counts
@@ -22,6 +23,9 @@ from node.gate.older_apps import ARRAYS_NAME, METRICS_NAME, in_todays_form
 from node.gate.policy import DisclosureSettings
 from node.gate.rules import BeforeEgress, ModelOutput, Outbound, StatisticsOutput, TrainingOutput
 
+Form = dict[str, tuple[str, tuple[int, ...]]]
+"""The dtype and shape of each array of a group."""
+
 
 class DeclaredSchema:
     """What leaves has exactly the form that the question implies, and nothing beside it.
@@ -29,10 +33,15 @@ class DeclaredSchema:
     Statistics: the groups and grids of the dictionary. Training: one group of arrays with the
     names, dtypes and shapes that were received (none but for ``train``), and one of metrics with
     the names that the project grants. The groups are called "arrays" (or as one that was received)
-    and "metrics". Everything is finite, and a metric within the range that the project declares
-    for it. The bytes are those of the records and no others.
+    and "metrics" (or as the project grants). Everything is finite, and a metric within the range
+    that the project declares for it, a list at most as long. The bytes are those of the records
+    and no others.
 
-    Guarantee: a recipe has no other channel than the numbers in declared places.
+    Where the project grants ``max_model_bytes``, a single array of bytes may have another length.
+    It can't be treated, so it doesn't leave where the policy treats updates.
+
+    Guarantee: a recipe has no other channel than the numbers in declared places; an array of bytes
+    is a wider one.
     """
 
     code = "undeclared-output"
@@ -54,13 +63,15 @@ class DeclaredSchema:
             except DocumentError:
                 raise Refused(self.code, "The part of a model hasn't the declared form.") from None
             return
-        self._check_records(output)
+        training = outbound.policy.training
+        treated = training.clip_norm or training.quantise_bits or training.noise_multiplier
+        self._check_records(output, treated=bool(treated))
         if not outbound.laid_out_here and not is_canonical(
             output.records, outbound.message, outbound.tensors
         ):
             raise Refused(self.code, "The reply holds bytes beside its records.")
 
-    def _check_records(self, output: TrainingOutput) -> None:
+    def _check_records(self, output: TrainingOutput, *, treated: bool) -> None:
         records = in_todays_form(output.records)
         kinds = [type(record) for record in records.values()]
         if Config in kinds:
@@ -69,28 +80,58 @@ class DeclaredSchema:
             raise Refused(self.code, "A reply may hold one record of arrays and one of metrics.")
         received = [dict(group) for group in output.received.values()]
         for name, record in records.items():
-            own = ARRAYS_NAME if isinstance(record, Arrays) else METRICS_NAME
-            if name != own and not (isinstance(record, Arrays) and name in output.received):
+            if isinstance(record, Arrays):
+                declared = {ARRAYS_NAME, *output.received}
+            else:
+                declared = {METRICS_NAME, *output.grant.metric_records}
+            if name not in declared:
                 raise Refused(self.code, "A record's name is not the declared one.")
             if isinstance(record, Arrays):
                 if not output.message_type.startswith("train"):
                     raise Refused(self.code, "Only training may send arrays.")
                 form = {k: (a.dtype.name, a.shape) for k, a in record.items.items()}
-                if form not in received:
+                if is_of_bytes(form) and output.grant.max_model_bytes:
+                    self._check_bytes(form, received, output, treated=treated)
+                elif form not in received:
                     raise Refused(self.code, "The arrays are not like those that were received.")
                 if not all(_finite(array) for array in record.items.values()):
                     raise Refused("not-finite", "An array holds a value that is not finite.")
             else:
                 for metric, value in record.items.items():
-                    if metric not in output.grant.metrics:
-                        raise Refused(self.code, "A metric's name is not declared by the project.")
-                    if not isinstance(value, int | float) or isinstance(value, bool):
-                        raise Refused(self.code, "A metric is not a single number.")
-                    if not np.isfinite(value):
-                        raise Refused("not-finite", "A metric is not finite.")
-                    allowed = output.grant.metric_ranges.get(metric)
-                    if allowed is not None and not allowed.minimum <= value <= allowed.maximum:
-                        raise Refused("out-of-range", "A metric is outside its declared range.")
+                    self._check_metric(metric, value, output.grant)
+
+    def _check_bytes(
+        self, form: Form, received: Sequence[Form], output: TrainingOutput, *, treated: bool
+    ) -> None:
+        [(name, (_, (length,)))] = form.items()
+        if not any(is_of_bytes(group) and name in group for group in received):
+            raise Refused(self.code, "The arrays are not like those that were received.")
+        if length > output.grant.max_model_bytes:
+            raise Refused(self.code, "A model of bytes is longer than the project grants.")
+        if treated:
+            raise Refused(self.code, "A model of bytes can't be treated as the policy wants.")
+
+    def _check_metric(self, metric: str, value: Value, grant: RecipeGrant) -> None:
+        if metric not in grant.metrics:
+            raise Refused(self.code, "A metric's name is not declared by the project.")
+        values = [value]
+        if isinstance(value, list) and metric in grant.metric_lengths:
+            values = list(value)
+            if len(values) > grant.metric_lengths[metric]:
+                raise Refused(self.code, "A metric is a longer list than the project grants.")
+        for number in values:
+            if not isinstance(number, int | float) or isinstance(number, bool):
+                raise Refused(self.code, "A metric is not a single number.")
+            if not np.isfinite(number):
+                raise Refused("not-finite", "A metric is not finite.")
+            allowed = grant.metric_ranges.get(metric)
+            if allowed is not None and not allowed.minimum <= number <= allowed.maximum:
+                raise Refused("out-of-range", "A metric is outside its declared range.")
+
+
+def is_of_bytes(form: Form) -> bool:
+    """Say whether a group of arrays is a single one of bytes, in one dimension."""
+    return len(form) == 1 and all(dtype == "uint8" and len(s) == 1 for dtype, s in form.values())
 
 
 def is_canonical(records: Records, message: wire.RecordDict, blob: bytes) -> bool:

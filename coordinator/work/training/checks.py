@@ -6,9 +6,11 @@ that isn't sound counts as that site's failure, and the run goes on without it.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +22,35 @@ WEIGHTS = frozenset({"num-examples", "num_examples"})
 MAX_WEIGHT = 1e9
 
 Layout = tuple[object, ...]
+Trees = Literal["no", "cyclic", "bagging"]
+"""Whether a strategy's model is an ensemble of trees, as bytes, and how it is put together."""
 
 
 def objection(
-    sent: Records, reply: Records | StoredRecords, *, train: bool, weights: frozenset[str]
+    sent: Records,
+    reply: Records | StoredRecords,
+    *,
+    train: bool,
+    weights: frozenset[str],
+    trees: Trees = "no",
 ) -> str:
     """Return why a reply isn't sound, as a code, or an empty string.
 
     ``not-finite``: an array holds NaN or infinity. ``bad-weight``: a weight is not a number from 0
     to 1e9. ``unlike-instruction``: a trained model's arrays have other names, shapes or dtypes
-    than those that were sent.
+    than a group of those that were sent. With ``trees``, a model is one array of bytes of any
+    length; ``malformed-trees``: Flower's bagging can't take it in.
     """
     instruction = _arrays(sent)
     answer = _arrays(reply)
-    if train and instruction and _shapes(answer) != _shapes(instruction):
-        return "unlike-instruction"
+    if train and instruction:
+        if trees != "no":
+            if not _are_bytes(answer) or answer.keys() != instruction.keys():
+                return "unlike-instruction"
+            if trees == "bagging" and not all(is_ensemble(array) for array in answer.values()):
+                return "malformed-trees"
+        elif _shapes(answer) not in (_shapes(instruction), *_group_shapes(sent)):
+            return "unlike-instruction"
     if not all(is_finite(array) for array in answer.values()):
         return "not-finite"
     for record in reply.values():
@@ -43,6 +59,35 @@ def objection(
                 if not is_weight(record.items[key]):
                     return "bad-weight"
     return ""
+
+
+def _are_bytes(arrays: Mapping[str, NDArray[np.generic] | StoredArray]) -> bool:
+    return len(arrays) == 1 and all(
+        a.dtype == np.uint8 and len(a.shape) == 1 for a in arrays.values()
+    )
+
+
+def is_ensemble(array: NDArray[np.generic] | StoredArray) -> bool:
+    """Say whether bytes are an ensemble of trees that ``aggregate_bagging`` adds to another.
+
+    XGBoost's JSON model schema, 3.2: what Flower reads of it, and as many trees as it says.
+    """
+    data = array.read() if isinstance(array, StoredArray) else array
+    try:
+        model = json.loads(data.tobytes())["learner"]["gradient_booster"]["model"]
+        numbers = model["gbtree_model_param"]
+        trees, parallel = int(numbers["num_trees"]), int(numbers["num_parallel_tree"])
+        whole = isinstance(model["trees"], list) and isinstance(model["tree_info"], list)
+        starts = model["iteration_indptr"]
+        return (
+            whole
+            and 1 <= parallel <= trees == len(model["trees"])
+            and all(isinstance(tree, dict) for tree in model["trees"])
+            and isinstance(starts, list)
+            and type(starts[-1]) is int
+        )
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return False
 
 
 def is_weight(value: object) -> bool:
@@ -69,6 +114,10 @@ def _arrays(records: Records | StoredRecords) -> dict[str, NDArray[np.generic] |
         if isinstance(record, Arrays | StoredArrays)
         for key, array in record.items.items()
     }
+
+
+def _group_shapes(records: Records) -> list[dict[str, tuple[str, tuple[int, ...]]]]:
+    return [_shapes(record.items) for record in records.values() if isinstance(record, Arrays)]
 
 
 def _shapes(

@@ -2,37 +2,41 @@
 
 Written for Flower 1.41, whose version is pinned. Runs only in the ServerApp's own process.
 
-A strategy is observed, not replaced: ``Strategy.start`` is wrapped so that the rounds can be
-shown and the last model is kept, which an unmodified app would write to a disk of its own. The
+A strategy is observed, not replaced: its ``start`` is wrapped so that the rounds can be shown and
+the last model is kept, which an unmodified app would write to a disk of its own. The
 same is done for apps of the older kind (``server_fn``), whose rounds are also made to go through
 one ``send_and_receive``, since a thread for each client would answer in another order every time.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flwr.server.server as legacy
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.app.error import Error
 from flwr.app.metadata import Metadata
-from flwr.common import Code
+from flwr.common import Code, ndarrays_to_parameters
 from flwr.common.constant import ErrorCode
 from flwr.compat.common import recorddict_compat as compat
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAvg, Strategy
+from flwr.serverapp.strategy import FedAvg, FedXgbBagging, FedXgbCyclic, Strategy
+from flwr.serverapp.strategy.result import Result
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from contract.errors import DocumentError
 from contract.records import Arrays, Records, Value
-from foundation.flower import array_of, to_flower
+from foundation.flower import array_of, read_npy, to_flower
 
 if TYPE_CHECKING:
     from contract.work import Scalar
+    from coordinator.work.training.checks import Trees
 
 SERVER_NODE_ID = 1
 TASK_ID = 1
@@ -58,8 +62,12 @@ class Observed:
         self.start_from = start_from
         self.started_from = False
         self.strategy: dict[str, Value] = {}
+        self.instead: Callable[[Any], Any] | None = None
+        """What makes the strategy that is run in place of the app's; None once it was."""
         self.weights: frozenset[str] = frozenset()
         self.uniform = False
+        self.trees: Trees = "no"
+        self.running = False
 
 
 def identify(run_id: int) -> Run:
@@ -138,49 +146,178 @@ def arrays_of(record: ArrayRecord) -> Arrays:
 
 
 def observe(observed: Observed, watch: Watch) -> None:
-    """Wrap ``Strategy.start`` of every strategy from now on."""
-    start = Strategy.start
+    """Wrap ``start`` of every strategy from now on, also where an app's own class replaces it."""
 
+    def wrap(kind: type) -> None:
+        if "start" in vars(kind):
+            kind.start = _observed_start(vars(kind)["start"], observed, watch)  # type: ignore[attr-defined]
+
+    def of_a_new_class(cls: type, **named: Any) -> None:
+        super(Strategy, cls).__init_subclass__(**named)
+        wrap(cls)
+
+    known = [Strategy]
+    for kind in known:
+        wrap(kind)
+        known += kind.__subclasses__()
+    Strategy.__init_subclass__ = classmethod(of_a_new_class)
+
+
+def _observed_start(
+    start: Callable[..., Any], observed: Observed, watch: Watch
+) -> Callable[..., Any]:
     shape = inspect.signature(start)
 
+    @functools.wraps(start)
     def observed_start(self: Any, *args: Any, **named: Any) -> Any:
+        if observed.running:  # a class's own start goes on to that of its parent
+            return start(self, *args, **named)
+        if observed.instead is not None:
+            other, observed.instead = observed.instead(self), None
+            return other.start(*args, **named)
         call = shape.bind(self, *args, **named)
         call.apply_defaults()
-        observed.strategy = described(self, call.arguments["num_rounds"])
-        if observed.start_from is not None:
+        observed.strategy = described(self, int(call.arguments.get("num_rounds", 0)))
+        if observed.start_from is not None and "initial_arrays" in call.arguments:
             own = arrays_of(call.arguments["initial_arrays"])
             call.arguments["initial_arrays"] = begin_with(observed, own)
-        key = getattr(self, "weighted_by_key", None)
-        observed.weights = frozenset({key} if isinstance(key, str) else ())
-        observed.uniform = isinstance(self, FedAvg)
-        train, evaluate = self.aggregate_train, self.aggregate_evaluate
-
-        def aggregate_train(server_round: int, replies: Iterable[Message]) -> Any:
-            arrays, metrics = train(server_round, replies)
-            if arrays is not None:
-                observed.model = arrays_of(arrays)
-            watch(server_round, "train", metrics or {})
-            return arrays, metrics
-
-        def aggregate_evaluate(server_round: int, replies: Iterable[Message]) -> Any:
-            metrics = evaluate(server_round, replies)
-            if metrics is not None:
-                watch(server_round, "evaluate", metrics)
-            return metrics
-
-        self.aggregate_train, self.aggregate_evaluate = aggregate_train, aggregate_evaluate
+        _take_note_of_kind(observed, self)
+        names = ("configure_train", "aggregate_train", "aggregate_evaluate")
+        for name, method in zip(names, _watched(self, observed, watch), strict=True):
+            setattr(self, name, method)
+        observed.running = True
         try:
             result = start(*call.args, **call.kwargs)
         finally:
-            del self.aggregate_train, self.aggregate_evaluate
-        for server_round, metrics in result.evaluate_metrics_serverapp.items():
-            if isinstance(metrics, MetricRecord):
-                watch(server_round, "evaluate on the server", metrics)
-        if result.arrays:
-            observed.model = arrays_of(result.arrays)
+            observed.running = False
+            for name in names:
+                delattr(self, name)
+        if isinstance(result, Result):
+            for server_round, metrics in result.evaluate_metrics_serverapp.items():
+                if isinstance(metrics, MetricRecord):
+                    watch(server_round, "evaluate on the server", metrics)
+            if result.arrays:
+                observed.model = arrays_of(result.arrays)
         return result
 
-    Strategy.start = observed_start
+    return observed_start
+
+
+def _take_note_of_kind(observed: Observed, strategy: object) -> None:
+    inner = innermost(strategy)
+    key = getattr(inner, "weighted_by_key", None)
+    observed.weights = frozenset({key} if isinstance(key, str) else ())
+    observed.uniform = isinstance(inner, FedAvg)
+    observed.trees = "no"
+    if isinstance(inner, FedXgbBagging | FedXgbCyclic):
+        observed.trees = "bagging" if isinstance(inner, FedXgbBagging) else "cyclic"
+
+
+def _watched(strategy: Any, observed: Observed, watch: Watch) -> tuple[Callable[..., Any], ...]:
+    """Return a strategy's methods, as they are but watched."""
+    configure, train = strategy.configure_train, strategy.aggregate_train
+    evaluate = strategy.aggregate_evaluate
+    sent: ArrayRecord = {}
+
+    def configure_train(server_round: int, arrays: ArrayRecord, *args: Any, **named: Any) -> Any:
+        nonlocal sent
+        sent = arrays
+        return configure(server_round, arrays, *args, **named)
+
+    def aggregate_train(server_round: int, replies: Iterable[Message]) -> Any:
+        arrays, metrics = train(server_round, replies)
+        if arrays is not None:
+            arrays = _in_its_dtypes(arrays, sent)
+            observed.model = arrays_of(arrays)
+        watch(server_round, "train", metrics or {})
+        return arrays, metrics
+
+    def aggregate_evaluate(server_round: int, replies: Iterable[Message]) -> Any:
+        metrics = evaluate(server_round, replies)
+        if metrics is not None:
+            watch(server_round, "evaluate", metrics)
+        return metrics
+
+    return configure_train, aggregate_train, aggregate_evaluate
+
+
+def _in_its_dtypes(arrays: ArrayRecord, sent: ArrayRecord) -> ArrayRecord:
+    """Return a new model with the dtypes of the one before.
+
+    A mean makes reals of whole numbers, such as a normalisation layer's count of batches. A site
+    would send back whole ones, which are not like what it got. They are cut off as PyTorch does.
+    """
+    changed = [k for k, a in arrays.items() if k in sent and a.dtype != sent[k].dtype]
+    if not changed:
+        return arrays
+    kept = ArrayRecord(dict(arrays))
+    for key in changed:
+        kept[key] = Array(np.asarray(array_of(arrays[key])).astype(sent[key].dtype))
+    return kept
+
+
+def cross_evaluation(name_of: Callable[[int], str], minimum: int) -> Callable[[Any], Any]:
+    """Return what makes a cross-site evaluation of the strategy that an app would start.
+
+    It is loaded by its name, as a recipe's own strategy is: it runs on the recipe's side.
+    """
+    kind = importlib.import_module("learning.strategies.cross").CrossEvaluation
+    shared = ("weighted_by_key", "arrayrecord_key", "configrecord_key", "train_metrics_aggr_fn",
+              "evaluate_metrics_aggr_fn", "min_available_nodes")  # fmt: skip
+
+    def instead(strategy: Any) -> Any:
+        inner = innermost(strategy)
+        known = {name: getattr(inner, name) for name in shared if hasattr(inner, name)}
+        nodes = {"min_train_nodes": minimum, "min_evaluate_nodes": minimum}
+        return kind(name_of=name_of, **{"min_available_nodes": minimum, **known, **nodes})
+
+    return instead
+
+
+def innermost(strategy: object) -> object:
+    """Return the strategy that the others are put around."""
+    for _ in range(10):
+        inner = getattr(strategy, "strategy", None)
+        if inner is None:
+            break
+        strategy = inner
+    return strategy
+
+
+_SINGLE_UPDATES = {
+    "FedMedian": "takes the median over the sites",
+    "FedTrimmedAvg": "leaves out the sites' largest and smallest values",
+    "Krum": "compares the sites' updates with one another",
+    "MultiKrum": "compares the sites' updates with one another",
+    "Bulyan": "compares the sites' updates with one another",
+    "QFedAvg": "weighs each site's update by its loss",
+    "FedXgbBagging": "adds each site's trees to the ensemble",
+    "FedXgbNnAvg": "adds each site's trees to the ensemble",
+    "FedXgbCyclic": "hands one site's model to the next",
+    "DifferentialPrivacyServerSideFixedClipping": "clips each site's update",
+    "DifferentialPrivacyServerSideAdaptiveClipping": "clips each site's update",
+    "DifferentialPrivacyClientSideAdaptiveClipping": "counts the sites that clipped",
+}
+
+
+def needs_single_updates(strategy: object) -> str:
+    """Return in one sentence why a strategy can't work on the sum of its sites' updates alone.
+
+    Empty when it can. Strategies of Flower's, both kinds, are known by name, with their subclasses;
+    others say so by an attribute ``needs_single_updates``. One that says nothing is taken to work
+    on means: what it gets in secure aggregation is one mean, so it can learn no more.
+    """
+    for _ in range(10):
+        for kind in type(strategy).__mro__:
+            reason = _SINGLE_UPDATES.get(kind.__name__)
+            if reason and kind.__module__.startswith("flwr."):
+                return f"{kind.__name__} {reason}, which secure aggregation hides."
+        said = getattr(strategy, "needs_single_updates", "")
+        if isinstance(said, str) and said:
+            return said
+        if (strategy := getattr(strategy, "strategy", None)) is None:
+            break
+    return ""
 
 
 def begin_with(observed: Observed, own: Arrays) -> ArrayRecord:
@@ -245,7 +382,10 @@ def observe_legacy(observed: Observed, watch: Watch, grid: Grid) -> None:
         return outcome
 
     def observed_fit_round(self: Any, server_round: int, timeout: float | None) -> Any:
+        before = self.parameters
         result = fit_round(self, server_round=server_round, timeout=timeout)
+        if result and result[0] is not None:
+            result = (_parameters_in_their_dtypes(result[0], before), *result[1:])
         watch(server_round, "train", (result[1] or {}) if result else {})
         return result
 
@@ -280,6 +420,17 @@ def observe_legacy(observed: Observed, watch: Watch, grid: Grid) -> None:
     legacy.Server.evaluate_round = observed_evaluate_round
     legacy.fit_clients = fit_clients
     legacy.evaluate_clients = evaluate_clients
+
+
+def _parameters_in_their_dtypes(after: Any, before: Any) -> Any:
+    """Return an older app's new parameters with the dtypes of those before; see above."""
+    pairs = list(zip(after.tensors, before.tensors, strict=False))
+    if len(pairs) != len(after.tensors) or after.tensor_type != "numpy.ndarray":
+        return after
+    arrays = [(read_npy(new), read_npy(old)) for new, old in pairs]
+    if all(new.dtype == old.dtype for new, old in arrays):
+        return after
+    return ndarrays_to_parameters([np.asarray(n).astype(o.dtype) for n, o in arrays])
 
 
 def _together(
