@@ -135,7 +135,9 @@ def serve(
     Example: wardgate-coordinator serve --home /var/lib/wardgate-coordinator
     """
     from coordinator.link.server import serve as serve_forever
+    from foundation.heap import give_back
 
+    give_back()
     place = coordinator_home(home).require()
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,

@@ -21,6 +21,7 @@ from coordinator.home import CoordinatorHome
 from coordinator.jobs.desk import JobDesk
 from coordinator.link.heads import HeadRelay
 from coordinator.link.sessions import Session, Sessions
+from coordinator.link.transfers import Transfers
 from coordinator.registry.authority import Authority
 from coordinator.registry.documents import DocumentShelf
 from coordinator.registry.members import Members
@@ -56,6 +57,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
     _unwritten_heads: set[str] = field(default_factory=set)
     _seen: set[str] = field(default_factory=set)
     _relay: HeadRelay = field(init=False)
+    _transfers: Transfers = field(default_factory=Transfers)
 
     def __post_init__(self) -> None:
         """Carry heads over the same sessions."""
@@ -269,6 +271,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         try:
             peer = self._caller(context, Role.SITE)
             blobs = self._job_blobs(peer, request.job)
+            if not blobs.has(request.blob.digest):
+                # Its sender waits here, where it has sent nothing yet.
+                await self._transfers.reserve(peer.name)
             offset = blobs.offset(request.blob.digest, request.blob.size, peer.name)
             return wire.BlobStatus(offset=offset, complete=blobs.has(request.blob.digest))
         except WardgateError as error:
@@ -289,20 +294,32 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                 raise DocumentError(f"A blob is larger than the {limit} bytes that may be sent.")
             if blobs.has(first.blob.digest):
                 return wire.BlobStatus(offset=first.blob.size, complete=True)
-            receiver = await asyncio.to_thread(
-                BlobReceiver, blobs, first.blob.digest, first.blob.size, peer.name, first.offset
-            )
-            try:
-                await asyncio.to_thread(receiver.write, first.data)
-                async for chunk in requests:
-                    await asyncio.to_thread(receiver.write, chunk.data)
-                if receiver.held == first.blob.size:
-                    await asyncio.to_thread(receiver.finish)
-            finally:
-                receiver.close()
+            async with self._transfers.slot(peer.name):
+                receiver = await self._receive(first, requests, blobs, peer.name)
             return wire.BlobStatus(offset=receiver.held, complete=blobs.has(first.blob.digest))
         except WardgateError as error:
             await rpc.abort(context, error)
+
+    async def _receive(
+        self,
+        first: wire.BlobChunk,
+        more: AsyncIterator[wire.BlobChunk],
+        blobs: BlobFolder,
+        sender: str,
+    ) -> BlobReceiver:
+        """Write a blob as it comes, and give it its name when it is whole."""
+        receiver = await asyncio.to_thread(
+            BlobReceiver, blobs, first.blob.digest, first.blob.size, sender, first.offset
+        )
+        try:
+            await asyncio.to_thread(receiver.write, first.data)
+            async for chunk in more:
+                await asyncio.to_thread(receiver.write, chunk.data)
+            if receiver.held == first.blob.size:
+                await asyncio.to_thread(receiver.finish)
+        finally:
+            receiver.close()
+        return receiver
 
     async def Download(
         self, request: wire.BlobRequest, context: grpc.aio.ServicerContext
@@ -317,9 +334,10 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                 BlobFolder(self.home.recipes).path(request.blob.digest)
                 chunks = _read_bundle(self.home, request.blob.digest, request.offset)
             offset = request.offset
-            while (data := await asyncio.to_thread(next, chunks, None)) is not None:
-                yield wire.BlobChunk(offset=offset, data=data)
-                offset += len(data)
+            async with self._transfers.slot():
+                while (data := await asyncio.to_thread(next, chunks, None)) is not None:
+                    yield wire.BlobChunk(offset=offset, data=data)
+                    offset += len(data)
         except WardgateError as error:
             await rpc.abort(context, error)
 
