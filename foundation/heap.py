@@ -24,4 +24,5 @@ def give_back() -> bool:
     if mallopt is None:  # another C library
         return False
     settings = ((_M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES), (_M_ARENA_MAX, HEAPS))
-    return all([mallopt(option, value) == 1 for option, value in settings])
+    taken = [mallopt(option, value) for option, value in settings]
+    return all(taken)
