@@ -1,0 +1,1 @@
+"""Classification of CT volumes, trained across hospitals: a Flower app."""
