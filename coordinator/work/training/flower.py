@@ -66,6 +66,8 @@ class Observed:
         """What makes the strategy that is run in place of the app's; None once it was."""
         self.weights: frozenset[str] = frozenset()
         self.uniform = False
+        self.single_updates = ""
+        """Why the strategy can't work on the sum of its sites' updates alone."""
         self.trees: Trees = "no"
         self.running = False
 
@@ -207,6 +209,7 @@ def _take_note_of_kind(observed: Observed, strategy: object) -> None:
     inner = innermost(strategy)
     key = getattr(inner, "weighted_by_key", None)
     observed.weights = frozenset({key} if isinstance(key, str) else ())
+    observed.single_updates = needs_single_updates(strategy)
     observed.uniform = isinstance(inner, FedAvg)
     observed.trees = "no"
     if isinstance(inner, FedXgbBagging | FedXgbCyclic):

@@ -96,6 +96,10 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             frame, _ = self._socket.receive()
             return unpack(frame.message)
 
+    def name_of(self, node: int) -> str:
+        """Return the site that is a node."""
+        return self._sites.get(node, str(node))
+
     # ---- Flower's Grid -------------------------------------------------------------------------
 
     def set_run(self, run: Any) -> None:
@@ -182,6 +186,8 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         """Return one reply, with the mean over the sites; a strategy takes it for a site's."""
         if not messages:
             return []
+        if self._observed.single_updates:
+            raise DocumentError(f"The job is secure. {self._observed.single_updates}")
         if self._observed.weights - checks.WEIGHTS:
             raise DocumentError("A secure job weighs its sites by num-examples.")
         if {_category(m) for m in messages} - set(KINDS):
