@@ -218,6 +218,8 @@ class RecipeGrant(BaseModel):
     ``weights``; each hospital that is asked must have approved it too."""
     drafts: bool = False
     """Whether it may write drafts, which stay in the hospital."""
+    cross_evaluation: bool = False
+    """Whether a site's own model may be evaluated at the other sites, which then get it."""
 
     @model_validator(mode="after")
     def _ranges_are_of_metrics(self) -> Self:

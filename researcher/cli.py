@@ -15,7 +15,7 @@ from rich.table import Table
 
 from contract.derivation_words import in_words
 from contract.errors import UsageError
-from contract.work import Scalar, Statistic
+from contract.work import Statistic
 from foundation import commands
 from foundation.files import write_durably
 from foundation.invitations import Invitation
@@ -48,6 +48,7 @@ from researcher.options import (
     SmallSitesOption,
     WhereOption,
     cohort_of,
+    parameter_of,
     say_who_waits,
 )
 from researcher.questions import count, histogram, levels, mean, question, table_one
@@ -299,7 +300,7 @@ def train(
         handle = consortium.train(
             project,
             recipe,
-            dict(map(_parameter, parameter or ())),
+            dict(map(parameter_of, parameter or ())),
             seed=seed,
             sites=site,
             minimum_sites=minimum_sites,
@@ -343,21 +344,6 @@ def job(
 
 def _assets(release: ReleaseInfo) -> str:
     return ", ".join(f"{m or 'no modality'} {n}+" for m, n in release.assets.items())
-
-
-def _parameter(text: str) -> tuple[str, Scalar]:
-    """Read NAME=VALUE as TOML would read the value; a bare word is text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UsageError(f"{text!r} is not of the form NAME=VALUE.")
-    if value in ("true", "false"):
-        return name, value == "true"
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            continue
-    return name, value
 
 
 @recipe_app.command("build")

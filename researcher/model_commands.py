@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +19,11 @@ from foundation.files import write_new
 from foundation.model_files import pieces
 from researcher import cards
 from researcher.consortium import Consortium
+from researcher.following import Logs, StartFromOption, followed
 from researcher.home import DEFAULT_HOME
 from researcher.live import rounds_table
-from researcher.options import HomeOption
+from researcher.matrix import Matrix
+from researcher.options import HomeOption, MinimumOption, SitesOption, parameter_of
 from researcher.registry import ModelHistory, RegisteredModel
 
 app = commands.application("Finished models: the consortium's registry, cards and exports.")
@@ -163,6 +166,62 @@ def _card(consortium: Consortium, history: ModelHistory) -> str:
     if project is not None and project.version != history.signed.project_version:
         project = None  # what it says now need not be what it said then
     return cards.card(history, project, told, parents=consortium.registry.lineage(history))
+
+
+@app.command("matrix")
+def matrix(
+    recipe: Annotated[
+        str | None, typer.Argument(help="The recipe's name in the project; not with --job.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", help="The project to ask under.")
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option(help="Show the table of a job that ran before.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE overriding the recipe's run config; repeatable."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
+    start_from: StartFromOption = None,
+    site: SitesOption = None,
+    minimum_sites: MinimumOption = 2,
+    as_json: JsonOption = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Evaluate every site's own model at every site, and show the table.
+
+    Each site trains by itself, as many rounds as the recipe says. The project's grant of the recipe
+    must allow it (cross_evaluation), since the other sites get each site's model.
+
+    Example: wardgate models matrix tabular -p preterm --set num-server-rounds=10
+
+    Example: wardgate models matrix --job 3f8a... --json
+    """
+    with Consortium.connect(home) as consortium:
+        if job is not None:
+            found = consortium.registry.history(job).rounds
+        elif recipe is not None and project is not None:
+            handle = consortium.cross_evaluate(
+                project,
+                recipe,
+                dict(map(parameter_of, parameter or ())),
+                seed=seed,
+                start_from=start_from,
+                sites=site,
+                minimum_sites=minimum_sites,
+            )
+            print(f"job {handle.digest}", file=sys.stderr)
+            found = followed(handle, Logs(), Console(markup=False, stderr=True)).rounds
+        else:
+            raise UsageError("Name a recipe and a --project, or a --job.")
+    for one in Matrix.of(found).values():
+        if as_json:
+            for row in one.rows():
+                print(json.dumps(row))
+        else:
+            print(one, end="")
 
 
 class Format(StrEnum):

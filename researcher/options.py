@@ -11,6 +11,8 @@ import typer
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
+from contract.errors import UsageError
+from contract.work import Scalar
 from researcher.columns import read_cohort
 from researcher.conditions import all_of
 from researcher.consortium import held_by
@@ -90,3 +92,18 @@ def cohort_of(where: list[str] | None, file: Path | None) -> Cohort | None:
         return typed
     read = read_cohort(file)
     return read if typed is None else read & typed
+
+
+def parameter_of(text: str) -> tuple[str, Scalar]:
+    """Read NAME=VALUE as TOML would read the value; a bare word is text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"{text!r} is not of the form NAME=VALUE.")
+    if value in ("true", "false"):
+        return name, value == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value

@@ -239,7 +239,7 @@ class RecipeApproved:
     code = "recipe-not-approved"
 
     def check(self, question: Question) -> None:
-        """Refuse an unapproved bundle, or a parameter outside its range."""
+        """Refuse an unapproved bundle, a parameter outside its range, or a use not agreed to."""
         work = question.job.work
         if not isinstance(work, TrainingWork):
             return
@@ -261,6 +261,10 @@ class RecipeApproved:
             allowed = grant.parameters.get(name)
             if allowed is None or not allowed.admits(value):
                 raise Refused("parameter", f"Parameter {name} is outside what the project allows.")
+        if work.cross_evaluation and not grant.cross_evaluation:
+            raise Refused(
+                "cross-evaluation", "The project gives no site's own model to the other sites."
+            )
 
 
 class EngineAllowed:

@@ -192,6 +192,7 @@ def project_text(
             f"name = {quoted(name)}",
             f"path = {quoted(str(path))}",
             'metrics = ["num-examples", "calls", "loss"]',
+            "cross_evaluation = true",
             "[recipes.metric_ranges]",
             "calls = { minimum = 0, maximum = 1000 }",
             "loss = { minimum = 0, maximum = 1000 }",
@@ -270,10 +271,14 @@ class Federation:
 
     # ---- from nothing to a consortium that answers ---------------------------------------------
 
+    def free_address(self) -> str:
+        """Return where the coordinator is to listen."""
+        return f"127.0.0.1:{free_port()}"
+
     def found(self) -> None:
         """Make the coordinator and bring it up."""
         self.root.mkdir(parents=True, exist_ok=True)
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = self.free_address()
         setup.init(self.name, self.address, self.coordinator_home)
         self.servers["coordinator"] = Server(
             f"{self.name}-coordinator",

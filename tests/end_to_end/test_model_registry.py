@@ -102,3 +102,16 @@ def test_the_commands_show_a_model_and_write_it_with_its_card(
     again.fails(UsageError.exit_code, "exists already")
     unknown = wardgate(trio, "models", "show", "0" * 12)
     unknown.fails(NotFound.exit_code, "no model of your projects")
+
+
+def test_every_sites_model_is_evaluated_at_every_site(trio: Federation) -> None:
+    done = wardgate(trio, "models", "matrix", "steps", "-p", PROJECT, "--set", "rounds=2", "--json")
+    assert done.code == 0, done.errors
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    losses = {(r["model"], r["site"]): r["value"] for r in rows if r["metric"] == "loss"}
+    sites = trio.sites
+    assert set(losses) == {(model, site) for model in (*sites, "mean") for site in sites}
+    job = next(line for line in done.errors if line.startswith("job ")).split()[1]
+    again = wardgate(trio, "models", "matrix", "--job", job[:16])
+    assert "all (mean)" in again.out
+    assert all(f"at {site}" in again.out for site in sites)

@@ -25,9 +25,9 @@ from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 from contract.work import Statistic, StatisticsWork
 from researcher import cli
 from researcher.analyses import numbers
-from researcher.cli import _parameter
 from researcher.consortium import Consortium
 from researcher.live import rounds_table
+from researcher.options import parameter_of
 from researcher.questions import comoments, count, histogram, levels, mean, shape, table_one
 from researcher.statistics import StatisticsAnswer, bins
 from researcher.training import Round
@@ -386,7 +386,7 @@ def test_table_one_asks_by_what_the_dictionary_says(world: World) -> None:
     ],
 )
 def test_a_parameter_has_the_type_that_it_looks_like(text: str, name: str, value: Any) -> None:
-    found = _parameter(text)
+    found = parameter_of(text)
     assert found == (name, value)
     assert type(found[1]) is type(value)
 
@@ -394,13 +394,13 @@ def test_a_parameter_has_the_type_that_it_looks_like(text: str, name: str, value
 @pytest.mark.parametrize("text", ["", "a", "=1"])
 def test_a_parameter_needs_a_name_and_a_value(text: str) -> None:
     with pytest.raises(UsageError, match="NAME=VALUE"):
-        _parameter(text)
+        parameter_of(text)
 
 
 @given(st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_is_read_as_it_was_written(number: float) -> None:
-    assert _parameter(f"x={number!r}") == ("x", number)
-    assert type(_parameter(f"x={number!r}")[1]) is type(number)
+    assert parameter_of(f"x={number!r}") == ("x", number)
+    assert type(parameter_of(f"x={number!r}")[1]) is type(number)
 
 
 def test_rounds_are_a_line_each() -> None:

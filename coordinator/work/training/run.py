@@ -44,6 +44,8 @@ from foundation.frames import Broken, Frame, FrameError, Socket, pack, unpack
 
 LIMITS = Limits(memory_bytes=16 * 2**30, file_bytes=8 * 2**30)
 PACKAGES = ("contract", "foundation", "learning", "coordinator")
+MAX_METRICS = 4096
+"""Of a round: a row of a cross-site evaluation has each metric of every site."""
 MAX_LOG_LINES = 2000
 MAX_LOG_LINE = 500
 MAX_LIVES = 5
@@ -205,6 +207,7 @@ class TrainingRun:
             "consortium": self._job.consortium,
             "minimum_sites": self._minimum,
             "seed": work.seed,
+            "cross_evaluation": work.cross_evaluation,
             "summing": self._summing(work),
             "start_from": base64.b64encode(self._start_from).decode(),
             "run_id": int.from_bytes(hashlib.sha256(self._digest.encode()).digest()[:7], "big"),
@@ -334,7 +337,7 @@ class TrainingRun:
         event = wire.JobEvent(
             kind="round", round=said.round, text=printable(said.text, 100), time=time.time()
         )
-        for entry in said.metrics[:100]:
+        for entry in said.metrics[:MAX_METRICS]:
             entry.key = printable(entry.key, 100)
             event.metrics.append(entry)
         self._emit(event)

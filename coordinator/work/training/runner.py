@@ -76,6 +76,8 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
         grid.ask(protocol.ROUND, event.SerializeToString())
 
     flower.observe(observed, watch)
+    if start["cross_evaluation"]:
+        observed.instead = flower.cross_evaluation(grid.name_of, start["minimum_sites"])
     flower.observe_legacy(observed, watch, grid)
     seed_everything(start["seed"])
     sys.path.append(protocol.APP_FOLDER)
@@ -85,6 +87,9 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
         daemon.send(
             protocol.FAILED, b"The ServerApp did not begin with the model that it was given."
         )
+        return
+    if observed.instead is not None:
+        daemon.send(protocol.FAILED, b"The recipe has no strategy that evaluates across sites.")
         return
     said = {"strategy": Config(observed.strategy)} if observed.strategy else {}
     model = _model(from_flower(state), observed)

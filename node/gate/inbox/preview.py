@@ -55,6 +55,10 @@ def _training(work: TrainingWork, project: Project, policy: Policy) -> Iterator[
     yield "recipe", work.bundle
     for name, value in work.parameters.items():
         yield "parameter", printable(f"{name} = {value!r}")
+    if work.start_from is not None:
+        yield "starts from", f"the model {work.start_from}"
+    if work.cross_evaluation:
+        yield "evaluation", "each site's own model is evaluated at every site, which gets it"
     grant = project.recipe(work.bundle)
     if grant is None:
         return

@@ -25,8 +25,8 @@ from node.gate.policy import (
     TrainingSettings,
 )
 from node.gate.rules import Question
-from tests.contract.world import NOW, YEAR, members, sign
-from tests.node.gate.conftest import SITE, Hospital
+from tests.contract.world import BUNDLE, NOW, YEAR, members, sign
+from tests.node.gate.conftest import GRANT, SITE, Hospital
 
 
 def refusal(hospital: Hospital, envelope: bytes) -> Refused:
@@ -49,7 +49,7 @@ def test_a_good_question_passes_every_rule_in_the_tables_order(hospital: Hospita
             "RosterInForce", "SignedAndValid", "NotAReplay", "WithinHours", "AskedOften",
             "ProjectApproved", "ReleaseGranted", "WithinLimits", "WithinTheDictionary",
             "FitsTheRelease", "DeclaredCells", "ModelWithinLimits", "RecipeApproved",
-            "CohortLargeEnough", "StewardDecides",
+            "WeightsApproved", "DraftsAllowed", "CohortLargeEnough", "StewardDecides",
         ]  # fmt: skip
         assert entry.body["job"] == admission.digest
 
@@ -269,9 +269,48 @@ def parameter_unknown(h: Hospital) -> bytes:
     return h.training(h.release(), shell="x")
 
 
+def other_sites_were_to_get_our_model(h: Hospital) -> bytes:
+    work = TrainingWork(bundle=BUNDLE, cross_evaluation=True)
+    return h.job(h.release(), work=work)
+
+
 def training_off(h: Hospital) -> bytes:
     h.policy = Policy(training=TrainingSettings(allowed=False))
     return h.training(h.release())
+
+
+PRETRAINED = "5" * 64
+
+
+def approve_weights(h: Hospital, digest: str = PRETRAINED) -> None:
+    with h.catalog.engine.begin() as connection:
+        values = {"digest": digest, "name": "w", "size_bytes": 1, "tensors": 1, "approved_at": NOW}
+        connection.execute(schema.weights.insert().values(values))
+
+
+def weights_that_nobody_here_approved(h: Hospital) -> bytes:
+    grant = GRANT.model_copy(update={"weights": (PRETRAINED,)})
+    h.settle(h.world.signed_project(2, recipes=(grant,)))
+    work = TrainingWork(bundle=BUNDLE, parameters={"weights": PRETRAINED})
+    return h.job(h.release(), work=work, project_version=2)
+
+
+def weights_that_the_project_does_not_list(h: Hospital) -> bytes:
+    approve_weights(h, "6" * 64)
+    grant = GRANT.model_copy(update={"weights": (PRETRAINED,)})
+    h.settle(h.world.signed_project(2, recipes=(grant,)))
+    work = TrainingWork(bundle=BUNDLE, parameters={"weights": "6" * 64})
+    return h.job(h.release(), work=work, project_version=2)
+
+
+def weights_where_the_project_lists_none(h: Hospital) -> bytes:
+    approve_weights(h)
+    return h.training(h.release(), weights=PRETRAINED)
+
+
+def drafts_where_the_policy_has_none(h: Hospital) -> bytes:
+    h.settle(h.world.signed_project(2, recipes=(GRANT.model_copy(update={"drafts": True}),)))
+    return h.job(h.release(), work=TrainingWork(bundle=BUNDLE), project_version=2)
 
 
 def small(h: Hospital) -> bytes:
@@ -326,7 +365,12 @@ OBJECTIONS: dict[Callable[[Hospital], bytes], str] = {
     recipe_of_the_project_that_our_steward_did_not_approve: "recipe-not-approved",
     parameter_outside: "parameter",
     parameter_unknown: "parameter",
+    other_sites_were_to_get_our_model: "cross-evaluation",
     training_off: "training-off",
+    weights_that_nobody_here_approved: "weights-not-approved",
+    weights_that_the_project_does_not_list: "weights-not-approved",
+    weights_where_the_project_lists_none: "parameter",
+    drafts_where_the_policy_has_none: "drafts-off",
     small: "cohort-too-small",
     small_for_training: "cohort-too-small",
 }
@@ -352,6 +396,30 @@ def test_every_rules_own_code_is_seen_in_an_objection() -> None:
     # What waits isn't refused: tests/node/gate/inbox has that.
     own = {rule.code for rule in BEFORE_WORK} - {"waiting"}
     assert {code for code in own if not any(s.startswith(code) for s in seen)} == set()
+
+
+def test_weights_are_seen_until_they_are_withdrawn(hospital: Hospital) -> None:
+    envelope = weights_that_nobody_here_approved(hospital)
+    approve_weights(hospital)
+    admission = hospital.gate.admit(hospital.member, envelope)
+    hospital.gate.check_still_allowed(hospital.member, admission)
+    with hospital.catalog.engine.begin() as connection:
+        connection.execute(schema.weights.update().values(withdrawn_at=NOW))
+    with pytest.raises(Refused) as caught:
+        hospital.gate.check_still_allowed(hospital.member, admission)
+    assert caught.value.code == "weights-not-approved"
+
+
+def test_drafts_are_left_where_project_and_policy_allow_them(hospital: Hospital) -> None:
+    envelope = drafts_where_the_policy_has_none(hospital)
+    training = hospital.policy.training
+    allowing = training.model_copy(update={"drafts": True})
+    hospital.policy = hospital.policy.model_copy(update={"training": allowing})
+    admission = hospital.gate.admit(hospital.member, envelope)
+    hospital.policy = hospital.policy.model_copy(update={"training": training})
+    with pytest.raises(Refused) as caught:
+        hospital.gate.check_still_allowed(hospital.member, admission)
+    assert caught.value.code == "drafts-off"
 
 
 # ---- what a refusal may tell ---------------------------------------------------------------------
@@ -526,3 +594,11 @@ def test_without_a_readable_policy_nothing_is_let_in(hospital: Hospital) -> None
     with pytest.raises(Gone):
         hospital.gate.admit(hospital.member, hospital.job(hospital.release()))
     assert hospital.entries("admitted") == []
+
+
+def test_a_grant_can_let_a_sites_own_model_be_evaluated_elsewhere(hospital: Hospital) -> None:
+    grant = GRANT.model_copy(update={"cross_evaluation": True})
+    hospital.settle(hospital.world.signed_project(2, recipes=(grant,)))
+    work = TrainingWork(bundle=BUNDLE, cross_evaluation=True)
+    envelope = hospital.job(hospital.release(), work=work, project_version=2)
+    assert not hospital.gate.admit(hospital.member, envelope).resumed

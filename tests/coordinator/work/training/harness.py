@@ -54,14 +54,16 @@ class Consortium:
         seed: int = 7,
         minimum_sites: int = 2,
         limits: Limits = Limits(),  # noqa: B008
+        cross_evaluation: bool = False,
     ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.bundle = folder / "app.fab"
         self.bundle.write_bytes(bundle)
         work = TrainingWork(
-            bundle=hashlib.sha256(bundle).hexdigest(), parameters=dict(parameters), seed=seed
-        )
+            bundle=hashlib.sha256(bundle).hexdigest(), parameters=dict(parameters), seed=seed,
+            cross_evaluation=cross_evaluation,
+        )  # fmt: skip
         self.job = Job(
             **TIME,
             project="p",
