@@ -1,0 +1,1 @@
+"""Ultrasound despeckling learnt from noisy images, trained across hospitals: a Flower app."""
