@@ -19,7 +19,7 @@ from contract.errors import DocumentError, StorageError, Unavailable
 from contract.work import Scalar
 from coordinator.work.superlink.service import SuperLink
 from foundation.blobs import BlobFolder
-from foundation.superlink import pack, unpack
+from foundation.superlink import MAX_INLINE_BYTES, TENSORS, pack, unpack, with_tensors
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -179,13 +179,13 @@ class Carriage:
     def _content(self, task: wire.Task) -> RecordDict:
         """Return a task as it travels; the arrays are made once for all sites."""
         task.job = self._job
-        content = pack(task.SerializeToString())
-        digest = task.tensors.digest
-        if digest:
-            if digest not in self._packed:
-                self._packed[digest] = pack(b"", self._blobs.path(digest).read_bytes())
-            content["tensors"] = self._packed[digest]["tensors"]
-        return content
+        said, digest = task.SerializeToString(), task.tensors.digest
+        if task.tensors.size <= MAX_INLINE_BYTES:
+            return pack(said, self._blobs.path(digest).read_bytes() if digest else b"")
+        if digest not in self._packed:
+            self._packed[digest] = pack(b"", self._blobs.path(digest).read_bytes())
+        large = self._packed[digest][TENSORS]
+        return with_tensors(said, large)
 
     def _take_what_came(self, run: HeldRun) -> None:
         from coordinator.work.superlink.flower import read_answer

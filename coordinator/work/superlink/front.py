@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import ssl
 import threading
 from collections.abc import Callable
@@ -63,6 +64,8 @@ HEADERS = frozenset(
 )
 """What of a request's head reaches the SuperLink."""
 UPSTREAM_SECONDS = 120.0
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log each question for work
 
 
 class SiteKeys:

@@ -139,7 +139,7 @@ class SuperLink:
         path = self._folder / "superlink.log"
         while not self._stopped.is_set():
             try:
-                with path.open("ab") as out:
+                with path.open("wb") as out:
                     path.chmod(0o600)
                     self._process = subprocess.Popen(
                         self._command(),

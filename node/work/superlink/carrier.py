@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import random
+import select
 import subprocess
 import sys
 import threading
@@ -137,6 +138,8 @@ class SuperNode:
             }
             pipe.send(START, json.dumps(start).encode())
             while not self._stopped.is_set() and self._is_allowed():
+                if not _has_something(to_daemon):
+                    continue
                 frame = pipe.receive(most)
                 asked = True
                 sealed = self._answer(frame) if frame.kind == ASKED else None
@@ -198,6 +201,13 @@ class SuperNode:
         if not _same(run.get("config"), work.parameters):
             return "parameters"
         return ""
+
+
+def _has_something(descriptor: int) -> bool:
+    """Wait a little for something to read; say whether there is."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(LOOK_SECONDS * 1000))
 
 
 class _Given:
