@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 
+import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord
 from flwr.server import strategy as older
 from flwr.serverapp import strategy as today
 
-from coordinator.work.training.flower import innermost, needs_single_updates
+from coordinator.work.training.flower import _in_its_dtypes, innermost, needs_single_updates
 from learning.strategies import Cyclic, EarlyStopping, Scaffold, Scheduled
 
 NEEDY = {
@@ -67,3 +69,14 @@ def test_one_that_says_nothing_is_taken_to_work_on_means() -> None:
 
     assert needs_single_updates(FedMedian()) == ""
     assert needs_single_updates(importlib) == ""
+
+
+def test_a_new_model_has_the_dtypes_of_the_one_before() -> None:
+    """Else a site would send back whole numbers where it got their mean, and not be believed."""
+    before = ArrayRecord({"n": Array(np.array(7)), "w": Array(np.ones(2, np.float32))})
+    mean = ArrayRecord({"n": Array(np.array(9.8)), "w": Array(np.full(2, 0.1))})
+    kept = _in_its_dtypes(mean, before)
+    assert {k: a.numpy().dtype.name for k, a in kept.items()} == {"n": "int64", "w": "float32"}
+    assert kept["n"].numpy() == 9  # as PyTorch copies 9.8 into a whole number
+    assert mean["n"].numpy() == 9.8
+    assert _in_its_dtypes(before, before) is before

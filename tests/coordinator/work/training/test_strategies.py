@@ -1,0 +1,118 @@
+"""Every strategy of Flower's, unchanged, against Flower by itself with the same clients."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.serverapp import strategy as flower
+
+from contract.records import Arrays, Metrics
+from coordinator.work.training import checks
+from coordinator.work.training.grid import node_id_of
+from foundation.flower import build
+from tests.coordinator.work.training.harness import SITES, Consortium, release_of
+from tests.learning.simulation import LocalGrid
+
+APP = Path(__file__).resolve().parents[3] / "end_to_end" / "apps" / "strategies"
+ROUNDS = 2
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]:
+    consortium = Consortium(tmp_path_factory.mktemp("all"), build(APP), {"rounds": ROUNDS})
+    yield consortium
+    consortium.close()
+
+
+@pytest.fixture(scope="module")
+def models(trained: Consortium) -> dict[str, np.ndarray]:
+    return trained.model(trained.train())
+
+
+@pytest.fixture(scope="module")
+def everyone() -> Iterator[tuple[object, object]]:
+    """The app itself, in this process."""
+    sys.path.append(str(APP))
+    try:
+        from everyone import client_app, strategies
+
+        yield strategies.learn, client_app.app
+    finally:
+        sys.path.remove(str(APP))
+
+
+def names() -> list[str]:
+    return sorted(set(flower.__all__) - {"Result", "Strategy", "strategy_utils"})
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_strategy_gives_the_model_that_flower_gives_by_itself(
+    name: str, trained: Consortium, models: dict[str, np.ndarray], everyone: tuple
+) -> None:
+    learn, app = everyone
+    grid = LocalGrid({node_id_of("north", site): app for site in SITES})
+    for site in SITES:
+        folder = release_of(trained.folder, site)
+        grid.contexts[node_id_of("north", site)].node_config["data-path"] = str(folder)
+    expected = learn(name, grid, ROUNDS)
+    found = {k.partition("/")[2]: a for k, a in models.items() if k.startswith(f"{name}/")}
+    assert found.keys() == expected.keys()
+    for key, array in expected.items():
+        assert found[key].size > 0
+        assert found[key].tobytes() == array.numpy().tobytes(), key
+
+
+# ---- ensembles of trees that a site made up ------------------------------------------------------
+
+
+def ensemble(trees: int = 2, **changes: object) -> bytes:
+    model = {
+        "gbtree_model_param": {"num_trees": str(trees), "num_parallel_tree": "1"},
+        "trees": changes.pop("trees_of", [{"id": i} for i in range(trees)]),
+        "tree_info": [0] * trees,
+        "iteration_indptr": list(range(trees + 1)),
+    } | changes
+    return json.dumps({"learner": {"gradient_booster": {"model": model}}}).encode()
+
+
+def said(reply: bytes, trees: checks.Trees = "bagging", sent: bytes = b"") -> str:
+    def of(data: bytes) -> dict:
+        return {"arrays": Arrays({"0": np.frombuffer(data, np.uint8)})}
+
+    return checks.objection(
+        of(sent),
+        {**of(reply), "metrics": Metrics({"num-examples": 5})},
+        train=True,
+        weights=checks.WEIGHTS,
+        trees=trees,
+    )
+
+
+def test_trees_of_any_number_are_taken_in() -> None:
+    assert said(ensemble()) == said(ensemble(1), sent=ensemble(5)) == said(ensemble(9)) == ""
+    assert said(b"anything", trees="cyclic") == ""
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"", b"not JSON", b"{}", b"[]", b"\xff\xfe", b"[" * 100_000, ensemble(0),
+        ensemble(trees=3, tree_info=None), ensemble(iteration_indptr=[]),
+        ensemble(iteration_indptr=["x"]), ensemble(trees_of=[]), ensemble(trees_of=["x", "y"]),
+        ensemble(gbtree_model_param={"num_trees": "9", "num_parallel_tree": "1"}),
+        ensemble(gbtree_model_param={"num_trees": "2", "num_parallel_tree": "7"}),
+        ensemble(gbtree_model_param={"num_trees": "x", "num_parallel_tree": "1"}),
+    ],
+)  # fmt: skip
+def test_trees_that_would_end_the_run_count_as_that_sites_failure(reply: bytes) -> None:
+    assert said(reply) == "malformed-trees"
+
+
+def test_bytes_of_another_length_are_no_model_for_a_strategy_that_averages() -> None:
+    assert said(b"abc", trees="no", sent=b"ab") == "unlike-instruction"
+    assert said(b"ab", trees="no", sent=b"ab") == ""
