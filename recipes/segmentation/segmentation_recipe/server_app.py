@@ -1,0 +1,19 @@
+"""The consortium's half: rounds of the strategy that the run config names."""
+
+from __future__ import annotations
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from learning import rounds
+from learning.segmentation import Pairs
+from learning.training import arrays
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the rounds; the last model is left in the context's state, as ``arrays``."""
+    pairs = Pairs.read(context.run_config)
+    rounds.run(grid, context, arrays(pairs.network.build()), evaluate=pairs.held_out > 0)
