@@ -3,60 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import RenderableType
 from rich.table import Table
 
+from contract.cross_evaluation import MEAN, Cells, read_cells
 from contract.documents import printable
 from contract.errors import NotFound
 from researcher.rendering import as_html, as_text
 from researcher.training import Round
 
-MEAN = "mean"
 WIDEST = 6
 """So many sites beside each other fit 80 columns."""
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """One metric: of whose model (``models``, the mean last), at which site (``sites``).
-
-    ``values`` has what was reported; a site that gave no answer about a model is not in it.
-    """
-
-    metric: str
-    models: tuple[str, ...]
-    sites: tuple[str, ...]
-    values: Mapping[tuple[str, str], float]
+class Matrix(Cells):
+    """One metric of a cross-site evaluation; it shows as a table."""
 
     @classmethod
     def of(cls, rounds: Iterable[Round]) -> dict[str, Matrix]:
         """Read a job's rounds: a table for each metric. ``NotFound`` when there is none."""
-        cells: dict[str, dict[tuple[str, str], float]] = {}
-        for one in rounds:
-            for name, value in one.metrics.items():
-                metric, *where = name.rsplit("/", 2)
-                if one.step == "evaluate" and len(where) == 2:
-                    cells.setdefault(metric, {})[where[0], where[1]] = value
-        if not cells:
+        found = read_cells(one.metrics for one in rounds if one.step == "evaluate")
+        if not found:
             raise NotFound("The job is no cross-site evaluation, or has no row of its table yet.")
-        return {metric: cls._of(metric, found) for metric, found in cells.items()}
-
-    @classmethod
-    def _of(cls, metric: str, values: dict[tuple[str, str], float]) -> Matrix:
-        models = dict.fromkeys(model for model, _ in values)
-        ordered = [m for m in models if m != MEAN] + [m for m in models if m == MEAN]
-        places = {model: place for place, model in enumerate(ordered)}
-        sites = sorted(
-            {site for _, site in values}, key=lambda site: (places.get(site, len(places)), site)
-        )
-        return cls(metric, tuple(ordered), tuple(sites), values)
+        return {one.metric: cls(one.metric, one.models, one.sites, one.values) for one in found}
 
     def at_home(self, site: str) -> float:
         """Return what a site's own model has there; NaN when that isn't known."""
-        return self.values.get((site, site), math.nan)
+        return self.value(site, site)
 
     def rows(self) -> list[dict[str, object]]:
         """Return it as tidy rows, a number each."""
@@ -75,7 +52,7 @@ class Matrix:
         for site in sites:
             table.add_column(f"at {printable(site, 20)}", justify="right")
         for model in self.models:
-            cells = [self.values.get((model, site), math.nan) for site in sites]
+            cells = [self.value(model, site) for site in sites]
             shown = ["" if math.isnan(value) else f"{value:.4g}" for value in cells]
             label = "all (mean)" if model == MEAN else printable(model, 20)
             table.add_row(label, *shown, end_section=model == MEAN)

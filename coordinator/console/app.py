@@ -1,4 +1,4 @@
-"""The coordinator's pages: sites, jobs, and one job."""
+"""The coordinator's pages: sites, jobs, and one job; of models in ``models``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from contract import wire_pb2 as wire
 from contract.errors import NotFound
 from coordinator.commands.options import Opened
+from coordinator.console.models import add_models
 from coordinator.jobs.store import JobStore
 from coordinator.registry.members import MemberRow, Members
 from foundation.transport import Role
@@ -26,7 +27,11 @@ from foundation.web.sessions import Throttle
 MISSED_HEARTBEATS = 3
 NEWEST_JOBS = 100
 NEWEST_EVENTS = 200
-PLACES = (Place("/", "nav.sites"), Place("/jobs", "nav.jobs"))
+PLACES = (
+    Place("/", "nav.sites"),
+    Place("/jobs", "nav.jobs"),
+    Place("/models", "nav.models"),
+)
 FOLDER = Path(__file__).parent
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
@@ -47,6 +52,7 @@ def console(opened: Opened, access: Access) -> ASGIApp:
     app = application(pages, Throttle())
     _add_sites(app, pages, opened)
     _add_jobs(app, pages, opened.engine)
+    add_models(app, pages, opened.engine)
     return Guard(app, access)
 
 

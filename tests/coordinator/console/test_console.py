@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.coordinator.console.harness import fill
+from tests.coordinator.console.harness import fill, model_job
 from tests.node.console.conftest import browser  # noqa: F401 (a fixture)
 from tests.node.console.harness import PASSWORD, command, log_in, serving, set_password
 
@@ -49,7 +49,7 @@ def test_an_operator_sees_sites_jobs_and_one_job(
     expect(page.get_by_role("row", name="alder")).to_contain_text("trial-2026")
 
     page.get_by_role("link", name="Jobs").click()
-    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(page.locator("tbody tr")).to_have_count(6)
     failed = page.get_by_role("row", name="failed")
     expect(failed).to_contain_text("Fewer than 2 sites answered.")
     page.get_by_role("link", name=filled[1][:12]).click()
@@ -61,17 +61,45 @@ def test_an_operator_sees_sites_jobs_and_one_job(
     context.close()
 
 
+def test_an_operator_sees_a_model_where_it_comes_from_and_a_cross_site_evaluation(
+    browser: Browser,  # noqa: F811
+    url: str,
+) -> None:
+    context = browser.new_context(base_url=url, locale="en-GB")
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_role("region", name="List of models").locator("tbody tr")).to_have_count(3)
+    page.get_by_role("link", name="222222222222").click()
+    expect(page).to_have_url(re.compile(f"/models/{model_job(2)}$"))
+    for text in ("FedAdam", "eta = 0.01", "tests/recovery 1.2.0", "rounds = 2", "45,000,000"):
+        expect(page.locator("dl")).to_contain_text(text)
+    alder = page.get_by_role("region", name="What left the sites").get_by_role("row", name="alder")
+    expect(alder).to_contain_text("90,000,246")
+    expect(alder).to_contain_text("UpdateClipped")
+    expect(page.get_by_role("region", name="Rounds")).to_contain_text("train_loss 0.625")
+    page.get_by_role("link", name="111111111111").click()
+    expect(page).to_have_url(re.compile(f"/models/{model_job(1)}$"))
+    page.goto(f"/models/{model_job(3)}")
+    table = page.get_by_role("region", name="Cross-site evaluation: eval_loss")
+    expect(table.get_by_role("row", name="all (mean)")).to_contain_text("2.25")
+    context.close()
+
+
 def test_unknown_jobs_and_strangers_get_nothing(url: str) -> None:
     with httpx.Client(base_url=url) as client:
         assert client.get("/jobs").headers["location"] == "/login"
         assert log_in(client).status_code == 303
         assert "a recipe's own words" not in client.get("/").text
-        for path in ("/jobs/abc", f"/jobs/{'0' * 64}", "/openapi.json"):
+        for path in ("/jobs/abc", f"/models/{'0' * 64}", "/models/x", "/openapi.json"):
             assert client.get(path).status_code == 404
         chinese = client.get("/", params={"lang": "zh-Hans"})
         assert "在线站点：1 / 3" in chinese.text
         assert chinese.headers["content-language"] == "zh-Hans"
         assert "作业" in client.get("/jobs").text
+        assert "跨站点评估：eval_loss" in client.get(f"/models/{model_job(3)}").text
 
 
 @pytest.mark.parametrize(
