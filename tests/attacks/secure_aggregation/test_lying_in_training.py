@@ -1,0 +1,372 @@
+"""A coordinator that lies to learn one hospital's update out of a round of training."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract import wire_pb2 as wire
+from contract.errors import JobFailed, Refused
+from contract.records import Arrays, Metrics
+from contract.secure_aggregation import encoding
+from coordinator.work.training import secure as leading
+from node.work.training import secure
+from tests.attacks.secure_aggregation.rounds import (
+    KINDS,
+    START,
+    Hospitals,
+    Question,
+    told,
+    without,
+)
+from tests.contract.secure_aggregation.simulation import both_shared
+from tests.contract.world import SITES
+from tests.node.gate.conftest import new_catalogue
+
+__all__ = ["new_catalogue"]  # a fixture
+
+ATTACKS = (
+    (
+        "Another model for one hospital",
+        "Pasquini et al., Eluding secure aggregation by model inconsistency, CCS 2022",
+        "keys are signed together with the digest of the message that a site trained by",
+        "test_a_hospital_that_was_sent_another_model_is_in_no_sum",
+    ),
+    (
+        "Two sums of one round",
+        "Bonawitz et al., CCS 2017, section 6.2; differencing",
+        "who gave shares in a sum is in no other of the round",
+        "test_no_second_sum_of_a_round_is_learned",
+    ),
+    (
+        "A second sum among fewer",
+        "the same",
+        "all attempts are over sites of the first, with no lower threshold",
+        "test_a_later_attempt_is_over_the_firsts_sites_and_threshold_only",
+    ),
+)
+VICTIM = "minnesota"
+OTHERS = tuple(site for site in SITES if site != VICTIM)
+
+
+@pytest.fixture
+def hospitals(tmp_path: Path, new_catalogue: Path) -> Iterator[Hospitals]:
+    made = Hospitals(tmp_path / "four", new_catalogue)
+    yield made
+    made.close()
+
+
+def test_a_round_gives_the_mean_of_all_and_every_number_in_it_once(hospitals: Hospitals) -> None:
+    reply = hospitals.round()
+    assert hospitals.is_mean_of(reply)
+    metrics = reply["metrics"]
+    assert isinstance(metrics, Metrics)
+    losses = [site.number * site.examples for site in hospitals.sites.values()]
+    mean = sum(losses) / sum(site.examples for site in hospitals.sites.values())
+    assert metrics.items["loss"] == pytest.approx(mean, abs=1e-5)
+    # A second round is of the same sites again, and of the model that it is sent.
+    arrays = reply["arrays"]
+    assert isinstance(arrays, Arrays)
+    again = hospitals.round(arrays.items)["arrays"]  # type: ignore[arg-type]
+    assert isinstance(again, Arrays)
+    right = {k: 2 * hospitals.mean()[k] - START[k] for k in START}
+    assert all(np.max(np.abs(again.items[k] - right[k])) < 1e-5 for k in START)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_site_of_four_may_drop_out_at_any_step(hospitals: Hospitals, kind: str) -> None:
+    hospitals.lie = without((VICTIM, kind))
+    reply = hospitals.round()
+    counted = SITES if kind in ("survivors", "confirmations") else OTHERS
+    assert hospitals.is_mean_of(reply, *counted)
+    assert len(hospitals.learned()) == 1
+
+
+@pytest.mark.parametrize("kind", ["keys", "shares", "confirmations"])
+def test_two_sites_of_four_may_not(hospitals: Hospitals, kind: str) -> None:
+    hospitals.lie = without((VICTIM, kind), ("new-york", kind))
+    with pytest.raises(JobFailed, match="Fewer than a third"):
+        hospitals.round()
+    assert hospitals.learned() == []
+
+
+@pytest.mark.parametrize("kind", KINDS[:3])
+def test_a_site_that_is_killed_in_a_sum_is_in_the_next_attempt(
+    hospitals: Hospitals, kind: str
+) -> None:
+    killed = {VICTIM, "new-york"}
+
+    def lie(question: Question, step: str) -> Question:
+        if step == kind and question.site in killed:
+            killed.discard(question.site)
+            hospitals.sites[question.site].restart()
+        return question
+
+    hospitals.lie = lie
+    reply = hospitals.round()
+    assert hospitals.is_mean_of(reply)
+    # No vector was masked twice under the same keys: the masks of two attempts differ.
+    for site in SITES:
+        words = [found[site].tobytes() for found in hospitals.masked.values() if site in found]
+        assert len(set(words)) == len(words)
+
+
+def test_a_site_killed_when_the_others_gave_shares_costs_another_training(
+    hospitals: Hospitals,
+) -> None:
+    lost = [(VICTIM, "confirmations"), ("new-york", "confirmations")]
+
+    def lie(question: Question, kind: str) -> Question | None:
+        if (question.site, kind) in lost:
+            lost.remove((question.site, kind))
+            hospitals.sites[question.site].restart()
+        return question
+
+    hospitals.lie = lie
+    assert hospitals.is_mean_of(hospitals.round())
+    assert len(hospitals.learned()) == 1
+    assert len({name for name, _ in hospitals.masked}) == 2
+
+
+# ---- other models --------------------------------------------------------------------------------
+
+
+def other_model(hospitals: Hospitals, *, to: str = VICTIM) -> Callable[[Question, str], Question]:
+    """Send one site the same model in another message."""
+
+    def lie(question: Question, kind: str) -> Question:
+        if kind != "train" or question.site != to:
+            return question
+        message = wire.RecordDict.FromString(question.payload)
+        message.records.add(name="config", kind=wire.Record.CONFIG)
+        return replace(question, payload=message.SerializeToString(deterministic=True))
+
+    return lie
+
+
+def test_a_hospital_that_was_sent_another_model_is_in_no_sum(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospitals.lie = other_model(hospitals)
+    with monkeypatch.context() as off:
+        for module in (secure, leading):
+            terms = module.terms
+            off.setattr(module, "terms", lambda t=terms, **n: t(**{**n, "message": ""}))
+        assert hospitals.is_mean_of(hospitals.round())
+    hospitals.revealed.clear()
+    # The other three stay above the threshold; the victim's keys don't fit, so it is left out.
+    assert hospitals.is_mean_of(hospitals.round(), *OTHERS)
+    assert not any(
+        site == VICTIM for found in list(hospitals.masked.values())[1:] for site in found
+    )
+
+
+# ---- two sums of one round -----------------------------------------------------------------------
+
+
+def second_sum(hospitals: Hospitals, sites: tuple[str, ...], **changes: int) -> object:
+    """Lead another attempt at the round that was just summed, over these sites."""
+    task_of = {name: f"{number + 1:06d}" for number, name in enumerate(hospitals.sites)}
+    received = {"arrays": Arrays(dict(START))}
+    one = leading._Sum(hospitals.leader, task_of, hospitals_message(hospitals), received)
+    one._first = changes.get("first", 3)
+    return one.lead(sorted(sites), changes.get("attempt", 2))
+
+
+def hospitals_message(hospitals: Hospitals) -> str:
+    said = json.loads((hospitals.sites[VICTIM].folder / "sums" / "000002.json").read_text())
+    return str(said["message"])
+
+
+def forget(hospitals: Hospitals, kept: dict[str, bytes]) -> None:
+    """Turn the defence off: a site forgets that it gave shares."""
+    for number, site in enumerate(hospitals.sites.values()):
+        path = site.folder / "sums" / f"{number + 1:06d}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"revealed": False}))
+        (site.folder / "sums" / f"{number + 1:06d}.sealed").write_bytes(kept[site.name])
+
+
+def test_no_second_sum_of_a_round_is_learned(hospitals: Hospitals) -> None:
+    kept: dict[str, bytes] = {}
+
+    def keep(question: Question, kind: str) -> Question:
+        if kind == "terms":
+            [path] = (hospitals.sites[question.site].folder / "sums").glob("*.sealed")
+            kept[question.site] = path.read_bytes()
+        return question
+
+    hospitals.lie = keep
+    whole = hospitals.round()
+    hospitals.lie = lambda question, kind: question
+    for sites in (OTHERS, SITES):
+        with pytest.raises(Refused, match="Too few"):
+            second_sum(hospitals, sites)
+    assert {code for _, code in hospitals.refusals} == {"summed"}
+    assert len(hospitals.learned()) == 1
+    forget(hospitals, kept)
+    fewer = second_sum(hospitals, OTHERS)
+    # Without that rule, what the victim's training added is the difference of two sums.
+    every, some = (
+        {k: (r["arrays"].items[k] - START[k]) * r["metrics"].items["num-examples"] for k in START}
+        for r in (whole, fewer)  # type: ignore[attr-defined,index]
+    )
+    victim = hospitals.sites[VICTIM]
+    for key in START:
+        found = (every[key] - some[key]) / victim.examples
+        assert np.max(np.abs(found - victim.update[key])) < 1e-4
+
+
+def test_a_later_attempt_is_over_the_firsts_sites_and_threshold_only(
+    hospitals: Hospitals,
+) -> None:
+    first: list[str] = []
+
+    def lie(question: Question, kind: str) -> Question | None:
+        if kind == "train":
+            return question if question.site != "new-york" else None
+        if kind == "shares":
+            first.append(question.site)
+            return None  # nobody gets that far
+        return question
+
+    hospitals.lie = lie
+    with pytest.raises(JobFailed):
+        hospitals.round()
+    tried = dict.fromkeys(OTHERS, 0)
+    hospitals.refusals.clear()
+
+    def terms_for(sites: list[str], group: str) -> list[str]:
+        step = wire.SumStep(terms=wire.SumTerms(sites=sites, minimum=3))
+        codes = []
+        for number, site in enumerate(hospitals.sites):
+            if site in sites and site != "new-york":
+                own = sorted(p.stem for p in (hospitals.sites[site].folder / "sums").glob("*.json"))
+                question = Question(site, "sum", f"{own[-1]}.{group}", b"")
+                tried[site] = number
+                codes.append(hospitals.ask(told(question, step), "900001")[0])
+        return codes
+
+    three = [site for site in SITES if site != "new-york"]
+    assert set(terms_for(list(SITES), "000001.4.3")) == {"other-sites"}
+    assert set(terms_for(three, "000001.4.2")) == {"other-sites"}
+    assert set(terms_for(three, "000001.1.3")) == {"out-of-order"}
+    assert set(terms_for(three, "000001.9.3")) == {"out-of-order"}
+
+
+# ---- lists, keys, repetitions --------------------------------------------------------------------
+
+
+def test_two_lists_of_survivors_unmask_nothing(hospitals: Hospitals) -> None:
+    def lie(question: Question, kind: str) -> Question:
+        if kind != "survivors":
+            return question
+        members = list(encoding.step(question.payload).survivors.members)
+        place = sorted(SITES).index(question.site)
+        if place % 2:
+            members.remove(next(m for m in members if m != place))
+        return told(question, wire.SumStep(survivors=wire.SumSurvivors(members=members)))
+
+    hospitals.lie = lie
+    with pytest.raises(JobFailed):
+        hospitals.round()
+    assert hospitals.learned() == []
+    assert all(not both_shared(said) for said in hospitals.revealed.values())
+
+
+def test_keys_of_the_coordinators_own_are_refused(hospitals: Hospitals) -> None:
+    def lie(question: Question, kind: str) -> Question:
+        if kind != "keys":
+            return question
+        step = encoding.step(question.payload)
+        for keys in step.keys.keys:
+            if sorted(SITES)[keys.sender] != question.site:
+                keys.mask_key = random.Random(1).randbytes(32)
+        return told(question, step)
+
+    hospitals.lie = lie
+    with pytest.raises(JobFailed):
+        hospitals.round()
+    assert {code for _, code in hospitals.refusals} == {"keys", "restarted"} or {
+        code for _, code in hospitals.refusals
+    } == {"keys"}
+    assert hospitals.masked == {}
+
+
+def test_a_step_that_comes_twice_ends_the_sum_there(hospitals: Hospitals) -> None:
+    twice: list[str] = []
+
+    def lie(question: Question, kind: str) -> Question:
+        if kind == "confirmations" and question.site == VICTIM and not twice:
+            twice.append(kind)
+            fewer = wire.SumSurvivors(members=[0, 1, 2])
+            hospitals.ask(told(question, wire.SumStep(survivors=fewer)), "900001")
+        return question
+
+    hospitals.lie = lie
+    reply = hospitals.round()  # the other three are enough to unmask it
+    assert hospitals.is_mean_of(reply)
+    assert (VICTIM, "out-of-order") in hospitals.refusals
+    assert all(
+        sorted(SITES)[one.sender] != VICTIM for one in next(iter(hospitals.revealed.values()))
+    )
+
+
+# ---- chance --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_lost_delayed_killed_or_changed_the_sum_is_exact_or_nothing(
+    hospitals: Hospitals, seed: int
+) -> None:
+    chance = random.Random(seed)
+    earlier: dict[tuple[str, str], Question] = {}
+
+    def lie(question: Question, kind: str) -> Question | None:
+        before = earlier.setdefault((question.site, kind), question)
+        match chance.randrange(14):
+            case 0:
+                return None
+            case 1:
+                hospitals.sites[question.site].restart()
+            case 2 if kind != "train":
+                return before  # a replay of what was said in an earlier attempt
+            case 3 if kind == "survivors":
+                members = list(encoding.step(question.payload).survivors.members)
+                members.remove(chance.choice(members))
+                return told(question, wire.SumStep(survivors=wire.SumSurvivors(members=members)))
+            case 4 if kind == "keys":
+                step = encoding.step(question.payload)
+                chance.choice(step.keys.keys).mask_key = chance.randbytes(32)
+                return told(question, step)
+            case 5 if kind == "shares":
+                step = encoding.step(question.payload)
+                if step.shares.shares:
+                    chance.choice(step.shares.shares).ciphertext = chance.randbytes(82)
+                return told(question, step)
+        return question
+
+    hospitals.lie = lie
+    hospitals.hear = lambda site, kind, code: "timeout" if chance.randrange(25) == 0 else code
+    try:
+        reply = hospitals.round()
+    except JobFailed:
+        pass
+    else:
+        subsets = [SITES, *(tuple(s for s in SITES if s != gone) for gone in SITES)]
+        assert any(hospitals.is_mean_of(reply, *subset) for subset in subsets)
+    by_round: dict[str, int] = {}
+    for name, _ in hospitals.learned():
+        by_round[name] = by_round.get(name, 0) + 1
+    assert all(count == 1 for count in by_round.values())
+    assert all(not both_shared(said) for said in hospitals.revealed.values())
+    for site in hospitals.sites.values():
+        entries = site.hospital.entries("answer")
+        sealed = {e.body["masked"] for e in entries if "masked" in e.body and not e.body["tensors"]}
+        masked = {e.body["masked"] for e in entries if e.body["tensors"]}
+        assert masked <= sealed
