@@ -21,7 +21,7 @@ from coordinator.home import CoordinatorHome
 from coordinator.jobs.desk import JobDesk
 from coordinator.link.heads import HeadRelay
 from coordinator.link.sessions import Session, Sessions
-from coordinator.link.transfers import Transfers
+from coordinator.link.transfers import Slot, Transfers
 from coordinator.registry.authority import Authority
 from coordinator.registry.documents import DocumentShelf
 from coordinator.registry.members import Members
@@ -182,12 +182,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
 
     def _flush_ledger_heads(self) -> None:
         """Write the heads that came since the last time."""
-        while self._unwritten_heads:
-            site = self._unwritten_heads.pop()
-            known = self.members.find(Role.SITE, site)
-            written = known.ledger_sequence if known is not None else None
-            if written is None or self._heads[site].sequence > written:
-                self.members.note_ledger(site, self._heads[site])
+        if self._unwritten_heads:
+            self.members.note_ledgers({site: self._heads[site] for site in self._unwritten_heads})
+            self._unwritten_heads.clear()
 
     def _close_jobs_that_are_over(self, session: Session, hello: wire.Hello) -> None:
         for digest in hello.open_jobs[:10_000]:
@@ -294,8 +291,8 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                 raise DocumentError(f"A blob is larger than the {limit} bytes that may be sent.")
             if blobs.has(first.blob.digest):
                 return wire.BlobStatus(offset=first.blob.size, complete=True)
-            async with self._transfers.slot(peer.name):
-                receiver = await self._receive(first, requests, blobs, peer.name)
+            async with self._transfers.slot(peer.name) as slot:
+                receiver = await self._receive(first, requests, blobs, peer.name, slot)
             return wire.BlobStatus(offset=receiver.held, complete=blobs.has(first.blob.digest))
         except WardgateError as error:
             await rpc.abort(context, error)
@@ -306,6 +303,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         more: AsyncIterator[wire.BlobChunk],
         blobs: BlobFolder,
         sender: str,
+        slot: Slot,
     ) -> BlobReceiver:
         """Write a blob as it comes, and give it its name when it is whole."""
         receiver = await asyncio.to_thread(
@@ -315,6 +313,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             await asyncio.to_thread(receiver.write, first.data)
             async for chunk in more:
                 await asyncio.to_thread(receiver.write, chunk.data)
+                slot.moved(len(chunk.data))
             if receiver.held == first.blob.size:
                 await asyncio.to_thread(receiver.finish)
         finally:
@@ -334,10 +333,11 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                 BlobFolder(self.home.recipes).path(request.blob.digest)
                 chunks = _read_bundle(self.home, request.blob.digest, request.offset)
             offset = request.offset
-            async with self._transfers.slot():
+            async with self._transfers.slot() as slot:
                 while (data := await asyncio.to_thread(next, chunks, None)) is not None:
                     yield wire.BlobChunk(offset=offset, data=data)
                     offset += len(data)
+                    slot.moved(len(data))
         except WardgateError as error:
             await rpc.abort(context, error)
 

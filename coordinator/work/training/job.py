@@ -206,8 +206,9 @@ class TrainingJob(ActiveJob):
                 site, wire.TaskFailed(job=self.digest, task=reply.task, code="malformed")
             )
             return True
-        await asyncio.to_thread(self.training.deliver, site, reply)
+        # First the receipt: once the reply is on disk, a coordinator that restarts asks no more.
         self.around.store.add_receipt(self.digest, site, reply.task, reply.receipt)
+        await asyncio.to_thread(self.training.deliver, site, reply)
         self.sites[site] = SiteState.ANSWERED
         return True
 

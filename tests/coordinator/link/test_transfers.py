@@ -54,6 +54,20 @@ def test_a_slow_transfer_lets_others_begin():
     assert asyncio.run(all_()) == list(range(7))
 
 
+def test_a_transfer_that_goes_well_keeps_its_slot():
+    async def all_():
+        transfers = Transfers(1, 0.02, 10)
+        async with transfers.slot() as slot:
+            for _ in range(20):
+                slot.moved(10)
+                await asyncio.sleep(0.005)
+            assert transfers._free.locked()
+            while transfers._free.locked():  # now it stands still
+                await asyncio.sleep(0.005)
+
+    asyncio.run(all_())
+
+
 def test_a_slot_is_given_back_once_however_its_transfer_ends():
     async def all_():
         transfers = Transfers(1, 0.01)
