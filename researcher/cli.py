@@ -7,7 +7,7 @@ import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -269,6 +269,10 @@ def train(
     ] = None,
     site: SitesOption = None,
     minimum_sites: MinimumOption = 2,
+    engine: Annotated[
+        Literal["wardgate", "superlink"],
+        typer.Option(help="What carries the tasks: the link, or a Flower SuperLink."),
+    ] = "wardgate",
     secure: SecureOption = False,
     clip_norm: Annotated[
         float, typer.Option(help="With --secure: largest L2 norm of a site's update.", min=1e-6)
@@ -304,6 +308,7 @@ def train(
             seed=seed,
             sites=site,
             minimum_sites=minimum_sites,
+            engine=engine,
             secure=secure,
             clip_norm=clip_norm,
             noise_multiplier=sum_noise,

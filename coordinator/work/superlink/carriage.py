@@ -31,6 +31,8 @@ log = logging.getLogger("wardgate.coordinator")
 POLL_SECONDS = 0.2
 BEAT_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 300.0
+HELD_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,14 @@ class _Sent:
     site: str
     task: str
     node: int
+
+
+@dataclass(frozen=True)
+class _Pause:
+    """Until when a task isn't sent again, and how long the next pause is."""
+
+    until: float
+    next_seconds: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ class Carriage:
         self._sent: dict[str, _Sent] = {}
         self._seen_at: dict[str, float] = {}
         self._packed: dict[str, RecordDict] = {}
+        self._pauses: dict[str, _Pause] = {}
+        self._beaten = 0.0
 
     def wake(self) -> None:
         """Say that there is something to send."""
@@ -117,13 +129,11 @@ class Carriage:
         run = self._link.open_run(self._bundle, self._parameters)
         self._sent.clear()
         lost = 0.0
-        beaten = time.monotonic()
+        self._beaten = time.monotonic()
         try:
             while not self._stopped.is_set():
                 try:
-                    if time.monotonic() - beaten > BEAT_SECONDS:
-                        run.beat()
-                        beaten = time.monotonic()
+                    self._beat(run)
                     self._send_what_is_wanted(run)
                     self._take_what_came(run)
                     lost = 0.0
@@ -144,6 +154,12 @@ class Carriage:
         finally:
             run.close()
 
+    def _beat(self, run: HeldRun) -> None:
+        """Say that the run is still held, if that is due."""
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            run.beat()
+            self._beaten = time.monotonic()
+
     def _send_what_is_wanted(self, run: HeldRun) -> None:
         pending = self._ends.pending()
         wanted = {task.task: (site, task) for site, tasks in pending.items() for task in tasks}
@@ -162,10 +178,13 @@ class Carriage:
         under_way = {(sent.task, sent.node) for sent in self._sent.values()}
         for site, task in wanted.values():
             node = nodes.get(site)
-            if node is None or (task.task, node) in under_way:
+            pause = self._pauses.get(task.task)
+            if node is None or (task.task, node) in under_way or (pause and now < pause.until):
                 continue
+            self._beat(run)
             name = run.push(node, task.message_type, task.group, self._content(task))
             self._sent[name] = _Sent(site, task.task, node)
+        self._pauses = {k: v for k, v in self._pauses.items() if k in wanted}
         blobs = {task.tensors.digest for _, task in wanted.values()}
         self._packed = {k: v for k, v in self._packed.items() if k in blobs}
 
@@ -192,8 +211,11 @@ class Carriage:
 
         for came in run.pull(self._sent):
             sent = self._sent.pop(came.message, None)
-            if sent is None or came.content is None:
-                continue  # the SuperNode is gone, or refused; it is sent again while it is wanted
+            if sent is None:
+                continue
+            if came.content is None:  # the SuperNode is gone, or refused
+                self._put_off(sent.task, PAUSE_SECONDS)
+                continue
             try:
                 message, tensors = unpack(came.content)
                 answer = read_answer(message)
@@ -201,7 +223,16 @@ class Carriage:
             except DocumentError:
                 failed = wire.TaskFailed(job=self._job, task=sent.task, code="malformed")
                 answer = wire.FromNode(failed=failed)
+            if answer.WhichOneof("body") == "decision":
+                self._put_off(sent.task, HELD_SECONDS)  # its stewards are to decide
             self._ends.came(sent.site, answer)
+
+    def _put_off(self, task: str, seconds: float) -> None:
+        """Send a task again later, each time after a longer pause."""
+        before = self._pauses.get(task)
+        pause = seconds if before is None else max(seconds, before.next_seconds)
+        doubled = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        self._pauses[task] = _Pause(time.monotonic() + pause, doubled)
 
     def _keep(self, answer: wire.FromNode, tensors: bytes) -> None:
         """Put an answer's tensors where those of an upload are."""

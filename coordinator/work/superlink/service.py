@@ -12,7 +12,6 @@ import secrets
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("wardgate.coordinator")
 
 LOOK_SECONDS = 0.5
-PATIENCE_SECONDS = 60.0
 MAX_SECRET_BYTES = 4096
 PROGRAM = "flower-superlink"
 
@@ -158,16 +156,13 @@ class SuperLink:
     # ---- runs ----------------------------------------------------------------------------------
 
     def seat(self) -> Seat:
-        """Return the SuperExec's seat, once the SuperLink is up; ``Unavailable`` if it isn't."""
+        """Return the SuperExec's seat; ``Unavailable`` while the SuperLink isn't up."""
         from coordinator.work.superlink.flower import Seat, is_up
 
         with self._lock:
             if self._seat is None:
-                deadline = time.monotonic() + PATIENCE_SECONDS
-                while not is_up(self.address):
-                    if time.monotonic() > deadline or self._stopped.is_set():
-                        raise Unavailable("The SuperLink doesn't come up.")
-                    self._stopped.wait(LOOK_SECONDS)
+                if not is_up(self.address):
+                    raise Unavailable("The SuperLink is not up.")
                 try:
                     secret = read_bounded(self.secret_file, MAX_SECRET_BYTES)
                 except OSError:

@@ -49,7 +49,8 @@ def test_a_good_question_passes_every_rule_in_the_tables_order(hospital: Hospita
             "RosterInForce", "SignedAndValid", "NotAReplay", "WithinHours", "AskedOften",
             "ProjectApproved", "ReleaseGranted", "WithinLimits", "WithinTheDictionary",
             "FitsTheRelease", "DeclaredCells", "ModelWithinLimits", "RecipeApproved",
-            "WeightsApproved", "DraftsAllowed", "CohortLargeEnough", "StewardDecides",
+            "WeightsApproved", "DraftsAllowed", "EngineAllowed", "CohortLargeEnough",
+            "StewardDecides",
         ]  # fmt: skip
         assert entry.body["job"] == admission.digest
 
@@ -279,6 +280,10 @@ def training_off(h: Hospital) -> bytes:
     return h.training(h.release())
 
 
+def a_superlink_where_the_policy_has_none(h: Hospital) -> bytes:
+    return h.job(h.release(), work=TrainingWork(bundle=BUNDLE, engine="superlink"))
+
+
 PRETRAINED = "5" * 64
 
 
@@ -371,6 +376,7 @@ OBJECTIONS: dict[Callable[[Hospital], bytes], str] = {
     weights_that_the_project_does_not_list: "weights-not-approved",
     weights_where_the_project_lists_none: "parameter",
     drafts_where_the_policy_has_none: "drafts-off",
+    a_superlink_where_the_policy_has_none: "engine",
     small: "cohort-too-small",
     small_for_training: "cohort-too-small",
 }

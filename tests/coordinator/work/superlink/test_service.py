@@ -117,7 +117,7 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consortium]
     made = Consortium(home, link, authority)
     made.port = link.start(TransportIdentity(home.server), made.check)
     try:
-        link.seat()
+        eventually(lambda: flower.is_up(link.address), "the SuperLink is up")
         yield made
     finally:
         link.stop()
@@ -210,6 +210,30 @@ def test_a_superlink_that_is_killed_comes_up_again_with_its_runs(consortium: Con
     run.beat()
     run.finish()
     run.close()
+
+
+def test_a_superlink_that_runs_here_already_is_used_with_its_secret(
+    consortium: Consortium, tmp_path: Path
+) -> None:
+    theirs = consortium.link
+    settings = SuperLinkSettings(
+        host="127.0.0.1", port=0, runtime=theirs.address, secret_file=str(theirs.secret_file)
+    )
+    link = SuperLink(settings, tmp_path / "superlink")
+    link.start(TransportIdentity(consortium.home.server), consortium.check)
+    try:
+        run = link.open_run(bundle("steps"), {})
+        run.beat()
+        run.finish()
+        run.close()
+        assert link.pid is None
+    finally:
+        link.stop()
+    wrong = tmp_path / "secret"
+    wrong.write_bytes(b"another")
+    stranger = SuperLink(settings.model_copy(update={"secret_file": str(wrong)}), tmp_path / "x")
+    with pytest.raises((flower.RunOver, Unavailable)):
+        stranger.open_run(bundle("steps"), {})
 
 
 def test_an_address_beyond_this_machine_or_without_a_secret_is_refused(tmp_path: Path) -> None:
