@@ -273,6 +273,8 @@ def _show_project(document: Project, envelope: Envelope) -> None:
         ]
         table.add_row("metrics that may leave", ", ".join(metrics))
         table.add_row("largest reply", f"{recipe.max_reply_bytes:,} bytes")
+        if recipe.secure:
+            table.add_row("updates", "leave in secure sums only")
         for digest in recipe.weights:
             table.add_row("pretrained weights", digest)
         if recipe.drafts:

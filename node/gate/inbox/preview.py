@@ -66,6 +66,10 @@ def _training(work: TrainingWork, project: Project, policy: Policy) -> Iterator[
     yield "what leaves", f"in each round, at most {size:,} bytes"
     yield "", "arrays of the names, shapes and types that the coordinator sends"
     yield "", printable("metrics: " + ", ".join(grant.metrics))
+    if work.secure is not None:
+        noise = work.secure.noise_multiplier
+        held = f", with noise of {noise:g} clip norms" if noise else ""
+        yield "secure", f"all of it masked, in sums over sites{held}; no update of ours alone"
     if grant.drafts:
         yield "what stays", "drafts about the release's assets, if the policy allows them"
     yield "the model", printable(project.model_outcome)

@@ -44,12 +44,6 @@ ATTACKS = (
         "who gave shares in a sum is in no other of the round",
         "test_no_second_sum_of_a_round_is_learned",
     ),
-    (
-        "A second sum among fewer",
-        "the same",
-        "all attempts are over sites of the first, with no lower threshold",
-        "test_a_later_attempt_is_over_the_firsts_sites_and_threshold_only",
-    ),
 )
 VICTIM = "minnesota"
 OTHERS = tuple(site for site in SITES if site != VICTIM)
