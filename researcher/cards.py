@@ -155,12 +155,12 @@ def _front(recipe: str, told: Mapping[str, str], history: ModelHistory) -> list[
     known = license_name.lower() if license_name.replace("-", "").replace(".", "").isalnum() else ""
     return [
         "---",
-        f"license: {known or 'unknown'}",
+        f'license: "{known or "unknown"}"',
         "library_name: safetensors",
         "tags:",
         "- federated-learning",
         "- wardgate",
-        *([f"base_model: {history.work.start_from}"] if history.work.start_from else []),
+        *([f'base_model: "{history.work.start_from}"'] if history.work.start_from else []),
         "---",
         "",
     ]
