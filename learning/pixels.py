@@ -102,7 +102,8 @@ def standardised(values: Floats) -> Floats:
     if not inside.size:
         return np.zeros_like(values)
     mean, sd = inside.mean(dtype=np.float64), inside.std(dtype=np.float64)
-    return ((values - mean) / max(float(sd), 1e-6)).astype(np.float32)
+    found: Floats = ((values - mean) / max(float(sd), 1e-6)).astype(np.float32)
+    return found
 
 
 def resized(values: Floats, shape: Sequence[int]) -> Floats:
