@@ -20,7 +20,7 @@ from coordinator.config import JobSettings
 from coordinator.home import CoordinatorHome
 from coordinator.jobs.active import ActiveJob, Surroundings
 from coordinator.jobs.states import ENDED, JobEvent
-from coordinator.jobs.store import JobRow, JobStore
+from coordinator.jobs.store import JobStore
 from coordinator.link.sessions import Sessions
 from coordinator.registry.models import ModelRegistry
 from coordinator.work.models import ModelJob
@@ -58,9 +58,8 @@ class JobDesk:
             raise DocumentError(f"A job names sites that are not in project {project.name}.")
         self._check_origin(believed.document)
         self.store.add(believed, now)
-        row = self.store.get(believed.digest)
-        if row.state not in ENDED:
-            self._start(row, trusted, believed.document)
+        if self.store.state(believed.digest) not in ENDED:
+            self._start(believed.digest, data, trusted, believed.document)
         return self.status(believed.digest)
 
     def _check_origin(self, job: Job) -> None:
@@ -77,19 +76,21 @@ class JobDesk:
         """Take up every unfinished job; one that isn't believed any more is ended."""
         for row in self.store.unfinished():
             try:
-                self._start(row, trusted)
+                self._start(row.digest, row.envelope, trusted)
             except (DocumentError, SignatureError) as error:
                 now = datetime.now(UTC)
                 job = Job.read(Envelope.parse(row.envelope).body)
                 event = JobEvent.EXPIRE if now >= job.expires_at else JobEvent.CANCEL
                 self.store.move(row.digest, event, now, str(error))
 
-    def _start(self, row: JobRow, trusted: TrustedDocuments, job: Job | None = None) -> None:
+    def _start(
+        self, digest: str, envelope: bytes, trusted: TrustedDocuments, job: Job | None = None
+    ) -> None:
         """Start a job. ``job`` is it, if it is believed by now."""
-        if row.digest in self.active:
+        if digest in self.active:
             return
         now = datetime.now(UTC)
-        job = job or trusted.job(row.envelope, now).document
+        job = job or trusted.job(envelope, now).document
         project = trusted.projects[job.project].document
         around = Surroundings(
             self.home, self.store, self.sessions, self.settings, self.publish, self.superlink
@@ -108,8 +109,8 @@ class JobDesk:
                 from coordinator.work.superlink.job import SuperLinkJob
 
                 kind = SuperLinkJob
-        active = kind(row.digest, row.envelope, job, project, roster, around)
-        self.active[row.digest] = active
+        active = kind(digest, envelope, job, project, roster, around)
+        self.active[digest] = active
         task = asyncio.create_task(self._run(active))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -122,7 +123,7 @@ class JobDesk:
         except Exception as error:
             # The text of an unforeseen error may hold anything, so only its type is kept.
             log.error("job %s: unexpected %s", active.digest[:12], type(error).__name__)
-            if self.store.get(active.digest).state not in ENDED:
+            if self.store.state(active.digest) not in ENDED:
                 active.move(JobEvent.ERROR, f"unexpected {type(error).__name__}")
         finally:
             self.active.pop(active.digest, None)
@@ -138,28 +139,26 @@ class JobDesk:
 
     def cancel(self, digest: str, researcher: str) -> wire.JobStatus:
         """Cancel a job of this researcher's."""
-        row = self.own(digest, researcher)
-        active = self.active.get(row.digest)
+        self.own(digest, researcher)
+        active = self.active.get(digest)
         if active is not None:
             active.cancelled = True
             active.changed.set()
         return self.status(digest)
 
-    def own(self, digest: str, researcher: str) -> JobRow:
-        """Return a job of this researcher's; another's doesn't exist for them."""
-        row = self.store.get(digest)
-        if row.researcher != researcher:
+    def own(self, digest: str, researcher: str) -> None:
+        """Raise ``NotFound`` unless a job is this researcher's; others' don't exist for them."""
+        if self.store.standing(digest).researcher != researcher:
             raise NotFound("There is no such job.")
-        return row
 
     def status(self, digest: str) -> wire.JobStatus:
         """Return where a job and its sites are."""
-        row = self.store.get(digest)
+        standing = self.store.standing(digest)
         active = self.active.get(digest)
         return wire.JobStatus(
             job=digest,
-            state=row.state,
-            reason=row.reason,
+            state=standing.state,
+            reason=standing.reason,
             sites=[
                 wire.SiteStatus(
                     site=s.site,
@@ -174,8 +173,7 @@ class JobDesk:
 
     def result(self, digest: str) -> wire.JobResult:
         """Return what came of a job, with every receipt."""
-        row = self.store.get(digest)
-        result = wire.JobResult.FromString(row.result or b"")
+        result = wire.JobResult.FromString(self.store.result(digest))
         result.status.CopyFrom(self.status(digest))
         result.receipts.extend(self.store.receipts(digest))
         return result
@@ -200,7 +198,7 @@ class JobDesk:
         following = 0
         while True:
             news.clear()
-            ended = self.store.get(digest).state in ENDED
+            ended = self.store.state(digest) in ENDED
             for event in self.store.events(digest, following):
                 following = event.sequence + 1
                 yield event
@@ -212,7 +210,7 @@ class JobDesk:
     async def ended(self, digest: str) -> None:
         """Return once a job has ended."""
         news = self._news.setdefault(digest, asyncio.Event())
-        while self.store.get(digest).state not in ENDED:
+        while self.store.state(digest) not in ENDED:
             news.clear()
             await _wait(news, 1.0)
 

@@ -23,6 +23,21 @@ MAX_EVENTS_A_JOB = 100_000
 
 _J, _S = schema.jobs.c, schema.job_sites.c
 _STATE = Prepared(select(_J.state).where(_J.digest == bindparam("job")))
+_STANDING = Prepared(
+    select(_J.researcher, _J.state, _J.reason).where(_J.digest == bindparam("job"))
+)
+_RESULT = Prepared(select(_J.result).where(_J.digest == bindparam("job")))
+_SITES = Prepared(
+    select(_S.site, _S.state, _S.code, _S.sentence)
+    .where(_S.job == bindparam("which"))
+    .order_by(_S.site)
+)
+_RECEIPTS = Prepared(
+    select(schema.replies.c.receipt)
+    .where(schema.replies.c.job == bindparam("which"))
+    .order_by(schema.replies.c.site, schema.replies.c.task)
+)
+_ADD_SITE = Prepared(insert(schema.job_sites))
 _MOVE = Prepared(
     update(schema.jobs)
     .where(_J.digest == bindparam("job"))
@@ -61,6 +76,15 @@ class JobRow:
     submitted_at: datetime
     ended_at: datetime | None
     result: bytes | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whose a job is, and where it is."""
+
+    researcher: str
+    state: JobState
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -117,11 +141,7 @@ class JobStore:
 
     def known(self, digest: str) -> bool:
         """Say whether the job is recorded."""
-        with reading(self.engine) as connection:
-            found = connection.execute(
-                select(schema.jobs.c.digest).where(schema.jobs.c.digest == digest)
-            ).one_or_none()
-        return found is not None
+        return _STATE.row(self.engine, job=digest) is not None
 
     def get(self, digest: str) -> JobRow:
         """Return a job; ``NotFound`` when there is none."""
@@ -186,19 +206,24 @@ class JobStore:
 
     def state(self, digest: str) -> JobState:
         """Return where a job is; ``NotFound`` when there is none."""
-        row = _STATE.row(self.engine, job=digest)
+        return self.standing(digest).state
+
+    def standing(self, digest: str) -> Standing:
+        """Return whose a job is, and where; ``NotFound`` when there is none."""
+        row = _STANDING.row(self.engine, job=digest)
         if row is None:
             raise NotFound("There is no such job.")
-        return JobState(row[0])
+        return Standing(row[0], JobState(row[1]), row[2])
+
+    def result(self, digest: str) -> bytes:
+        """Return what came of a job; empty when nothing did."""
+        row = _RESULT.row(self.engine, job=digest)
+        return (row[0] or b"") if row is not None else b""
 
     def sites(self, digest: str) -> list[SiteRow]:
-        """Return the job's sites in the order in which it named them by name."""
-        table = schema.job_sites
-        with reading(self.engine) as connection:
-            rows = connection.execute(
-                select(table).where(table.c.job == digest).order_by(table.c.site)
-            ).all()
-        return [SiteRow(r.site, SiteState(r.state), r.code, r.sentence) for r in rows]
+        """Return the job's sites by name."""
+        rows = _SITES.rows(self.engine, which=digest)
+        return [SiteRow(site, SiteState(state), *rest) for site, state, *rest in rows]
 
     def set_site(
         self, digest: str, site: str, state: SiteState, code: str = "", sentence: str = ""
@@ -258,14 +283,7 @@ class JobStore:
 
     def receipts(self, digest: str) -> list[bytes]:
         """Return the receipts of every reply, by site and task."""
-        table = schema.replies
-        with reading(self.engine) as connection:
-            rows = connection.execute(
-                select(table.c.receipt)
-                .where(table.c.job == digest)
-                .order_by(table.c.site, table.c.task)
-            ).all()
-        return [r.receipt for r in rows]
+        return [receipt for (receipt,) in _RECEIPTS.rows(self.engine, which=digest)]
 
     def add_event(self, digest: str, event: wire.JobEvent) -> bool:
         """Append an event, giving it the next number; False once a job has too many."""

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from contract import keys
 from contract import wire_pb2 as wire
@@ -15,7 +26,20 @@ from coordinator import schema
 from coordinator.registry import invitations
 from coordinator.registry.authority import Authority, Issued
 from foundation.database import aware, reading
+from foundation.statements import Prepared, transaction
 from foundation.transport import Peer, Role
+
+_M = schema.members.c
+_RELEASES = Prepared(select(_M.name, _M.releases).where(_M.role == literal_column("'site'")))
+_NOTE_LEDGER = Prepared(
+    update(schema.members)
+    .where(
+        _M.role == literal_column("'site'"),
+        _M.name == bindparam("site"),
+        or_(_M.ledger_sequence.is_(None), _M.ledger_sequence < bindparam("size")),
+    )
+    .values(ledger_sequence=bindparam("size"), ledger_hash=bindparam("head"))
+)
 
 
 @dataclass(frozen=True)
@@ -133,15 +157,18 @@ class Members:
 
     def find(self, role: Role, name: str) -> MemberRow | None:
         """Return a member or None."""
-        return next((m for m in self.all(role) if m.name == name), None)
+        return next(
+            iter(self._rows(schema.members.c.role == role, schema.members.c.name == name)), None
+        )
 
     def all(self, role: Role) -> list[MemberRow]:
         """Return all members of a role, by name."""
+        return self._rows(schema.members.c.role == role)
+
+    def _rows(self, *conditions: ColumnElement[bool]) -> list[MemberRow]:
         table = schema.members
         with reading(self.engine) as connection:
-            rows = connection.execute(
-                select(table).where(table.c.role == role).order_by(table.c.name)
-            ).all()
+            rows = connection.execute(select(table).where(*conditions).order_by(table.c.name)).all()
         return [
             MemberRow(
                 role=Role(r.role),
@@ -157,6 +184,10 @@ class Members:
             )
             for r in rows
         ]
+
+    def releases(self) -> dict[str, bytes]:
+        """Return what each site says it can be asked about, of those that said it."""
+        return {name: found for name, found in _RELEASES.rows(self.engine) if found}
 
     def revoked(self) -> set[tuple[Role, str]]:
         """Return everybody who was revoked."""
@@ -181,9 +212,11 @@ class Members:
                 .values(seen_at=now)
             )
 
-    def note_ledger(self, name: str, head: wire.LedgerHead) -> None:
-        """Keep the newest head of a site's ledger."""
-        self._update(Role.SITE, name, ledger_sequence=head.sequence, ledger_hash=head.hash)
+    def note_ledgers(self, heads: Mapping[str, wire.LedgerHead]) -> None:
+        """Keep the newest heads of sites' ledgers; one that is older than the known is not."""
+        with transaction(self.engine) as within:
+            for site, head in heads.items():
+                _NOTE_LEDGER.execute(within, site=site, size=head.sequence, head=head.hash)
 
     def set_releases(self, name: str, releases: bytes) -> None:
         """Keep what a site says it can be asked about."""

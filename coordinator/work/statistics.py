@@ -16,7 +16,6 @@ from contract.work import StatisticsWork
 from coordinator.jobs.active import ActiveJob
 from coordinator.jobs.states import JobEvent, SiteState
 from coordinator.registry.members import Members
-from foundation.transport import Role
 
 SUPPRESSED = ("not-declared", "cohort-too-small")
 """Codes of refusals that rest on how few subjects there are."""
@@ -131,12 +130,12 @@ class StatisticsJob(ActiveJob):
     def _listed(self, sites: Sequence[str]) -> dict[str, int]:
         """Return how many subjects the release of each site is listed with; 0 if it isn't."""
         listed = dict.fromkeys(sites, 0)
-        for member in Members(self.around.store.engine).all(Role.SITE):
-            if member.name in listed and member.releases:
-                wanted = self.job.releases[member.name]
-                for release in wire.Releases.FromString(member.releases).releases:
+        for site, said in Members(self.around.store.engine).releases().items():
+            if site in listed:
+                wanted = self.job.releases[site]
+                for release in wire.Releases.FromString(said).releases:
                     if release.digest == wanted:
-                        listed[member.name] = release.subjects
+                        listed[site] = release.subjects
         return listed
 
     async def replied(self, site: str, reply: wire.Reply) -> bool:

@@ -213,13 +213,14 @@ def test_a_renewed_certificate_is_as_good_as_the_first(registry: Registry) -> No
 
 def test_a_head_of_a_ledger_is_kept_for_its_site(registry: Registry) -> None:
     registry.join(registry.invite())
-    registry.members.note_ledger("kentucky", wire.LedgerHead(sequence=7, hash=b"h" * 32))
+    registry.members.note_ledgers({"kentucky": wire.LedgerHead(sequence=7, hash=b"h" * 32)})
     registry.members.seen(["kentucky", "nobody"], NOW + HOUR)
     found = registry.members.find(Role.SITE, "kentucky")
     assert found is not None
     assert (found.ledger_sequence, found.ledger_hash, found.seen_at) == (7, b"h" * 32, NOW + HOUR)
-    with pytest.raises(NotFound):
-        registry.members.note_ledger("nobody", wire.LedgerHead(sequence=7, hash=b"h" * 32))
+    older, newer = wire.LedgerHead(sequence=6, hash=b"o" * 32), wire.LedgerHead(sequence=9)
+    registry.members.note_ledgers({"kentucky": older, "nobody": newer})
+    assert registry.members.find(Role.SITE, "kentucky") == found
 
 
 def test_an_authority_is_made_once(registry: Registry) -> None:
