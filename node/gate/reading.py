@@ -67,7 +67,7 @@ _CALLS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 _NAMES: Mapping[str, str] = {name: topic for topic, names in _CALLS.items() for name in names}
 _ROOTS: Mapping[str, str] = {name: topic for topic, names in _MODULES.items() for name in names}
-_GIVEN = ("/release", "/tmp", "data-path")  # noqa: S108 (the sandbox's own)
+_GIVEN = ("/release", "/tmp", "/drafts", "/weights", "data-path")  # noqa: S108 (in the sandbox)
 _SPECIAL = ("__globals__", "__builtins__", "__subclasses__", "__code__", "__mro__", "__bases__",
             "__reduce__", "__loader__", "__dict__", "f_globals", "f_back")  # fmt: skip
 
