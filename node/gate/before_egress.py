@@ -38,7 +38,7 @@ class DeclaredSchema:
     and no others.
 
     Where the project grants ``max_model_bytes``, a single array of bytes may have another length.
-    It can't be treated, so it doesn't leave where the policy treats updates.
+    It can't be treated, so it doesn't leave where the policy treats updates (``treat_reply``).
 
     Guarantee: a recipe has no other channel than the numbers in declared places; an array of bytes
     is a wider one.
@@ -63,15 +63,13 @@ class DeclaredSchema:
             except DocumentError:
                 raise Refused(self.code, "The part of a model hasn't the declared form.") from None
             return
-        training = outbound.policy.training
-        treated = training.clip_norm or training.quantise_bits or training.noise_multiplier
-        self._check_records(output, treated=bool(treated))
+        self._check_records(output)
         if not outbound.laid_out_here and not is_canonical(
             output.records, outbound.message, outbound.tensors
         ):
             raise Refused(self.code, "The reply holds bytes beside its records.")
 
-    def _check_records(self, output: TrainingOutput, *, treated: bool) -> None:
+    def _check_records(self, output: TrainingOutput) -> None:
         records = in_todays_form(output.records)
         kinds = [type(record) for record in records.values()]
         if Config in kinds:
@@ -90,8 +88,8 @@ class DeclaredSchema:
                 if not output.message_type.startswith("train"):
                     raise Refused(self.code, "Only training may send arrays.")
                 form = {k: (a.dtype.name, a.shape) for k, a in record.items.items()}
-                if is_of_bytes(form) and output.grant.max_model_bytes:
-                    self._check_bytes(form, received, output, treated=treated)
+                if output.grant.max_model_bytes and _is_of_bytes(form):
+                    self._check_bytes(form, received, output)
                 elif form not in received:
                     raise Refused(self.code, "The arrays are not like those that were received.")
                 if not all(_finite(array) for array in record.items.values()):
@@ -100,16 +98,12 @@ class DeclaredSchema:
                 for metric, value in record.items.items():
                     self._check_metric(metric, value, output.grant)
 
-    def _check_bytes(
-        self, form: Form, received: Sequence[Form], output: TrainingOutput, *, treated: bool
-    ) -> None:
+    def _check_bytes(self, form: Form, received: Sequence[Form], output: TrainingOutput) -> None:
         [(name, (_, (length,)))] = form.items()
-        if not any(is_of_bytes(group) and name in group for group in received):
+        if not any(_is_of_bytes(group) and name in group for group in received):
             raise Refused(self.code, "The arrays are not like those that were received.")
         if length > output.grant.max_model_bytes:
             raise Refused(self.code, "A model of bytes is longer than the project grants.")
-        if treated:
-            raise Refused(self.code, "A model of bytes can't be treated as the policy wants.")
 
     def _check_metric(self, metric: str, value: Value, grant: RecipeGrant) -> None:
         if metric not in grant.metrics:
@@ -129,9 +123,9 @@ class DeclaredSchema:
                 raise Refused("out-of-range", "A metric is outside its declared range.")
 
 
-def is_of_bytes(form: Form) -> bool:
+def _is_of_bytes(form: Form) -> bool:
     """Say whether a group of arrays is a single one of bytes, in one dimension."""
-    return len(form) == 1 and all(dtype == "uint8" and len(s) == 1 for dtype, s in form.values())
+    return [(dtype, len(shape)) for dtype, shape in form.values()] == [("uint8", 1)]
 
 
 def is_canonical(records: Records, message: wire.RecordDict, blob: bytes) -> bool:

@@ -80,6 +80,10 @@ def treat_reply(
     scale = 1.0
     for name, record in output.records.items():
         if isinstance(record, Arrays):
+            if output.grant.max_model_bytes and is_of_bytes(record):
+                raise Refused(
+                    "undeclared-output", "A model of bytes can't be treated as the policy wants."
+                )
             received = _received(output, record)
             treated = treat(
                 received, record.items, treatment, draws.of(f"arrays {name}") if draws else None
@@ -114,6 +118,11 @@ def _received(output: TrainingOutput, record: Arrays) -> Mapping[str, Array]:
         if {name: (array.dtype, array.shape) for name, array in group.items()} == form:
             return group
     raise Refused("undeclared-output", "The arrays are not like those that were received.")
+
+
+def is_of_bytes(record: Arrays) -> bool:
+    """Say whether a group is a single array of bytes: a model that no treatment is made for."""
+    return [(a.dtype.name, a.ndim) for a in record.items.values()] == [("uint8", 1)]
 
 
 class _Draws:
