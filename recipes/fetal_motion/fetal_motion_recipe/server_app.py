@@ -1,0 +1,20 @@
+"""The consortium's half: the rounds of the strategy that the run config names."""
+
+from __future__ import annotations
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fetal_motion_recipe import task
+from learning import rounds
+from learning.training import arrays
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the rounds; the last model is left in the context's state, as ``arrays``."""
+    plan = task.Plan.read(context.run_config)
+    start = arrays(task.build_model(plan))
+    rounds.run(grid, context, start, evaluate=plan.held_out > 0)

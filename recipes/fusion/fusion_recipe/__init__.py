@@ -1,0 +1,1 @@
+"""Ultrasound registered to CT or MR and fused with it, across hospitals: a Flower app."""

@@ -1,0 +1,1 @@
+"""Deformable registration learned without labels, across hospitals: a Flower app."""

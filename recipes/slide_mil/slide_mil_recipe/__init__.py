@@ -1,0 +1,1 @@
+"""Whole-slide classification from slides' labels alone, across hospitals: a Flower app."""
