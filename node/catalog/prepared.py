@@ -92,3 +92,4 @@ GRANTED = Prepared(
         _R.revoked_at.is_(None),
     )
 )
+SUBJECTS = Prepared(select(_R.subjects).where(_R.digest == bindparam("release")))

@@ -243,6 +243,11 @@ class Catalog:
         with self.reading.connect() as connection:
             return [_release(row._mapping) for row in connection.execute(query)]
 
+    def subjects_of(self, digest: str) -> int:
+        """Return how many subjects a release holds; 0 when there is none of this digest."""
+        row = prepared.SUBJECTS.row(self.engine, release=digest)
+        return row[0] if row is not None else 0
+
     def find_release(self, reference: str) -> ReleaseRow:
         """Return the release by name, digest or beginning of a digest (8 digits or more).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contract import wire_pb2 as wire
-from contract.errors import NotFound, Refused
+from contract.errors import Refused
 from node.gate import deadline, exact
 from node.gate.policy import Policy
 from node.gate.sealing import Sealed, Sealing
@@ -112,11 +112,7 @@ class Announcing(Sealing):
         if not statistics:
             return 0.0
         policy = self.policy()
-        cell = policy.disclosure.minimum_cell
-        try:
-            listed = self.catalog.find_release(wanted).subjects // cell * cell if wanted else 0
-        except NotFound:
-            listed = 0
+        listed = published(self.catalog.subjects_of(wanted), policy)
         return deadline.period_seconds(policy.jobs, statistics, listed)
 
 
