@@ -28,7 +28,7 @@ from contract.errors import DocumentError, Refused
 from contract.keys import SigningKey, verify
 from contract.secure_aggregation import keys
 from contract.secure_aggregation.graph import neighbours
-from contract.secure_aggregation.masking import Words, add_mask
+from contract.secure_aggregation.masking import Words, add_masks
 from contract.secure_aggregation.messages import (
     Advertisement,
     Confirmation,
@@ -182,12 +182,13 @@ class Client:
         self._check_number(sorted(received))
         self._sent = received
         words = vector.copy()
-        add_mask(words, self._seed)
+        masks = [(self._seed, False)]
         for other in received:
             seed = keys.mask_seed(
                 self._mask, self._known[other].mask_key, self._digest, self._me, other
             )
-            add_mask(words, seed, subtract=self._me > other)
+            masks.append((seed, self._me > other))
+        add_masks(words, masks)
         self._step = 3
         return MaskedVector(self._me, words)
 

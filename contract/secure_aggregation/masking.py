@@ -7,6 +7,8 @@ two and adding is what the processor does anyway. Source: Bonawitz et al. 2017, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
@@ -23,14 +25,29 @@ def add_mask(vector: Words, seed: bytes, *, subtract: bool = False) -> None:
 
     A seed is used for one vector only. Words of the mask are little-endian.
     """
-    encryptor = Cipher(algorithms.AES256(seed), modes.CTR(bytes(16))).encryptor()
+    add_masks(vector, [(seed, subtract)])
+
+
+def add_masks(vector: Words, masks: Sequence[tuple[bytes, bool]]) -> None:
+    """Add to ``vector``, in place, many masks: each its seed, and whether it is subtracted.
+
+    All are added to one piece before the next, so that the vector is read from memory once.
+    """
+    encryptors = [
+        (
+            Cipher(algorithms.AES256(seed), modes.CTR(bytes(16))).encryptor(),
+            np.subtract if subtract else np.add,
+        )
+        for seed, subtract in masks
+    ]
     width = vector.dtype.itemsize
     piece = _PIECE_BYTES // width
     buffer = bytearray(_PIECE_BYTES + _SPARE)
-    mask = np.frombuffer(buffer, vector.dtype.newbyteorder("<"), piece)
-    operate = np.subtract if subtract else np.add
+    expanded = np.frombuffer(buffer, vector.dtype.newbyteorder("<"), piece)
     for start in range(0, vector.size, piece):
         part = vector[start : start + piece]
         zeros = _ZEROS if part.size == piece else _ZEROS[: part.size * width]
-        encryptor.update_into(zeros, buffer)
-        operate(part, mask[: part.size], out=part)
+        mask = expanded[: part.size]
+        for encryptor, operate in encryptors:
+            encryptor.update_into(zeros, buffer)
+            operate(part, mask, out=part)

@@ -17,7 +17,7 @@ from contract.keys import verify
 from contract.secure_aggregation import keys
 from contract.secure_aggregation.client import check_words
 from contract.secure_aggregation.graph import neighbours
-from contract.secure_aggregation.masking import Words, add_mask
+from contract.secure_aggregation.masking import Words, add_masks
 from contract.secure_aggregation.messages import (
     Advertisement,
     Confirmation,
@@ -154,12 +154,13 @@ class Server:
                 combiners[points] = Combiner(points)
             return combiners[points].combine(shares)
 
+        masks = []
         for survivor in sorted(self._vectors):
             seed = secret(survivor)
             known = self._advertised[survivor].commitment
             if keys.commitment(seed, self._digest, survivor) != known:
                 raise DocumentError("A site's shares are not of the seed that it committed to.")
-            add_mask(self._total, seed, subtract=True)
+            masks.append((seed, True))
         for gone in sorted(set(self._shared) - self._vectors):
             private = secret(gone)
             if keys.public_of(private) != self._advertised[gone].mask_key:
@@ -169,7 +170,8 @@ class Server:
                 if survivor in self._vectors:
                     public = self._advertised[survivor].mask_key
                     seed = keys.mask_seed(key, public, self._digest, survivor, gone)
-                    add_mask(self._total, seed, subtract=survivor < gone)
+                    masks.append((seed, survivor < gone))
+        add_masks(self._total, masks)
         return self._total
 
     # ---- checks --------------------------------------------------------------------------------
