@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.serverapp import strategy as flower
 
+from contract import wire_pb2 as wire
 from contract.records import Arrays, Metrics
 from coordinator.work.training import checks
 from coordinator.work.training.grid import node_id_of
 from foundation.flower import build
+from node.work.training.worker import WorkerReply
 from tests.coordinator.work.training.harness import SITES, Consortium, release_of
+from tests.coordinator.work.training.test_run import edit
 from tests.learning.simulation import LocalGrid
 
 APP = Path(__file__).resolve().parents[3] / "end_to_end" / "apps" / "strategies"
@@ -65,6 +68,74 @@ def test_a_strategy_gives_the_model_that_flower_gives_by_itself(
     for key, array in expected.items():
         assert found[key].size > 0
         assert found[key].tobytes() == array.numpy().tobytes(), key
+
+
+# ---- a site that is broken or hostile ------------------------------------------------------------
+
+
+def nan(content: dict) -> None:
+    for array in content["arrays"].items.values():
+        if array.dtype.kind == "f":
+            array.flat[0] = np.nan
+    if "0" in content["arrays"].items:
+        content["arrays"].items["0"] = np.frombuffer(b'{"learner": 1}', np.uint8)
+
+
+def odd_key(content: dict) -> None:
+    content["arrays"].items["odd"] = np.ones(1)
+
+
+def other_shape(content: dict) -> None:
+    first = next(iter(content["arrays"].items))
+    content["arrays"].items[first] = np.ones((2, 2, 2))
+
+
+def other_dtype(content: dict) -> None:
+    first = next(iter(content["arrays"].items))
+    content["arrays"].items[first] = np.ones(3, np.float32)
+
+
+def weight(value: object) -> Callable[[dict], None]:
+    def change(content: dict) -> None:
+        content["metrics"].items["num-examples"] = value
+
+    return change
+
+
+def no_metrics(content: dict) -> None:
+    del content["metrics"]
+
+
+ATTACKS = [
+    nan, odd_key, other_shape, other_dtype, weight(-1), weight(1e30), weight(float("nan")),
+    weight("many"), weight([1, 2]), no_metrics,
+]  # fmt: skip
+WANT_ALL = {n for n in names() if n.startswith("DifferentialPrivacy")} | {"Bulyan"}
+"""Flower's own rules: these leave out a round in which a site failed."""
+
+
+def test_one_sites_nonsense_ends_no_strategys_run(tmp_path: Path) -> None:
+    consortium = Consortium(tmp_path / "hostile", build(APP), {"rounds": ROUNDS})
+    done: list[str] = []
+
+    def change(site: str, task: wire.Task, reply: WorkerReply) -> WorkerReply:
+        if site != SITES[1] or task.message_type != "train":
+            return reply
+        attack = ATTACKS[len(done) % len(ATTACKS)]
+        done.append(task.task)
+        return edit(reply, attack)
+
+    consortium.change = change
+    try:
+        models = consortium.model(consortium.train())
+    finally:
+        consortium.close()
+    assert len(done) >= 2 * len(ATTACKS)
+    found = {key.partition("/")[0] for key in models}
+    assert found >= set(names()) - WANT_ALL, consortium.log()[-2000:]
+    for key, array in models.items():
+        assert array.size
+        assert array.dtype.kind != "f" or np.isfinite(array).all(), key
 
 
 # ---- ensembles of trees that a site made up ------------------------------------------------------
