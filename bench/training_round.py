@@ -3,18 +3,25 @@
 A tiny model, and one of 45 MB of float32 in 122 tensors; gate and ledger on. A round's time is
 from one aggregation to the next; the first round is not counted. ``first_message_s`` is from the
 researcher's call until the first node has its first message.
+
+Beside it the same on Flower's own runtime and on NVFlare in its provisioned mode, where it can be
+installed (``support/training_peers``): ``flower_tiny_round_s`` and so on. ``--alone`` leaves them
+out, ``--peer-rounds`` says how many rounds they have: theirs take long.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from bench.support import training_peers
 from bench.support.federation import PROJECT, federation, report, wait_for_releases
 from node.gate.ledger import read_entries
 from researcher import Consortium
@@ -78,9 +85,43 @@ def measure() -> dict[str, float]:
     }
 
 
+def peers(rounds: int) -> dict[str, float]:
+    """Run the peers that are here; return their figures."""
+    runs: dict[str, Callable[[int, int], training_peers.Figures]] = {
+        "flower": lambda tensors, values: training_peers.flower(RECIPE, rounds, tensors, values)
+    }
+    python = training_peers.nvflare_python()
+    if python is not None:
+        runs["nvflare"] = lambda tensors, values: training_peers.nvflare(
+            python, rounds, tensors, values
+        )
+    figures: dict[str, float] = {}
+    for name, run_peer in runs.items():
+        for size, tensors, values in (
+            ("tiny", 1, 10),
+            ("large", LARGE_TENSORS, LARGE_VALUES),
+        ):
+            try:
+                seconds, first = run_peer(tensors, values)
+            except RuntimeError as error:
+                print(f"{name}, {size}: {error}", file=sys.stderr)
+                continue
+            figures[f"{name}_{size}_round_s"] = round(seconds, 3)
+            if size == "tiny":
+                figures[f"{name}_first_message_s"] = round(first, 2)
+    return figures
+
+
 def main() -> None:
     """Run and report."""
-    report(measure(), [f"{len(SITES)} nodes, {ROUNDS - 1} rounds each, median"])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--alone", action="store_true", help="without the peers")
+    parser.add_argument("--peer-rounds", type=int, default=5)
+    given = parser.parse_args()
+    figures = measure()
+    if not given.alone:
+        figures |= peers(given.peer_rounds)
+    report(figures, [f"{len(SITES)} nodes, {ROUNDS - 1} rounds each, median"])
 
 
 if __name__ == "__main__":
