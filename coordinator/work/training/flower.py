@@ -154,7 +154,7 @@ def observe(observed: Observed, watch: Watch) -> None:
         if "start" in vars(kind):
             kind.start = _observed_start(vars(kind)["start"], observed, watch)  # type: ignore[attr-defined]
 
-    def of_a_new_class(cls: type, **named: Any) -> None:
+    def of_a_new_class(cls: type[Any], /, **named: Any) -> None:
         super(Strategy, cls).__init_subclass__(**named)
         wrap(cls)
 
