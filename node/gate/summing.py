@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from contract import wire_pb2 as wire
 from contract.errors import Refused
-from contract.records import Arrays, Records
+from contract.records import Records
 from foundation import tensors
 from node.gate import before_egress
 from node.gate.account import Event
@@ -100,13 +100,15 @@ class Summing(Answering):
         return self._leave(member, admission, task, entry, b"", b"", seconds)
 
     def charge_sum(
-        self, member: Membership, admission: Admission, task: str, records: Records, noise: float
+        self, member: Membership, admission: Admission, task: str, noise: float, releases: int
     ) -> None:
-        """Spend what a sum with this noise multiplier costs; ``Refused`` beyond the account."""
+        """Spend what a sum with this noise multiplier costs; ``Refused`` beyond the account.
+
+        ``releases``: one for an update, and one for all metrics.
+        """
         if not noise:
             return
-        arrays = any(isinstance(r, Arrays) and r.items for r in records.values())
-        events: Sequence[Event] = (GaussianRelease(noise / 2),) * (1 + arrays)
+        events: Sequence[Event] = (GaussianRelease(noise / 2),) * releases
         try:
             self._charge(member, admission, task, events, self.policy())
         except Refused as refusal:

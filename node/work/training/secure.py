@@ -171,7 +171,7 @@ class SecureRounds:
                 answer: encoding.Answer = tuple(client.share(encoding.introduction(step.keys)))
             case "shares":
                 records = self._sealed(known)
-                self._charge(task, known, records)
+                self._charge(task, known, attempt.words)
                 words = self._words(attempt.words, known, records)
                 masked = client.mask(encoding.shares(step.shares), words)
                 return self._answer(task, masked, started, known.digest, keep)
@@ -247,10 +247,14 @@ class SecureRounds:
             threshold,
         )
 
-    def _charge(self, task: wire.Task, known: Round, records: Records) -> None:
-        noise = self._work.noise_multiplier
-        name = f"{known.task}.{task.task}"
-        self._gate.charge_sum(self._member, self._admission, name, records, noise)
+    def _charge(self, task: wire.Task, known: Round, words: SumOfUpdates) -> None:
+        self._gate.charge_sum(
+            self._member,
+            self._admission,
+            f"{known.task}.{task.task}",
+            self._work.noise_multiplier,
+            bool(words.shapes) + bool(words.metrics),
+        )
 
     def _words(self, form: SumOfUpdates, known: Round, records: Records) -> Words:
         update, metrics = records.get("update", Arrays()), records["metrics"]
