@@ -84,6 +84,22 @@ minimum_subjects = 30
 per_hour = 100000
 """
 
+RANGES = (
+    "[recipes.metric_ranges]",
+    "calls = { minimum = 0, maximum = 1000 }",
+    "loss = { minimum = 0, maximum = 1000 }",
+)
+GRANTS = {
+    "conventional": ('metrics = ["num-examples", "train_loss", "eval_loss", "own"]',),
+    "analytics": (
+        'metrics = ["age", "age_count"]',
+        "metric_lengths = { age = 4 }",
+        'metric_records = ["query_results"]',
+    ),
+    "trees": ('metrics = ["num-examples", "auc"]', "max_model_bytes = 1000000"),
+}
+"""What may come out of an app, where it isn't what comes out of most."""
+
 SETTINGS = {
     "WARDGATE_COORDINATOR_LINK__HEARTBEAT_SECONDS": "1",
     "WARDGATE_COORDINATOR_JOBS__OFFLINE_GRACE_SECONDS": "60",
@@ -191,11 +207,9 @@ def project_text(
             "[[recipes]]",
             f"name = {quoted(name)}",
             f"path = {quoted(str(path))}",
-            'metrics = ["num-examples", "calls", "loss"]',
+            *GRANTS.get(name, ('metrics = ["num-examples", "calls", "loss"]',)),
             "cross_evaluation = true",
-            "[recipes.metric_ranges]",
-            "calls = { minimum = 0, maximum = 1000 }",
-            "loss = { minimum = 0, maximum = 1000 }",
+            *(() if name in GRANTS else RANGES),
             "[recipes.parameters]",
             "rounds = { minimum = 1, maximum = 50 }",
             "rate = { minimum = 0.001, maximum = 1.0 }",
@@ -204,6 +218,7 @@ def project_text(
             "size = { minimum = 3, maximum = 50000000 }",
             "minimum = { minimum = 1, maximum = 10 }",
             "shout = { choices = [true, false] }",
+            'strategy = { choices = ["scaffold", "cyclic"] }',
         ]
     for name, meaning in (("age", "minimum = 0\nmaximum = 120\nbins = 4"), ("weight", "")):
         lines += ["[[variables]]", f"name = {quoted(name)}", 'kind = "number"', meaning]

@@ -15,6 +15,7 @@ from contract.errors import DocumentError
 from node.commands import recipe as node_recipe
 from tests.end_to_end.federation import PROJECT, Federation, bundle, make_node, records
 
+APPS = ("older", "wheeled", "conventional", "analytics", "trees", "shared")
 HALVER = b'''"""Halving."""
 
 
@@ -52,9 +53,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     wheel(root / "wheelhouse")
     federation = Federation(root / "opt", ("north", "south"))
     try:
-        yield federation.bring_up(
-            researchers=("ana",), apps=("older", "wheeled"), wheelhouse=root / "wheelhouse"
-        )
+        yield federation.bring_up(researchers=("ana",), apps=APPS, wheelhouse=root / "wheelhouse")
     finally:
         federation.close()
 
@@ -80,6 +79,63 @@ def test_an_unmodified_app_runs_from_end_to_end(pair: Federation, app: str) -> N
     assert result.answered == ("north", "south")
     assert {r.number for r in result.rounds if r.step == "train"} == {1, 2}
     pair.ledgers_verify()
+
+
+def test_an_app_with_its_own_strategy_mods_and_state_runs_as_flowers_examples_do(
+    pair: Federation,
+) -> None:
+    with pair.connect() as ana:
+        job = ana.train(PROJECT, "conventional", {}, minimum_sites=2)
+        result = job.result()
+    arrays = result.arrays.items
+    assert arrays["norm.num_batches_tracked"].dtype == np.int64
+    # 60 patients in batches of 16: whole numbers that both sites counted up, as PyTorch does.
+    assert int(arrays["norm.num_batches_tracked"]) == 3 * 4
+    assert all(np.isfinite(array).all() for array in arrays.values())
+    rounds = {(r.number, r.step): r.metrics for r in result.rounds}
+    assert {number for number, step in rounds if step == "train"} == {1, 2, 3}
+    # The site's own head was in the context's state from the first training on.
+    assert [rounds[n, "evaluate"]["own"] for n in (1, 2, 3)] == [1.0, 1.0, 1.0]
+    assert {number for number, step in rounds if step == "evaluate on the server"} == {1, 2, 3}
+
+
+def test_an_app_that_only_asks_queries_ends_well_without_a_model(pair: Federation) -> None:
+    with pair.connect() as ana:
+        job = ana.train(PROJECT, "analytics", {}, minimum_sites=2)
+        said = list(job.events())
+        result = job.result()
+    assert {name: array.size for name, array in result.arrays.items.items()} == {"nothing": 0}
+    assert result.answered == ("north", "south")
+    ages = [
+        float(str(r["age"]))
+        for i, site in enumerate(("north", "south"))
+        for r in records(site, i, few=False)
+    ]
+    expected = np.histogram(ages, bins=np.linspace(0, 120, 5))[0]
+    assert f"ages {expected.tolist()}" in [e.text for e in said if e.kind == "log"]
+
+
+def test_trees_grow_where_the_project_grants_a_model_of_bytes(pair: Federation) -> None:
+    import xgboost
+
+    with pair.connect() as ana:
+        result = ana.train(PROJECT, "trees", {}, minimum_sites=2).result()
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(result.arrays.items["0"].tobytes()))
+    # Flower's bagging takes the first site's trees as the start and adds all others.
+    assert booster.num_boosted_rounds() == 6
+    assert {r.number for r in result.rounds if r.step == "evaluate"} == {1, 2, 3}
+    pair.ledgers_verify()
+
+
+@pytest.mark.parametrize("strategy", ["scaffold", "cyclic"])
+def test_an_app_uses_strategies_and_mods_of_learning(pair: Federation, strategy: str) -> None:
+    with pair.connect() as ana:
+        result = ana.train(PROJECT, "shared", {"strategy": strategy}, minimum_sites=2).result()
+    losses = {r.number: r.metrics["loss"] for r in result.rounds if r.step == "evaluate"}
+    assert losses[4] < losses[1]
+    assert result.arrays.items.keys() == {"w", "own.bias"}
+    assert result.arrays.items["own.bias"] == 0.0  # the sites' own levels stayed with them
 
 
 def test_a_package_that_is_nowhere_is_named_when_the_recipe_is_approved(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""A site's half: a histogram."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from flwr.app import Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
+
+
+@app.query()
+def query(message, context):
+    """Return counts of ages, and how many there are."""
+    [path] = Path(context.node_config["data-path"]).glob("tables/*.parquet")
+    age = pl.read_parquet(path)["age"].to_numpy()
+    counts, _ = np.histogram(age, bins=np.linspace(0, 120, 5))
+    metrics = MetricRecord({"age": counts.tolist(), "age_count": len(age)})
+    return Message(RecordDict({"query_results": metrics}), reply_to=message)
