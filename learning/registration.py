@@ -40,7 +40,7 @@ class Registered:
     warped: Tensor
 
 
-class AffineStage(nn.Module):
+class AffineStage(nn.Module):  # type: ignore[misc]  # PyTorch is untyped here
     """Two images to a matrix and a shift; the identity before it is trained."""
 
     def __init__(self, dimensions: int, channels: Sequence[int]) -> None:
@@ -68,7 +68,7 @@ class AffineStage(nn.Module):
         return torch.eye(d, device=told.device) + told[..., :d], told[..., d] * size
 
 
-class DeformableStage(nn.Module):
+class DeformableStage(nn.Module):  # type: ignore[misc]
     """A U-Net: two images to a field, or to the velocity whose flow is the field."""
 
     def __init__(self, dimensions: int, channels: Sequence[int], integration_steps: int) -> None:
@@ -100,7 +100,7 @@ class DeformableStage(nn.Module):
         return integrate(field, self.steps) if self.steps else field
 
 
-class Cascade(nn.Module):
+class Cascade(nn.Module):  # type: ignore[misc]
     """An affine stage and ``stages`` deformable ones, each seeing what the ones before made."""
 
     def __init__(

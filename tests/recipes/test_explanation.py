@@ -71,7 +71,7 @@ def explained(found: Any) -> dict[str, np.ndarray]:
 # ---- attributions --------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.floats(-3, 3), min_size=4, max_size=4), st.floats(-3, 3), st.integers(1, 9))
 def test_of_a_linear_model_an_attribution_is_weight_times_distance(
     weights: list[float], bias: float, steps: int
@@ -196,12 +196,12 @@ def test_images_are_explained_by_region_and_maps_stay_as_drafts(tmp_path: Path) 
         folders.append(write_release(tmp_path / str(site), {"table": frame}, files))
     drafts = tmp_path / "drafts"
     drafts.mkdir()
-    told = {"source": "images", "features": "", "rules": "", "method": "grad-cam", "size": 32}
-    told |= {"regions": "2,2", "drafts": True, "num_server_rounds": 3, "local_epochs": 4}
+    told = {"source": "images", "features": "", "rules": "", "path_steps": 8, "size": 32}
+    told |= {"regions": "2,2", "drafts": True, "num_server_rounds": 2, "local_epochs": 4}
     config = recipe().config(**SMALL | told | {"learning_rate": 0.01, "batch_size": 8})
     found = recipe().run(folders, config, **{"drafts-path": str(drafts)})
     shares = explained(found)["attribution.regions"]
-    assert shares[0, 0] > 0.5
+    assert shares[0, 0] > 0.4, shares  # an even share is 0.25
     assert found.mean("eval_accuracy") > 0.8
     assert len(list(drafts.glob("*-saliency.png"))) == 48
     biggest = {
@@ -227,7 +227,7 @@ def test_a_hospital_with_fewer_than_the_minimum_answers_zeros(tmp_path: Path) ->
     assert set(found.arrays) == set(part("task").template(asked))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 60), st.integers(5, 12), st.integers(0, 10**6))
 def test_no_number_of_a_rule_is_of_one_to_k_minus_one(n: int, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +58,9 @@ class Plan:
     def _check(self) -> None:
         if self.source not in ("slides", "table"):
             raise ValueError("source: must be slides or table")
+        told = dataclasses.asdict(self)
         for key in ("table", "outcome", "features_table", "feature_prefix", "bag"):
-            if not NAME.match(getattr(self, key)):
+            if not NAME.match(told[key]):
                 raise ValueError(f"{key.replace('_', '-')}: must be a name")
         if self.network not in _FEATURES:
             raise ValueError(f"network: must be one of {', '.join(_FEATURES)}")
@@ -69,7 +71,7 @@ class Plan:
             ("width", 1, 4096),
             ("attention_units", 1, 4096),
         ):
-            if not least <= getattr(self, key) <= most:
+            if not least <= told[key] <= most:
                 raise ValueError(f"{key.replace('_', '-')}: must be {least} to {most}")
         if not (self.downsample >= 1 and 0 <= self.tissue <= 1):
             raise ValueError("downsample must be 1 or above, tissue 0 to 1")
