@@ -123,6 +123,10 @@ class ConsortiumLink:
 
     _was_up = False
 
+    def was_welcomed(self) -> bool:
+        """Whether the coordinator's newest welcome agreed with our ledger; False before one."""
+        return self._was_up
+
     async def _once(self) -> None:
         """Hold one connection until it breaks."""
         self._was_up = False

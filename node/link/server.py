@@ -81,21 +81,19 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
         if gate.policy().training.allowed:
             training.submit(isolation.say)
         members = {row.name: load_membership(home, asked, row, now()) for row in rows}
-        links = {
-            asyncio.create_task(
-                ConsortiumLink(
-                    members[row.name],
-                    row.address,
-                    transport_identity(home, row.name),
-                    desk,
-                    settings.link,
-                    pool,
-                    training,
-                ).run(),
-                name=row.name,
+        kept = {
+            row.name: ConsortiumLink(
+                members[row.name],
+                row.address,
+                transport_identity(home, row.name),
+                desk,
+                settings.link,
+                pool,
+                training,
             )
             for row in rows
         }
+        links = {asyncio.create_task(link.run(), name=name) for name, link in kept.items()}
         stopping = asyncio.create_task(
             _stop_disallowed(desk, settings.link.longest_backoff_seconds)
         )
@@ -108,12 +106,14 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
                 desk,
                 home.supernode(name),
                 settings.supernode.poll_seconds,
+                kept[name].was_welcomed,
             )
             for name, address in settings.supernode.addresses.items()
             if name in members
         ]
         for supernode in supernodes:
             threading.Thread(target=supernode.run, name="supernode", daemon=True).start()
+            _stop_with(links, supernode)
         silent = threading.Event()
         if settings.notices.wanted:
             bell = Bell(gate.inbox, gate.ledger, settings.notices, now)
@@ -131,6 +131,13 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
             await asyncio.to_thread(desk.stop)
             pool.shutdown(wait=False, cancel_futures=True)
             training.shutdown(wait=False, cancel_futures=True)
+
+
+def _stop_with(links: set[asyncio.Task[None]], supernode: SuperNode) -> None:
+    """Let a link that ends for good take its SuperNode along."""
+    for link in links:
+        if link.get_name() == supernode.consortium:
+            link.add_done_callback(lambda _: supernode.stop())
 
 
 def _ring(bell: Bell, silent: threading.Event) -> None:

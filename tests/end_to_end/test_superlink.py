@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 from contract.errors import JobFailed
+from node.catalog.inbox import Inbox
+from node.catalog.store import Catalog
+from node.home import NodeHome
 from researcher.training import TrainingHandle, TrainingResult
 from tests.end_to_end.federation import PROJECT, Federation, free_port
 from tests.end_to_end.processes import eventually
@@ -212,6 +215,45 @@ def test_a_site_whose_policy_has_it_off_refuses_the_engine_and_dials_nothing(
             )
     finally:
         allow(linked, superlink=True)
+
+
+@pytest.mark.slow
+def test_tensors_in_many_pieces_give_the_same_model_too(linked: Federation) -> None:
+    large = {"size": 3_000_000, "rounds": 1}  # 12 MB: an object of its own
+    with linked.connect() as ana:
+        one, other = (
+            train(ana, engine=engine, parameters=large).result()
+            for engine in ("wardgate", "superlink")
+        )
+    assert same(one, other)
+
+
+@pytest.mark.slow
+def test_an_update_that_the_steward_holds_leaves_only_when_it_is_released(
+    linked: Federation,
+) -> None:
+    policy = linked.home("north") / "policy.toml"
+    before = policy.read_text()
+    policy.write_text(before + '\n[approval]\nhold_outputs = ["training"]\n')
+    try:
+        with linked.connect() as ana:
+            job = train(ana, parameters={"rounds": 1})
+            for number in range(2):  # the round's update, and its evaluation
+                one = eventually(lambda: waiting(linked, "north"), "an output waits", pause=0.3)
+                assert len(linked.answers("north", job.digest)) == number
+                assert linked.on("north", "inbox", "approve", one, "--yes").code == 0
+            assert job.result().answered == SITES
+    finally:
+        policy.write_text(before)
+    linked.nothing_is_stuck()
+    linked.ledgers_verify()
+
+
+def waiting(federation: Federation, site: str) -> str:
+    """Return the number of an output that waits in a site's inbox, if one does."""
+    with Catalog.open(NodeHome(federation.home(site))) as catalog:
+        rows = Inbox(catalog.engine).rows("waiting")
+    return next((str(row.number) for row in rows if row.what == "output"), "")
 
 
 def wait_for_round(handle: TrainingHandle, number: int) -> None:

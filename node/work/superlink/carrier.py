@@ -15,7 +15,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from contract.work import TrainingWork
 from foundation.blobs import BlobFolder, is_digest
 from foundation.files import private_folder
 from foundation.frames import Frame, FrameError, Pipe, unpack
-from foundation.superlink import OFFLINE
+from foundation.superlink import OFFLINE, check_version
 from foundation.transport import TransportIdentity
 from node.gate.gate import Membership, Sealed
 from node.work.desk import MAX_TASK_NAME, WorkDesk
@@ -54,6 +54,7 @@ class SuperNode:
         desk: WorkDesk,
         folder: Path,
         poll_seconds: float,
+        was_welcomed: Callable[[], bool],
     ) -> None:
         self._member = member
         self._address = address
@@ -61,12 +62,23 @@ class SuperNode:
         self._desk = desk
         self._folder = private_folder(folder)
         self._poll_seconds = poll_seconds
+        self._was_welcomed = was_welcomed
         self._stopped = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def consortium(self) -> str:
+        """Whose SuperNode it is."""
+        return self._member.consortium
 
     def run(self) -> None:
         """Keep a SuperNode's process up until stopped; without leave of the policy, none."""
         pause = FIRST_PAUSE_SECONDS
+        try:
+            check_version()
+        except DocumentError as error:
+            log.error("%s: no SuperNode: %s", self._member.consortium, error)
+            return
         while not self._stopped.is_set():
             if not self._is_allowed():
                 self._stopped.wait(LOOK_SECONDS)
@@ -169,6 +181,9 @@ class SuperNode:
             return None
         gate, member = self._desk.gate, self._member
         while not self._stopped.is_set():
+            if not self._was_welcomed():  # the coordinator may know another ledger than ours
+                self._stopped.wait(LOOK_SECONDS)
+                continue
             try:
                 return self._decided(task, run, frame.body)
             except (StorageError, OperationalError) as error:

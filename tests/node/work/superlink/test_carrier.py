@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,6 +36,7 @@ def supernode(hospital: Hospital, tmp_path: Path) -> SuperNode:
         desk,
         tmp_path / "supernode",
         1.0,
+        lambda: True,
     )
 
 
@@ -51,8 +54,6 @@ def said(
     supernode: SuperNode, job: str, bundle: str = BUNDLE, config: Mapping[str, object] = RATE
 ) -> str:
     """Return the code by which one message is answered."""
-    import json
-
     about = json.dumps({"bundle": bundle, "config": dict(config)}).encode()
     task = wire.Task(job=job, task="1", message_type="train").SerializeToString()
     sealed = supernode._answer(Frame(ASKED, pack([about, task]), b""))
@@ -118,6 +119,17 @@ def test_what_is_no_task_is_neither_worked_on_nor_written_down(
 ) -> None:
     before = len(hospital.entries())
     assert supernode._answer(Frame(ASKED, message, b"")) is None
+    assert len(hospital.entries()) == before
+
+
+def test_before_the_coordinator_agreed_with_our_ledger_nothing_is_answered(
+    hospital: Hospital, supernode: SuperNode
+) -> None:
+    job = hospital.gate.admit(hospital.member, signed(hospital)).digest
+    supernode._was_welcomed = lambda: False
+    before = len(hospital.entries())
+    threading.Timer(1.5, supernode.stop).start()
+    assert said(supernode, job) == "nothing"
     assert len(hospital.entries()) == before
 
 
