@@ -47,14 +47,14 @@ def classifier(
     if name in _DEPTHS:
         return ResNet(dimensions, channels, outputs, name, normalised)
     if name == "densenet121":
-        from monai.networks.nets import DenseNet121
+        from monai.networks.nets.densenet import DenseNet121
 
         made: nn.Module = DenseNet121(
             dimensions, channels, outputs, norm=_monai(normalised), pretrained=False
         )
         return made
     if name == "efficientnet-b0":
-        from monai.networks.nets import EfficientNetBN
+        from monai.networks.nets.efficientnet import EfficientNetBN
 
         efficient: nn.Module = EfficientNetBN(
             "efficientnet-b0",

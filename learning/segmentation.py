@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from learning import annotations, augmentation, networks, pixels
+from learning import augmentation, masks, networks, pixels
 from learning.loading import Examples
 from learning.pixels import Floats
 from learning.releases import Asset, Release, is_held_out, linked
@@ -167,10 +167,10 @@ def examples(folder: Path, pairs: Pairs) -> tuple[Examples[Pair], Examples[Pair]
 def _read(network: Network, pair: Pair) -> tuple[Tensor, Tensor]:
     image = network.prepared(pair.image)
     if len(network.shape) == 2:
-        found = annotations.of_picture(pair.mask[0], len(network.structures))
+        found = masks.of_picture(pair.mask[0], len(network.structures))
     else:
         volume = pixels.volume(pair.image)
-        found = annotations.of_volume(pair.mask, volume, len(network.structures))
+        found = masks.of_volume(pair.mask, volume, len(network.structures))
     small = functional.interpolate(
         torch.from_numpy(found)[None, None].float(), network.shape, mode="nearest-exact"
     )
@@ -182,9 +182,9 @@ def _read(network: Network, pair: Pair) -> tuple[Tensor, Tensor]:
 
 def loss(model: nn.Module, batch: Batch) -> Tensor:
     """Return soft Dice loss of the structures plus cross-entropy, in float32."""
-    images, masks = batch
+    images, outlines = batch
     logits = model(images).float()
-    wanted = masks.long()
+    wanted = outlines.long()
     entropy = functional.cross_entropy(logits, wanted)
     told = logits.softmax(1)[:, 1:]
     true = functional.one_hot(wanted, logits.shape[1]).movedim(-1, 1)[:, 1:].to(told.dtype)
@@ -197,8 +197,8 @@ def loss(model: nn.Module, batch: Batch) -> Tensor:
 
 def augment(batch: Batch, generator: torch.Generator) -> Batch:
     """Turn, move and brighten images, their masks with them. Not mirrored: left isn't right."""
-    images, masks = batch
-    moved, along = augmentation.moved(images, generator, masks, mirrored=())
+    images, outlines = batch
+    moved, along = augmentation.moved(images, generator, outlines, mirrored=())
     return augmentation.brightened(moved, generator), along
 
 

@@ -13,7 +13,8 @@ import polars as pl
 import pydicom
 import pytest
 
-from learning import annotations, pixels
+from learning import pixels
+from learning.masks import SEGMENTATION, nifti, of_picture, of_volume, segmentation
 from learning.pixels import Volume
 from learning.releases import Release, is_held_out
 from learning.segmentation import dice
@@ -80,7 +81,7 @@ def mean_shape(folders: list[Path]) -> float:
         found = Release(folder)
         for asset in found.assets(kind="photograph"):
             held = is_held_out(asset.subject, 0.3, 1)
-            masks[held].append(annotations.of_picture(asset, 1))
+            masks[held].append(of_picture(asset, 1))
     middle = (np.mean(masks[False], axis=0) > 0.35).astype(np.uint8)
     return float(np.mean([dice(middle, mask, 1) for mask in masks[True]]))
 
@@ -137,8 +138,8 @@ def test_volumes_are_outlined_from_series_and_their_segmentations(
 def segmented(mask: np.ndarray[Any, Any], scans: list[File], folder: Path) -> File:
     """The mask as a DICOM segmentation of a series."""
     made = write_release(folder / scans[0].subject, files=scans)
-    data = annotations.segmentation(mask, Release(made).assets(), ["organ"])
-    row = {"kind": "dicom", "modality": "SEG", "sop_class_uid": annotations.SEGMENTATION}
+    data = segmentation(mask, Release(made).assets(), ["organ"])
+    row = {"kind": "dicom", "modality": "SEG", "sop_class_uid": SEGMENTATION}
     return File(scans[0].subject, data, ".dcm", row)
 
 
@@ -198,7 +199,7 @@ def test_drafts_stay_and_only_counts_come_back(
         assert told.SegmentationType == "BINARY"
         group = next(g for g in found.groups().values() if g[0].subject == asset.subject)
         (mask,) = [known[link.target] for link in group if link.role == "mask"]
-        overlaps.append(dice(told.pixel_array, annotations.of_picture(mask, 1), 1))
+        overlaps.append(dice(told.pixel_array, of_picture(mask, 1), 1))
     assert np.mean(overlaps) > 0.6
 
 
@@ -244,7 +245,7 @@ def test_a_volumes_draft_lies_where_its_image_does() -> None:
     labels[2, 1, 3] = 1
     directions = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
     image = Volume(labels.astype(np.float32), (5.0, 2.0, 1.5), (-10.0, 20.0, 30.0), directions)
-    data = annotations.nifti(labels, image)
+    data = nifti(labels, image)
     check_content(f"{'a' * 64}.nii.gz", data)
     raw = gzip.decompress(data)
     assert struct.unpack_from("<8h", raw, 40)[:4] == (3, 5, 4, 3)
@@ -263,14 +264,14 @@ def test_a_segmentation_is_read_as_it_was_written(tmp_path: Path) -> None:
     scans = series(rng.integers(0, 99, labels.shape), "s", thickness_mm=2.5, bits=8)
     rng.shuffle(scans)  # type: ignore[arg-type]
     assets = Release(write_release(tmp_path / "r", files=scans)).assets()
-    data = annotations.segmentation(labels, assets, ["liver", "lesion"])
-    assert data == annotations.segmentation(labels, assets, ["liver", "lesion"])
+    data = segmentation(labels, assets, ["liver", "lesion"])
+    assert data == segmentation(labels, assets, ["liver", "lesion"])
     told = pydicom.dcmread(io.BytesIO(data))
     assert [s.SegmentLabel for s in told.SegmentSequence] == ["liver", "lesion"]
     assert told.StudyInstanceUID == assets[0].study_uid
-    row = {"sop_class_uid": annotations.SEGMENTATION}
+    row = {"sop_class_uid": SEGMENTATION}
     kept = write_release(tmp_path / "q", files=[File("s", data, ".dcm", row)])
-    found = annotations.of_volume(Release(kept).assets(), pixels.volume(assets), 2)
+    found = of_volume(Release(kept).assets(), pixels.volume(assets), 2)
     assert (found == labels).all()
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from learning import annotations, pixels
-from learning.annotations import Labels
+from learning import masks, pixels
+from learning.masks import Labels
 from learning.releases import Asset, Release, by_subject, series
 from learning.segmentation import Network
 from learning.training import device
@@ -71,7 +71,7 @@ def images(folder: Path, plan: Plan) -> Iterator[tuple[Asset, ...]]:
     """Yield each image: a picture, or the slices of a series, its first slice by place first."""
     release = Release(folder)
     assets = release.assets(kind=plan.kind, modality=plan.modality or None)
-    found = [a for a in assets if a.sop_class_uid != annotations.SEGMENTATION]
+    found = [a for a in assets if a.sop_class_uid != masks.SEGMENTATION]
     each: list[tuple[Asset, ...]] = [(asset,) for asset in found]
     if len(plan.network.shape) == 3:
         each = [some for own in by_subject(found).values() for some in series(own).values()]
@@ -108,11 +108,11 @@ def _size(assets: tuple[Asset, ...], plan: Plan) -> tuple[int, ...]:
 def encoded(labels: Labels, assets: tuple[Asset, ...], plan: Plan) -> bytes:
     """Return the file of a draft."""
     if plan.format == "png":
-        return annotations.png(labels)
+        return masks.png(labels)
     if plan.format == "nifti":
-        return annotations.nifti(labels, pixels.volume(assets))
+        return masks.nifti(labels, pixels.volume(assets))
     layers = labels if labels.ndim == 3 else labels[None]
-    return annotations.segmentation(layers, assets, plan.network.structures)
+    return masks.segmentation(layers, assets, plan.network.structures)
 
 
 def name(assets: tuple[Asset, ...], plan: Plan) -> str:

@@ -31,7 +31,8 @@ def of_picture(asset: Asset, structures: int) -> Labels:
     their numbers.
     """
     if asset.sop_class_uid == SEGMENTATION:
-        return _segments([asset], None, structures)[0]
+        labels: Labels = _segments([asset], None, structures)[0]
+        return labels
     return _labels(pixels.image(asset), structures)
 
 
@@ -193,7 +194,7 @@ def _vr(name: str) -> str:
 
     tag = tag_for_keyword(name)
     assert tag is not None
-    return dictionary_VR(tag)
+    return str(dictionary_VR(tag))
 
 
 def _in_order(sources: list[Any]) -> list[Any]:
