@@ -11,10 +11,10 @@ import typer
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
+from contract.conditions import all_of
 from contract.errors import UsageError
 from contract.work import Scalar
 from researcher.columns import read_cohort
-from researcher.conditions import all_of
 from researcher.consortium import held_by
 
 HomeOption = Annotated[

@@ -1,4 +1,4 @@
-"""The node's pages: overview, releases, jobs and ledger."""
+"""The node's pages: overview, releases, cohorts, jobs and ledger."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from contract.errors import WardgateError
@@ -17,6 +18,7 @@ from foundation.web.readonly import read_only
 from foundation.web.sessions import Throttle
 from node.catalog.asked import Asked
 from node.catalog.store import Catalog
+from node.console import cohorts
 from node.console.record import LedgerReader
 from node.gate.ledger import Entry
 from node.gate.policy import Policy, load_policy
@@ -27,6 +29,7 @@ ENTRIES_A_PAGE = 50
 PLACES = (
     Place("/", "nav.overview"),
     Place("/releases", "nav.releases"),
+    Place("/cohorts", "nav.cohorts"),
     Place("/jobs", "nav.jobs"),
     Place("/ledger", "nav.ledger"),
 )
@@ -42,6 +45,7 @@ def console(home: NodeHome, catalog: Catalog, access: Access) -> ASGIApp:
     asked = Asked(catalog.reading)
     _add_overview(app, pages, home, catalog, asked, ledger)
     _add_lists(app, pages, catalog, asked)
+    _add_cohorts(app, pages, home, catalog, asked)
     _add_ledger(app, pages, ledger)
     return Guard(app, access)
 
@@ -88,6 +92,33 @@ def _add_lists(app: FastAPI, pages: Pages, catalog: Catalog, asked: Asked) -> No
     def jobs(request: Request) -> Response:
         rows = asked.newest_jobs(NEWEST_JOBS)
         return pages.render(request, "jobs.html", jobs=rows, limit=NEWEST_JOBS)
+
+
+def _add_cohorts(
+    app: FastAPI, pages: Pages, home: NodeHome, catalog: Catalog, asked: Asked
+) -> None:
+    counting = cohorts.Cohorts(home, asked)
+
+    def page(request: Request, **found: object) -> Response:
+        empty: dict[str, object] = {"chosen": "", "where": "", "counted": None, "problem": ""}
+        some = cohorts.choices(catalog)
+        shown = empty | {"choices": some, "most": cohorts.MAX_TEXT} | found
+        return pages.render(request, "cohorts.html", **shown)
+
+    @app.get("/cohorts")
+    def show(request: Request) -> Response:
+        return page(request)
+
+    @app.post("/cohorts")
+    async def count(request: Request) -> Response:
+        form = await pages.form(request, request.state.session.csrf)
+        key, text = form.get("release", ""), form.get("where", "")
+        choice = next((c for c in cohorts.choices(catalog) if c.key == key), None)
+        policy, problem = _policy(home)
+        counted, why = await run_in_threadpool(
+            cohorts.tried, counting, choice, text, policy, problem
+        )
+        return page(request, chosen=key, where=text, counted=counted, problem=why)
 
 
 def _add_ledger(app: FastAPI, pages: Pages, ledger: LedgerReader) -> None:

@@ -13,7 +13,7 @@ from contract.cohorts import Cohort
 from contract.dictionary import Code, Variable
 from contract.errors import DocumentError, UsageError
 from researcher.columns import Column, column, read_cohort
-from researcher.conditions import all_of
+from contract.conditions import all_of
 from tests.contract.world import World
 
 SEX = Variable(

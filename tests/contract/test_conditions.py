@@ -17,7 +17,7 @@ from contract.envelope import Envelope
 from contract.errors import DocumentError, UsageError
 from contract.work import StatisticsWork
 from researcher import cli
-from researcher.conditions import all_of, where
+from contract.conditions import all_of, where
 from researcher.questions import mean, question
 from tests.contract.world import World
 
