@@ -12,7 +12,7 @@ from contract.cohorts import Cohort
 from contract.envelope import Envelope
 from contract.errors import DocumentError, Refused
 from contract.keys import SigningKey
-from contract.work import Statistic, StatisticsWork, TrainingWork
+from contract.work import SecureUpdates, Statistic, StatisticsWork, TrainingWork
 from node.catalog import schema
 from node.catalog.manifest import ReleaseColumn
 from node.gate.before_work import BEFORE_WORK, admit
@@ -49,8 +49,8 @@ def test_a_good_question_passes_every_rule_in_the_tables_order(hospital: Hospita
             "RosterInForce", "SignedAndValid", "NotAReplay", "WithinHours", "AskedOften",
             "ProjectApproved", "ReleaseGranted", "WithinLimits", "WithinTheDictionary",
             "FitsTheRelease", "DeclaredCells", "ModelWithinLimits", "RecipeApproved",
-            "WeightsApproved", "DraftsAllowed", "EngineAllowed", "CohortLargeEnough",
-            "StewardDecides",
+            "SumsAsWanted", "WeightsApproved", "DraftsAllowed", "EngineAllowed",
+            "CohortLargeEnough", "StewardDecides",
         ]  # fmt: skip
         assert entry.body["job"] == admission.digest
 
@@ -280,6 +280,55 @@ def training_off(h: Hospital) -> bytes:
     return h.training(h.release())
 
 
+def in_clear_where_the_policy_wants_sums(h: Hospital) -> bytes:
+    wants(h, secure_only=True)
+    return h.training(h.release())
+
+
+def in_clear_where_the_project_wants_sums(h: Hospital) -> bytes:
+    grant = GRANT.model_copy(update={"secure": True})
+    h.settle(h.world.signed_project(2, recipes=(grant,)))
+    return h.job(h.release(), work=TrainingWork(bundle=BUNDLE), project_version=2)
+
+
+def wants(h: Hospital, **training: Any) -> None:
+    """Change what the policy says of training."""
+    changed = h.policy.training.model_copy(update=training)
+    h.policy = h.policy.model_copy(update={"training": changed})
+
+
+def summed(h: Hospital, sites: int = 4, **work: Any) -> bytes:
+    """A secure job of so many sites, at a hospital that wants four in a sum."""
+    disclosure = h.policy.disclosure.model_copy(update={"minimum_sum_sites": 4})
+    h.policy = h.policy.model_copy(update={"disclosure": disclosure})
+    own = h.release()
+    secure = SecureUpdates(clip_norm=1.0, **work)
+    others = {name: "ab" * 32 for name in h.world.sites if name != SITE}
+    return h.world.signed_job(
+        releases={SITE: own} | dict(list(others.items())[: sites - 1]),
+        work=TrainingWork(bundle=BUNDLE, secure=secure),
+    )
+
+
+def a_sum_over_too_few_sites(h: Hospital) -> bytes:
+    return summed(h, 3)
+
+
+def a_sparse_sum_where_none_is_allowed(h: Hospital) -> bytes:
+    return summed(h, sparse=True)
+
+
+def a_sum_with_too_little_noise(h: Hospital) -> bytes:
+    wants(h, sum_noise_multiplier=1.0)
+    return summed(h, noise_multiplier=0.5)
+
+
+def a_sum_where_answers_are_looked_at(h: Hospital) -> bytes:
+    held = h.policy.approval.model_copy(update={"hold_outputs": ["training"]})
+    h.policy = h.policy.model_copy(update={"approval": held})
+    return summed(h)
+
+
 def a_superlink_where_the_policy_has_none(h: Hospital) -> bytes:
     return h.job(h.release(), work=TrainingWork(bundle=BUNDLE, engine="superlink"))
 
@@ -376,6 +425,12 @@ OBJECTIONS: dict[Callable[[Hospital], bytes], str] = {
     weights_that_the_project_does_not_list: "weights-not-approved",
     weights_where_the_project_lists_none: "parameter",
     drafts_where_the_policy_has_none: "drafts-off",
+    in_clear_where_the_policy_wants_sums: "secure-only",
+    in_clear_where_the_project_wants_sums: "secure-only",
+    a_sum_over_too_few_sites: "too-few-sites",
+    a_sparse_sum_where_none_is_allowed: "sparse-sum",
+    a_sum_with_too_little_noise: "noise",
+    a_sum_where_answers_are_looked_at: "held",
     a_superlink_where_the_policy_has_none: "engine",
     small: "cohort-too-small",
     small_for_training: "cohort-too-small",
@@ -402,6 +457,16 @@ def test_every_rules_own_code_is_seen_in_an_objection() -> None:
     # What waits isn't refused: tests/node/gate/inbox has that.
     own = {rule.code for rule in BEFORE_WORK} - {"waiting"}
     assert {code for code in own if not any(s.startswith(code) for s in seen)} == set()
+
+
+def test_a_secure_job_as_policy_and_project_want_it_is_let_in(hospital: Hospital) -> None:
+    wants(hospital, secure_only=True, sum_noise_multiplier=1.0)
+    admission = hospital.gate.admit(hospital.member, summed(hospital, noise_multiplier=1.0))
+    hospital.gate.check_still_allowed(hospital.member, admission)
+    wants(hospital, sum_noise_multiplier=2.0)
+    with pytest.raises(Refused) as caught:
+        hospital.gate.check_still_allowed(hospital.member, admission)
+    assert caught.value.code == "noise"
 
 
 def test_weights_are_seen_until_they_are_withdrawn(hospital: Hospital) -> None:
