@@ -10,6 +10,7 @@ import foundation  # noqa: F401  (before gRPC is imported)
 from researcher.columns import column
 from researcher.consortium import Consortium
 from researcher.findings import Finding
+from researcher.matrix import Matrix
 from researcher.questions import (
     comoments,
     count,
@@ -27,6 +28,7 @@ from researcher.training import TrainingHandle, TrainingResult
 __all__ = [
     "Consortium",
     "Finding",
+    "Matrix",
     "StatisticsAnswer",
     "Study",
     "TrainingHandle",

@@ -149,14 +149,21 @@ def _heard(one: Round, on_round: Sequence[OnRound]) -> Round:
 
 def shown(progress: Progress, now: float) -> RenderableType:
     """Return the table of rounds, and below it who is at work and who is late."""
-    return Group(rounds_table(progress.rounds), sites_table(progress, now))
+    parts: list[RenderableType] = []
+    if progress.rounds:
+        parts.append(rounds_table(progress.rounds))
+    if progress.sites:
+        parts.append(sites_table(progress, now))
+    return Group(*parts or ("waiting for the sites",))
 
 
 def rounds_table(rounds: Sequence[Round], width: int = WIDTH) -> Table:
     """Return the newest rounds as a table: a line for each, as many metrics as fit the width."""
     by_number: dict[int, dict[str, float]] = {}
     for one in rounds:
-        by_number.setdefault(one.number, {}).update(one.metrics)
+        # Of a cross-site evaluation's rows: they have a table of their own.
+        plain = {name: value for name, value in one.metrics.items() if name.count("/") < 2}
+        by_number.setdefault(one.number, {}).update(plain)
     names = list(dict.fromkeys(name for found in by_number.values() for name in found))
     table = Table("round")
     left = width - len("│ round │")
