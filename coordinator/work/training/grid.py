@@ -30,6 +30,8 @@ from foundation.frames import Socket, pack, unpack
 from foundation.stored import StoredArray, StoredRecords, read_stored
 
 KEPT_BLOBS = 2
+PATIENCE = 100
+"""How often an app may ask who is there, with nobody missing, before it sends something."""
 
 
 class TooFewSites(JobFailed):
@@ -81,6 +83,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         self._count = 0
         self._sent: dict[str, _Sent] = {}
         self._trained: set[int] = set()
+        self._waited = 0
         self.asked_queries_only = True
         self._secure = (
             None
@@ -92,6 +95,8 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
     def ask(self, kind: bytes, message: bytes = b"", descriptor: int | None = None) -> list[bytes]:
         """Put one question to the daemon and return the parts of its answer."""
         with self._asking:
+            if kind == protocol.PUSH:
+                self._waited = 0
             self._socket.send(kind, message, descriptor)
             frame, _ = self._socket.receive()
             return unpack(frame.message)
@@ -124,11 +129,18 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
     def get_node_ids(self) -> list[int]:
         """Return the nodes that are online, in roster order.
 
+        Raises ``TooFewSites`` for an app that goes on waiting when all of its job are.
+
         What other threads than the main one are told isn't kept for a replay: when they ask, and
         how often, is chance.
         """
         main = threading.current_thread() is threading.main_thread()
         sites = self.ask(protocol.NODES if main else protocol.PEEK)
+        self._waited = self._waited + 1 if main and len(sites) == len(self._ids) else 0
+        if self._waited > PATIENCE:
+            raise TooFewSites(
+                f"The ServerApp waits for more sites than the {len(sites)} that take part."
+            )
         return [self._ids[site.decode()] for site in sites]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:

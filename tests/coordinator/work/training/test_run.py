@@ -129,6 +129,19 @@ def only(site, kind, change):
     return apply
 
 
+def test_an_app_that_waits_for_more_sites_than_there_are_is_told(consortium):
+    server = SERVER.replace("def main(grid, context):", "def main(grid, context):\n    wait(grid)")
+    server += """
+
+def wait(grid):
+    while len(list(grid.get_node_ids())) < 4:
+        pass
+"""
+    outcome = consortium(bundle(server=server)).train()
+    assert outcome.model is None
+    assert "waits for more sites than the 3" in outcome.reason
+
+
 def nan(content):
     content["arrays"].items["w"] = np.array([1.0, float("nan"), 0.0])
 
