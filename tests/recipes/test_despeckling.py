@@ -80,7 +80,8 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def trained(releases: list[Path]) -> Run:
-    return RECIPE.run(releases, config(num_server_rounds=8, local_epochs=5, learning_rate=0.004))
+    told = {"num_server_rounds": 4, "local_epochs": 6, "learning_rate": 0.006, "batch_size": 4}
+    return RECIPE.run(releases, config(**told))
 
 
 def cleaned(arrays: dict[str, Any], noisy: np.ndarray, **changes: Any) -> np.ndarray:
@@ -167,8 +168,8 @@ def test_on_real_ultrasound_it_smooths_more_than_a_median_filter_and_keeps_edges
         )
         for site in range(3)
     ]
-    told = {"correlation": 3, "num_server_rounds": 6, "local_epochs": 6, "side": 128}
-    run = RECIPE.run(folders, config(**told, learning_rate=0.004))
+    told = {"correlation": 3, "num_server_rounds": 4, "local_epochs": 6, "side": 128}
+    run = RECIPE.run(folders, config(**told, learning_rate=0.006, batch_size=4))
     gains, by_median = [], []
     plan = task.Plan.read(config(**told))
     model = task.Denoiser(plan)
