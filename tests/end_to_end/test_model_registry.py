@@ -6,10 +6,12 @@ import hashlib
 import json
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from contract import wire_pb2 as wire
 from contract.errors import JobFailed, NotFound, UsageError
 from researcher.training import TrainingResult
 from tests.end_to_end.federation import PROJECT, Federation
@@ -48,6 +50,25 @@ def test_a_finished_model_is_found_by_the_digest_of_its_file(
     assert {r.payload for r in history.receipts} == {r.payload for r in first.receipts}
     assert [share.site for share in history.shares()] == sorted(first.answered)
     assert all(np.array_equal(arrays.items[k], a) for k, a in first.arrays.items.items())
+
+
+def test_of_anothers_job_nothing_but_the_model_can_be_fetched(
+    trio: Federation, first: TrainingResult
+) -> None:
+    with trio.connect("ben") as ben:
+        message = wire.RecordDict.FromString(ben.registry.history(first.model).message)
+        for job, blob, there in (
+            (first.job, message.tensors.digest, True),
+            (first.job, "0" * 64, False),
+            (first.model, message.tensors.digest, False),
+        ):
+            request = wire.BlobRequest(job=job, blob=wire.BlobReference(digest=blob))
+            try:
+                assert list(ben._stub.Download(request)) and there
+            except grpc.RpcError as error:
+                assert (error.code(), there) == (grpc.StatusCode.NOT_FOUND, False)
+        with pytest.raises(NotFound):
+            ben.job(first.job).status()
 
 
 def test_training_goes_on_from_a_model_as_if_it_had_not_stopped(
