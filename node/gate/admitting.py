@@ -22,6 +22,7 @@ from node.gate.rules import (
     Question,
     Waits,
 )
+from node.gate.secured import SumsAsWanted
 from node.gate.state import Admission, Membership
 
 FLOOD = "flood"
@@ -150,7 +151,7 @@ class Admitting(Deciding):
         if question.policy.digest != admission.policy:
             # Another policy holds now: what was let in under the old one must pass it too.
             before_work.DeclaredCells().check(question)
-            before_work.SumsAsWanted().check(question)
+            SumsAsWanted().check(question)
             modelling.ModelWithinLimits().check(question)
             before_work.CohortLargeEnough().check(question)
             if list(question.plan) != list(admission.plan):
