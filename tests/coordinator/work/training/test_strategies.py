@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +70,30 @@ def test_a_strategy_gives_the_model_that_flower_gives_by_itself(
     for key, array in expected.items():
         assert found[key].size > 0
         assert found[key].tobytes() == array.numpy().tobytes(), key
+
+
+def test_every_strategy_resumes_to_the_same_bits_after_its_process_was_killed(
+    tmp_path: Path, models: dict[str, np.ndarray]
+) -> None:
+    """DP wrappers draw their noise, and strategies their sites, anew and alike."""
+    consortium = Consortium(tmp_path / "killed", build(APP), {"rounds": ROUNDS})
+    killed: list[str] = []
+
+    def on_task(site: str, task: wire.Task) -> None:
+        if int(task.task) > 90 and not killed:  # in the last strategies, which draw noise
+            killed.append(task.task)
+            assert consortium.run.pid is not None
+            os.kill(consortium.run.pid, signal.SIGKILL)
+
+    consortium.on_task = on_task
+    try:
+        again = consortium.model(consortium.train())
+    finally:
+        consortium.close()
+    assert killed
+    assert again.keys() == models.keys()
+    for key, array in models.items():
+        assert again[key].tobytes() == array.tobytes(), key
 
 
 # ---- a site that is broken or hostile ------------------------------------------------------------
