@@ -10,7 +10,7 @@ from pathlib import Path
 
 from contract.errors import DocumentError, Refused
 from contract.trust import Believed
-from contract.work import StatisticsWork
+from contract.work import StatisticsWork, TrainingWork
 from node.catalog.store import Catalog
 from node.gate import before_work, limits, modelling, recipe_rules, remembering
 from node.gate.deciding import Deciding
@@ -87,7 +87,9 @@ class Admitting(Deciding):
             if resumed:
                 self._count(member, question)
             else:
-                self._floods.pay(member.consortium, job.work.kind, digest)
+                secure = isinstance(job.work, TrainingWork) and job.work.secure is not None
+                kind = "secure training" if secure else job.work.kind
+                self._floods.pay(member.consortium, kind, digest)
                 waited = question.seen_nonce(job.nonce) is not None
                 self.ledger.append(
                     "admitted",

@@ -73,6 +73,7 @@ class _Attempt:
     number: int
     client: Client
     words: SumOfUpdates
+    charged: bool = False
 
 
 class SecureRounds:
@@ -171,7 +172,9 @@ class SecureRounds:
                 answer: encoding.Answer = tuple(client.share(encoding.introduction(step.keys)))
             case "shares":
                 records = self._sealed(known)
-                self._charge(task, known, attempt.words)
+                if not attempt.charged:
+                    self._charge(task, known, attempt.words)
+                    attempt.charged = True
                 words = self._words(attempt.words, known, records)
                 masked = client.mask(encoding.shares(step.shares), words)
                 return self._answer(task, masked, started, known.digest, keep)
