@@ -12,6 +12,7 @@ from contract.derivations import (
     Imaging,
     Impute,
     Intensity,
+    Known,
     Log,
     MissingIf,
     Multiply,
@@ -49,6 +50,8 @@ def in_words(node: Operation | float) -> str:
             said = f"{name} from {dates[0]} to {dates[1]}"
         case FirstKnown():
             said = "first known of " + ", ".join(in_words(one) for one in node.first_known)
+        case Known():
+            said = "how many are known of " + ", ".join(in_words(one) for one in node.known)
         case _:
             said = _coded(node)
     return said

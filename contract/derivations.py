@@ -109,6 +109,12 @@ class FirstKnown(Operation):
     first_known: Annotated[tuple[Expression, ...], Field(min_length=1, max_length=20)]
 
 
+class Known(Operation):
+    """How many of a list are not missing: a number, or a category, each."""
+
+    known: Annotated[tuple[Expression, ...], Field(min_length=1, max_length=20)]
+
+
 class MissingIf(Operation):
     """What it is of, but these values stand for missing ones."""
 
@@ -246,6 +252,7 @@ Expression = Annotated[
     | Annotated[Days, Tag("days")]
     | Annotated[Years, Tag("years")]
     | Annotated[FirstKnown, Tag("first_known")]
+    | Annotated[Known, Tag("known")]
     | Annotated[MissingIf, Tag("missing_if")]
     | Annotated[Bins, Tag("bins")]
     | Annotated[Recode, Tag("recode")],
@@ -265,6 +272,7 @@ Derivation = Annotated[
     | Annotated[Days, Tag("days")]
     | Annotated[Years, Tag("years")]
     | Annotated[FirstKnown, Tag("first_known")]
+    | Annotated[Known, Tag("known")]
     | Annotated[MissingIf, Tag("missing_if")]
     | Annotated[Bins, Tag("bins")]
     | Annotated[Recode, Tag("recode")]
@@ -287,6 +295,7 @@ OPERATIONS = (
     "days",
     "years",
     "first_known",
+    "known",
     "missing_if",
     "bins",
     "recode",
@@ -380,7 +389,7 @@ def _kind(node: float | Operation, known: Mapping[str, tuple[Kind, bool]]) -> Ki
         if len(kinds) > 1:
             raise ValueError("a number and a category stand for one another")
         return kinds.pop()
-    if "category" in kinds and not isinstance(node, Recode):
+    if "category" in kinds and not isinstance(node, Recode | Known):
         raise ValueError("a category is calculated with")
     return "category" if isinstance(node, Bins | Recode) else "number"
 

@@ -21,6 +21,7 @@ from contract.derivations import (
     Divide,
     Exp,
     FirstKnown,
+    Known,
     Log,
     MissingIf,
     Multiply,
@@ -142,6 +143,12 @@ def _first_known(node: FirstKnown, table: Table) -> Column:
     return Coded(functools.reduce(lambda a, b: np.where(a < 0, b, a), aligned), levels)
 
 
+def _known(node: Known, table: Table) -> Numbers:
+    held = [derive(one, table) for one in node.known]
+    there = [c.codes >= 0 if isinstance(c, Coded) else ~np.isnan(c) for c in held]
+    return np.sum(there, axis=0, dtype=np.float64)
+
+
 def _aligned(column: Coded, levels: Sequence[str]) -> NDArray[np.int64]:
     places = {level: at for at, level in enumerate(levels)}
     return np.array([*(places[level] for level in column.levels), -1], dtype=np.int64)[column.codes]
@@ -198,6 +205,7 @@ _MAKERS: dict[type[Operation], Callable[[Any, Table], Column]] = {
     Days: lambda node, table: _between(node.days, table),
     Years: lambda node, table: _between(node.years, table) / DAYS_A_YEAR,
     FirstKnown: _first_known,
+    Known: _known,
     MissingIf: _missing_if,
     Bins: _bins,
     Recode: _recode,

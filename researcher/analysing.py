@@ -113,8 +113,13 @@ _OF_ONE = (
 )
 
 
+_OF_NO_GROUPS = (Analysis.INTENSITIES, Analysis.CALIBRATION, Analysis.ICC, Analysis.BLAND_ALTMAN)
+
+
 def _run(study: Study, kind: Analysis, names: list[str], by: str | None) -> Finding:
-    """Do one analysis of a study."""
+    """Do one analysis of a study; of agreement ``by`` is how many raters rated a subject."""
+    if by is not None and kind in _OF_NO_GROUPS:
+        raise UsageError(f"{kind.value} is of everybody; use --where for a part of them.")
     if kind in _OF_ONE:
         return _of_one(study, kind, _one(names, kind.value), by)
     match kind:
@@ -127,7 +132,7 @@ def _run(study: Study, kind: Analysis, names: list[str], by: str | None) -> Find
         case Analysis.CORRELATION:
             found = study.correlations(*names, by=by)
         case Analysis.AGREEMENT:
-            found = study.agreement(*names)
+            found = study.agreement(*names, ratings=by)
         case Analysis.ICC:
             found = study.icc(*names)
         case _:

@@ -238,9 +238,14 @@ class Study:
         asked = evaluation.ask_scores(self.project, probability, outcome, None)
         return evaluation.calibrated(self.ask(*asked))
 
-    def agreement(self, *raters: str) -> Finding:
-        """Return kappas and Krippendorff's alpha of raters of one category."""
-        return evaluation.agreed(self.ask(*evaluation.ask_agreement(self.project, raters)), raters)
+    def agreement(self, *raters: str, ratings: str | None = None) -> Finding:
+        """Return kappas and Krippendorff's alpha of raters of one category.
+
+        Where not every rater rated every subject, ``ratings`` names a category with how many did
+        (levels "2", "3" and so on, derived by ``known`` and ``bins``).
+        """
+        asked = evaluation.ask_agreement(self.project, raters, ratings)
+        return evaluation.agreed(self.ask(*asked), raters, ratings)
 
     def icc(self, *raters: str) -> Finding:
         """Return the intraclass correlations of raters of one number."""

@@ -151,21 +151,48 @@ def calibrated(answer: StatisticsAnswer) -> Finding:
 # ---- raters --------------------------------------------------------------------------------------
 
 
-def ask_agreement(project: Project, raters: Sequence[str]) -> list[Statistic]:
-    """Return what agreement is worked out from: each two raters' crosstab."""
+def ask_agreement(
+    project: Project, raters: Sequence[str], ratings: str | None = None
+) -> list[Statistic]:
+    """Return what agreement is worked out from: each two raters' crosstab, by ``ratings``.
+
+    ``ratings``: how many raters rated a subject, a category whose levels are whole numbers.
+    """
     if len(raters) < 2:
         raise DocumentError("Agreement is of two raters or more.")
     levels = {variable_of(project, name).levels for name in raters}
     if len(levels) > 1 or levels == {()}:
         raise DocumentError("Raters' variables must be categories with the same levels.")
-    return [crosstab(a, b) for a, b in itertools.combinations(raters, 2)]
+    if ratings is not None:
+        _numbers_of_ratings(project, ratings)
+    also = [] if ratings is None else [ratings]
+    return [crosstab(a, b, *also) for a, b in itertools.combinations(raters, 2)]
 
 
-def agreed(answer: StatisticsAnswer, raters: Sequence[str]) -> Finding:
-    """Return kappa and per cent agreement of two raters; of more Fleiss' and Krippendorff's."""
+def _numbers_of_ratings(project: Project, ratings: str) -> list[int]:
+    levels = variable_of(project, ratings).levels
+    if not levels or not all(level.isdigit() and int(level) >= 2 for level in levels):
+        raise DocumentError(
+            f"{ratings} must be a category whose levels are numbers of ratings, from 2 on."
+        )
+    return [int(level) for level in levels]
+
+
+def agreed(answer: StatisticsAnswer, raters: Sequence[str], ratings: str | None = None) -> Finding:
+    """Return kappa and per cent agreement of two raters; of more Fleiss' and Krippendorff's.
+
+    With ``ratings`` alpha is of all subjects that two raters or more have rated: each pair of a
+    subject's ratings weighs one over one less than there are ratings (Krippendorff 2011).
+    """
     project = answer.project
     levels = variable_of(project, raters[0]).levels
     pairs = [shaped(part, project) for part in answer.parts]
+    matrix = None
+    if ratings is not None:
+        shares = 1 / (np.array(_numbers_of_ratings(project, ratings)) - 1)
+        weighed = np.asarray(sum(pair @ shares for pair in pairs))
+        matrix = weighed + weighed.T
+        pairs = [pair.sum(axis=2) for pair in pairs]
     said = []
     if len(raters) == 2:
         kappas = [agreement.cohen_kappa(pairs[0], w) for w in ("none", "linear", "quadratic")]
@@ -187,14 +214,16 @@ def agreed(answer: StatisticsAnswer, raters: Sequence[str]) -> Finding:
         for (a, b), pair in zip(itertools.combinations(raters, 2), pairs, strict=True):
             one = agreement.cohen_kappa(pair).estimate
             rows.append((f"Cohen's, {a} and {b}", *line(one)[1:]))
-    matrix = reliability.of_crosstabs(pairs, len(raters))
+    if matrix is None:
+        matrix = reliability.of_crosstabs(pairs, len(raters))
     for metric in ("nominal", "ordinal"):
         alpha = reliability.krippendorff_alpha(matrix, metric)
         rows.append((f"Krippendorff's alpha, {metric}", *line(alpha)[1:]))
         said.append(alpha.note)
     missing = max(counts_of(part)[ALL].missing for part in answer.parts)
     if missing:
-        said.append(f"Up to {missing} subjects lack a rating and are left out.")
+        out = "of a pair of raters" if ratings is not None else "and are left out"
+        said.append(f"Up to {missing} subjects lack a rating {out}.")
     first = pairs[0]
     return Finding(
         title=f"Agreement of {', '.join(raters)}",

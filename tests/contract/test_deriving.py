@@ -153,6 +153,11 @@ def test_the_first_known_of_categories_is_of_all_their_levels() -> None:
     assert made({"first_known": [{"variable": "a"}, {"variable": "b"}]}, held) == ["p", "p", None]
 
 
+def test_how_many_are_known_counts_numbers_and_categories() -> None:
+    held = table([1, None, None], [0, 0, None], arm=["A", None, None])
+    assert made({"known": [X, Y, ARM]}, held) == [3, 1, 0]
+
+
 def test_values_that_stand_for_missing_ones_are_missing() -> None:
     assert made({"missing_if": X, "values": [9, 99]}, table([9, 1, 99, None])) == [
         *(None, 1.0, None, None)
@@ -348,6 +353,7 @@ def test_whatever_stands_there_is_a_dictionary_or_refused(anything: Any) -> None
         ({"add": [{"log": X}, 1.5]}, "log(x) + 1.5"),
         ({"days": ["a", "b"]}, "days from a to b"),
         ({"first_known": [X, 0]}, "first known of x, 0"),
+        ({"known": [X, ARM]}, "how many are known of x, arm"),
         ({"missing_if": X, "values": [9, "?"]}, "x, missing if 9, ?"),
         ({"bins": X, "edges": [18], "levels": ["a", "b"]}, "x in bins at 18: a, b"),
         (

@@ -10,10 +10,10 @@ import pytest
 
 from contract import cohorts
 from contract.cohorts import Cohort
+from contract.conditions import all_of
 from contract.dictionary import Code, Variable
 from contract.errors import DocumentError, UsageError
 from researcher.columns import Column, column, read_cohort
-from contract.conditions import all_of
 from tests.contract.world import World
 
 SEX = Variable(

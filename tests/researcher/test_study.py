@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from contract import deriving
 from contract.dictionary import Variable
 from contract.errors import DocumentError, UsageError
 from researcher.findings import Finding
@@ -256,6 +257,43 @@ def test_kappas_are_statsmodels(rated: Study) -> None:
     assert row(rated.agreement("ana", "bo", "cem"), figure="Fleiss' kappa")[
         "value"
     ] == pytest.approx(fleiss_kappa(counted), rel=1e-9)
+
+
+# Krippendorff 2011, "Computing Krippendorff's alpha-reliability", section E: 0 is no rating.
+OBSERVED = {
+    "a": (1, 2, 3, 3, 2, 1, 4, 1, 2, 0, 0, 0),
+    "b": (1, 2, 3, 3, 2, 2, 4, 1, 2, 5, 0, 3),
+    "c": (0, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, 0),
+    "d": (1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, 0),
+}
+
+
+def test_alpha_with_ratings_that_lack_is_the_published_one() -> None:
+    grades = tuple("12345")
+    variables = [Variable(name=n, kind="category", levels=grades) for n in OBSERVED]
+    derive = {
+        "bins": {"known": [{"variable": name} for name in OBSERVED]},
+        "edges": [2, 3, 4],
+        "levels": ["2", "2", "3", "4"],  # who has one rating is in no pair
+    }
+    variables.append(
+        Variable.model_validate(
+            {"name": "ratings", "kind": "category", "levels": ["2", "3", "4"]} | {"derive": derive}
+        )
+    )
+    rated = {name: np.array(said) - 1 for name, said in OBSERVED.items()}
+    table = deriving.Table(12, {n: deriving.Coded(c, grades) for n, c in rated.items()}, {})
+    assert variables[-1].derive is not None
+    counted, _ = deriving.fit(deriving.derive(variables[-1].derive, table), variables[-1])
+    assert isinstance(counted, deriving.Coded)
+    assert counted.codes.tolist() == [1, 2, 2, 2, 2, 2, 2, 2, 2, 1, 0, 0]
+    study = LocalConsortium(tuple(variables), split(rated | {"ratings": counted.codes}, 3)).study()
+    found = study.agreement(*OBSERVED, ratings="ratings")
+    for metric, true in (("nominal", 0.743), ("ordinal", 0.815)):
+        alpha = row(found, figure=f"Krippendorff's alpha, {metric}")["value"]
+        assert alpha == pytest.approx(true, abs=5e-4)
+    with pytest.raises(DocumentError, match="numbers of ratings"):
+        study.agreement("a", "b", ratings="c")
 
 
 def test_limits_of_agreement_and_icc_are_those_of_the_pooled_differences(rated: Study) -> None:
