@@ -241,7 +241,7 @@ def test_an_update_that_the_steward_holds_leaves_only_when_it_is_released(
             for number in range(2):  # the round's update, and its evaluation
                 one = eventually(lambda: waiting(linked, "north"), "an output waits", pause=0.3)
                 assert len(linked.answers("north", job.digest)) == number
-                assert linked.on("north", "inbox", "approve", one, "--yes").code == 0
+                assert linked.on("north", "inbox", "release", one, "--yes").code == 0
             assert job.result().answered == SITES
     finally:
         policy.write_text(before)

@@ -74,6 +74,7 @@ class Carriage:
         blobs: BlobFolder,
         ends: Ends,
         absence_seconds: float,
+        max_reply_bytes: int,
     ) -> None:
         self._link = link
         self._job = job
@@ -82,6 +83,7 @@ class Carriage:
         self._blobs = blobs
         self._ends = ends
         self._absence_seconds = absence_seconds
+        self._max_reply_bytes = max_reply_bytes
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._sent: dict[str, _Sent] = {}
@@ -182,7 +184,11 @@ class Carriage:
             if node is None or (task.task, node) in under_way or (pause and now < pause.until):
                 continue
             self._beat(run)
-            name = run.push(node, task.message_type, task.group, self._content(task))
+            try:
+                name = run.push(node, task.message_type, task.group, self._content(task))
+            except Unavailable:
+                self._put_off(task.task, PAUSE_SECONDS)  # no node keeps the others' waiting
+                raise
             self._sent[name] = _Sent(site, task.task, node)
         self._pauses = {k: v for k, v in self._pauses.items() if k in wanted}
         blobs = {task.tensors.digest for _, task in wanted.values()}
@@ -197,8 +203,10 @@ class Carriage:
 
     def _content(self, task: wire.Task) -> RecordDict:
         """Return a task as it travels; the arrays are made once for all sites."""
-        task.job = self._job
-        said, digest = task.SerializeToString(), task.tensors.digest
+        sent = wire.Task()
+        sent.CopyFrom(task)
+        sent.job = self._job
+        said, digest = sent.SerializeToString(), task.tensors.digest
         if task.tensors.size <= MAX_INLINE_BYTES:
             return pack(said, self._blobs.path(digest).read_bytes() if digest else b"")
         if digest not in self._packed:
@@ -209,14 +217,16 @@ class Carriage:
     def _take_what_came(self, run: HeldRun) -> None:
         from coordinator.work.superlink.flower import read_answer
 
-        for came in run.pull(self._sent):
+        for came in run.pull(self._sent, self._max_reply_bytes):
             sent = self._sent.pop(came.message, None)
             if sent is None:
                 continue
-            if came.content is None:  # the SuperNode is gone, or refused
+            if came.content is None and not came.too_large:  # the SuperNode is gone, or refused
                 self._put_off(sent.task, PAUSE_SECONDS)
                 continue
             try:
+                if came.content is None:
+                    raise DocumentError("An answer is too large.")
                 message, tensors = unpack(came.content)
                 answer = read_answer(message)
                 self._keep(answer, tensors)

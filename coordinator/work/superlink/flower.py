@@ -62,6 +62,8 @@ from contract.work import Scalar
 
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 TTL_SECONDS = 12 * 3600.0
+PIECE_BYTES, RECORDS = 16 * 2**20, 16
+"""Flower's pieces have 20 MiB; a message of ours is few records."""
 _GONE = (401, 403, 404)
 
 T = TypeVar("T")
@@ -77,6 +79,8 @@ class Came:
 
     message: str
     content: RecordDict | None
+    too_large: bool = False
+    """Whether there is more of it than may be; it wasn't read."""
 
 
 def _said(call: Callable[[], T]) -> T:
@@ -207,22 +211,28 @@ class HeldRun:
             _said(lambda: push_objects(objects, push, object_ids_to_push=wanted))
         return str(message.metadata.message_id)
 
-    def pull(self, messages: Collection[str]) -> list[Came]:
-        """Return what came in answer to these messages since; each answer comes once."""
+    def pull(self, messages: Collection[str], max_bytes: int) -> list[Came]:
+        """Return what came in answer to these messages since; each answer comes once.
+
+        One in more pieces than ``max_bytes`` and its records take is not read.
+        """
         if not messages:
             return []
         request = PullAppMessagesRequest(message_ids=sorted(messages))
         got = _said(lambda: self._client.PullMessages(request))
         came: list[Came] = []
         for proto, tree in zip(got.messages_list, got.message_object_trees, strict=True):
-            came.append(Came(proto.metadata.reply_to_message_id, self._content(proto, tree)))
+            asked = str(proto.metadata.reply_to_message_id)
+            ids = [str(one.object_id) for one in iterate_object_tree(tree)]
+            if len(ids) > max_bytes // PIECE_BYTES + RECORDS:
+                came.append(Came(asked, None, too_large=True))
+            else:
+                came.append(Came(asked, self._content(str(proto.metadata.message_id), ids)))
         return came
 
-    def _content(self, proto: object, tree: object) -> RecordDict | None:
-        name = proto.metadata.message_id  # type: ignore[attr-defined]  # Flower is untyped here
+    def _content(self, name: str, ids: list[str]) -> RecordDict | None:
         pull = make_pull_object_fn_protobuf(self._client.PullObject, self._node, self.run_id)
         try:
-            ids = [one.object_id for one in iterate_object_tree(tree)]
             whole = inflate_object_from_contents(name, pull_objects(ids, pull_object_fn=pull))
         except httpx.HTTPError:
             return None

@@ -27,6 +27,7 @@ class SuperLinkJob(TrainingJob):
             return
         work = self.job.work
         assert isinstance(work, TrainingWork)
+        grant = self.project.recipe(work.bundle)
         loop = asyncio.get_running_loop()
         bundle = read_bounded(self.around.home.recipe(work.bundle), MAX_BUNDLE_BYTES)
 
@@ -44,6 +45,7 @@ class SuperLinkJob(TrainingJob):
             self.blobs,
             Ends(self._pending, came, absent),
             self.around.settings.absence_seconds,
+            0 if grant is None else grant.max_reply_bytes,
         )
         carrying = asyncio.create_task(self._carry(self.carriage))
         try:

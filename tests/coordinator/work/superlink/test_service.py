@@ -200,6 +200,7 @@ def test_a_run_that_no_researcher_signed_is_ended(consortium: Consortium) -> Non
     ours.close()
 
 
+@pytest.mark.slow
 def test_a_superlink_that_is_killed_comes_up_again_with_its_runs(consortium: Consortium) -> None:
     link = consortium.link
     run = link.open_run(bundle("steps"), {})
