@@ -57,6 +57,8 @@ class JobSettings(settings.Settings):
     """A site that drops out of a training round is waited for this long."""
     start_seconds: Annotated[float, Field(gt=0)] = 60.0
     """How long sites may take to accept or refuse a training job."""
+    keep_free_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+    """Of the disk. A training round waits while its replies would take more than is left then."""
 
 
 class SuperLinkSettings(settings.Settings):

@@ -69,7 +69,15 @@ def places(header: bytes, body: int) -> dict[str, Place]:
     try:
         entries = json.loads(header)
         entries.pop("__metadata__", None)
-        return {name: _place(entry, body) for name, entry in entries.items()}
+        found = {name: _place(entry, body) for name, entry in entries.items()}
+        end = 0
+        for place in sorted(found.values(), key=lambda one: (one.start, one.end)):
+            if place.start != end:  # a hole, or two arrays in one place
+                raise ValueError
+            end = place.end
+        if end != body:
+            raise ValueError
+        return found
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DocumentError(_NOT_TENSORS) from None
 

@@ -36,6 +36,7 @@ class _Open:
     site: str
     task: wire.Task
     code: str | None = None  # None: no answer; empty: the reply is on disk
+    answered_at: float = 0.0
 
 
 class Cancelled(Exception):
@@ -122,12 +123,26 @@ class Exchange:
         with self._changed:
             if task in self._open and self._open[task].code is None:
                 self._open[task].code = code
+                self._open[task].answered_at = time.monotonic()
             self._changed.notify_all()
 
     def pending(self, site: str) -> list[wire.Task]:
         """Return the tasks that a site has still to answer."""
         with self._changed:
             return [o.task for o in self._open.values() if o.site == site and o.code is None]
+
+    def waited_for(self, now: float) -> dict[str, float]:
+        """Return the sites that hold the rest up: they have not answered, and half of all have.
+
+        With each, the seconds since then.
+        """
+        with self._changed:
+            tasks = list(self._open.values())
+        answered = sorted(one.answered_at for one in tasks if one.code is not None)
+        half = (len(tasks) + 1) // 2
+        if not tasks or len(answered) < half:
+            return {}
+        return {one.site: now - answered[half - 1] for one in tasks if one.code is None}
 
     def cancel(self) -> None:
         """End every wait, now and later."""

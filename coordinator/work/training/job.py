@@ -17,11 +17,15 @@ from coordinator.work.training.run import TrainingRun
 from foundation.blobs import BlobFolder
 from foundation.files import private_folder
 
+SLOW_SECONDS = 10.0
+
 
 class TrainingJob(ActiveJob):
     """Rounds of a Flower app, over the sites that accepted it."""
 
     training: TrainingRun | None = None
+    _slow: dict[str, float]
+    """Who is slow, and after how many seconds it is said again."""
 
     @property
     def blobs(self) -> BlobFolder:
@@ -57,7 +61,9 @@ class TrainingJob(ActiveJob):
             lambda event: self.around.publish(self.digest, event),
             start_from=start_from,
             keys={m.name: m.key for m in self.roster.sites},
+            keep_free_bytes=self.around.settings.keep_free_bytes,
         )
+        self._slow = {}
         self._tell_who_is_online()
         watch = asyncio.create_task(self._watch_absence())
         try:
@@ -132,6 +138,7 @@ class TrainingJob(ActiveJob):
             if self.cancelled or self.expired:
                 self.training.cancel()
                 return
+            self._tell_who_is_slow()
             for site, state in self.sites.items():
                 away = self.around.sessions.offline_seconds(site)
                 revoked = state is SiteState.REVOKED
@@ -145,6 +152,22 @@ class TrainingJob(ActiveJob):
                                 code="revoked" if revoked else "absent",
                             ),
                         )
+
+    def _tell_who_is_slow(self) -> None:
+        """Say for whom a round waits: after ``SLOW_SECONDS``, twice that, and so on."""
+        assert self.training is not None
+        waited_for = self.training.waited_for()
+        for site in self._slow.keys() - waited_for.keys():
+            del self._slow[site]
+        for site, seconds in waited_for.items():
+            if seconds >= self._slow.get(site, SLOW_SECONDS):
+                self._slow[site] = 2 * seconds
+                where = "" if self.around.sessions.online(site) else ", and offline"
+                self.event(
+                    "site",
+                    site=site,
+                    text=f"slow: waited for, {seconds:.0f} s after half have answered{where}",
+                )
 
     # ---- what the link calls -------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from contract.work import TrainingWork
 from coordinator.work.training import protocol
 from coordinator.work.training.exchange import Answers, Cancelled, Exchange
 from coordinator.work.training.outgoing import Outgoing
+from coordinator.work.training.room import Room
 from coordinator.work.training.secure import Summing
 from foundation import confinement, isolation
 from foundation.bubblewrap import Bind, Limits
@@ -81,10 +82,12 @@ class TrainingRun:
         limits: Limits = LIMITS,
         start_from: bytes = b"",
         keys: Mapping[str, str] = {},
+        keep_free_bytes: int = 0,
     ) -> None:
         """``start_from``: a finished model's message, whose blob is in the folder's ``blobs``.
 
-        ``keys``: each site's key on the roster, for secure sums.
+        ``keys``: each site's key on the roster, for secure sums. ``keep_free_bytes``: of the disk;
+        a round for whose replies there is no more room than that waits.
         """
         self._keys = keys
         self._start_from = start_from
@@ -106,6 +109,7 @@ class TrainingRun:
         self._cancelled = False
         self._log_lines = 0
         self._outgoing = Outgoing(folder / "outgoing", folder / "blobs", limits.file_bytes)
+        self._room = Room(folder, keep_free_bytes, _free_bytes, self._say)
 
     # ---- what the daemon calls -----------------------------------------------------------------
 
@@ -144,9 +148,14 @@ class TrainingRun:
         """Return the tasks that a site has still to answer, to be sent again when it is back."""
         return self._exchange.pending(site)
 
+    def waited_for(self) -> dict[str, float]:
+        """Return who has not answered since half of the sites have, and seconds since then."""
+        return self._exchange.waited_for(time.monotonic())
+
     def cancel(self) -> None:
         """End the run and its process; ``run`` then returns."""
         self._cancelled = True
+        self._room.cancel()
         self._exchange.cancel()
         if (confined := self._confined) is not None:
             with suppress(ProcessLookupError):
@@ -300,6 +309,8 @@ class TrainingRun:
                 tasks = [wire.Task.FromString(task) for task in parts[1::2]]
                 for task in tasks:
                     task.job = self._digest
+                if not exchange.journal.replaying and not self._room.make(tasks):
+                    raise Cancelled
                 for site, task in exchange.push(list(zip(sites, tasks, strict=True))):
                     self._dispatch(site, task)
                 self._outgoing.drop_old(exchange.wanted_blobs())
@@ -327,6 +338,9 @@ class TrainingRun:
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._event, event)
+
+    def _say(self, text: str) -> None:
+        self._emit(wire.JobEvent(kind="log", text=text, time=time.time()))
 
     def _round(self, said: wire.JobEvent) -> None:
         """Show a round, unless it was shown before a restart."""
@@ -362,6 +376,10 @@ class TrainingRun:
             return TrainingOutcome(None, "The ServerApp ended with an empty model.")
         self._exchange.journal.sync()
         return TrainingOutcome(message, "", model.tensors.digest)
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 def _flat(answers: Answers) -> list[bytes]:

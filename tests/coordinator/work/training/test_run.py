@@ -1,6 +1,7 @@
 """Training end to end without a network: a real ServerApp's process, and real workers."""
 
 import asyncio
+import hashlib
 import os
 import threading
 import time
@@ -189,6 +190,60 @@ def test_an_unsound_update_counts_as_that_sites_failure(consortium):
     expected = by_hand(one.folder, len(changes), sites=("alder", "cedar"))
     np.testing.assert_allclose(one.model(outcome)["w"], expected, rtol=1e-12)
     assert one.log().count("aggregate_train: Received 2 results and 1 failures") == len(changes)
+
+
+def as_bytes(make):
+    """Return a change that puts other bytes, truly declared, in the place of a reply's tensors."""
+
+    def change(reply):
+        tensors = make(reply.tensors)
+        payload = wire.RecordDict.FromString(reply.payload.SerializeToString())
+        payload.tensors.digest = hashlib.sha256(tensors).hexdigest()
+        payload.tensors.size = len(tensors)
+        return replace(reply, payload=payload, tensors=tensors)
+
+    return change
+
+
+def test_garbage_of_the_right_size_or_shape_counts_as_that_sites_failure(consortium):
+    changes = [
+        as_bytes(lambda data: bytes(len(data))),
+        as_bytes(lambda data: np.random.default_rng(1).bytes(len(data))),
+        as_bytes(lambda data: data[:-8]),
+        as_bytes(lambda data: data + bytes(8)),
+        as_bytes(lambda data: data[:-24] + b"\xff" * 24),  # the last three values are NaN
+        as_bytes(lambda data: data.replace(b"F64", b"I64")),
+    ]
+    one = consortium(parameters={"rounds": len(changes)})
+
+    def apply(site, task, reply):
+        if site != "birch" or task.message_type != "train":
+            return reply
+        return changes[(int(task.task) - 1) // 6](reply)
+
+    one.change = apply
+    outcome = one.train()
+    expected = by_hand(one.folder, len(changes), sites=("alder", "cedar"))
+    np.testing.assert_allclose(one.model(outcome)["w"], expected, rtol=1e-12)
+    assert one.log().count("aggregate_train: Received 2 results and 1 failures") == len(changes)
+
+
+def test_who_holds_a_round_up_is_known_once_half_have_answered(consortium):
+    one = consortium(parameters={"rounds": 1})
+    seen = {}
+
+    def wait(site, task):
+        if site == "cedar" and task.task == "000003":
+            while len(one.run.pending("alder")) + len(one.run.pending("birch")):
+                time.sleep(0.01)
+            seen.update(one.run.waited_for())
+        return True
+
+    one.answer = wait
+    assert one.run.waited_for() == {}
+    assert one.train().model is not None
+    assert list(seen) == ["cedar"]
+    assert seen["cedar"] >= 0
 
 
 def test_a_run_ends_when_too_few_sites_are_left(consortium):
