@@ -137,7 +137,7 @@ def learn(strategy: Strategy, rounds: int, mods: list | None = None, **named) ->
 
 def drift() -> float:
     """How far from the optimum FedAvg comes to rest."""
-    return float(np.linalg.norm(learn(FedAvg(**QUIET), 60) - optimum()))
+    return float(np.linalg.norm(learn(FedAvg(**QUIET), 20) - optimum()))
 
 
 def test_scaffold_reaches_the_pooled_optimum_where_fedavg_comes_to_rest_elsewhere() -> None:
@@ -212,11 +212,11 @@ def test_an_app_without_its_half_of_scaffold_is_told() -> None:
 
 def test_the_stronger_fedproxs_pull_the_closer_it_rests_to_the_pooled_optimum() -> None:
     far = [
-        float(np.linalg.norm(learn(FedProx(proximal_mu=mu, **QUIET), 150) - optimum()))
+        float(np.linalg.norm(learn(FedProx(proximal_mu=mu, **QUIET), 40) - optimum()))
         for mu in (0.0, 3.0, 30.0)
     ]
     assert all(after < before for before, after in pairwise(far))
-    assert far[-1] < 0.1 * far[0]
+    assert far[-1] < 0.2 * far[0]
 
 
 def test_the_proximal_map_rests_where_the_terms_gradient_is_nothing() -> None:
