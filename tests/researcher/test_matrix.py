@@ -7,6 +7,7 @@ import math
 import pytest
 
 from contract.errors import NotFound
+from contract.work import SecureUpdates, TrainingWork
 from researcher.matrix import MEAN, Matrix
 from researcher.training import Round
 
@@ -47,6 +48,11 @@ def test_a_site_that_gave_no_answer_leaves_a_gap() -> None:
     assert ("a", "b") not in matrix.values
     assert math.isnan(matrix.at_home("c"))
     assert "nan" not in str(matrix)
+
+
+def test_a_secure_job_is_no_cross_site_evaluation() -> None:
+    with pytest.raises(ValueError, match="shows no site's own model"):
+        TrainingWork(bundle="0" * 64, cross_evaluation=True, secure=SecureUpdates(clip_norm=1.0))
 
 
 def test_a_job_of_another_kind_has_no_table() -> None:

@@ -12,7 +12,7 @@ from contract import records
 from contract import wire_pb2 as wire
 from coordinator.registry.model_records import STRATEGY
 from tests.coordinator.work.training.harness import Consortium
-from tests.coordinator.work.training.test_run import by_hand
+from tests.coordinator.work.training.test_run import by_hand, killed_after
 from tests.node.work.training.flower_apps import CLIENT, SERVER, bundle
 
 LEGACY = '''\
@@ -93,6 +93,19 @@ def test_two_runs_of_three_rounds_are_one_of_six(consortium: Make) -> None:
     begin_with(second, model)
     outcome = second.train()
     np.testing.assert_allclose(second.model(outcome)["w"], by_hand(second.folder, 6), rtol=1e-12)
+
+
+def test_a_killed_serverapp_begins_with_it_again_and_gives_the_same_bits(
+    consortium: Make,
+) -> None:
+    models = []
+    for name in ("undisturbed", "killed"):
+        one = consortium(name=name)
+        begin_with(one, {"w": np.array([0.5, 0.25, -1.0])})
+        seen = killed_after(one, 9) if name == "killed" else None
+        models.append(one.model(one.train())["w"].tobytes())
+        assert seen is None or seen.is_set()
+    assert models[0] == models[1]
 
 
 def test_the_strategy_is_told_with_the_model(consortium: Make) -> None:
