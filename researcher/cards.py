@@ -253,9 +253,15 @@ def privacy(history: ModelHistory) -> list[str]:
     }
     for share in history.shares():
         done = [word for rule, word in treatments.items() if rule in share.rules]
-        what = f"updates were {' and '.join(done)}" if done else "updates left as they were"
-        lines.append(f"- {_plain(share.site)}: {what}, as its receipts say.")
+        if done:
+            what = f"updates were {' and '.join(done)}, as its receipts say"
+        elif secure is not None:
+            what = "updates were asked for in sums alone, as the signed job says"
+        else:
+            what = "updates left as they were, as its receipts say"
+        lines.append(f"- {_plain(share.site)}: {what}.")
     noised = any("UpdateNoised" in share.rules for share in history.shares())
+    noised = noised or (secure is not None and secure.noise_multiplier > 0)
     spent = "as each site's policy; not told" if noised else "no noise by the sites' gates"
     lines.append(f"- Charged to the sites' privacy accounts: {spent}.")
     claimed = [r.metrics["epsilon"] for r in history.rounds if "epsilon" in r.metrics]

@@ -210,6 +210,7 @@ def test_a_card_says_of_privacy_what_was_signed_or_that_it_is_not_told() -> None
     told = "\n".join(cards.privacy(history_of(world, TrainingWork(bundle="c" * 64, secure=secure))))
     assert "L2 norm of 2.5" in told
     assert "0.75" in told
+    assert "as each site's policy; not told" in told
     record = record_of(world)
     digest = record.job
     record.receipts.append(world.receipt("kentucky", digest, rules=("UpdateNoised",)))
