@@ -162,7 +162,7 @@ def test_films_are_taken_in_released_and_learned_from(films: Films) -> None:
             "classification_2d",
             {
                 "table": "films", "label": "profusion", "classes": "0,3", "modality": "DX",
-                "size": 40, "held-out": 0.5, "num-server-rounds": 2, "local-epochs": 6,
+                "size": 40, "held-out": 0.5, "num-server-rounds": 2, "local-epochs": 20,
                 "learning-rate": 0.01,
                 "batch-size": 8, "augment": False,
             },

@@ -184,6 +184,7 @@ def test_drafts_stay_and_only_counts_come_back(
     run = drawing.run(pictures[:1], config, **where)
     (reply,) = run.grid.replies
     assert set(reply.content) == {"metrics"}
+    assert run.arrays.keys() == learned.arrays.keys()  # the model itself, unchanged
     metrics = dict(reply.content.metric_records["metrics"])
     assert set(metrics) == {"num-examples", "drafts", "empty"}
     assert metrics["num-examples"] == 24
