@@ -28,8 +28,12 @@ class SumsAsWanted:
             if policy.training.secure_only or (grant is not None and grant.secure):
                 raise Refused(self.code, "Updates leave this site in secure sums only.")
             return
-        if len(question.job.releases) < policy.disclosure.minimum_sum_sites:
-            raise Refused("too-few-sites", "The secure sum is over fewer sites than allowed here.")
+        least = max(question.job.minimum_sites, question.project.minimum_sites)
+        fewest = policy.disclosure.minimum_sum_sites
+        if least < fewest or len(question.job.releases) < fewest:
+            raise Refused(
+                "too-few-sites", "The secure sum may be over fewer sites than allowed here."
+            )
         if work.secure.sparse and not policy.training.sparse_sums:
             raise Refused("sparse-sum", "This site takes no part in sums over a sparse graph.")
         if work.secure.noise_multiplier < policy.training.sum_noise_multiplier:

@@ -129,6 +129,7 @@ class Hospitals:
         envelope = world.signed_job(
             releases=releases,
             project_version=2,
+            minimum_sites=3,
             work=TrainingWork(bundle=BUNDLE, secure=self.work),
         )
         self.job = Envelope.parse(envelope).digest

@@ -227,3 +227,9 @@ def test_a_sparse_sum_counts_a_fifth_of_its_sites_as_dishonest() -> None:
     assert words.dishonest == math.floor(GAMMA * 400) == 80
     assert words.minimum == 320
     assert words.honest == 240
+    people = [Participant(f"s{i}", f"key {i}") for i in range(400)]
+    made = terms(
+        job="ab" * 32, round_name="000001", attempt=1, message="cd" * 32, participants=people,
+        threshold=words.threshold, minimum=words.minimum, sparse=True, words=words,
+    )  # fmt: skip
+    assert (made.degree, made.threshold, made.minimum) == (58, 37, 320)

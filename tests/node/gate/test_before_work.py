@@ -297,7 +297,7 @@ def wants(h: Hospital, **training: Any) -> None:
     h.policy = h.policy.model_copy(update={"training": changed})
 
 
-def summed(h: Hospital, sites: int = 4, **work: Any) -> bytes:
+def summed(h: Hospital, sites: int = 4, minimum: int = 4, **work: Any) -> bytes:
     """A secure job of so many sites, at a hospital that wants four in a sum."""
     disclosure = h.policy.disclosure.model_copy(update={"minimum_sum_sites": 4})
     h.policy = h.policy.model_copy(update={"disclosure": disclosure})
@@ -307,11 +307,16 @@ def summed(h: Hospital, sites: int = 4, **work: Any) -> bytes:
     return h.world.signed_job(
         releases={SITE: own} | dict(list(others.items())[: sites - 1]),
         work=TrainingWork(bundle=BUNDLE, secure=secure),
+        minimum_sites=minimum,
     )
 
 
 def a_sum_over_too_few_sites(h: Hospital) -> bytes:
     return summed(h, 3)
+
+
+def a_sum_that_may_end_with_too_few_sites(h: Hospital) -> bytes:
+    return summed(h, 4, minimum=3)
 
 
 def a_sparse_sum_where_none_is_allowed(h: Hospital) -> bytes:
@@ -428,6 +433,7 @@ OBJECTIONS: dict[Callable[[Hospital], bytes], str] = {
     in_clear_where_the_policy_wants_sums: "secure-only",
     in_clear_where_the_project_wants_sums: "secure-only",
     a_sum_over_too_few_sites: "too-few-sites",
+    a_sum_that_may_end_with_too_few_sites: "too-few-sites",
     a_sparse_sum_where_none_is_allowed: "sparse-sum",
     a_sum_with_too_little_noise: "noise",
     a_sum_where_answers_are_looked_at: "held",
