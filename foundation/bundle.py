@@ -30,6 +30,8 @@ from foundation.files import private_folder, read_bounded, storage_errors
 MAX_BUNDLE_BYTES = 10 * 2**20
 MAX_UNPACKED_BYTES = 64 * 2**20
 MAX_FILES = 2000
+OURS = frozenset({"contract", "foundation", "learning", "node", "coordinator"})
+"""Packages of ours that are seen where apps run."""
 MANIFEST = ".info/CONTENT"
 PROJECT = "pyproject.toml"
 _PART = re.compile(r"^[\w .+@()\[\]-]{1,128}$")
@@ -64,6 +66,7 @@ class Bundle:
         if manifest is None:
             raise DocumentError(f"A bundle has no {MANIFEST}.")
         _check_manifest(manifest, members)
+        _check_packages(members)
         return _describe(hashlib.sha256(data).hexdigest(), members)
 
     def write(self, folder: Path) -> None:
@@ -99,6 +102,13 @@ class Bundle:
                 )
             config[key] = value
         return config
+
+
+def _check_packages(members: Mapping[str, bytes]) -> None:
+    """Refuse packages whose names ours have: those come first on the path of what runs the app."""
+    code = (name for name in members if name.endswith(".py"))
+    for name in sorted({name.partition("/")[0].removesuffix(".py") for name in code} & OURS):
+        raise DocumentError(f"The bundle's package {name} must have another name: ours has it.")
 
 
 def _members(data: bytes) -> dict[str, bytes]:

@@ -73,6 +73,14 @@ def test_a_path_that_leads_elsewhere_is_refused(tmp_path, name):
     assert not list((tmp_path / "h" / "recipes").iterdir())
 
 
+@pytest.mark.parametrize("name", ["learning/__init__.py", "node.py", "contract/deep/x.py"])
+def test_a_package_that_ours_would_hide_is_refused(name):
+    files = files_of(bundle())
+    with pytest.raises(DocumentError, match=f"{name[:4]}.* must have another name"):
+        Bundle.parse(pack({**files, name: b""}))
+    Bundle.parse(pack({**files, f"tiny/{name}": b""}))
+
+
 def test_a_link_in_a_bundle_is_refused():
     buffer = io.BytesIO(PROJECT)
     with zipfile.ZipFile(buffer, "a") as archive:
