@@ -90,7 +90,7 @@ def _follow_lines(
             rounds.append(_heard(Round.of(event), on_round))
         line = line_of(event)
         if line:
-            console.print(line, soft_wrap=True)
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
     return rounds
 
 
@@ -130,7 +130,7 @@ def _follow_live(
                 if event.kind == "round":
                     progress.rounds.append(_heard(Round.of(event), on_round))
                 elif event.kind == "site" and "steward" in event.text:
-                    live.console.print(line_of(event))
+                    live.console.print(line_of(event), markup=False, highlight=False)
                 elif event.kind == "end":
                     progress.saw_status(event.status, clock())
                 live.update(shown(progress, clock()))

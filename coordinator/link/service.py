@@ -456,7 +456,10 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             projects = self._projects_of(peer.name)
             if request.project:
                 projects &= {request.project}
-            return wire.ModelList(models=self._registry.all(projects))
+            models = self._registry.all(projects)
+            for model in models:
+                model.ClearField("model")
+            return wire.ModelList(models=models)
         except WardgateError as error:
             await rpc.abort(context, error)
 
