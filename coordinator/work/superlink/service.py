@@ -67,6 +67,9 @@ class SuperLink:
                 )
             if not self._settings.secret_file:
                 raise Unavailable("[superlink] runtime needs secret_file.")
+            secret = Path(self._settings.secret_file)
+            if not secret.is_file() or secret.stat().st_mode & 0o077:
+                raise Unavailable(f"{secret} must be a file that its owner alone can read.")
         else:
             with listen("127.0.0.1", 0) as probe:
                 self.address = f"127.0.0.1:{probe.getsockname()[1]}"

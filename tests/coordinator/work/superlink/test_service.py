@@ -238,7 +238,12 @@ def test_a_superlink_that_runs_here_already_is_used_with_its_secret(
 
 
 def test_an_address_beyond_this_machine_or_without_a_secret_is_refused(tmp_path: Path) -> None:
+    open_to_all = tmp_path / "secret"
+    open_to_all.write_bytes(b"secret")
+    open_to_all.chmod(0o644)
     for settings in (
+        SuperLinkSettings(runtime="127.0.0.1:8000", secret_file=str(open_to_all)),
+        SuperLinkSettings(runtime="127.0.0.1:8000", secret_file=str(tmp_path / "nowhere")),
         SuperLinkSettings(runtime="10.0.0.1:8000", secret_file="x"),
         SuperLinkSettings(runtime="127.0.0.1:8000"),
     ):
