@@ -17,6 +17,8 @@ from learning.releases import SUBJECT, Asset, Release, is_held_out
 from learning.slides import Slide
 from slide_mil_recipe.plan import Plan
 
+Bag = tuple[Tensor, Tensor, Tensor]
+"""Features (tiles, features), which tiles are there (tiles), and the label."""
 _AT_ONCE = 32
 _MEAN, _SD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 """Of ImageNet's pictures: what pretrained networks expect."""
@@ -41,7 +43,8 @@ def bags(folder: Path, plan: Plan, held_out: bool, weights_folder: Path) -> Bags
         if is_held_out(subject, plan.held_out, plan.split_seed) == held_out
     }
     if plan.source == "table":
-        items, read = _of_table(release, plan, chosen), functools.partial(_padded, plan)
+        items = _of_table(release, plan, chosen)
+        read = functools.partial(_padded, plan)
     else:
         assets = release.assets(kind="slide")
         items = [(asset, asset.subject) for asset in assets if asset.subject in chosen]
@@ -92,14 +95,15 @@ def _features(plan: Plan, weights_folder: Path, asset: Asset) -> Tensor:
 
 
 def _normalised(tile: pixels.Floats) -> pixels.Floats:
-    return ((tile - _MEAN) / _SD).transpose(2, 0, 1).astype(np.float32)
+    found: pixels.Floats = ((tile - _MEAN) / _SD).transpose(2, 0, 1).astype(np.float32)
+    return found
 
 
-def _seen(plan: Plan, look: functools.partial[Tensor], item: tuple[Asset, int]) -> object:
+def _seen(plan: Plan, look: functools.partial[Tensor], item: tuple[Asset, int]) -> Bag:
     return _padded(plan, (look(item[0]), item[1]))
 
 
-def _padded(plan: Plan, item: tuple[Tensor, int]) -> tuple[Tensor, Tensor, Tensor]:
+def _padded(plan: Plan, item: tuple[Tensor, int]) -> Bag:
     """Return at most ``most-tiles`` features, filled up to as many, and which are there."""
     features, label = item
     if len(features) > plan.most_tiles:
