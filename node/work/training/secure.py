@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, Refused
@@ -134,7 +135,7 @@ class SecureRounds:
                 before = output.arrays[group] if group is not None else {}
                 found["update"] = Arrays(
                     {
-                        key: np.subtract(array, before[key], dtype=np.float64)
+                        key: np.subtract(array, before[key], dtype=_working(array))
                         for key, array in record.items.items()
                         if array.dtype.kind == "f"
                     }
@@ -334,6 +335,10 @@ class SecureRounds:
         for path in self._folder.glob("*.sealed"):
             if path.stem != task:
                 path.unlink(missing_ok=True)
+
+
+def _working(array: NDArray[np.generic]) -> type[np.floating]:
+    return np.float64 if array.dtype.itemsize > 4 else np.float32
 
 
 def _examples(metrics: Metrics) -> int:
