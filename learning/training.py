@@ -124,11 +124,13 @@ def train(
     *,
     augment: Augment | None = None,
     correction: Mapping[str, Tensor] | None = None,
+    towards: Mapping[str, Tensor] | None = None,
 ) -> Trained:
     """Train ``model`` in place on ``examples``: a map-style data set, or a ``TensorDataset``.
 
     ``augment`` changes a batch on the device; its generator is on the processor and seeded by
     round. ``correction`` is added to the gradients, by parameter (SCAFFOLD's control variates).
+    ``towards`` is what ``proximal_mu`` pulls to, where it isn't the weights that came (Ditto).
     Nothing happens without examples. ``ValueError`` when the weights are no numbers afterwards.
     """
     if len(examples) == 0:
@@ -142,6 +144,8 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     model.to(place).train()
     start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    if towards is not None:
+        start = {n: towards[n].to(place) for n in start}
     pull = {n: c.to(place) for n, c in (correction or {}).items()}
     optimiser = _optimiser(model, local)
     half = torch.bfloat16 if place.type == "cpu" or torch.cuda.is_bf16_supported() else torch.half

@@ -18,10 +18,10 @@ class Ditto:
     """Lets the app train twice: the shared model, whose reply leaves, and the site's own.
 
     The second time, the app gets the site's own model as its arrays, the shared one as a record
-    called ``reference``, and ``proximal-mu`` in its config; an app that trains with
-    ``learning.gradients.Proximal`` needs nothing else. It then solves
-    min F(v) + strength / 2 |v - w|^2. In evaluation the app gets the site's own model, so that its
-    scores are the personalised ones. The site's own model never leaves.
+    called ``reference``, and ``proximal-mu`` in its config. It must pull to what ``reference_of``
+    gives, with ``learning.gradients.Proximal`` or ``learning.training.train(towards=...)``, so that
+    it solves min F(v) + strength / 2 |v - w|^2. In evaluation the app gets the site's own model, so
+    that its scores are the personalised ones. The site's own model never leaves.
     """
 
     def __init__(self, strength: float, *, evaluate_own: bool = True) -> None:

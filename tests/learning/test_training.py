@@ -180,3 +180,17 @@ def test_examples_are_read_once_as_far_as_memory_goes() -> None:
     reads.clear()
     assert len(list(kept)) == 6
     assert len(reads) == 2
+
+
+def test_weights_are_pulled_to_what_is_said_and_else_to_those_that_came() -> None:
+    data = TensorDataset(torch.zeros(4, 1), torch.zeros(4, 1))
+
+    def nothing(model: nn.Module, batch: Any) -> torch.Tensor:
+        return 0.0 * model(batch[0]).sum()
+
+    local = Local(learning_rate=0.1, steps=50, proximal_mu=5.0)
+    for towards, expected in (({"weight": torch.full((1, 1), 3.0)}, 3.0), (None, 1.0)):
+        model = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(model.weight)
+        training.train(model, data, nothing, local, towards=towards)
+        assert model.weight.item() == pytest.approx(expected, abs=1e-5)
