@@ -231,6 +231,8 @@ class Recipe:
             assert section in card, section
         for name in (*self.defaults, *outputs):
             assert f"`{name}`" in card, name
+        if "[[recipes]]" in card:
+            _check_block(card, self.defaults)
 
     def check_imports(self, *others: str) -> None:
         """It imports what it may: its own, ``learning``, and these beside the usual packages."""
@@ -244,6 +246,18 @@ class Recipe:
                 elif isinstance(node, ast.ImportFrom):
                     names = [node.module or ""]
                 assert {name.partition(".")[0] for name in names} <= allowed, path.name
+
+
+def _check_block(card: str, defaults: Mapping[str, Any]) -> None:
+    """The block for a project is TOML, names what there is, and allows every default number."""
+    text = card[card.index("[[recipes]]") :]
+    (block,) = tomllib.loads(text[: text.index("```")])["recipes"]
+    for metric in block["metrics"]:
+        assert f"`{metric}`" in card, metric
+    for name, allowed in block["parameters"].items():
+        assert name in defaults, name
+        if "minimum" in allowed:
+            assert allowed["minimum"] <= defaults[name] <= allowed["maximum"], name
 
 
 @dataclass(frozen=True)
