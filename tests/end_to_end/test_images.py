@@ -162,7 +162,7 @@ def test_films_are_taken_in_released_and_learned_from(films: Films) -> None:
             "classification_2d",
             {
                 "table": "films", "label": "profusion", "classes": "0,3", "modality": "DX",
-                "size": 40, "held-out": 0.5, "num-server-rounds": 2, "local-epochs": 20,
+                "size": 40, "held-out": 0.5, "num-server-rounds": 2, "local-epochs": 12,
                 "learning-rate": 0.01,
                 "batch-size": 8, "augment": False,
             },
@@ -201,9 +201,10 @@ def test_drafts_stay_where_the_images_are(films: Films) -> None:
         assert left
         assert all(draft.asset.encode() not in payloads for draft in drafts)
     listed = federation.on("north", "drafts", "list")
-    assert "8 dicom-seg" in listed.output
+    assert "8 dicom-seg" in listed.out, listed.errors
     target = federation.root / "to-correct"
-    federation.on("north", "drafts", "export", target)
+    exported = federation.on("north", "drafts", "export", target)
+    assert exported.code == 0, exported.errors
     assert len(list(target.rglob("*.dcm"))) == 8
     federation.ledgers_verify()
 
