@@ -7,6 +7,14 @@ then sees what the others send.
 
 from learning.mods.ditto import Ditto
 from learning.mods.local import KeepLocal, norm_layers
-from learning.mods.scaffold import corrections, keep_control, scaffold
+from learning.mods.scaffold import corrections, gradients_from, keep_control, scaffold
 
-__all__ = ["Ditto", "KeepLocal", "corrections", "keep_control", "norm_layers", "scaffold"]
+__all__ = [
+    "Ditto",
+    "KeepLocal",
+    "corrections",
+    "gradients_from",
+    "keep_control",
+    "norm_layers",
+    "scaffold",
+]

@@ -31,6 +31,22 @@ def keep_control(reply: Message, gradients: Mapping[str, NDArray[Any]]) -> None:
     reply.content[GRADIENTS] = ArrayRecord({k: Array(v) for k, v in gradients.items()})
 
 
+def gradients_from(
+    received: Mapping[str, NDArray[Any]],
+    trained: Mapping[str, NDArray[Any]],
+    correction: Mapping[str, NDArray[Any]],
+    *,
+    steps: int,
+    learning_rate: float,
+) -> dict[str, NDArray[Any]]:
+    """Return the mean of the uncorrected gradients, from where plain gradient steps led.
+
+    (x - y) / (K eta) - (c - c_i), for loops of which only the ends are seen. Without momentum only.
+    """
+    scale = max(1, steps) * learning_rate
+    return {k: (received[k] - trained[k]) / scale - correction[k] for k in correction}
+
+
 def scaffold(message: Message, context: Context, app: ClientAppCallable) -> Message:
     """Give the app the model and the correction; send its model and its variate's change.
 
