@@ -83,9 +83,8 @@ class Exchange:
 
         Its blob must be in ``blobs`` and durable before.
         """
-        with self._changed:
-            if not self._wanted(site, reply.task):
-                return False
+        if not self.wants(site, reply.task):
+            return False
         if reply.tensors.digest:
             self._take_in(reply.tensors.digest)
         write_durably(self._replies / reply.task, reply.SerializeToString())
@@ -112,10 +111,17 @@ class Exchange:
         self._settle(site, task, code if _CODE.match(code) else "failed")
         return True
 
+    def wants(self, site: str, task: str) -> bool:
+        """Say whether a reply is still wanted.
+
+        A ServerApp that was restarted may not have come as far as a task that was open before.
+        """
+        with self._changed:
+            return self._wanted(site, task)
+
     def _wanted(self, site: str, task: str) -> bool:
         if task in self._open:
             return self._open[task].site == site and self._open[task].code is None
-        # A run that was restarted may hear of a task before its ServerApp came that far.
         expected = self._expected.get(task) == site and task not in self._answered
         return expected and not (self._replies / task).exists()
 

@@ -212,7 +212,9 @@ class TrainingJob(ActiveJob):
 
     async def replied(self, site: str, reply: wire.Reply) -> bool:
         """Check a reply's receipt and blob, keep it, and hand it to the ServerApp."""
-        if self.training is None or not self._is_pending(site, reply.task):
+        if self.training is None:
+            return False  # the run begins again, and will ask for it
+        if not self.training.wants(site, reply.task):
             return True
         try:
             self.check_receipt(site, reply)

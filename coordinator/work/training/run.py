@@ -136,6 +136,10 @@ class TrainingRun:
         """
         return self._exchange.deliver(site, reply)
 
+    def wants(self, site: str, task: str) -> bool:
+        """Say whether a reply is still wanted, also by a ServerApp that has yet to come so far."""
+        return self._exchange.wants(site, task)
+
     def fail(self, site: str, failed: wire.TaskFailed) -> bool:
         """Take note that a site gives no answer to a task; say whether that was wanted."""
         return self._exchange.fail(site, failed.task, failed.code)

@@ -13,6 +13,7 @@ import pytest
 
 from contract import records
 from contract import wire_pb2 as wire
+from coordinator.work.training.exchange import Exchange
 from foundation import isolation
 from tests.coordinator.work.training.harness import SITES, Consortium, release_of
 from tests.node.work.training.flower_apps import CLIENT, CONFIG, SERVER, bundle
@@ -226,6 +227,23 @@ def test_garbage_of_the_right_size_or_shape_counts_as_that_sites_failure(consort
     expected = by_hand(one.folder, len(changes), sites=("alder", "cedar"))
     np.testing.assert_allclose(one.model(outcome)["w"], expected, rtol=1e-12)
     assert one.log().count("aggregate_train: Received 2 results and 1 failures") == len(changes)
+
+
+def test_a_reply_that_comes_while_the_app_is_restarted_is_kept(tmp_path):
+    exchange = Exchange(tmp_path / "job", "ab" * 32, SITES)
+    sent = [(site, wire.Task(task=f"{n:06}")) for n, site in enumerate(SITES, 1)]
+    assert exchange.push(sent) == sent
+    exchange.restart()  # and the app hasn't come to its messages again
+    assert exchange.wants("cedar", "000003")
+    assert not exchange.wants("alder", "000003")
+    assert exchange.deliver("cedar", wire.Reply(task="000003", payload=b"kept"))
+    assert not exchange.wants("cedar", "000003")
+    assert exchange.push(sent) == sent[:2]  # nobody is asked twice
+    exchange.fail("alder", "000001", "late")
+    exchange.fail("birch", "000002", "late")
+    answers = exchange.wait([task.task for _, task in sent], None)
+    assert [code for _, code, _ in answers] == ["late", "late", ""]
+    assert wire.Reply.FromString(answers[2][2]).payload == b"kept"
 
 
 def test_who_holds_a_round_up_is_known_once_half_have_answered(consortium):
