@@ -146,7 +146,7 @@ def _first_known(node: FirstKnown, table: Table) -> Column:
 def _known(node: Known, table: Table) -> Numbers:
     held = [derive(one, table) for one in node.known]
     there = [c.codes >= 0 if isinstance(c, Coded) else ~np.isnan(c) for c in held]
-    return np.sum(there, axis=0, dtype=np.float64)
+    return np.asarray(np.sum(there, axis=0), dtype=np.float64)
 
 
 def _aligned(column: Coded, levels: Sequence[str]) -> NDArray[np.int64]:

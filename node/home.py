@@ -51,10 +51,6 @@ class NodeHome:
         """What a consortium's SuperNode writes: its log."""
         return self.identity(consortium) / "supernode"
 
-    def supernode(self, consortium: str) -> Path:
-        """What a consortium's SuperNode writes: its log."""
-        return self.identity(consortium) / "supernode"
-
     @property
     def vault(self) -> Path:
         """De-identified assets and tables, content-addressed."""

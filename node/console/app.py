@@ -99,11 +99,23 @@ def _add_cohorts(
 ) -> None:
     counting = cohorts.Cohorts(home, asked)
 
-    def page(request: Request, **found: object) -> Response:
-        empty: dict[str, object] = {"chosen": "", "where": "", "counted": None, "problem": ""}
-        some = cohorts.choices(catalog)
-        shown = empty | {"choices": some, "most": cohorts.MAX_TEXT} | found
-        return pages.render(request, "cohorts.html", **shown)
+    def page(
+        request: Request,
+        chosen: str = "",
+        where: str = "",
+        counted: cohorts.Counted | None = None,
+        problem: str = "",
+    ) -> Response:
+        return pages.render(
+            request,
+            "cohorts.html",
+            choices=cohorts.choices(catalog),
+            most=cohorts.MAX_TEXT,
+            chosen=chosen,
+            where=where,
+            counted=counted,
+            problem=problem,
+        )
 
     @app.get("/cohorts")
     def show(request: Request) -> Response:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from contract.cohorts import Cohort, mask
+from contract.conditions import all_of, where
 from contract.dictionary import Variable
 from contract.documents import JOB_TYPE
 from contract.envelope import Envelope
 from contract.errors import DocumentError, UsageError
 from contract.work import StatisticsWork
 from researcher import cli
-from contract.conditions import all_of, where
 from researcher.questions import mean, question
 from tests.contract.world import World
 

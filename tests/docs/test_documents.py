@@ -95,7 +95,8 @@ def test_a_line_has_at_most_a_hundred_characters(document: Path) -> None:
 
 
 def test_every_file_of_ours_that_a_document_names_exists() -> None:
-    named = re.compile(r"^(contract|foundation|learning|node|coordinator|researcher|configs)/[\w./-]+$")
+    ours = "contract|foundation|learning|node|coordinator|researcher|configs"
+    named = re.compile(rf"^({ours})/[\w./-]+$")
     for document in documents():
         if document.relative_to(ROOT).parts[0] not in OURS:
             continue
