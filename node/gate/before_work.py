@@ -278,9 +278,9 @@ class EngineAllowed:
     def check(self, question: Question) -> None:
         """Refuse a SuperLink that isn't allowed."""
         work = question.job.work
-        if isinstance(work, TrainingWork) and work.engine == "superlink":
-            if not question.policy.training.superlink:
-                raise Refused(self.code, "Training over a SuperLink is not allowed at this site.")
+        over_one = isinstance(work, TrainingWork) and work.engine == "superlink"
+        if over_one and not question.policy.training.superlink:
+            raise Refused(self.code, "Training over a SuperLink is not allowed at this site.")
 
 
 class CohortLargeEnough:
