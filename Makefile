@@ -22,7 +22,7 @@ setup: $(STAMP)  ## Make .venv with pinned dependencies; install what Debian mus
 	@demo/debian-packages bubblewrap python3-seccomp
 
 setup-test: setup
-	@demo/debian-packages bubblewrap chromium dcmtk dicom3tools orthanc orthanc-dicomweb postgresql python3-seccomp softhsm2 strace
+	@demo/debian-packages bubblewrap chromium dcmtk dicom3tools iproute2 orthanc orthanc-dicomweb postgresql python3-seccomp softhsm2 strace
 
 demo: setup  ## Four hospitals, a coordinator and a researcher on this machine, until Ctrl-C
 	@$(BIN)/python -m demo
