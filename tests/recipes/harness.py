@@ -333,7 +333,9 @@ class OneProcess(Grid):  # type: ignore[misc]  # Flower is untyped here
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         del timeout
-        replies = [self.client(m, self.contexts[m.metadata.dst_node_id]) for m in messages]
+        # In the order of the sites, as Wardgate's Grid has them: Flower samples in any.
+        ordered = sorted(messages, key=lambda message: int(message.metadata.dst_node_id))
+        replies = [self.client(m, self.contexts[m.metadata.dst_node_id]) for m in ordered]
         self.replies += replies
         return replies
 
