@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
-AT_ONCE = 16
+AT_ONCE = 8
 PERIOD_SECONDS = 10.0
 PERIOD_BYTES = 10_000_000
 """What a transfer must bring on in each period to keep its slot."""
