@@ -77,9 +77,8 @@ def of_standing() -> None:
     def claimed(self: Any, keys: Any) -> set[str]:
         return {s.keyid for s in self.signatures} & set(keys)
 
-    def body(self: Any, *_: Any) -> bytes:
-        found: bytes = self.body
-        return found
+    def opened_by_anybody(self: Any, _kind: str, keys: Any, _threshold: int) -> Any:
+        return self.signers(keys), self.body
 
     def any_roster(self: Any, question: Any) -> None:
         if question.trusted.roster is None:
@@ -87,7 +86,7 @@ def of_standing() -> None:
         question.roster = question.trusted.roster.document
 
     switch("signatures", Envelope, "signers", claimed)
-    switch("thresholds", Envelope, "open", body)
+    switch("thresholds", Envelope, "opened", opened_by_anybody)
     switch("versions", TrustedDocuments, "_check_succession", nothing)
     switch("roster-age", RosterInForce, "check", any_roster)
     switch("signer", SignerOnTheRoster, "check", nothing)

@@ -58,7 +58,9 @@ Monkey = pytest.MonkeyPatch
 
 def without_threshold(monkeypatch: Monkey) -> None:
     """Documents are believed whoever signed them."""
-    monkeypatch.setattr(Envelope, "open", lambda self, *_: self.body)
+    monkeypatch.setattr(
+        Envelope, "opened", lambda self, _kind, keys, _threshold: (self.signers(keys), self.body)
+    )
 
 
 def test_a_researcher_whom_the_coordinator_minted_gets_nothing(
