@@ -2,8 +2,8 @@
 
 Real daemon, real sandbox, stock FedAvg, real TLS; the sites are simulated (``support/simulated``)
 and all send at once. By default 100 sites of 45 MB each; ``--full`` takes 400, whose replies in two
-rounds need 36 GB of disk, ``--sites`` and ``--mb`` any other number. ``seconds`` are those of one round, on the
-machine that also plays the sites.
+rounds need 36 GB of disk, ``--sites`` and ``--mb`` any other number. ``seconds`` are those of one
+round, on the machine that also plays the sites.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from contract.cohorts import Cohort
 from contract.models import Model
@@ -107,6 +107,13 @@ class SecureUpdates(BaseModel):
     most_examples: Annotated[int, Field(ge=1, le=10**9)] = 10_000
     noise_multiplier: Annotated[float, Field(ge=0, le=1000)] = 0.0
     sparse: bool = False
+
+    @field_validator("noise_multiplier")
+    @classmethod
+    def _is_none_or_enough_to_count_with(cls, value: float) -> float:
+        if 0 < value < 1e-6:
+            raise ValueError("noise is 0, or 1e-6 and more")
+        return value
 
 
 class TrainingWork(BaseModel):

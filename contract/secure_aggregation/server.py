@@ -53,6 +53,12 @@ class Server:
         key = self._participant(message.sender)
         if not verify(key, message.signature, message.signed(self.terms)):
             raise DocumentError("A site's keys are not signed by it.")
+        held = {k for a in self._advertised.values() for k in (a.channel_key, a.mask_key)}
+        new = {message.channel_key, message.mask_key}
+        if len(new) != 2 or new & held:
+            raise DocumentError("Two sites have one key.")  # the others would all stop at it
+        for public in new:
+            keys.agree(X25519PrivateKey.generate(), public, b"", b"")
         self._advertised[message.sender] = message
 
     def introductions(self) -> dict[int, Introduction]:

@@ -95,8 +95,8 @@ def terms(
 ) -> Terms:
     """Return the terms of one attempt at the sum of a round.
 
-    ``job`` is the job's digest, ``round_name`` what its sites all call the round, ``message`` the
-    SHA-256 of what they were told: sites that were sent different models have different terms, and
+    ``job`` is the job's digest, ``round_name`` what its sites all call the round, ``message`` is
+    ``digest_of_message``: sites that were sent different models have different terms, and
     their sum comes to nothing (Pasquini et al., "Eluding Secure Aggregation in Federated Learning
     via Model Inconsistency", CCS 2022).
     """
@@ -112,6 +112,16 @@ def terms(
         threshold=threshold,
         degree=degree(len(participants), GAMMA, DELTA).neighbours if sparse else 0,
     )
+
+
+def digest_of_message(message_type: str, payload: bytes) -> str:
+    """Return the SHA-256 of what a site was told: which of its app's functions, and with what."""
+    return hashlib.sha256(message_type.encode() + b"\0" + payload).hexdigest()
+
+
+def graph_seed(agreed: Terms) -> bytes:
+    """Return the seed of a sparse sum's graph, which is public; empty for the complete one."""
+    return hashlib.sha256(b"graph" + agreed.digest).digest() if agreed.degree else b""
 
 
 @dataclass(frozen=True)
@@ -291,6 +301,8 @@ class SumOfUpdates:
         examples = int(signed[0]) + (int(signed[1]) << _LOW_BITS)
         if examples <= 0:
             raise DocumentError("The sites of a secure sum have no examples.")
+        if examples > survivors * self.work.most_examples:
+            raise DocumentError("A site put more into a secure sum than it may.")
         each = self.work.most_examples / examples
         metrics = {}
         for index, metric in enumerate(self.metrics):
@@ -305,4 +317,9 @@ class SumOfUpdates:
             mean_of = signed[place : place + size].astype(np.float64) * (self.step * each)
             update[key] = mean_of.reshape(shape)
             place += size
+        if not self.work.noise_multiplier:
+            length = math.sqrt(sum(float(np.vdot(a, a)) for a in update.values()))
+            rounded = math.sqrt(self.length) * survivors * self.step * each / 2
+            if length > self.work.clip_norm * (1 + 1e-6) + rounded:
+                raise DocumentError("A site put more into a secure sum than it may.")
         return Mean(update, metrics, examples)

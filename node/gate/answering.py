@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 
 from contract import wire_pb2 as wire
@@ -340,7 +341,8 @@ class Answering(Deciding, Announcing):
             return self.waiting(member, admission.digest, OUTPUT_WAITS)
         subject = output_subject(admission.digest, task, payload)
         now = self.clock()
-        self.ledger.append("held", entry | {"output": subject}, now)
+        salt = secrets.token_hex(16)  # heads leave, what is held doesn't
+        self.ledger.append("held", entry | {"output": subject, "salt": salt}, now)
         tensors = (str(entry["tensors"]), tensors_size)
         self.inbox.hold(subject, admission.digest, task, payload, tensors, entry, seconds, now)
         return self.waiting(member, admission.digest, OUTPUT_WAITS)

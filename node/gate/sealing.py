@@ -5,6 +5,7 @@ The link sends what is sealed and nothing else, and nobody else can seal.
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from contract import wire_pb2 as wire
@@ -78,7 +79,12 @@ class Sealing(State):
             for data in (payload, tensors)
             if data and len(data) <= self.policy().ledger.keep_payload_bytes
         ]
-        head = self.ledger.append("answer", entry | {"kept": kept}, now, sync=bool(tensors))
+        body = entry | {"kept": kept}
+        if "masked" in entry:
+            # The head leaves. Without this, who knows the rest of the entry could try what was
+            # masked until the head comes out.
+            body["salt"] = secrets.token_hex(16)
+        head = self.ledger.append("answer", body, now, sync=bool(tensors))
         receipt = Receipt(
             consortium=member.consortium,
             site=member.site,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import re
 import shutil
 import threading
 import time
@@ -49,6 +50,7 @@ log = logging.getLogger("wardgate.node")
 STATE_FILE = "state"
 NEXT_STATE_FILE = "state.next"
 MAX_TASK_NAME = 64
+_TASK_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SUM_STEP, IN_SUMS = "sum", ("train", "evaluate")
 """Types of a secure job's tasks: a step of a sum, and what is summed."""
 Fetch = Callable[[str, wire.BlobReference, BlobFolder], None]
@@ -237,7 +239,7 @@ class WorkDesk:
 
     def task(self, member: Membership, task: wire.Task, fetch: Fetch) -> Sealed:
         """Run one task of an admitted training job; an answer made before is sent again."""
-        if not 0 < len(task.task) <= MAX_TASK_NAME or not task.task.isascii():
+        if not _TASK_NAME.fullmatch(task.task):
             return self.gate.failure(member, task.job, task.task[:MAX_TASK_NAME], "malformed", "")
         if task.job in self.steps.sessions:
             return self.steps.task(member, task)

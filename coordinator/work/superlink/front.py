@@ -49,6 +49,8 @@ PATHS = frozenset(
 )
 MAX_REQUEST_BYTES = 32 * 2**20
 """Flower's own pieces have 20 MiB."""
+AT_ONCE = 16
+"""Requests of one site whose bodies are in memory."""
 KEY_HEADER = b"flwr-public-key"
 HEADERS = frozenset(
     {
@@ -113,6 +115,7 @@ class Front:
         self._keys = keys
         self._client: httpx.AsyncClient | None = None
         self._server: uvicorn.Server | None = None
+        self._turns: dict[str, asyncio.Semaphore] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -128,10 +131,11 @@ class Front:
             elif not size.isdigit() or int(size) > MAX_REQUEST_BYTES:
                 status = 413
             else:
-                body = await _read(receive, int(size))
-                if body is None:
-                    return
-                status, content = await self._forward(scope["path"], headers, body)
+                async with self._turns.setdefault(site, asyncio.Semaphore(AT_ONCE)):
+                    body = await _read(receive, int(size))
+                    if body is None:
+                        return
+                    status, content = await self._forward(scope["path"], headers, body)
         reply: list[tuple[bytes, bytes]] = [
             (b"content-type", b"application/protobuf"),
             (b"content-length", str(len(content)).encode()),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
+from google.protobuf.message import DecodeError
+
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, NotFound, SignatureError
 from contract.work import TrainingWork
@@ -223,7 +225,7 @@ class TrainingJob(ActiveJob):
                 raise DocumentError("A reply names another blob than its payload declares.")
             if reply.tensors.digest and not self.blobs.has(reply.tensors.digest):
                 raise DocumentError("A reply came without its tensors.")
-        except (DocumentError, SignatureError, ValueError) as error:
+        except (DocumentError, SignatureError, DecodeError, ValueError) as error:
             self.around.publish(
                 self.digest, wire.JobEvent(kind="site", site=site, text=f"malformed: {error}")
             )

@@ -11,7 +11,6 @@ keys, over the same sites; after ``ATTEMPTS`` the round is trained again, once.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
 from contract.documents import MetricRange
@@ -34,7 +34,15 @@ from contract.secure_aggregation.messages import (
     Revealed,
     Terms,
 )
-from contract.secure_aggregation.updates import EXAMPLES, Mean, SumOfUpdates, plan, terms
+from contract.secure_aggregation.updates import (
+    EXAMPLES,
+    Mean,
+    SumOfUpdates,
+    digest_of_message,
+    graph_seed,
+    plan,
+    terms,
+)
 from contract.work import SecureUpdates
 from foundation import tensors
 
@@ -117,7 +125,8 @@ class SecureRounds:
         for _ in range(TRAININGS):
             tasks, answers = self.exchange(questions, seconds)
             task_of = dict(zip([q.site for q in questions], tasks, strict=True))
-            one = _Sum(self, task_of, hashlib.sha256(questions[0].payload).hexdigest(), received)
+            told = digest_of_message(questions[0].message_type, questions[0].payload)
+            one = _Sum(self, task_of, told, received)
             sites = sorted(site for site, (code, _) in answers.items() if not code)
             for attempt in range(1, ATTEMPTS + 1):
                 try:
@@ -203,7 +212,7 @@ class _Sum:
     def _steps(self, agreed: Terms, attempt: int) -> tuple[Words, int]:
         # Its only randomness is the sparse graph's, which is public: a digest, so that a replay
         # draws the same.
-        server = Server(agreed, lambda n: hashlib.sha256(b"graph" + agreed.digest).digest()[:n])
+        server = Server(agreed, lambda n: graph_seed(agreed)[:n])
         names = [p.name for p in agreed.participants]
         begin = wire.SumStep(terms=wire.SumTerms(sites=names, minimum=agreed.minimum))
         told: dict[int, wire.SumStep] = dict.fromkeys(range(len(names)), begin)
@@ -257,7 +266,7 @@ class _Sum:
                 if not isinstance(answer, kind):
                     raise DocumentError("A site answered another step.")
                 take(place, answer)
-            except (DocumentError, OSError, ValueError):
+            except (DocumentError, DecodeError, OSError, ValueError):
                 self.faulty.add(names[place])
                 continue
             good.append(place)

@@ -31,6 +31,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.run import RunNotRunningException
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
@@ -101,6 +102,11 @@ class GatedState(InMemoryNodeState):  # type: ignore[misc]  # Flower is untyped 
         """Keep a message that came. A reply is never stored: it is made when it is asked for."""
         if message.metadata.reply_to_message_id:
             raise DocumentError("A reply came from elsewhere than the gate.")
+        name = message.metadata.message_id  # its pieces are named by now, and not pulled yet
+        tree = self.object_store.get_object_tree(name)
+        if sum(1 for _ in iterate_object_tree(tree)) > self._max_objects:
+            self.object_store.delete(name)
+            raise RunNotRunningException  # Flower's loop passes such a message over
         with self.lock_msg_store:
             self.msg_store.clear()  # one at a time; what wasn't received whole is forgotten
             stored: str | None = super().store_message(message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import threading
 from pathlib import Path
@@ -16,12 +17,15 @@ from foundation import lifeline
 from foundation.frames import FrameError, Pipe, pack
 from foundation.transport import TransportIdentity
 
+MAX_LOG_BYTES = 16 * 2**20
+"""The SuperLink chooses much of what is logged."""
 START, ASKED, ANSWER, NOTHING = b"B", b"Q", b"A", b"N"
 
 
 def main(parent: int, incoming: int, outgoing: int) -> None:
     """Serve until the daemon ends or the SuperLink turns us away."""
     lifeline.tie(parent)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_LOG_BYTES, MAX_LOG_BYTES))
     pipe = Pipe(incoming, outgoing)
     start = json.loads(pipe.receive(0).message)
     from foundation.superlink import check_version

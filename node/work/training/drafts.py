@@ -90,6 +90,8 @@ class Takes:
         Raises ``DocumentError`` for a name, an asset or a content that isn't fit, or too many.
         """
         asset, kind = check_name(name)
+        if name in self._taken:  # its file would be left behind, and counted no more
+            raise DocumentError("A task leaves two drafts of one name.")
         if self._assets is None:
             self._assets = _assets(self._home.release(self._release))
         if asset not in self._assets:

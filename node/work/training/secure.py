@@ -14,7 +14,9 @@ among the first attempt's n, disjoint, that gave shares: together ``2 (t - c)``,
 
 Assumption: that one, which the sum itself makes (``contract.secure_aggregation.client``). Not
 covered: sums of different rounds tell of the difference between these (So et al. 2023, "Securing
-Secure Aggregation: Mitigating Multi-Round Privacy Leakage in Federated Learning"); noise does.
+Secure Aggregation: Mitigating Multi-Round Privacy Leakage in Federated Learning"). A coordinator
+that lies may ask a round again, as another task and without one site: what doesn't depend on
+chance, as evaluation, is then that site's to the digit. Noise is against it.
 """
 
 from __future__ import annotations
@@ -36,7 +38,14 @@ from contract.records import Arrays, Config, Metrics, Records
 from contract.secure_aggregation import Client, encoding
 from contract.secure_aggregation.masking import Words
 from contract.secure_aggregation.messages import MaskedVector, Participant, Survivors
-from contract.secure_aggregation.updates import EXAMPLES, SumOfUpdates, plan, terms
+from contract.secure_aggregation.updates import (
+    EXAMPLES,
+    SumOfUpdates,
+    digest_of_message,
+    graph_seed,
+    plan,
+    terms,
+)
 from contract.work import SecureUpdates, TrainingWork
 from foundation import tensors
 from foundation.files import private_folder, write_durably
@@ -48,6 +57,7 @@ from node.gate.updates.noise import DiscreteGaussian, draw_key
 STEP, MASKED = "step", "masked"
 """The records of a step's answer: a message of ``contract.secure_aggregation``, or words."""
 MOST_ATTEMPTS = 5
+_TASK = re.compile(r"[0-9]{1,12}")
 _GROUP = re.compile(r"^([0-9]{1,12})\.([0-9]{1,12})\.([1-9])\.([0-9]{1,5})$")
 
 
@@ -57,7 +67,7 @@ class Round:
 
     task: str
     message: str
-    """SHA-256 of what the round's task said."""
+    """SHA-256 of what the round's task said, and of its type."""
     digest: str
     """SHA-256 of what was sealed in."""
     sites: tuple[str, ...] = ()
@@ -99,6 +109,8 @@ class SecureRounds:
 
     def seal_in(self, task: wire.Task, output: TrainingOutput, started: float) -> Sealed:
         """Keep a recipe's reply for the round's sum; return an answer that says only that."""
+        if not _TASK.fullmatch(task.task):  # it names files
+            raise Refused("malformed", "A round's task has another name than a number.")
         passed = self._gate.pass_in(self._member, self._admission, task.task, output)
         records = self._summed(passed.records, output)
         encoded = tensors.encode(records)
@@ -110,7 +122,7 @@ class SecureRounds:
         if known is not None and known.attempt:
             raise Refused("replay", "This round is being summed already.")
         write_durably(self._folder / f"{task.task}.sealed", data)
-        message = hashlib.sha256(task.payload).hexdigest()
+        message = digest_of_message(task.message_type, task.payload)
         self._remember(Round(task.task, message, digest))
         return self._gate.answer_sealed_in(
             self._member,
@@ -170,7 +182,9 @@ class SecureRounds:
         client = attempt.client
         match kind:
             case "keys":
-                answer: encoding.Answer = tuple(client.share(encoding.introduction(step.keys)))
+                told = encoding.introduction(step.keys)
+                told = replace(told, graph=graph_seed(client.terms))
+                answer: encoding.Answer = tuple(client.share(told))
             case "shares":
                 records = self._sealed(known)
                 if not attempt.charged:

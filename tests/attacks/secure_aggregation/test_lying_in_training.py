@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from contract import records
 from contract import wire_pb2 as wire
 from contract.errors import JobFailed, Refused
 from contract.records import Arrays, Metrics
 from contract.secure_aggregation import encoding
 from coordinator.work.training import secure as leading
+from foundation import tensors
+from node.gate.ledger import read_entries
+from node.gate.ledger.entries import format_line
 from node.work.training import secure
 from tests.attacks.secure_aggregation.rounds import (
     KINDS,
@@ -43,6 +49,24 @@ ATTACKS = (
         "Bonawitz et al., CCS 2017, section 6.2; differencing",
         "who gave shares in a sum is in no other of the round",
         "test_no_second_sum_of_a_round_is_learned",
+    ),
+    (
+        "Another function of the app for one hospital",
+        "Pasquini et al., CCS 2022, by the message's type",
+        "keys are signed together with the type of the message too",
+        "test_a_hospital_that_was_told_another_function_is_in_no_sum",
+    ),
+    (
+        "A task's name that is a path",
+        "CWE-22",
+        "a round's task is called by digits",
+        "test_a_task_s_name_is_no_way_out_of_the_job_s_folder",
+    ),
+    (
+        "What was masked, tried out against the ledger's head",
+        "Dictionary attack on a hash; RFC 6962 heads",
+        "an entry of what was masked has a salt that doesn't leave",
+        "test_what_was_masked_can_t_be_tried_out_against_the_head",
     ),
 )
 VICTIM = "minnesota"
@@ -364,3 +388,43 @@ def test_whatever_is_lost_delayed_killed_or_changed_the_sum_is_exact_or_nothing(
         sealed = {e.body["masked"] for e in entries if "masked" in e.body and not e.body["tensors"]}
         masked = {e.body["masked"] for e in entries if e.body["tensors"]}
         assert masked <= sealed
+
+
+def test_a_hospital_that_was_told_another_function_is_in_no_sum(hospitals: Hospitals) -> None:
+    def lie(question: Question, kind: str) -> Question | None:
+        other = kind == "train" and question.site == VICTIM
+        return replace(question, message_type="train.other") if other else question
+
+    hospitals.lie = lie
+    reply = hospitals.round()
+    assert hospitals.is_mean_of(reply, *OTHERS)
+    assert not hospitals.is_mean_of(reply)
+
+
+def test_a_task_s_name_is_no_way_out_of_the_job_s_folder(hospitals: Hospitals) -> None:
+    site = hospitals.sites[VICTIM]
+    received: records.Records = {"arrays": Arrays(dict(START))}
+    payload = tensors.encode(received).message.SerializeToString(deterministic=True)
+    for name in ("../../../planted", "..", "1/2", "1\n2", ""):
+        task = wire.Task(job=hospitals.job, task=name, message_type="train", payload=payload)
+        with pytest.raises(Refused):
+            site.rounds.seal_in(task, site.output(received), 0.0)
+    assert not list(site.hospital.home.root.rglob("planted*"))
+
+
+def test_what_was_masked_can_t_be_tried_out_against_the_head(hospitals: Hospitals) -> None:
+    """All that the coordinator doesn't know of the entry but what was masked is its salt."""
+    hospitals.round()
+    site = hospitals.sites[VICTIM]
+    ledger = site.hospital.home.ledger
+    masked = [e for e in read_entries(ledger) if e.kind == "answer" and "masked" in e.body]
+    assert masked
+    salts = [entry.body["salt"] for entry in masked]
+    assert len(set(salts)) == len(salts)
+    for entry in masked:
+        assert len(bytes.fromhex(entry.body["salt"])) == 16
+        unsalted = {k: v for k, v in entry.body.items() if k != "salt"}
+        for body, same in ((entry.body, True), (unsalted, False)):
+            time = datetime.fromisoformat(entry.time)
+            line = format_line(entry.sequence, time, entry.kind, body, entry.previous)
+            assert (hashlib.sha256(line).hexdigest() == entry.hash) is same

@@ -178,7 +178,8 @@ def test_a_job_leaves_no_more_than_the_policy_allows(home: NodeHome, catalog: Ca
     size = len(png())
     job = takes(home, catalog, Room(2 * size, 10))
     job.take(f"{ASSET}.png", png())
-    job.take(f"{ASSET}.png", png())
+    with pytest.raises(DocumentError, match="one name"):  # whose file nobody would count
+        job.take(f"{ASSET}.png", png(3))
     job.keep("t1", ledger, NOW)
     again = takes(home, catalog, Room(2 * size, 10))
     assert again.bytes_left == size
