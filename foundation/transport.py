@@ -39,6 +39,7 @@ SERVER_OPTIONS: list[tuple[str, int | str]] = [
     *_COMMON_OPTIONS,
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.so_reuseport", 0),
+    ("grpc.http2.bdp_probe", 0),
 ]
 CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
     *_COMMON_OPTIONS,
