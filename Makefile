@@ -38,12 +38,15 @@ lint: $(STAMP)  ## Format, lint, types, import contracts
 
 FAST := -m "not slow" --hypothesis-profile=ci
 FIRST := tests/node tests/foundation tests/contract tests/corpus
+SECOND := tests/end_to_end
 
-test: setup-test lint  ## The whole suite, in two halves at once
+test: setup-test lint  ## The whole suite, in three parts at once
 	@$(BIN)/pytest $(FAST) $(FIRST) > .pytest-first.log 2>&1 & first=$$!; \
-	$(BIN)/pytest $(FAST) tests $(FIRST:%=--ignore=%); second=$$?; \
-	wait $$first; first=$$?; cat .pytest-first.log; \
-	test $$first = 0 && test $$second = 0
+	$(BIN)/pytest $(FAST) $(SECOND) > .pytest-second.log 2>&1 & second=$$!; \
+	$(BIN)/pytest $(FAST) tests $(FIRST:%=--ignore=%) $(SECOND:%=--ignore=%); third=$$?; \
+	wait $$first; first=$$?; wait $$second; second=$$?; \
+	cat .pytest-first.log .pytest-second.log; \
+	test $$first = 0 && test $$second = 0 && test $$third = 0
 
 nightly: setup-test  ## The slow campaigns too
 	$(BIN)/pytest
@@ -62,6 +65,6 @@ lock: $(STAMP)  ## Write constraints.txt from what is installed
 	@{ head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\)+cpu/torch==\1/'; } > constraints.new && mv constraints.new constraints.txt
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest-first.log
+	rm -rf $(VENV) .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest-*.log
 
 .PHONY: help setup setup-test demo demo-once lint test nightly bench docs wire lock clean
