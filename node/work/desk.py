@@ -50,7 +50,7 @@ log = logging.getLogger("wardgate.node")
 STATE_FILE = "state"
 NEXT_STATE_FILE = "state.next"
 MAX_TASK_NAME = 64
-_TASK_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TASK_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 SUM_STEP, IN_SUMS = "sum", ("train", "evaluate")
 """Types of a secure job's tasks: a step of a sum, and what is summed."""
 Fetch = Callable[[str, wire.BlobReference, BlobFolder], None]

@@ -118,7 +118,7 @@ def test_a_full_disk_at_the_coordinator_holds_an_upload_back_until_there_is_spac
     disk: Callable[[str, str], Path], federations: Callable[..., Federation]
 ) -> None:
     small = disk("small", "64m")
-    one = federations("north", "south")
+    one = federations("north", "south", WARDGATE_COORDINATOR_JOBS__KEEP_FREE_BYTES="0")
     one.root.mkdir(parents=True)
     one.coordinator_home.symlink_to(small)
     one.bring_up(researchers=("ana",))

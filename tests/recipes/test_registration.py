@@ -125,6 +125,7 @@ def test_the_invertibility_loss_lowers_the_inverse_error() -> None:
     assert errors[0] < 0.8 * errors[1]
 
 
+@pytest.mark.slow
 def test_volumes_are_registered_too(tmp_path: Path) -> None:
     moved = moved_heads(6, (16, 16, 16), 5, most=1.0)
     files = []
