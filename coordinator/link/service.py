@@ -121,8 +121,13 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             await rpc.abort(context, error)
 
     def tell_documents(self) -> None:
-        """Send the published documents to every node."""
+        """Send the published documents to every node, and then the heads of others' ledgers.
+
+        Who didn't believe the roster yet couldn't countersign what came before.
+        """
         self.sessions.broadcast(wire.ToNode(documents=self.shelf.message("published")))
+        for session in list(self.sessions.live.values()):
+            self._relay.arrived(session)
 
     # ---- the link ------------------------------------------------------------------------------
 

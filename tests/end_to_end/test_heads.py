@@ -16,7 +16,10 @@ from tests.end_to_end.processes import eventually
 
 Make = Callable[..., Federation]
 SITES = ("north", "south", "west")
-OFTEN = {"WARDGATE_NODE_LINK__HEAD_SECONDS": "0.3"}
+OFTEN = {
+    "WARDGATE_NODE_LINK__HEAD_SECONDS": "0.3",
+    "WARDGATE_COORDINATOR_JOBS__OFFLINE_GRACE_SECONDS": "5",
+}
 
 
 def newest(one: Federation, site: str) -> SignedHead | None:
