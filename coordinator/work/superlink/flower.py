@@ -55,6 +55,7 @@ from flwr.supercore.interceptors import (
     SuperExecAuthHttpInterceptor,
 )
 from flwr.supercore.runtime import RuntimeHttpClient
+from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, Unavailable
@@ -262,7 +263,7 @@ def read_answer(message: bytes) -> wire.FromNode:
     """Return the link's message that a node's answer holds; ``DocumentError`` when it is none."""
     try:
         found = wire.FromNode.FromString(message)
-    except Exception:
+    except DecodeError:
         raise DocumentError("A node's answer is malformed.") from None
     if found.WhichOneof("body") not in ("reply", "failed", "decision"):
         raise DocumentError("A node's answer is none.")
