@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -14,27 +14,24 @@ from sqlalchemy.exc import DBAPIError
 
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
-from contract.errors import CertificateError, DocumentError, NotFound, WardgateError
+from contract.errors import CertificateError, DocumentError, WardgateError
 from contract.receipts import Receipt
 from coordinator.config import CoordinatorSettings
 from coordinator.home import CoordinatorHome
 from coordinator.jobs.desk import JobDesk
 from coordinator.link.heads import HeadRelay
 from coordinator.link.sessions import Session, Sessions
-from coordinator.link.transfers import Slot, Transfers
+from coordinator.link.training import TrainingTraffic
 from coordinator.registry.authority import Authority
 from coordinator.registry.documents import DocumentShelf
 from coordinator.registry.members import Members
-from coordinator.registry.models import ModelRegistry
 from foundation import rpc
-from foundation.blobs import BlobFolder, BlobReceiver
-from foundation.transport import CHUNK_BYTES, Peer, Role, peer_of
+from foundation.transport import Peer, Role, peer_of
 
 log = logging.getLogger("wardgate.coordinator")
 
 PROTOCOL = 1
 MISSED_HEARTBEATS = 3
-RECEIPTS_AT_ONCE = 1000
 MAX_RELEASES_BYTES = 1024 * 1024
 
 
@@ -57,11 +54,12 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
     _unwritten_heads: set[str] = field(default_factory=set)
     _seen: set[str] = field(default_factory=set)
     _relay: HeadRelay = field(init=False)
-    _transfers: Transfers = field(default_factory=Transfers)
+    _training: TrainingTraffic = field(init=False)
 
     def __post_init__(self) -> None:
-        """Carry heads over the same sessions."""
+        """Carry heads over the same sessions, and training's blobs beside them."""
         self._relay = HeadRelay(self.consortium, self.shelf.engine, self.shelf, self.sessions, _now)
+        self._training = TrainingTraffic(self.home, self.desk, self._projects_of)
 
     # ---- joining -------------------------------------------------------------------------------
 
@@ -264,20 +262,14 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                 ):
                     session.close()
 
-    # ---- blobs ---------------------------------------------------------------------------------
+    # ---- training ------------------------------------------------------------------------------
 
     async def BlobState(
         self, request: wire.BlobRequest, context: grpc.aio.ServicerContext
     ) -> wire.BlobStatus:
         """Say how much of a blob is held, so that its sender goes on from there."""
         try:
-            peer = self._caller(context, Role.SITE)
-            blobs = self._job_blobs(peer, request.job)
-            if not blobs.has(request.blob.digest):
-                # Its sender waits here, where it has sent nothing yet.
-                await self._transfers.reserve(peer.name)
-            offset = blobs.offset(request.blob.digest, request.blob.size, peer.name)
-            return wire.BlobStatus(offset=offset, complete=blobs.has(request.blob.digest))
+            return await self._training.state(self._caller(context, Role.SITE), request)
         except WardgateError as error:
             await rpc.abort(context, error)
 
@@ -286,44 +278,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
     ) -> wire.BlobStatus:
         """Take a blob of a job in, from the offset that its first chunk names."""
         try:
-            peer = self._caller(context, Role.SITE)
-            first = await anext(requests, None)
-            if first is None:
-                raise DocumentError("A blob came without a chunk.")
-            blobs = self._job_blobs(peer, first.job)
-            limit = self._reply_limit(first.job)
-            if first.blob.size > limit:
-                raise DocumentError(f"A blob is larger than the {limit} bytes that may be sent.")
-            if blobs.has(first.blob.digest):
-                return wire.BlobStatus(offset=first.blob.size, complete=True)
-            async with self._transfers.slot(peer.name) as slot:
-                receiver = await self._receive(first, requests, blobs, peer.name, slot)
-            return wire.BlobStatus(offset=receiver.held, complete=blobs.has(first.blob.digest))
+            return await self._training.take(self._caller(context, Role.SITE), requests)
         except WardgateError as error:
             await rpc.abort(context, error)
-
-    async def _receive(
-        self,
-        first: wire.BlobChunk,
-        more: AsyncIterator[wire.BlobChunk],
-        blobs: BlobFolder,
-        sender: str,
-        slot: Slot,
-    ) -> BlobReceiver:
-        """Write a blob as it comes, and give it its name when it is whole."""
-        receiver = await asyncio.to_thread(
-            BlobReceiver, blobs, first.blob.digest, first.blob.size, sender, first.offset
-        )
-        try:
-            await asyncio.to_thread(receiver.write, first.data)
-            async for chunk in more:
-                await asyncio.to_thread(receiver.write, chunk.data)
-                slot.moved(len(chunk.data))
-            if receiver.held == first.blob.size:
-                await asyncio.to_thread(receiver.finish)
-        finally:
-            receiver.close()
-        return receiver
 
     async def Download(
         self, request: wire.BlobRequest, context: grpc.aio.ServicerContext
@@ -331,48 +288,29 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         """Send a blob: of a job to its sites and its researcher, a recipe's bundle to any site."""
         try:
             peer = self._caller(context, Role.SITE, Role.RESEARCHER)
-            if request.job:
-                blobs = self._blobs_for(peer, request)
-                chunks = blobs.read(request.blob.digest, request.offset)
-            else:
-                BlobFolder(self.home.recipes).path(request.blob.digest)
-                chunks = _read_bundle(self.home, request.blob.digest, request.offset)
-            offset = request.offset
-            async with self._transfers.slot() as slot:
-                while (data := await asyncio.to_thread(next, chunks, None)) is not None:
-                    yield wire.BlobChunk(offset=offset, data=data)
-                    offset += len(data)
-                    slot.moved(len(data))
+            async for chunk in self._training.send(peer, request):
+                yield chunk
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    def _blobs_for(self, peer: Peer, request: wire.BlobRequest) -> BlobFolder:
-        """Return where a blob is that the caller may have: of a job, or a finished model."""
-        if peer.role is not Role.RESEARCHER:
-            return self._job_blobs(peer, request.job)
+    async def Models(
+        self, request: wire.ModelsRequest, context: grpc.aio.ServicerContext
+    ) -> wire.ModelList:
+        """Return the models of a project of the caller's, or of all of them."""
         try:
-            return self._job_blobs(peer, request.job)
-        except NotFound:
-            model = self._registry.find(request.job, self._projects_of(peer.name))
-            held = wire.RecordDict.FromString(model.model).tensors.digest
-            if request.job != model.job or request.blob.digest != held:
-                raise
-            return BlobFolder(self.home.job(request.job) / "blobs")
+            return self._training.models(self._caller(context, Role.RESEARCHER), request)
+        except WardgateError as error:
+            await rpc.abort(context, error)
 
-    def _job_blobs(self, peer: Peer, digest: str) -> BlobFolder:
-        if peer.role is Role.RESEARCHER:
-            self.desk.own(digest, peer.name)
-        elif peer.name not in {site.site for site in self.desk.store.sites(digest)}:
-            raise NotFound("There is no such job for this site.")
-        return BlobFolder(self.home.job(digest) / "blobs")
-
-    def _reply_limit(self, digest: str) -> int:
-        active = self.desk.active.get(digest)
-        work = active.job.work if active is not None else None
-        if active is None or work is None or work.kind != "training":
-            raise NotFound("There is no such training job under way.")
-        grant = active.project.recipe(work.bundle)
-        return grant.max_reply_bytes if grant is not None else 0
+    async def Model(
+        self, request: wire.ModelRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[wire.ModelRecord]:
+        """Send all that is known of one model; its receipts in pieces."""
+        try:
+            for record in self._training.model(self._caller(context, Role.RESEARCHER), request):
+                yield record
+        except WardgateError as error:
+            await rpc.abort(context, error)
 
     # ---- researchers ---------------------------------------------------------------------------
 
@@ -450,54 +388,6 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         except WardgateError as error:
             await rpc.abort(context, error)
 
-    # ---- models --------------------------------------------------------------------------------
-
-    async def Models(
-        self, request: wire.ModelsRequest, context: grpc.aio.ServicerContext
-    ) -> wire.ModelList:
-        """Return the models of a project of the caller's, or of all of them."""
-        try:
-            peer = self._caller(context, Role.RESEARCHER)
-            projects = self._projects_of(peer.name)
-            if request.project:
-                projects &= {request.project}
-            models = self._registry.all(projects)
-            for model in models:
-                model.ClearField("model")
-            return wire.ModelList(models=models)
-        except WardgateError as error:
-            await rpc.abort(context, error)
-
-    async def Model(
-        self, request: wire.ModelRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[wire.ModelRecord]:
-        """Send all that is known of one model; its receipts in pieces."""
-        try:
-            peer = self._caller(context, Role.RESEARCHER)
-            record = self._registry.find(request.model, self._projects_of(peer.name))
-            row = self.desk.store.get(record.job)
-            record.signed_job = row.envelope
-            record.rounds.extend(wire.JobResult.FromString(row.result or b"").rounds)
-            yield record
-            receipts = self.desk.store.receipts(record.job)
-            for start in range(0, len(receipts), RECEIPTS_AT_ONCE):
-                yield wire.ModelRecord(receipts=receipts[start : start + RECEIPTS_AT_ONCE])
-        except WardgateError as error:
-            await rpc.abort(context, error)
-
-    @property
-    def _registry(self) -> ModelRegistry:
-        return ModelRegistry(self.shelf.engine)
-
-    def _projects_of(self, researcher: str) -> set[str]:
-        """Return the projects in force that a researcher is in."""
-        trusted = self.shelf.trusted(self.consortium, _now())
-        return {
-            name
-            for name, project in trusted.projects.items()
-            if researcher in project.document.researchers
-        }
-
     # ---- who calls -----------------------------------------------------------------------------
 
     def _caller(self, context: grpc.aio.ServicerContext, *roles: Role) -> Peer:
@@ -518,15 +408,14 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
             self._standing.add(peer.serial)
         return peer
 
-
-def _read_bundle(home: CoordinatorHome, bundle: str, offset: int) -> Iterator[bytes]:
-    path = home.recipe(bundle)
-    if not path.exists():
-        raise NotFound("There is no such recipe at this coordinator.")
-    with path.open("rb") as file:
-        file.seek(offset)
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
+    def _projects_of(self, researcher: str) -> set[str]:
+        """Return the projects in force that a researcher is in."""
+        trusted = self.shelf.trusted(self.consortium, _now())
+        return {
+            name
+            for name, project in trusted.projects.items()
+            if researcher in project.document.researchers
+        }
 
 
 def _now() -> datetime:

@@ -7,68 +7,32 @@ made it. Refusals and failures are answers too.
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import re
-import shutil
-import threading
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
 from contract.envelope import Envelope
 from contract.errors import DataError, DocumentError, Refused, WardgateError
-from contract.records import Arrays
 from contract.statistics.answers import Part
-from contract.work import Scalar, StatisticsWork, TrainingWork
-from foundation.blobs import BlobFolder
-from foundation.files import private_folder, write_durably
-from foundation.tensors import read
+from contract.work import StatisticsWork
 from node.catalog.inbox import InboxRow
 from node.config import NodeSettings
 from node.gate.dp.lane import Answered
 from node.gate.gate import FLOOD, Admission, Gate, Membership, Sealed
-from node.gate.rules import TrainingOutput, Waits
+from node.gate.rules import Waits
 from node.home import NodeHome
 from node.work.models import ModelFit
 from node.work.statistics import ColumnCache, cohort_rows, work_out
 from node.work.steps import StepDesk
 from node.work.sums import SecureSum
-
-if TYPE_CHECKING:
-    from node.work.training.drafts import Takes
-    from node.work.training.secure import SecureRounds
-    from node.work.training.worker import Worker
+from node.work.training.desk import Fetch, TrainingDesk
 
 log = logging.getLogger("wardgate.node")
 
-STATE_FILE = "state"
-NEXT_STATE_FILE = "state.next"
 MAX_TASK_NAME = 64
 _TASK_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
-SUM_STEP, IN_SUMS = "sum", ("train", "evaluate")
-"""Types of a secure job's tasks: a step of a sum, and what is summed."""
-Fetch = Callable[[str, wire.BlobReference, BlobFolder], None]
-"""Brings a blob of a job into a folder; blocks."""
-
-
-@dataclass
-class TrainingSession:
-    """One training job at this node: what was admitted, and its warm worker."""
-
-    member: Membership
-    admission: Admission
-    worker: Worker
-    drafts: Takes | None = None
-    """What it leaves here, where that is allowed."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    secure: SecureRounds | None = None
-    """Where its replies go if they leave in secure sums only."""
 
 
 @dataclass
@@ -79,12 +43,12 @@ class WorkDesk:
     gate: Gate
     settings: NodeSettings
     cache: ColumnCache
-    sessions: dict[str, TrainingSession] = field(default_factory=dict)
     steps: StepDesk = field(init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    training: TrainingDesk = field(init=False)
 
     def __post_init__(self) -> None:
         self.steps = StepDesk(self.gate)
+        self.training = TrainingDesk(self.home, self.gate, self.settings)
 
     # ---- statistics and admission --------------------------------------------------------------
 
@@ -103,7 +67,7 @@ class WorkDesk:
                 return self._begin_steps(member, admission, admission.job.work, envelope)
             return self._statistics(member, admission, admission.job.work, started)
         try:
-            self._open(member, admission, admission.job.work)
+            self.training.open(member, admission, admission.job.work)
         except WardgateError as error:
             log.error("job %s: the worker can't start: %s", digest[:12], error)
             unable = Refused("worker", "The recipe's worker can't be started at this site.")
@@ -168,176 +132,15 @@ class WorkDesk:
             found = [next(drawn) if part is None else part for part in found]
         return [part for part in found if part is not None], answered
 
-    # ---- training ------------------------------------------------------------------------------
-
-    def _open(self, member: Membership, admission: Admission, work: TrainingWork) -> None:
-        """Start the job's worker, unless it runs already."""
-        from foundation import isolation
-        from foundation.bubblewrap import Limits
-        from node.work.training import weights
-        from node.work.training.bundles import find
-        from node.work.training.drafts import Room, Takes
-        from node.work.training.secure import SecureRounds
-        from node.work.training.worker import Worker
-
-        engine = self.gate.catalog.engine
-        with self._lock:
-            if admission.digest in self.sessions:
-                return
-            isolation.ensure()
-            recipe = find(engine, self.home, work.bundle)
-            if recipe is None:
-                raise Refused("recipe-not-approved", "The recipe is not approved at this site.")
-            policy = self.gate.policy().training
-            grant = admission.project.recipe(work.bundle)
-            reply_bytes = min(policy.max_reply_bytes, grant.max_reply_bytes if grant else 0)
-            named = weights.named(work.parameters, grant.weights if grant else ())
-            drafts = None
-            if grant is not None and grant.drafts and policy.drafts:
-                drafts = Takes(
-                    engine,
-                    self.home,
-                    job=admission.digest,
-                    release=admission.release.digest,
-                    recipe=work.bundle,
-                    room=Room(policy.draft_bytes, policy.draft_files),
-                )
-            asked = [s for s in admission.project.sites if s in admission.job.releases]
-            place: Mapping[str, Scalar] = {
-                "data-path": "/release",
-                "partition-id": asked.index(member.site),
-                "num-partitions": len(asked),
-            }
-            folder = private_folder(self.home.jobs / admission.digest)
-            worker = Worker.start(
-                recipe=recipe,
-                release=self.home.release(admission.release.digest),
-                job=admission.digest,
-                parameters=work.parameters,
-                seed=work.seed,
-                run_id=int(admission.digest[:15], 16),
-                node_id=asked.index(member.site) + 1,
-                node_config=place,
-                limits=Limits(
-                    memory_bytes=policy.memory_bytes,
-                    cpu_seconds=policy.cpu_seconds,
-                    processes=policy.processes,
-                    tmp_bytes=policy.temporary_bytes,
-                    message_seconds=policy.message_seconds,
-                    reply_bytes=reply_bytes,
-                    threads=self.settings.work.worker_threads,
-                    gpus=policy.gpus,
-                ),
-                log=folder / "worker.log",
-                weights=weights.find(engine, self.home, named) if named else None,
-                drafts=drafts,
-            )
-            session = TrainingSession(member, admission, worker, drafts)
-            if work.secure is not None:
-                session.secure = SecureRounds(self.gate, member, admission, folder)
-            self.sessions[admission.digest] = session
+    # ---- tasks ---------------------------------------------------------------------------------
 
     def task(self, member: Membership, task: wire.Task, fetch: Fetch) -> Sealed:
-        """Run one task of an admitted training job; an answer made before is sent again."""
+        """Do one task of an admitted job; an answer made before is sent again."""
         if not _TASK_NAME.fullmatch(task.task):
             return self.gate.failure(member, task.job, task.task[:MAX_TASK_NAME], "malformed", "")
         if task.job in self.steps.sessions:
             return self.steps.task(member, task)
-        try:
-            session = self.sessions.get(task.job) or self._reopen(member, task.job)
-        except Refused as refusal:
-            return self.gate.failure(member, task.job, task.task, refusal.code, "")
-        except DocumentError:
-            return self.gate.failure(member, task.job, task.task, "worker", "")
-        if session is None or session.admission.job.consortium != member.consortium:
-            return self.gate.failure(member, task.job, task.task, "not-admitted", "")
-        with session.lock:
-            return self._task(member, session, task, fetch)
-
-    def _reopen(self, member: Membership, digest: str) -> TrainingSession | None:
-        """Take up a job that was admitted before a restart, through the gate again."""
-        known = dict(self.gate.asked.open_jobs(member.consortium)).get(digest)
-        if known is None:
-            return None
-        admission = self.gate.admit(member, known)
-        if isinstance(admission.job.work, TrainingWork):
-            self._open(member, admission, admission.job.work)
-        return self.sessions.get(digest)
-
-    def _task(
-        self, member: Membership, session: TrainingSession, task: wire.Task, fetch: Fetch
-    ) -> Sealed:
-        from node.work.training.worker import WorkerFailed
-
-        try:
-            return self._work_on(member, session, task, fetch)
-        except WorkerFailed as error:
-            objection = self._objection(session)  # which may be why it was ended
-            code = error.code if objection is None else objection.code
-            location = error.location if objection is None else ""
-            return self.gate.failure(member, task.job, task.task, code, location)
-        except Refused as refusal:
-            return self.gate.failure(member, task.job, task.task, refusal.code, "")
-        except (DocumentError, DecodeError):
-            return self.gate.failure(member, task.job, task.task, "malformed", "")
-        finally:
-            if session.drafts is not None:
-                session.drafts.drop()
-
-    def _work_on(
-        self, member: Membership, session: TrainingSession, task: wire.Task, fetch: Fetch
-    ) -> Sealed:
-        folder = self.home.jobs / task.job
-        outbox = BlobFolder(folder / "out")
-        started = time.perf_counter()
-        self.gate.check_still_allowed(member, session.admission)
-        before = self._made_before(task, outbox)
-        if before is not None:
-            return before
-        held = self.gate.inbox.held(task.job, task.task)
-        if held is not None:
-            return self._settle(member, session.admission, held)
-        secure = session.secure
-        if secure is not None and task.message_type == SUM_STEP:
-            return secure.step(task, outbox.store)
-        if secure is not None and task.message_type.partition(".")[0] not in IN_SUMS:
-            raise Refused("secure-only", "A secure job answers training and evaluation only.")
-        message = wire.RecordDict.FromString(task.payload)
-        tensors = self._tensors(task, message, folder, fetch)
-        kept = self._state(folder, task.job)
-        received = read(message, tensors)
-        if task.message_type.startswith("train"):
-            self.gate.check_received(member, session.admission, task.task, received)
-        reply = session.worker.handle(task, tensors, kept)
-        self.gate.check_still_allowed(member, session.admission)
-        if session.drafts is not None:
-            session.drafts.keep(task.task, self.gate.ledger, self.gate.clock())
-        work = session.admission.job.work
-        assert isinstance(work, TrainingWork)
-        grant = session.admission.project.recipe(work.bundle)
-        assert grant is not None
-        output = TrainingOutput(
-            task.message_type,
-            read(reply.payload, reply.tensors),  # its digest is checked on the way out
-            _form(message),
-            grant,
-            {name: r.items for name, r in received.items() if isinstance(r, Arrays)},
-            _question(session.admission, task),
-        )
-        if reply.state != kept:
-            write_durably(folder / NEXT_STATE_FILE, task.task.encode() + b"\n" + reply.state)
-        if secure is not None:
-            return secure.seal_in(task, output, started)
-        return self.gate.answer_task(
-            member,
-            session.admission,
-            task.task,
-            output,
-            reply.payload,
-            reply.tensors,
-            time.perf_counter() - started,
-            outbox.store,
-        )
+        return self.training.task(member, task, fetch)
 
     # ---- what waited for the steward -----------------------------------------------------------
 
@@ -345,18 +148,9 @@ class WorkDesk:
         """Return a held output as the stewards decided: an answer, or a failure."""
         try:
             admission = self.gate.admit(member, row.envelope)
-            return self._settle(member, admission, row)
+            return self.training.settle_held(member, admission, row)
         except Refused as refusal:
             return self.gate.failure(member, row.job, row.task, refusal.code, "")
-
-    def _settle(self, member: Membership, admission: Admission, row: InboxRow) -> Sealed:
-        tensors = b""
-        if row.tensors_digest:
-            blobs = BlobFolder(self.home.jobs / row.job / "out")
-            if not blobs.has(row.tensors_digest):
-                raise Refused("data", "What was held is not there any more.")
-            tensors = blobs.path(row.tensors_digest).read_bytes()
-        return self.gate.settle_held(member, admission, row, tensors)
 
     # ---- what ends a job -----------------------------------------------------------------------
 
@@ -366,90 +160,23 @@ class WorkDesk:
         A withdrawn consent revokes releases; work on them ends here, also in the midst of a task.
         """
         self.steps.drop_disallowed()
-        for digest, session in list(self.sessions.items()):
-            objection = self._objection(session)
-            if objection is not None:
-                log.warning("job %s: stopped: %s", digest[:12], objection)
-                with self._lock:
-                    self.sessions.pop(digest, None)
-                session.worker.close()
-
-    def _objection(self, session: TrainingSession) -> Refused | None:
-        """Return what forbids an admitted job by now, or None."""
-        try:
-            self.gate.check_still_allowed(session.member, session.admission)
-        except Refused as refusal:
-            return refusal
-        return None
-
-    def _state(self, folder: Path, job: str) -> bytes:
-        """Return the app's state after the last task that was answered.
-
-        The state after a task waits in a file of its own until the task's answer is recorded, so
-        that a crash in between doesn't count the task twice.
-        """
-        state, coming = folder / STATE_FILE, folder / NEXT_STATE_FILE
-        if coming.exists():
-            task, _, data = coming.read_bytes().partition(b"\n")
-            name = task.decode(errors="replace")
-            held = self.gate.inbox.held(job, name)
-            if held is not None or self.gate.asked.answer(job, name) is not None:
-                write_durably(state, data)
-            coming.unlink()
-        return state.read_bytes() if state.exists() else b""
-
-    def _made_before(self, task: wire.Task, outbox: BlobFolder) -> Sealed | None:
-        row = self.gate.asked.answer(task.job, task.task)
-        if row is None:
-            return None
-        if not row.tensors_digest:
-            return self.gate.again(task.job, task.task)
-        if outbox.has(row.tensors_digest):
-            tensors = outbox.path(row.tensors_digest).read_bytes()
-            return self.gate.again(task.job, task.task, tensors)
-        # The coordinator has the tensors. Nothing is worked out a second time: that would be a
-        # second answer to one question.
-        return self.gate.again(task.job, task.task)
-
-    def _tensors(
-        self, task: wire.Task, message: wire.RecordDict, folder: Path, fetch: Fetch
-    ) -> bytes:
-        if not message.tensors.digest:
-            return b""
-        inbox = BlobFolder(private_folder(folder / "in"))
-        if not inbox.has(message.tensors.digest):
-            for old in inbox.folder.iterdir():
-                if not old.name.startswith(message.tensors.digest):
-                    old.unlink(missing_ok=True)
-            fetch(task.job, message.tensors, inbox)
-        return inbox.path(message.tensors.digest).read_bytes()
+        self.training.drop_disallowed()
 
     def received(self, member: Membership, job: str, task: str) -> None:
         """The coordinator has an answer durably, so it need not be kept to be sent again."""
-        if not self.gate.asked.received(member.consortium, job, task):
-            return
-        row = self.gate.asked.answer(job, task)
-        if row is not None and row.tensors_digest:
-            path = BlobFolder(self.home.jobs / job / "out").path(row.tensors_digest)
-            path.unlink(missing_ok=True)
+        if self.gate.asked.received(member.consortium, job, task):
+            self.training.received(job, task)
 
     def close(self, member: Membership, job: str) -> None:
         """A job of this consortium is over: end its worker and drop its spool."""
         if not self.gate.asked.close(member.consortium, job, self.gate.clock()):
             return
         self.steps.close(job)
-        with self._lock:
-            session = self.sessions.pop(job, None)
-        if session is not None:
-            session.worker.close()
-        if (self.home.jobs / job).exists():
-            shutil.rmtree(self.home.jobs / job, ignore_errors=True)
+        self.training.close(job)
 
     def stop(self) -> None:
         """End every worker; the jobs stay open and are taken up at the next start."""
-        for session in list(self.sessions.values()):
-            session.worker.close()
-        self.sessions.clear()
+        self.training.stop()
 
 
 def offered_job(envelope: bytes) -> str:
@@ -458,26 +185,3 @@ def offered_job(envelope: bytes) -> str:
         return Envelope.parse(envelope).digest
     except DocumentError:
         return ""
-
-
-def _question(admission: Admission, task: wire.Task) -> bytes:
-    """Return a digest of what a task asks, the same under whatever job or name it is asked."""
-    said = hashlib.sha256()
-    for part in (
-        admission.release.digest.encode(),
-        admission.job.work.model_dump_json(exclude={"engine"}).encode(),
-        task.message_type.encode(),
-        task.payload,
-    ):
-        said.update(len(part).to_bytes(8, "little"))
-        said.update(part)
-    return said.digest()
-
-
-def _form(message: wire.RecordDict) -> dict[str, dict[str, tuple[str, tuple[int, ...]]]]:
-    """Return names, dtypes and shapes of the arrays that a task carries."""
-    return {
-        record.name: {spec.key: (spec.dtype, tuple(spec.shape)) for spec in record.arrays}
-        for record in message.records
-        if record.kind == wire.Record.ARRAYS
-    }

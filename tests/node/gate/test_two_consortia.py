@@ -10,8 +10,9 @@ from foundation import tensors
 from node.config import NodeSettings
 from node.gate.gate import Membership
 from node.gate.rules import TrainingOutput
-from node.work.desk import TrainingSession, WorkDesk
+from node.work.desk import WorkDesk
 from node.work.statistics import ColumnCache
+from node.work.training.desk import TrainingSession
 from tests.node.gate.conftest import GRANT, SITE, Hospital
 
 
@@ -22,7 +23,7 @@ def test_a_reply_made_for_one_consortium_is_not_sent_again_to_another(hospital: 
     hospital.gate.answer_task(hospital.member, admission, "1", output, encoded.message, b"", 0.1)
     desk = WorkDesk(hospital.home, hospital.gate, NodeSettings(), ColumnCache(0))
     # The worker is never reached: the answer was made before.
-    desk.sessions[admission.digest] = TrainingSession(
+    desk.training.sessions[admission.digest] = TrainingSession(
         hospital.member,
         admission,
         cast("object", None),  # type: ignore[arg-type]

@@ -12,8 +12,9 @@ from foundation import tensors
 from foundation.blobs import BlobFolder
 from node.config import NodeSettings
 from node.gate.rules import TrainingOutput
-from node.work.desk import TrainingSession, WorkDesk
+from node.work.desk import WorkDesk
 from node.work.statistics import ColumnCache
+from node.work.training.desk import TrainingSession
 from tests.node.gate.conftest import GRANT, Hospital
 
 
@@ -37,7 +38,7 @@ def test_a_task_that_comes_again_is_answered_from_the_record_and_never_worked_on
     )
     desk = WorkDesk(hospital.home, hospital.gate, NodeSettings(), ColumnCache(0))
     nobody = cast("Any", None)  # a worker that is asked would end the test
-    desk.sessions[admission.digest] = TrainingSession(hospital.member, admission, nobody)
+    desk.training.sessions[admission.digest] = TrainingSession(hospital.member, admission, nobody)
     task = wire.Task(job=admission.digest, task="1", message_type="train")
     again = desk.task(hospital.member, task, nobody)
     assert again.message == first.message
