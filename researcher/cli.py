@@ -22,17 +22,21 @@ from foundation.invitations import Invitation
 from researcher import model_commands, releasing
 from researcher.analysing import analyse
 from researcher.assessing import quality
-from researcher.consortium import CLIP_NORM, Consortium, ReleaseInfo
+from researcher.consortium import Consortium
 from researcher.fitting import fit
 from researcher.following import (
+    LogOption,
     Logs,
     MlflowOption,
     StartFromOption,
     TensorBoardOption,
     followed,
+    show_log,
 )
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
+from researcher.launching import CLIP_NORM
+from researcher.offers import ReleaseInfo
 from researcher.options import (
     AnalysisOption,
     ByOption,
@@ -107,9 +111,7 @@ def sites(home: HomeOption = DEFAULT_HOME) -> None:
                     release.name if release else "none",
                     ", ".join(release.projects) if release else "",
                     f"{release.subjects}+" if release else "",
-                    ", ".join(f"{m or 'no modality'} {n}+" for m, n in release.assets.items())
-                    if release
-                    else "",
+                    _assets(release) if release else "",
                 )
     Console(markup=False).print(table)
 
@@ -289,6 +291,7 @@ def train(
     start_from: StartFromOption = None,
     tensorboard: TensorBoardOption = None,
     mlflow: MlflowOption = None,
+    log: LogOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train a recipe across the sites, with a live table of rounds and of who is late.
@@ -299,7 +302,7 @@ def train(
 
     Example: wardgate train tabular -p preterm --start-from 3f8a... --tensorboard runs
     """
-    logs = Logs(tensorboard, mlflow, project)
+    logs = Logs(tensorboard, mlflow, project, printed=log)
     with Consortium.connect(home) as consortium:
         handle = consortium.train(
             project,
@@ -318,10 +321,15 @@ def train(
         )
         print(f"job {handle.digest}")
         result = followed(handle, logs)
-    if output is not None:
+        if not result.has_model and not log:
+            show_log(handle)
+    if not result.has_model:
+        print("the app asked queries only and left no model")
+    elif output is not None:
         result.save(output)
         print(f"model written to {output}")
-    print(f"model {result.model}")
+    if result.has_model:
+        print(f"model {result.model}")
     print(f"{', '.join(result.answered)} took part; {len(result.receipts)} receipts verified")
 
 
@@ -329,14 +337,19 @@ def train(
 def job(
     digest: Annotated[str, typer.Argument(help="The job's digest.")],
     cancel: Annotated[bool, typer.Option("--cancel", help="Stop it.")] = False,
+    log: LogOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show where a job of yours is, or stop it.
 
     Example: wardgate job 3f8a... --cancel
+
+    Example: wardgate job 3f8a... --log
     """
     with Consortium.connect(home) as consortium:
         handle = consortium.job(digest)
+        if log and not cancel:
+            show_log(handle)
         if cancel:
             handle.cancel()
         status = handle.status()

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from contract.work import Scalar, TrainingWork
 from researcher import tracking
-from researcher.live import OnRound, follow
+from researcher.live import OnRound, follow, log_line
 from researcher.training import TrainingHandle, TrainingResult
 
 TensorBoardOption = Annotated[
@@ -31,14 +31,20 @@ StartFromOption = Annotated[
 ]
 
 
+LogOption = Annotated[
+    bool, typer.Option("--log", help="Show what the ServerApp prints, as it comes.")
+]
+
+
 @dataclass(frozen=True)
 class Logs:
     """Where rounds are logged besides the terminal. Made before a job is sent, so that it fails
-    before."""
+    before. With ``printed``, the terminal shows what the ServerApp prints, too."""
 
     tensorboard: Path | None = None
     mlflow: Path | None = None
     experiment: str = ""
+    printed: bool = False
 
     def __post_init__(self) -> None:
         """Check that what is needed is installed."""
@@ -70,7 +76,7 @@ def followed(handle: TrainingHandle, logs: Logs, console: Console | None = None)
         heard.append(run)
     finished = False
     try:
-        follow(handle, console or Console(markup=False), heard)
+        follow(handle, console or Console(markup=False), heard, log=logs.printed)
         result = handle.result()
         finished = True
         if run is not None:
@@ -81,6 +87,14 @@ def followed(handle: TrainingHandle, logs: Logs, console: Console | None = None)
             board.close()
         if run is not None:
             run.close(finished)
+
+
+def show_log(handle: TrainingHandle, console: Console | None = None) -> None:
+    """Show what a job's ServerApp printed, from its first line on, until the job has ended."""
+    console = console or Console(markup=False)
+    for event in handle.events():
+        if line := log_line(event):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _user() -> str:

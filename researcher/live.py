@@ -18,6 +18,7 @@ from rich.table import Table
 from contract import wire_pb2 as wire
 from contract.documents import printable
 from contract.errors import WardgateError
+from contract.failures import with_meaning
 from researcher.training import Round, TrainingHandle
 
 WIDTH = 80
@@ -74,21 +75,27 @@ def follow(
     console: Console,
     on_round: Sequence[OnRound] = (),
     clock: Callable[[], float] = time.monotonic,
+    *,
+    log: bool = False,
 ) -> list[Round]:
-    """Show a job until it has ended, and return its rounds; ``on_round`` hears of each."""
+    """Show a job until it has ended, and return its rounds; ``on_round`` hears of each.
+
+    With ``log``, also what its ServerApp prints.
+    """
     if console.is_terminal:
-        return _follow_live(handle, console, on_round, clock)
-    return _follow_lines(handle, console, on_round)
+        return _follow_live(handle, console, on_round, clock, log=log)
+    return _follow_lines(handle, console, on_round, log=log)
 
 
 def _follow_lines(
-    handle: TrainingHandle, console: Console, on_round: Sequence[OnRound]
+    handle: TrainingHandle, console: Console, on_round: Sequence[OnRound], *, log: bool
 ) -> list[Round]:
     rounds: list[Round] = []
     for event in handle.events():
         if event.kind == "round":
             rounds.append(_heard(Round.of(event), on_round))
-        line = line_of(event)
+        line = log_line(event) if log else ""
+        line = line or line_of(event)
         if line:
             console.print(line, soft_wrap=True, markup=False, highlight=False)
     return rounds
@@ -101,8 +108,20 @@ def line_of(event: wire.JobEvent) -> str:
         figures = ", ".join(f"{key} {_figure(value)}" for key, value in one.metrics.items())
         return f"round {one.number} {printable(one.step)}: {printable(figures, 2000)}".rstrip(": ")
     if event.kind == "site":
-        return printable(f"{event.site}: {event.text}", 300)
+        return printable(f"{event.site}: {_with_meaning(event.text)}", 500)
     return ""
+
+
+def _with_meaning(text: str) -> str:
+    """Return what is said of a site; the code of a failure with what it means."""
+    before, failed, rest = text.partition("failed: ")
+    code, _, location = rest.partition(" ")
+    return f"{before}{failed}{with_meaning(code, location)}" if failed else text
+
+
+def log_line(event: wire.JobEvent) -> str:
+    """Return a line that the job's ServerApp printed; empty for any other event."""
+    return f"  {printable(event.text, 500)}" if event.kind == "log" else ""
 
 
 def _follow_live(
@@ -110,6 +129,8 @@ def _follow_live(
     console: Console,
     on_round: Sequence[OnRound],
     clock: Callable[[], float],
+    *,
+    log: bool,
 ) -> list[Round]:
     progress = Progress()
     over = threading.Event()
@@ -131,6 +152,8 @@ def _follow_live(
                     progress.rounds.append(_heard(Round.of(event), on_round))
                 elif event.kind == "site" and "steward" in event.text:
                     live.console.print(line_of(event), markup=False, highlight=False)
+                elif log and event.kind == "log":
+                    live.console.print(log_line(event), markup=False, highlight=False)
                 elif event.kind == "end":
                     progress.saw_status(event.status, clock())
                 live.update(shown(progress, clock()))

@@ -15,7 +15,7 @@ from contract.conditions import all_of
 from contract.errors import UsageError
 from contract.work import Scalar
 from researcher.columns import read_cohort
-from researcher.consortium import held_by
+from researcher.ending import held_by
 
 HomeOption = Annotated[
     Path,

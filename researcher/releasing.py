@@ -23,7 +23,8 @@ from contract.membership import (
 from contract.model_release import MODEL_RELEASE_TYPE, ModelRelease, read, unsigned, verify
 from foundation import commands
 from foundation.files import read_bounded, write_durably, write_new
-from researcher.consortium import CLOCK_SKEW, Consortium
+from researcher.connection import CLOCK_SKEW
+from researcher.consortium import Consortium
 from researcher.home import DEFAULT_HOME
 from researcher.training import Round, TrainingResult
 

@@ -14,11 +14,12 @@ from contract import wire_pb2_grpc
 from contract.documents import Job
 from contract.errors import DocumentError, JobFailed
 from contract.receipts import Receipt
-from contract.records import Arrays, decode, decode_entry
+from contract.records import NOTHING, Arrays, decode, decode_entry
 from contract.trust import TrustedDocuments
 from foundation import rpc
 from foundation.files import write_durably
 from foundation.model_files import digest_of, pieces
+from researcher.ending import explain
 from researcher.receipts import check_answered, verify_receipts
 
 CALL_SECONDS = 30.0
@@ -58,6 +59,11 @@ class TrainingResult:
     def model(self) -> str:
         """The digest by which the registry calls the model: the SHA-256 of its safetensors."""
         return digest_of(self.arrays.items).digest
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model: an app that only asks queries leaves one empty array."""
+        return {name: a.size for name, a in self.arrays.items.items()} != {NOTHING: 0}
 
     def safetensors(self) -> bytes:
         """Return the model as safetensors; the same model gives the same bytes."""
@@ -117,8 +123,6 @@ class TrainingHandle:
 
     def result(self) -> TrainingResult:
         """Wait for the end and return the model. ``JobFailed`` when there is none."""
-        from researcher.consortium import explain
-
         with self._calling() as stub:
             result = stub.Wait(wire.JobRequest(job=self.digest))
         if result.status.state != "finished":

@@ -12,7 +12,7 @@ from contract.documents import Project
 from contract.statistics.answers import answer_locally, merge_answers
 from contract.statistics.summaries import Codes, Numbers
 from contract.work import Statistic
-from researcher.consortium import ReleaseInfo
+from researcher.offers import ReleaseInfo
 from researcher.statistics import PartAnswer, StatisticsAnswer
 from researcher.study import Study
 from tests.contract.world import World

@@ -24,7 +24,7 @@ from node.catalog.manifest import (
 from node.gate import exact
 from node.gate.exact import WITHHELD
 from node.gate.policy import DisclosureSettings, Policy, PrivacySettings, ProjectLimits
-from researcher.consortium import release_info
+from researcher.offers import release_info
 from tests.contract.world import World
 
 VARIABLES = (

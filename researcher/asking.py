@@ -1,0 +1,160 @@
+"""Questions of a consortium: statistics and models, asked at once and answered when they can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from contract import wire_pb2 as wire
+from contract.cohorts import Cohort
+from contract.documents import Job
+from contract.envelope import Envelope
+from contract.statistics.models import marginals
+from contract.work import Statistic, StatisticsWork
+from researcher import formulas
+from researcher.connection import Connection
+from researcher.models import ModelAnswer
+from researcher.questions import Lane, question
+from researcher.statistics import StatisticsAnswer
+
+
+class Asking(Connection):
+    """What a consortium can be asked."""
+
+    def statistics(
+        self,
+        project: str,
+        ask: Sequence[Statistic],
+        *,
+        sites: Sequence[str] | None = None,
+        minimum_sites: int = 1,
+        releases: Mapping[str, str] | None = None,
+        cohort: Cohort | None = None,
+        analysis: str | None = None,
+        lane: Lane = "any",
+        epsilon: float | None = None,
+        secure: bool = False,
+        small_sites: bool = False,
+        waiting: Callable[[wire.JobStatus], None] | None = None,
+    ) -> StatisticsAnswer:
+        """Ask for statistics across the sites and wait for the merged answer.
+
+        One round trip, however many statistics. ``releases`` (site to digest) names what is asked;
+        without it each site's newest release of the project is. Raises ``JobFailed`` when fewer
+        than ``minimum_sites`` are in the answer; who is not in it, and why, is in the answer.
+
+        ``cohort`` is of whom; ``analysis`` the releases' analysis set. What the releases declare is
+        answered exactly, all else with noise, unless ``lane`` wants one of both. ``epsilon`` is
+        what the question would spend on noise at each site; what it spent is in the answer.
+
+        ``secure`` sums the sites' parts so that nobody sees a site's own, the coordinator included:
+        it needs five sites (or what their policies say) and takes five round trips. ``small_sites``
+        does so over releases that are made for such sums alone: of one ``analysis`` set, of
+        everybody in it, or by one category.
+
+        Where a site's steward is to decide first, this waits until the job's end; ``waiting`` is
+        told as soon as that is so, and ``answer`` reads the answer later.
+        """
+        work = question(
+            ask,
+            cohort=cohort,
+            analysis=analysis,
+            lane=lane,
+            epsilon=epsilon,
+            secure=secure,
+            small_sites=small_sites,
+        )
+        job, result = self._asked(project, work, sites, minimum_sites, releases, waiting)
+        return StatisticsAnswer.from_result(job, self.project(project), result, self._roster())
+
+    def model(
+        self,
+        project: str,
+        formula: str,
+        family: str,
+        *,
+        analysis: str,
+        weights: str | None = None,
+        ties: str = "efron",
+        link: str | None = None,
+        by_site: str | None = None,
+        method: str = "reml",
+        time_scale: str = "identity",
+        cohort: Cohort | None = None,
+        sites: Sequence[str] | None = None,
+        minimum_sites: int = 1,
+        releases: Mapping[str, str] | None = None,
+        waiting: Callable[[wire.JobStatus], None] | None = None,
+    ) -> ModelAnswer:
+        """Fit a model across the sites and wait for it.
+
+        ``formula`` is as R writes it: ``"outcome ~ age + arm:sex"``; ``family`` one of linear,
+        logistic, poisson, gamma, and cox, whose left side is ``Surv(time, event)`` and which is
+        stratified by site. ``analysis`` names the releases' analysis set: the fit is of subjects
+        with a value of all its variables. Estimates are those of the pooled rows.
+
+        ``weights`` names a variable (prior weights). ``by_site`` says what differs between sites:
+        ``fixed`` effects, a ``random`` intercept (linear models; ``(1 | site)`` says the same, and
+        ``method`` is reml or ml), or ``each``: every site's own fit, pooled by random effects.
+        ``ties`` (efron, breslow) and ``time_scale`` (identity, log: against what proportionality is
+        tested) are a Cox model's, ``link`` (log, inverse) a gamma model's.
+        """
+        fit = formulas.parse(
+            formula,
+            family,
+            weights=weights,
+            ties=ties,
+            link=link,
+            by_site=by_site,
+            method=method,
+            time_scale=time_scale,
+        )
+        work = StatisticsWork(
+            ask=marginals(fit, self.project(project)),
+            cohort=cohort,
+            analysis=analysis,
+            lane="exact",
+            fit=fit,
+        )
+        job, result = self._asked(project, work, sites, minimum_sites, releases, waiting)
+        return ModelAnswer.from_result(job, self.project(project), result, self._roster())
+
+    def answer(
+        self, digest: str, waiting: Callable[[wire.JobStatus], None] | None = None
+    ) -> StatisticsAnswer:
+        """Return the answer to a question that had to wait for a steward, once it is there."""
+        job = Job.read(Envelope.parse(self._home.kept_job(digest)).body)
+        result = self._wait(digest, waiting)
+        return StatisticsAnswer.from_result(job, self.project(job.project), result, self._roster())
+
+    def answer(
+        self, digest: str, waiting: Callable[[wire.JobStatus], None] | None = None
+    ) -> StatisticsAnswer:
+        """Return the answer to a question that had to wait for a steward, once it is there."""
+        job = Job.read(Envelope.parse(self._home.kept_job(digest)).body)
+        result = self._wait(digest, waiting)
+        return StatisticsAnswer.from_result(job, self.project(job.project), result, self._roster())
+
+    def study(self, project: str, **terms: Any) -> Study:
+        """Return a study of a project: every analysis by one call. ``terms`` are ``Study``'s."""
+        self.project(project)
+        return Study(self, project, **terms)
+
+    def _asked(
+        self,
+        project: str,
+        work: StatisticsWork,
+        sites: Sequence[str] | None,
+        minimum_sites: int,
+        releases: Mapping[str, str] | None,
+        waiting: Callable[[wire.JobStatus], None] | None,
+    ) -> tuple[Job, wire.JobResult]:
+        """Send a question and wait; it is kept for later once it has to wait for a steward."""
+        job, envelope = self.sign(project, work, sites, minimum_sites, releases)
+        digest = self._submit(envelope)
+
+        def held(status: wire.JobStatus) -> None:
+            self._home.keep_job(digest, envelope)
+            if waiting is not None:
+                waiting(status)
+
+        return job, self._wait(digest, held)
