@@ -93,7 +93,8 @@ class SignedHead:
         head, envelope = _read(data)
         if head.consortium != roster.consortium:
             raise DocumentError("A ledger's head is of another consortium.")
-        keys = {member.key_id: member for member in roster.sites}
+        signed = {signature.keyid for signature in envelope.signatures}
+        keys = {member.key_id: member for member in roster.sites if member.key_id in signed}
         valid = envelope.signers({i: member.key for i, member in keys.items()})
         names = {keys[i].name for i in valid}
         if head.site not in names:

@@ -7,6 +7,7 @@ steward can compare it over the telephone with what a screen shows.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 from contract.errors import SignatureError
 
 
+@functools.lru_cache(maxsize=8192)  # of a roster's hundreds of keys, with each signature
 def key_id(public_key: str) -> str:
     """Return the id of a public key given as base64 of its 32 raw bytes."""
     return hashlib.sha256(public_bytes(public_key)).hexdigest()

@@ -79,6 +79,7 @@ async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
     await server.start()
     watchers = [
         asyncio.create_task(service.watch_sessions()),
+        asyncio.create_task(service.relay.run()),
         asyncio.create_task(_watch_documents(service)),
         asyncio.create_task(asyncio.to_thread(record_missing, home, desk.store)),
         asyncio.create_task(asyncio.to_thread(isolation.say)),

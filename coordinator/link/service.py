@@ -53,12 +53,12 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
     _heads: dict[str, wire.LedgerHead] = field(default_factory=dict)
     _unwritten_heads: set[str] = field(default_factory=set)
     _seen: set[str] = field(default_factory=set)
-    _relay: HeadRelay = field(init=False)
+    relay: HeadRelay = field(init=False)
     _training: TrainingTraffic = field(init=False)
 
     def __post_init__(self) -> None:
         """Carry heads over the same sessions, and training's blobs beside them."""
-        self._relay = HeadRelay(self.consortium, self.shelf.engine, self.shelf, self.sessions, _now)
+        self.relay = HeadRelay(self.consortium, self.shelf.engine, self.shelf, self.sessions, _now)
         self._training = TrainingTraffic(self.home, self.desk, self._projects_of)
 
     # ---- joining -------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         """
         self.sessions.broadcast(wire.ToNode(documents=self.shelf.message("published")))
         for session in list(self.sessions.live.values()):
-            self._relay.arrived(session)
+            self.relay.arrived(session)
 
     # ---- the link ------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         session.send(wire.ToNode(welcome=self._welcome(peer.name)))
         self._close_jobs_that_are_over(session, first.hello)
         self.sessions.add(session)
-        self._relay.arrived(session)
+        self.relay.arrived(session)
         log.info("online: %s", peer.name)
         reader = asyncio.create_task(self._read(session, requests, first.hello.ledger))
         try:
@@ -167,7 +167,7 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
         welcome = wire.Welcome(
             documents=self.shelf.message("published"),
             heartbeat_seconds=self.settings.link.heartbeat_seconds,
-            head=self._relay.newest(site),
+            head=self.relay.newest(site),
         )
         if known is not None and known.ledger_sequence is not None:
             welcome.ledger.sequence = known.ledger_sequence
@@ -217,9 +217,9 @@ class WardgateService(wire_pb2_grpc.WardgateServicer):
                         self._seen.add(session.site)
                         session.send(wire.ToNode(heartbeat=wire.Empty()))
                     case "head":
-                        self._relay.offered(session.site, message.head)
+                        self.relay.offered(session.site, message.head)
                     case "countersigned":
-                        self._relay.countersigned(session.site, message.countersigned)
+                        self.relay.countersigned(session.site, message.countersigned)
                     case "releases":
                         data = message.releases.SerializeToString()
                         if len(data) <= MAX_RELEASES_BYTES:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, literal_column, select, update
 
 from contract import wire_pb2 as wire
 from contract.documents import PROJECT_TYPE, ROSTER_TYPE, Project, Roster
@@ -19,8 +19,15 @@ from contract.errors import DocumentError, NotFound, SignatureError
 from contract.trust import TrustedDocuments
 from coordinator import schema
 from foundation.database import reading
+from foundation.statements import Prepared, Row
 
 Kind = Literal["roster", "project"]
+
+_D = schema.documents.c
+_PUBLISHED = Prepared(
+    select(_D.digest, _D.updated_at).where(_D.state == literal_column("'published'"))
+)
+"""What changes with each publication, and with each signature more."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class DocumentShelf:
     """The documents of the consortium."""
 
     engine: Engine
-    _cache: dict[tuple[tuple[str, int], ...], TrustedDocuments] = field(default_factory=dict)
+    _cache: dict[tuple[Row, ...], TrustedDocuments] = field(default_factory=dict)
 
     def all(self, *states: str) -> list[DocumentRow]:
         """Return documents in the given states (all without any), oldest version first."""
@@ -88,9 +95,9 @@ class DocumentShelf:
 
         A published document that has expired since is left out.
         """
-        published = self.all("published")
-        key = tuple((d.digest, len(d.envelope.signatures)) for d in published)
+        key = tuple(_PUBLISHED.rows(self.engine))
         if key not in self._cache:
+            published = self.all("published")
             believed = self._believe(published, consortium, now)
             self._cache.clear()
             projects = [d for d in published if d.kind == "project"]

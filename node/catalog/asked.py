@@ -151,12 +151,7 @@ class Asked:
 
     def approved_recipes(self) -> frozenset[str]:
         """Return the digests of the bundles that our steward approved and didn't withdraw."""
-        table = schema.recipes
-        with reading(self.engine) as connection:
-            rows = connection.execute(
-                select(table.c.bundle).where(table.c.withdrawn_at.is_(None))
-            ).all()
-        return frozenset(r.bundle for r in rows)
+        return frozenset(bundle for (bundle,) in prepared.APPROVED_RECIPES.rows(self.engine))
 
     def approved_weights(self) -> frozenset[str]:
         """Return the digests of the weights that our steward approved and didn't withdraw."""

@@ -209,11 +209,7 @@ class Inbox:
 
     def stamp(self) -> tuple[int, str]:
         """Return what changes whenever a decision is made."""
-        table = schema.decisions
-        with reading(self.engine) as connection:
-            count, newest = connection.execute(
-                select(func.count(), func.max(table.c.made_at))
-            ).one()
+        ((count, newest),) = prepared.DECIDED.rows(self.engine)
         return int(count), str(newest)
 
     def stewards(self, *, removed: bool = False) -> list[StewardRow]:

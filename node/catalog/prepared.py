@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     ColumnElement,
+    and_,
     bindparam,
     delete,
     exists,
@@ -35,6 +36,21 @@ def _asked(column: ColumnElement[str]) -> Prepared:
     return Prepared(select(func.count()).select_from(some.subquery()))
 
 
+_R, _G = schema.releases.c, schema.grants.c
+LISTED = Prepared(
+    select(_G.project, _G.release)
+    .join(schema.releases, _R.digest == _G.release)
+    .join(
+        schema.projects,
+        and_(schema.projects.c.consortium == _G.consortium, schema.projects.c.name == _G.project),
+    )
+    .where(_G.consortium == bindparam("consortium"), _R.revoked_at.is_(None))
+    .order_by(_G.project, _G.release)
+)
+APPROVED_RECIPES = Prepared(
+    select(schema.recipes.c.bundle).where(schema.recipes.c.withdrawn_at.is_(None))
+)
+DECIDED = Prepared(select(func.count(), func.max(schema.decisions.c.made_at)))
 APPROVED = Prepared(
     select(schema.projects.c.approved_digest).where(
         schema.projects.c.consortium == bindparam("consortium"),

@@ -327,6 +327,11 @@ class Catalog:
         with self.reading.connect() as connection:
             return [_release(row._mapping) for row in connection.execute(query)]
 
+    def listed(self, consortium: str) -> list[tuple[str, str]]:
+        """Return each known project with each release that it may ask now, by its digest."""
+        rows = prepared.LISTED.rows(self.engine, consortium=consortium)
+        return [(project, release) for project, release in rows]
+
     def granted_release(self, consortium: str, project: str, digest: str) -> ReleaseRow | None:
         """Return a release that a project may ask now (not revoked), or None."""
         values = {"release": digest, "consortium": consortium, "project": project}

@@ -52,9 +52,9 @@ class Announcing(Sealing):
             hello.ledger.hash = bytes.fromhex(head.hash)
         return self._notice(member, "hello", wire.FromNode(hello=hello))
 
-    def listed(self, member: Membership) -> bytes:
-        """Return what ``releases`` would say, so that the link sees when that has changed."""
-        return self._release_list(member).SerializeToString(deterministic=True)
+    def listed(self, member: Membership) -> tuple[object, ...]:
+        """Return what changes whenever ``releases`` would say something else."""
+        return self.policy().digest, *self.catalog.listed(member.consortium)
 
     def releases(self, member: Membership) -> Sealed:
         """Seal the list of what can be asked about here: granted releases, counts rounded down.

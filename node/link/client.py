@@ -392,7 +392,7 @@ class ConsortiumLink:
 
     async def _tell_releases(self) -> None:
         """Say what can be asked about here, and again whenever that changed."""
-        told = b""
+        told: tuple[object, ...] = ()
         while True:
             current = await self._in_thread(self._desk.gate.listed, self._member)
             if current != told:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from contract import wire_pb2 as wire
 from contract.envelope import Envelope
@@ -34,13 +35,20 @@ class Relay:
     sessions: Sessions = field(default_factory=Sessions)
 
     def __post_init__(self) -> None:
-        shelf = DocumentShelf(self.engine)
-        envelope = Envelope.parse(self.world.signed_roster(by=()))
-        shelf.propose("roster", self.world.consortium, 1, envelope, NOW)
-        shelf.sign(self.world.signed_roster(), NOW)
+        self.shelf = DocumentShelf(self.engine)
         self.now = NOW
-        self.relay = HeadRelay(
-            self.world.consortium, self.engine, shelf, self.sessions, lambda: self.now
+        self.publish(version=1)
+        self.relay = self.reopened()
+
+    def publish(self, version: int) -> None:
+        proposed = Envelope.parse(self.world.signed_roster(by=(), version=version))
+        self.shelf.propose("roster", self.world.consortium, version, proposed, NOW)
+        self.shelf.sign(self.world.signed_roster(version=version), NOW)
+
+    def reopened(self) -> HeadRelay:
+        """A relay that knows only what was written."""
+        return HeadRelay(
+            self.world.consortium, self.engine, self.shelf, self.sessions, lambda: self.now
         )
 
     def online(self, site: str) -> None:
@@ -119,10 +127,49 @@ def test_countersignatures_are_put_together_told_and_kept(relay: Relay) -> None:
     for site in (SOUTH, WEST):
         envelope = relay.countersigned(5, site)
         relay.relay.countersigned(site, wire.Countersignatures(envelopes=[envelope]))
-        (message,) = relay.heard(NORTH)
-        assert list(message.countersigned.envelopes) == [envelope]
+    older = relay.countersigned(3, SOUTH)
+    relay.relay.countersigned(SOUTH, wire.Countersignatures(envelopes=[older]))
+    assert relay.heard(NORTH) == []
+    relay.relay.flush()
+    (message,) = relay.heard(NORTH)
+    both, other = message.countersigned.envelopes
+    roster = relay.world.roster()
+    assert SignedHead.verify(both, roster).countersigned == {SOUTH, WEST}
+    assert other == older
+    relay.relay.flush()
+    assert relay.heard(NORTH) == []
     assert relay.newest().countersigned == {SOUTH, WEST}
     assert relay.newest().head.tree_size == 5
+    assert relay.reopened().newest(NORTH) == relay.relay.newest(NORTH) == both
+
+
+def test_heads_that_cant_be_written_are_told_once_they_are(relay: Relay) -> None:
+    relay.online(NORTH)
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(5)))
+    envelope = relay.countersigned(5, SOUTH)
+    relay.relay.countersigned(SOUTH, wire.Countersignatures(envelopes=[envelope]))
+    with relay.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE heads RENAME TO away")
+    with pytest.raises(DBAPIError):
+        relay.relay.flush()
+    assert relay.heard(NORTH) == []
+    with relay.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO heads")
+    relay.relay.flush()
+    assert len(relay.heard(NORTH)) == 1
+    assert relay.reopened().newest(NORTH) == envelope
+
+
+def test_a_head_of_a_key_that_the_roster_replaced_gives_way(relay: Relay) -> None:
+    relay.online(SOUTH)
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(9)))
+    assert relay.newest().head.tree_size == 9
+    relay.world.sites[NORTH] = SigningKey.generate()
+    relay.publish(version=2)
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(2)))
+    assert relay.newest().head.tree_size == 2
+    relay.relay.flush()
+    assert relay.reopened().newest(NORTH) == relay.head(2)
 
 
 def test_a_newer_head_takes_the_place_and_an_older_one_does_not(relay: Relay) -> None:
@@ -134,6 +181,7 @@ def test_a_newer_head_takes_the_place_and_an_older_one_does_not(relay: Relay) ->
     older = relay.countersigned(7, SOUTH)
     relay.relay.countersigned(SOUTH, wire.Countersignatures(envelopes=[older]))
     assert relay.newest().head.tree_size == 9
+    relay.relay.flush()
     assert len(relay.heard(NORTH)) == 1
     newer = relay.countersigned(12, SOUTH)
     relay.relay.countersigned(SOUTH, wire.Countersignatures(envelopes=[newer]))
@@ -155,6 +203,7 @@ def test_what_is_not_signed_by_whom_it_names_is_not_carried(relay: Relay) -> Non
         b"",
     ]
     relay.relay.countersigned(SOUTH, wire.Countersignatures(envelopes=foreign))
+    relay.relay.flush()
     assert relay.heard(NORTH) == relay.heard(WEST) == []
     assert relay.relay.newest(NORTH) == b""
     relay.now += 2 * YEAR
