@@ -1,15 +1,13 @@
 """Masks as files: read from pictures, series and DICOM segmentations; written as drafts.
 
-Written are PNG and NIfTI-1 (nifti1.h) label maps and binary DICOM segmentations (PS3.3 A.51,
-C.8.20.2). The same mask gives the same bytes.
+Written are PNG label maps and binary DICOM segmentations (PS3.3 A.51, C.8.20.2); NIfTI is
+``learning.nifti``. The same mask gives the same bytes.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,13 +35,15 @@ def of_picture(asset: Asset, structures: int) -> Labels:
 
 
 def of_volume(assets: Sequence[Asset], image: Volume, structures: int) -> Labels:
-    """Return the mask of a volume, slice by slice: a segmentation, or a series like the image."""
+    """Return the mask of a volume, voxel by voxel: a segmentation, or a volume like the image."""
     if len(assets) == 1 and assets[0].sop_class_uid == SEGMENTATION:
         return _segments(assets, image, structures)
-    values = pixels.volume(assets).values
-    if values.shape != image.values.shape:
+    mask = pixels.volume(assets)
+    if mask.values.shape != image.values.shape:
         raise ValueError("a mask has another size than its image")
-    return _labels(values, structures)
+    if not np.allclose(mask.directions, image.directions, atol=0.1):
+        raise ValueError("a mask has its axes in other directions than its image")
+    return _labels(mask.values, structures)
 
 
 def _labels(values: NDArray[Any], structures: int) -> Labels:
@@ -96,28 +96,6 @@ def png(labels: Labels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(labels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def nifti(labels: Labels, image: Volume) -> bytes:
-    """Return a volume's mask as ``.nii.gz``, in the patient's coordinates, in millimetres."""
-    header = bytearray(352)
-    slices, rows, columns = labels.shape
-    spacing = image.spacing_mm[::-1]
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, columns, rows, slices, 1, 1, 1, 1)
-    struct.pack_into("<2h", header, 70, 2, 8)  # unsigned bytes
-    struct.pack_into("<8f", header, 76, 1, *spacing, 0, 0, 0, 0)
-    struct.pack_into("<3f", header, 108, 352, 1, 0)
-    header[123] = 2  # millimetres
-    struct.pack_into("<2h", header, 252, 0, 1)
-    # DICOM's axes run to the left and the back, NIfTI's to the right and the front.
-    turn = np.array([-1.0, -1.0, 1.0])
-    columns_of = [image.directions[2 - axis] * spacing[axis] * turn for axis in range(3)]
-    affine = np.column_stack([*columns_of, np.array(image.origin_mm) * turn])
-    for axis in range(3):
-        struct.pack_into("<4f", header, 280 + 16 * axis, *affine[axis])
-    header[344:348] = b"n+1\0"
-    return gzip.compress(bytes(header) + np.ascontiguousarray(labels).tobytes(), mtime=0)
 
 
 def segmentation(labels: Labels, assets: Sequence[Asset], structures: Sequence[str]) -> bytes:

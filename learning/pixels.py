@@ -75,9 +75,13 @@ def colour(asset: Asset) -> Floats:
 def volume(assets: Sequence[Asset]) -> Volume:
     """Return a series as a volume: its instances in the order of their positions.
 
-    One multi-frame instance is a volume as well. ``ValueError`` when slices differ in size or
+    One multi-frame instance is a volume as well, and so is a NIfTI file. ``ValueError`` when slices differ in size or
     orientation, or lie where another does.
     """
+    if len(assets) == 1 and assets[0].kind == "volume":
+        from learning import nifti
+
+        return nifti.read(assets[0].path)
     datasets = [_dataset(asset) for asset in assets]
     if len(datasets) == 1 and int(datasets[0].get("NumberOfFrames") or 1) > 1:
         return _enhanced(datasets[0])

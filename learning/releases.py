@@ -26,9 +26,9 @@ _SUFFIX = re.compile(r"^\.[a-z0-9]{1,8}$")
 
 @dataclass(frozen=True)
 class Asset:
-    """One de-identified file: a DICOM instance, a slide, a photograph or a report.
+    """One de-identified file: a DICOM instance, a slide, a photograph, a volume or a report.
 
-    ``kind``: ``dicom``, ``slide``, ``photograph``, ``report``. ``magnification`` is 0 when unknown.
+    ``kind``: ``dicom``, ``slide``, ``photograph``, ``volume`` (NIfTI), ``report``. ``magnification`` is 0 when unknown.
     """
 
     subject: str
@@ -89,7 +89,7 @@ class Release:
     def assets(
         self,
         *,
-        kind: str | None = None,
+        kind: str | Collection[str] | None = None,
         modality: str | Collection[str] | None = None,
         sop_class_uid: str | None = None,
     ) -> tuple[Asset, ...]:
@@ -98,7 +98,8 @@ class Release:
         if frame is None:
             return ()
         if kind is not None:
-            frame = frame.filter(pl.col("kind") == kind)
+            kinds = [kind] if isinstance(kind, str) else list(kind)
+            frame = frame.filter(pl.col("kind").is_in(kinds))
         if modality is not None:
             wanted = [modality] if isinstance(modality, str) else list(modality)
             frame = frame.filter(pl.col("modality").is_in(wanted))
@@ -136,10 +137,10 @@ class Release:
 
 
 def series(assets: Iterable[Asset]) -> dict[str, tuple[Asset, ...]]:
-    """Return the assets of each series, by its UID."""
+    """Return the assets of each series, by its UID; what has none, by its digest."""
     found: dict[str, list[Asset]] = defaultdict(list)
     for asset in assets:
-        found[asset.series_uid].append(asset)
+        found[asset.series_uid or asset.digest].append(asset)
     return {uid: tuple(some) for uid, some in sorted(found.items())}
 
 

@@ -2,7 +2,8 @@
 
 A pair is a group of the catalogue that links an image in one role and its mask in another: a
 picture each, or the slices of a series each, or a DICOM segmentation as the mask.
-Loss: soft Dice (Milletari et al. 2016) and cross-entropy together (Isensee et al. 2021, nnU-Net).
+Losses: soft Dice (Milletari et al. 2016), cross-entropy, focal loss (Lin et al. 2017), or sums of
+them, as in nnU-Net (Isensee et al. 2021).
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from learning import augmentation, masks, networks, pixels
+from learning import augmentation, masks, networks, patches, pixels
 from learning.loading import Examples
+from learning.patches import Patches
 from learning.pixels import Floats
-from learning.releases import Asset, Release, is_held_out, linked
-from learning.training import Batch
+from learning.releases import Asset, Release, linked
+from learning.splits import Split
+from learning.training import Batch, Local, Loss, device, seed_of
 
 MAX_STRUCTURES = 64
+LOSSES = ("dice-ce", "dice", "ce", "dice-focal")
+_FOCAL = 2.0
+_SLAB = 2**21
+"""Voxels whose loss is worked out at once."""
 Scalar = bool | int | float | str
 
 
@@ -32,11 +39,17 @@ Scalar = bool | int | float | str
 class Network:
     """A U-Net, and how images are brought before it. ``shape`` is (rows, columns) or (slices, ...).
 
-    ``window`` are the values that become -1 and 1; none: mean 0 and standard deviation 1.
+    Without ``patches`` every image is brought to ``shape``. With so many of each image, it keeps
+    its size at ``spacing_mm`` (0 in an axis: its own) and ``shape`` is what is seen at once, in
+    windows that share ``overlap``. ``window`` are the values that become -1 and 1; none: mean 0 and
+    standard deviation 1.
     """
 
     structures: tuple[str, ...]
     shape: tuple[int, ...]
+    patches: int
+    spacing_mm: tuple[float, ...]
+    overlap: float
     colour: bool
     window: tuple[float, float] | None
     widths: tuple[int, ...]
@@ -53,6 +66,9 @@ class Network:
         network = cls(
             structures=names,
             shape=shape,
+            patches=int(config["patches"]),
+            spacing_mm=_spacing(str(config["spacing-mm"]), len(shape)),
+            overlap=float(config["overlap"]),
             colour=bool(config["colour"]),
             window=(low, high) if (low, high) != (0.0, 0.0) else None,
             widths=widths,
@@ -63,6 +79,14 @@ class Network:
             raise ValueError("shape: must be two or three sides of 8 to 1024")
         if math.prod(shape) > 2**24:
             raise ValueError("shape: is too large")
+        if not 0 <= network.patches <= 64:
+            raise ValueError("patches: must be 0 to 64")
+        if network.spacing_mm and not network.patches:
+            raise ValueError("spacing-mm: without patches, images are brought to shape")
+        if network.spacing_mm and len(shape) == 2:
+            raise ValueError("spacing-mm: is of volumes only")
+        if not 0 <= network.overlap <= 0.9:
+            raise ValueError("overlap: must be 0 to 0.9")
         if not 2 <= len(widths) <= 6 or not all(w % 4 == 0 and 4 <= w <= 512 for w in widths):
             raise ValueError("widths: must be 2 to 6 multiples of 4, up to 512")
         if not 1 <= len(names) <= MAX_STRUCTURES or len(set(names)) != len(names) or "" in names:
@@ -88,19 +112,58 @@ class Network:
         """Return an image as the network sees it: (channels, ...)."""
         if self.colour:
             picture = pixels.colour(assets[0])
-            planes = [pixels.resized(picture[..., c], self.shape) for c in range(3)]
+            size = self.size(picture.shape[:2])
+            planes = [pixels.resized(picture[..., c], size) for c in range(3)]
             return np.stack(planes) * np.float32(2) - np.float32(1)
-        values = self.values(assets)
-        small = pixels.resized(values, self.shape)
-        if self.window is None:
-            return pixels.standardised(small)[None]
-        return pixels.windowed(small, *self.window)[None] * np.float32(2) - np.float32(1)
-
-    def values(self, assets: Sequence[Asset]) -> Floats:
-        """Return the image's own values."""
         if len(self.shape) == 2:
-            return pixels.image(assets[0])
-        return pixels.volume(assets).values
+            values = pixels.image(assets[0])
+            return self._scaled(pixels.resized(values, self.size(values.shape)))
+        return self.prepared_volume(pixels.volume(assets))
+
+    def prepared_volume(self, volume: pixels.Volume) -> Floats:
+        """Return a volume as the network sees it: (1, slices, rows, columns)."""
+        size = self.size(volume.values.shape, volume.spacing_mm)
+        return self._scaled(pixels.resized(volume.values, size))
+
+    def size(self, whole: Sequence[int], spacing_mm: Sequence[float] = ()) -> tuple[int, ...]:
+        """Return the size to which an image of the size ``whole`` is brought."""
+        if not self.patches:
+            return self.shape
+        wanted = self.spacing_mm or (0.0,) * len(whole)
+        own = tuple(spacing_mm) or wanted
+        found = tuple(
+            max(1, round(side * old / new)) if new else side
+            for side, old, new in zip(whole, own, wanted, strict=True)
+        )
+        if math.prod(found) > pixels.MOST_VALUES:
+            raise ValueError("spacing-mm: makes an image too large")
+        return found
+
+    def _scaled(self, values: Floats) -> Floats:
+        if self.window is None:
+            return pixels.standardised(values)[None]
+        return pixels.windowed(values, *self.window)[None] * np.float32(2) - np.float32(1)
+
+    def logits(self, model: nn.Module, image: Tensor) -> Tensor:
+        """Return the model's logits of a prepared image: (1, structures + 1, ...)."""
+        if self.patches:
+            return patches.logits(model, image, self.shape, self.overlap)
+        found: Tensor = model(image[None].float().to(device()))
+        return found.cpu()
+
+
+def _spacing(text: str, dimensions: int) -> tuple[float, ...]:
+    if not text:
+        return ()
+    try:
+        found = tuple(float(number) for number in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) == 1:
+        found *= dimensions
+    if len(found) != dimensions or not all(side == 0 or 0.1 <= side <= 20 for side in found):
+        raise ValueError("spacing-mm: must be one number of 0.1 to 20 or one for each axis, or 0")
+    return found
 
 
 def _whole(config: Mapping[str, Scalar], key: str) -> tuple[int, ...]:
@@ -123,13 +186,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which pairs of a release are learned from, and who of its patients is held out."""
+    """Which pairs of a release are learned from, how, and who of its patients is held out."""
 
     network: Network
     image_role: str
     mask_role: str
-    held_out: float
-    split_seed: int
+    loss: str
+    around: float
+    """Share of the patches that lie around a structure."""
+    split: Split
 
     @classmethod
     def read(cls, config: Mapping[str, Scalar]) -> Pairs:
@@ -138,14 +203,25 @@ class Pairs:
             Network.read(config),
             str(config["image-role"]),
             str(config["mask-role"]),
-            float(config["held-out"]),
-            int(config["split-seed"]),
+            str(config["loss"]),
+            float(config["around"]),
+            Split.read(config),
         )
         if not pairs.image_role or pairs.image_role == pairs.mask_role:
             raise ValueError("image-role and mask-role: must be two roles of a group")
-        if not 0 <= pairs.held_out < 1:
-            raise ValueError("held-out: must be 0 or above and below 1")
+        if pairs.loss not in LOSSES:
+            raise ValueError(f"loss: must be one of {', '.join(LOSSES)}")
+        if not 0 <= pairs.around <= 1:
+            raise ValueError("around: must be 0 to 1")
         return pairs
+
+    def training(self, pairs: Examples[Pair], local: Local) -> Examples[Pair] | Patches:
+        """Return what a round trains on: the images whole, or that round's patches of them."""
+        network = self.network
+        if not network.patches:
+            return pairs
+        seed = seed_of(local.seed, local.round)
+        return Patches(pairs, network.shape, network.patches, self.around, seed)
 
 
 @functools.cache
@@ -153,46 +229,79 @@ def examples(folder: Path, pairs: Pairs) -> tuple[Examples[Pair], Examples[Pair]
     """Return what to train on and what to score, as (image, mask); decoded once."""
     release = Release(folder)
     known = {asset.digest: asset for asset in release.assets()}
+    is_held_out = pairs.split.of(release)
     halves: dict[bool, list[Pair]] = {False: [], True: []}
     for links in release.groups().values():
         image = linked(links, known, pairs.image_role)
         mask = linked(links, known, pairs.mask_role)
         if image and mask:
-            held_out = is_held_out(image[0].subject, pairs.held_out, pairs.split_seed)
-            halves[held_out].append(Pair(image, mask))
+            halves[is_held_out(image[0].subject)].append(Pair(image, mask))
     read = functools.partial(_read, pairs.network)
     return Examples(halves[False], read), Examples(halves[True], read)
 
 
 def _read(network: Network, pair: Pair) -> tuple[Tensor, Tensor]:
-    image = network.prepared(pair.image)
+    """Whole images that stay large are kept in 16 bits: their values are about 1."""
     if len(network.shape) == 2:
+        image = network.prepared(pair.image)
         found = masks.of_picture(pair.mask[0], len(network.structures))
     else:
         volume = pixels.volume(pair.image)
+        image = network.prepared_volume(volume)
         found = masks.of_volume(pair.mask, volume, len(network.structures))
-    small = functional.interpolate(
-        torch.from_numpy(found)[None, None].float(), network.shape, mode="nearest-exact"
-    )
-    return torch.from_numpy(image), small[0, 0].to(torch.uint8)
+    outline = torch.from_numpy(found)[None, None]
+    if outline.shape[2:] != image.shape[1:]:
+        outline = functional.interpolate(outline, image.shape[1:], mode="nearest-exact")
+    values = torch.from_numpy(image)
+    return values.half() if network.patches else values, outline[0, 0]
 
 
 # ---- how ----------------------------------------------------------------------------------------
 
 
-def loss(model: nn.Module, batch: Batch) -> Tensor:
-    """Return soft Dice loss of the structures plus cross-entropy, in float32."""
-    images, outlines = batch
-    logits = model(images).float()
-    wanted = outlines.long()
-    entropy = functional.cross_entropy(logits, wanted)
+def loss_of(kind: str) -> Loss:
+    """Return the mean loss of a batch (images, masks), by one of the names in ``LOSSES``."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        images, outlines = batch
+        return _loss(kind, [_sums(kind, model(images).float(), outlines.long())])
+
+    return loss
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Of some voxels: entropy and how many; for each image and structure, what Dice is made of."""
+
+    entropy: Tensor
+    voxels: int
+    both: Tensor
+    all_of: Tensor
+
+
+def _sums(kind: str, logits: Tensor, wanted: Tensor) -> _Sums:
+    entropy = functional.cross_entropy(logits, wanted, reduction="none")
+    if kind == "dice-focal":
+        entropy = (1 - torch.exp(-entropy)) ** _FOCAL * entropy
     told = logits.softmax(1)[:, 1:]
-    true = functional.one_hot(wanted, logits.shape[1]).movedim(-1, 1)[:, 1:].to(told.dtype)
+    numbers = torch.arange(1, logits.shape[1], device=logits.device)
+    shape = (1, -1, *[1] * (wanted.ndim - 1))
+    true = (wanted[:, None] == numbers.view(shape)).to(told.dtype)
     axes = tuple(range(2, told.ndim))
-    both = (told * true).sum(axes)
-    all_of = told.sum(axes) + true.sum(axes)
-    dice: Tensor = ((2 * both + 1) / (all_of + 1)).mean()
-    return entropy + 1 - dice
+    both, all_of = (told * true).sum(axes), told.sum(axes) + true.sum(axes)
+    return _Sums(entropy.sum(), wanted.numel(), both, all_of)
+
+
+def _loss(kind: str, parts: Sequence[_Sums]) -> Tensor:
+    """Return the loss of images whose voxels' sums these are."""
+    entropy = torch.stack([part.entropy for part in parts]).sum()
+    entropy = entropy / sum(part.voxels for part in parts)
+    if kind == "ce":
+        return entropy
+    both = torch.stack([part.both for part in parts]).sum(0)
+    all_of = torch.stack([part.all_of for part in parts]).sum(0)
+    dice: Tensor = 1 - ((2 * both + 1) / (all_of + 1)).mean()
+    return dice if kind == "dice" else entropy + dice
 
 
 def augment(batch: Batch, generator: torch.Generator) -> Batch:
@@ -211,18 +320,21 @@ class Overlap:
     dice: float = 0.0
 
 
-def evaluate(model: nn.Module, pairs: Examples[Pair], structures: int) -> Overlap:
-    """Return the scores of a model on examples (image, mask)."""
-    from learning.training import batches, device
-
+def evaluate(model: nn.Module, examples: Examples[Pair], pairs: Pairs) -> Overlap:
+    """Return the scores of a model on whole images (image, mask), one after the other."""
+    network = pairs.network
     model.to(device()).eval()
     found: list[float] = []
     total = 0.0
     with torch.inference_mode():
-        for batch in batches(pairs, 1):
-            total += float(loss(model, batch))
-            told = model(batch[0]).argmax(1)
-            found.append(dice(told[0].cpu().numpy(), batch[1][0].cpu().numpy(), structures))
+        for image, outline in examples:
+            logits = network.logits(model, image)
+            rows = max(1, _SLAB // max(1, outline[0].numel()))
+            slabs = zip(logits.split(rows, 2), outline[None].split(rows, 1), strict=True)
+            sums = [_sums(pairs.loss, one.float(), other.long()) for one, other in slabs]
+            total += float(_loss(pairs.loss, sums))
+            told = logits.argmax(1)[0].numpy()
+            found.append(dice(told, outline.numpy(), len(network.structures)))
     if not found:
         return Overlap()
     return Overlap(len(found), total / len(found), float(np.mean(found)))

@@ -189,11 +189,12 @@ def batches(examples: Sized, size: int) -> Iterator[Batch]:
 
 
 def fetch(examples: Any, indices: Sequence[int]) -> Batch:
-    """Return these examples as one batch."""
+    """Return these examples as one batch: by the data set's own ``collate``, if it has one."""
     if isinstance(examples, TensorDataset):
         chosen = torch.as_tensor(list(indices))
         return tuple(tensor[chosen] for tensor in examples.tensors)
-    return default_collate([examples[index] for index in indices])
+    collate = getattr(examples, "collate", default_collate)
+    return collate([examples[index] for index in indices])
 
 
 def moved(batch: Batch, place: torch.device) -> Batch:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from learning import masks, pixels
+from learning import masks, nifti, pixels
 from learning.masks import Labels
 from learning.releases import Asset, Release, by_subject, series
 from learning.segmentation import Network
@@ -50,16 +50,16 @@ class Plan:
             most=int(config["most"]),
         )
         flat = len(plan.network.shape) == 2
-        if plan.kind not in ("dicom", "photograph"):
-            raise ValueError("kind: must be dicom or photograph")
+        if plan.kind not in ("dicom", "photograph", "volume"):
+            raise ValueError("kind: must be dicom, photograph or volume")
         if plan.format not in FORMATS:
             raise ValueError(f"format: must be one of {', '.join(FORMATS)}")
         if (plan.format == "png" and not flat) or (plan.format == "nifti" and flat):
             raise ValueError("format: nifti is for volumes, png for pictures")
         if plan.format == "dicom-seg" and plan.kind != "dicom":
             raise ValueError("format: a segmentation is of DICOM images")
-        if plan.kind == "photograph" and not flat:
-            raise ValueError("kind: a photograph is no volume")
+        if plan.kind != "dicom" and flat == (plan.kind == "volume"):
+            raise ValueError("kind: a photograph has two sides, a volume three: see shape")
         if not plan.label.replace("_", "a").isalnum() or len(plan.label) > 32:
             raise ValueError("draft-label: must be 1 to 32 letters, digits and underscores")
         if plan.smallest < 0 or plan.most < 0:
@@ -80,19 +80,22 @@ def images(folder: Path, plan: Plan) -> Iterator[tuple[Asset, ...]]:
 
 def draw(model: nn.Module, assets: tuple[Asset, ...], plan: Plan) -> Labels:
     """Return the structures on the image's own grid: 0 is none, n the n-th."""
-    place = device()
-    model.to(place).eval()
-    values = plan.network.prepared(assets)
-    size = _size(assets, plan)
+    model.to(device()).eval()
+    network = plan.network
+    if len(network.shape) == 3:
+        volume = pixels.volume(assets)
+        values, size = network.prepared_volume(volume), volume.values.shape
+    else:
+        values, size = network.prepared(assets), _size(assets, plan)
     with torch.inference_mode():
-        told = model(torch.from_numpy(values)[None].to(place)).softmax(1)
+        told = network.logits(model, torch.from_numpy(values))
         if len(size) == 2:
-            told = functional.interpolate(told, size, mode="bilinear", align_corners=False)
+            told = functional.interpolate(told.softmax(1), size, mode="bilinear")
             found = told.argmax(1)[0]
         else:  # each class at the volume's size would not fit into memory
-            small = told.argmax(1).float()[:, None]
+            small = told.argmax(1).to(torch.uint8)[:, None]
             found = functional.interpolate(small, size, mode="nearest-exact")[0, 0]
-    labels: Labels = found.cpu().numpy().astype(np.uint8)
+    labels: Labels = found.numpy().astype(np.uint8)
     for number in range(1, len(plan.network.structures) + 1):
         if (labels == number).sum() < plan.smallest:
             labels[labels == number] = 0
@@ -102,7 +105,7 @@ def draw(model: nn.Module, assets: tuple[Asset, ...], plan: Plan) -> Labels:
 def _size(assets: tuple[Asset, ...], plan: Plan) -> tuple[int, ...]:
     if plan.network.colour:
         return tuple(pixels.colour(assets[0]).shape[:2])
-    return tuple(plan.network.values(assets).shape)
+    return tuple(pixels.image(assets[0]).shape)
 
 
 def encoded(labels: Labels, assets: tuple[Asset, ...], plan: Plan) -> bytes:
@@ -110,7 +113,7 @@ def encoded(labels: Labels, assets: tuple[Asset, ...], plan: Plan) -> bytes:
     if plan.format == "png":
         return masks.png(labels)
     if plan.format == "nifti":
-        return masks.nifti(labels, pixels.volume(assets))
+        return nifti.packed(labels, pixels.volume(assets))
     layers = labels if labels.ndim == 3 else labels[None]
     return masks.segmentation(layers, assets, plan.network.structures)
 

@@ -22,9 +22,10 @@ def learn(message: Message, context: Context) -> Message:
     digest = str(context.run_config["weights"])
     if digest and local.round == 1:
         weights.begin(model, weights.read(digest, weights.folder_of(context.node_config)))
-    training, _ = segmentation.examples(Release.of(context.node_config).folder, pairs)
+    images, _ = segmentation.examples(Release.of(context.node_config).folder, pairs)
     change = segmentation.augment if context.run_config["augment"] else None
-    done = train(model, training, segmentation.loss, local, augment=change)
+    loss = segmentation.loss_of(pairs.loss)
+    done = train(model, pairs.training(images, local), loss, local, augment=change)
     metrics = MetricRecord({"train_loss": done.loss, "num-examples": done.examples})
     content = RecordDict({"arrays": arrays(model), "metrics": metrics})
     return Message(content=content, reply_to=message)
@@ -35,7 +36,7 @@ def score(message: Message, context: Context) -> Message:
     """Return ``eval_loss`` and ``eval_dice`` of the images of patients held out."""
     pairs, model = _prepare(message, context)
     _, held_out = segmentation.examples(Release.of(context.node_config).folder, pairs)
-    found = segmentation.evaluate(model, held_out, len(pairs.network.structures))
+    found = segmentation.evaluate(model, held_out, pairs)
     metrics = MetricRecord(
         {"eval_loss": found.loss, "eval_dice": found.dice, "num-examples": found.n}
     )
