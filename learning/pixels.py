@@ -75,8 +75,8 @@ def colour(asset: Asset) -> Floats:
 def volume(assets: Sequence[Asset]) -> Volume:
     """Return a series as a volume: its instances in the order of their positions.
 
-    One multi-frame instance is a volume as well, and so is a NIfTI file. ``ValueError`` when slices differ in size or
-    orientation, or lie where another does.
+    One multi-frame instance is a volume as well, and so is a NIfTI file. ``ValueError`` when slices
+    differ in size or orientation, or lie where another does.
     """
     if len(assets) == 1 and assets[0].kind == "volume":
         from learning import nifti

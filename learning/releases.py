@@ -28,7 +28,8 @@ _SUFFIX = re.compile(r"^\.[a-z0-9]{1,8}$")
 class Asset:
     """One de-identified file: a DICOM instance, a slide, a photograph, a volume or a report.
 
-    ``kind``: ``dicom``, ``slide``, ``photograph``, ``volume`` (NIfTI), ``report``. ``magnification`` is 0 when unknown.
+    ``kind``: ``dicom``, ``slide``, ``photograph``, ``volume`` (NIfTI) or ``report``.
+    ``magnification`` is 0 when unknown.
     """
 
     subject: str
