@@ -126,19 +126,6 @@ class Asking(Connection):
         result = self._wait(digest, waiting)
         return StatisticsAnswer.from_result(job, self.project(job.project), result, self._roster())
 
-    def answer(
-        self, digest: str, waiting: Callable[[wire.JobStatus], None] | None = None
-    ) -> StatisticsAnswer:
-        """Return the answer to a question that had to wait for a steward, once it is there."""
-        job = Job.read(Envelope.parse(self._home.kept_job(digest)).body)
-        result = self._wait(digest, waiting)
-        return StatisticsAnswer.from_result(job, self.project(job.project), result, self._roster())
-
-    def study(self, project: str, **terms: Any) -> Study:
-        """Return a study of a project: every analysis by one call. ``terms`` are ``Study``'s."""
-        self.project(project)
-        return Study(self, project, **terms)
-
     def _asked(
         self,
         project: str,

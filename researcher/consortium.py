@@ -15,3 +15,8 @@ class Consortium(Asking, Launching):
     What is there: ``projects``, ``sites``, ``releases``. Ask: ``statistics``, ``model``, ``study``.
     Train: ``train``, ``cross_evaluate``, ``job``, ``registry``.
     """
+
+    def study(self, project: str, **terms: Any) -> Study:
+        """Return a study of a project: every analysis by one call. ``terms`` are ``Study``'s."""
+        self.project(project)
+        return Study(self, project, **terms)

@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from contract.errors import UsageError
-from researcher.rendering import as_html, as_text
+from contract.statistics.estimates import Estimate, HypothesisTest
+from researcher.rendering import WIDTH, as_html, as_text
 from researcher.statistics import StatisticsAnswer
 
 if TYPE_CHECKING:
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
     from researcher.plots import Figure
 
 Cell = str | int | float
+Figures = tuple[tuple[str, Estimate | HypothesisTest], ...]
+"""Tests and estimates, each with the group or variable that it is of, or ""."""
+_LAYOUTS = (
+    (HEAVY_HEAD, 1, 6), (HEAVY_HEAD, 1, 5), (HEAVY_HEAD, 1, 4), (SIMPLE_HEAD, 1, 4),
+    (SIMPLE_HEAD, 0, 4), (SIMPLE_HEAD, 0, 3),
+)  # fmt: skip
+"""How a table is drawn, with how much room about a cell, and with how many digits; the first that
+fits is taken."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,8 @@ class Finding:
     figure: Figure | None = None
     remarks: tuple[str, ...] = field(default=())
     """What a reader must know of the figures themselves."""
+    figures: Figures = field(default=())
+    """The tests and estimates that are told beside the rows."""
 
     @property
     def lane(self) -> str:
@@ -64,6 +76,13 @@ class Finding:
     def tidy(self) -> list[dict[str, Cell]]:
         """Return the rows as records."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def glance(self) -> list[dict[str, Cell]]:
+        """Return a record of each test and estimate, with the names that R's broom has.
+
+        What isn't known of one is left out of its record.
+        """
+        return [_glanced(of, one) for of, one in self.figures]
 
     def to_polars(self) -> polars.DataFrame:
         """Return the rows as a Polars frame; ``UsageError`` where Polars isn't installed."""
@@ -93,13 +112,28 @@ class Finding:
         return draw(self.figure, axes)
 
     def table(self) -> Table:
-        """Return the rows as a table that fits 80 columns."""
-        table = Table(title=self.title, title_justify="left")
-        for place, column in enumerate(self.columns):
-            numeric = any(not isinstance(row[place], str) for row in self.rows)
-            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-        for row in self.rows:
-            table.add_row(*map(shown, row))
+        """Return the rows as a table that fits 80 columns, without columns that say nothing."""
+        kept = [
+            place
+            for place in range(len(self.columns))
+            if not self.rows or any(shown(row[place]) for row in self.rows)
+        ]
+        numeric = [any(not isinstance(row[at], str) for row in self.rows) for at in kept]
+        for box, room, digits in _LAYOUTS:
+            rows = [[shown(row[at], digits) for at in kept] for row in self.rows]
+            widths = [
+                # A heading is folded between words.
+                max(len(word) for word in [*self.columns[at].split(), "", *(r[i] for r in rows)])
+                for i, at in enumerate(kept)
+            ]
+            if sum(widths) + (2 * room + 1) * len(kept) + 1 <= WIDTH:
+                break
+        table = Table(title=self.title, title_justify="left", box=box, padding=(0, room))
+        for at, right in zip(kept, numeric, strict=True):
+            justify: Literal["left", "right"] = "right" if right else "left"
+            table.add_column(self.columns[at], justify=justify, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
         return table
 
     def printed(self) -> Group:
@@ -116,13 +150,32 @@ class Finding:
         return as_html(self.printed())
 
 
-def shown(cell: Cell) -> str:
-    """Return a cell as a person reads it: six digits, p values' own, words as they are."""
+def shown(cell: Cell, digits: int = 6) -> str:
+    """Return a cell as a person reads it: so many digits, whole numbers and words as they are."""
     if isinstance(cell, str):
         return cell
     if not math.isfinite(cell):
         return "" if math.isnan(cell) else str(cell)
-    return str(int(cell)) if cell == int(cell) and abs(cell) < 1e15 else f"{cell:.6g}"
+    return str(int(cell)) if cell == int(cell) and abs(cell) < 1e15 else f"{cell:.{digits}g}"
+
+
+def _glanced(of: str, one: Estimate | HypothesisTest) -> dict[str, Cell]:
+    said: dict[str, Cell] = {"of": of} if of else {}
+    said["figure"] = one.name
+    estimate = one if isinstance(one, Estimate) else one.estimate
+    found: dict[str, float] = {}
+    if estimate is not None:
+        found = {
+            "estimate": estimate.value,
+            "std.error": estimate.standard_error,
+            "conf.low": estimate.low,
+            "conf.high": estimate.high,
+        }
+    if isinstance(one, HypothesisTest):
+        names = ("df", "df2")
+        found |= {"statistic": one.statistic, **dict(zip(names, one.degrees, strict=False))}
+        found["p.value"] = one.p_value
+    return {**said, **{name: value for name, value in found.items() if not math.isnan(value)}}
 
 
 def p_value(p: float) -> str:
