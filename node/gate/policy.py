@@ -113,6 +113,8 @@ class TrainingSettings(settings.Settings):
     """Whether updates leave in secure sums only, so that nobody sees this site's own."""
     sum_noise_multiplier: Annotated[float, Field(ge=0)] = 0.0
     """Least Gaussian noise that a secure sum must hold, as a multiple of the job's clip_norm."""
+    sum_site_sets: Annotated[int, Field(ge=1, le=100_000)] = 4
+    """Over how many different sets of sites the secure sums of one job may be."""
     sparse_sums: bool = False
     """Whether secure sums may use the sparse graph, which trusts the coordinator's honesty."""
     drafts: bool = False

@@ -12,11 +12,10 @@ others' secrets takes part in no further one. Two learned sums would need two se
 among the first attempt's n, disjoint, that gave shares: together ``2 (t - c)``, which is above the
 ``n - c`` honest ones while fewer than ``2 t - n`` work with the coordinator.
 
-Assumption: that one, which the sum itself makes (``contract.secure_aggregation.client``). Not
-covered: sums of different rounds tell of the difference between these (So et al. 2023, "Securing
-Secure Aggregation: Mitigating Multi-Round Privacy Leakage in Federated Learning"). A coordinator
-that lies may ask a round again, as another task and without one site: what doesn't depend on
-chance, as evaluation, is then that site's to the digit. Noise is against it.
+Assumption: that one, which the sum itself makes (``contract.secure_aggregation.client``). Over how
+many sets of sites the sums of all rounds may be is ``node.gate.summed_sites``. Not covered: sums of
+different rounds tell of the difference between these (So et al. 2023, "Securing Secure Aggregation:
+Mitigating Multi-Round Privacy Leakage in Federated Learning"). Noise is against it.
 """
 
 from __future__ import annotations
@@ -52,6 +51,7 @@ from foundation.files import private_folder, write_durably
 from node.gate.gate import Admission, Gate, Membership, Sealed
 from node.gate.older_apps import in_todays_form
 from node.gate.rules import TrainingOutput
+from node.gate.summed_sites import SummedSites, digest_of_inputs
 from node.gate.updates.noise import DiscreteGaussian, draw_key
 
 STEP, MASKED = "step", "masked"
@@ -70,6 +70,8 @@ class Round:
     """SHA-256 of what the round's task said, and of its type."""
     digest: str
     """SHA-256 of what was sealed in."""
+    inputs: str = ""
+    """``summed_sites.digest_of_inputs`` of the task."""
     sites: tuple[str, ...] = ()
     """Those of the first attempt; none before it."""
     threshold: int = 0
@@ -85,6 +87,8 @@ class _Attempt:
     client: Client
     words: SumOfUpdates
     charged: bool = False
+    survivors: tuple[str, ...] = ()
+    """The sites that this one confirmed."""
 
 
 class SecureRounds:
@@ -123,7 +127,9 @@ class SecureRounds:
             raise Refused("replay", "This round is being summed already.")
         write_durably(self._folder / f"{task.task}.sealed", data)
         message = digest_of_message(task.message_type, task.payload)
-        self._remember(Round(task.task, message, digest))
+        said = wire.RecordDict.FromString(task.payload)
+        inputs = digest_of_inputs(task.message_type, said, task.payload)
+        self._remember(Round(task.task, message, digest, inputs))
         return self._gate.answer_sealed_in(
             self._member,
             self._admission,
@@ -194,10 +200,15 @@ class SecureRounds:
                 masked = client.mask(encoding.shares(step.shares), words)
                 return self._answer(task, masked, started, known.digest, keep)
             case "survivors":
-                answer = client.confirm(Survivors(tuple(step.survivors.members)))
+                members = tuple(step.survivors.members)
+                answer = client.confirm(Survivors(members))
+                attempt.survivors = tuple(client.terms.participants[i].name for i in members)
+                self._joined(known, attempt)
             case _:
                 # Before anything is given: who was killed on the way takes part in no other sum.
+                joined = self._joined(known, attempt)
                 self._remember(replace(known, revealed=True))
+                write_durably(self._sets, joined.to_bytes())
                 answer = client.unmask(encoding.confirmations(step.confirmations))
                 (self._folder / f"{known.task}.sealed").unlink(missing_ok=True)
         return self._answer(task, answer, started)
@@ -323,6 +334,18 @@ class SecureRounds:
         )
 
     # ---- what is remembered --------------------------------------------------------------------
+
+    @property
+    def _sets(self) -> Path:
+        return self._folder / "sets"
+
+    def _joined(self, known: Round, attempt: _Attempt) -> SummedSites:
+        """Return which sites were summed, with this attempt; ``Refused`` when it must not be."""
+        before = SummedSites.read(self._sets.read_bytes() if self._sets.exists() else b"")
+        if self._work.sparse:  # a site knows its neighbours' survivors only
+            return before
+        most = self._gate.policy().training.sum_site_sets
+        return before.join(known.inputs, attempt.survivors, most)
 
     def _round(self, task: str) -> Round | None:
         path = self._folder / f"{task}.json"

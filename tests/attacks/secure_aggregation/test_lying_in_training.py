@@ -22,6 +22,7 @@ from coordinator.work.training import secure as leading
 from foundation import tensors
 from node.gate.ledger import read_entries
 from node.gate.ledger.entries import format_line
+from node.gate.summed_sites import SummedSites
 from node.work.training import secure
 from tests.attacks.secure_aggregation.rounds import (
     KINDS,
@@ -51,6 +52,18 @@ ATTACKS = (
         "test_no_second_sum_of_a_round_is_learned",
     ),
     (
+        "A round asked again without one hospital",
+        "Differencing of sums; So et al., Securing secure aggregation, AAAI 2023",
+        "a node counts over which sites a job's sums are, and sums the same over one set only",
+        "test_a_round_asked_again_without_one_hospital_is_not_summed",
+    ),
+    (
+        "A model that differs in a digit, asked without one hospital",
+        "Differencing of sums of nearly the same; So et al., AAAI 2023",
+        "a policy that wants always the same sites (training.sum_site_sets = 1)",
+        "test_where_sites_are_always_the_same_nothing_is_asked_without_one_hospital",
+    ),
+    (
         "Another function of the app for one hospital",
         "Pasquini et al., CCS 2022, by the message's type",
         "keys are signed together with the type of the message too",
@@ -71,6 +84,8 @@ ATTACKS = (
 )
 VICTIM = "minnesota"
 OTHERS = tuple(site for site in SITES if site != VICTIM)
+NEARLY = {key: (array + np.float32(1e-6)).astype("f") for key, array in START.items()}
+"""The same model but for the last digits."""
 
 
 @pytest.fixture
@@ -179,7 +194,10 @@ def test_a_hospital_that_was_sent_another_model_is_in_no_sum(
         assert hospitals.is_mean_of(hospitals.round())
     hospitals.revealed.clear()
     # The other three stay above the threshold; the victim's keys don't fit, so it is left out.
-    assert hospitals.is_mean_of(hospitals.round(), *OTHERS)
+    with pytest.raises(JobFailed):
+        hospitals.round()  # which the three were asked with the victim before
+    reply = hospitals.round(NEARLY)
+    assert hospitals.is_mean_of(reply, *OTHERS)
     assert not any(
         site == VICTIM for found in list(hospitals.masked.values())[1:] for site in found
     )
@@ -203,8 +221,9 @@ def hospitals_message(hospitals: Hospitals) -> str:
 
 
 def forget(hospitals: Hospitals, kept: dict[str, bytes]) -> None:
-    """Turn the defence off: a site forgets that it gave shares."""
+    """Turn the defences off: a site forgets that it gave shares, and over which sites."""
     for number, site in enumerate(hospitals.sites.values()):
+        (site.folder / "sums" / "sets").unlink()
         path = site.folder / "sums" / f"{number + 1:06d}.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"revealed": False}))
         (site.folder / "sums" / f"{number + 1:06d}.sealed").write_bytes(kept[site.name])
@@ -275,6 +294,113 @@ def test_a_later_attempt_is_over_the_firsts_sites_and_threshold_only(
     assert set(terms_for(three, "000001.4.2")) == {"other-sites"}
     assert set(terms_for(three, "000001.1.3")) == {"out-of-order"}
     assert set(terms_for(three, "000001.9.3")) == {"out-of-order"}
+
+
+# ---- the same sites in all rounds ----------------------------------------------------------------
+
+
+def added(reply: records.Records, model: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the sum of what the sites' training added, times their examples."""
+    arrays, metrics = reply["arrays"], reply["metrics"]
+    assert isinstance(arrays, Arrays)
+    assert isinstance(metrics, Metrics)
+    examples = metrics.items["num-examples"]
+    assert isinstance(examples, int)
+    return {k: (arrays.items[k].astype(float) - model[k]) * examples for k in model}
+
+
+def victims(
+    hospitals: Hospitals, whole: records.Records, fewer: records.Records
+) -> dict[str, np.ndarray]:
+    """Return what a coordinator takes the victim's update to be, from two rounds."""
+    every, some = added(whole, START), added(fewer, NEARLY)
+    return {k: (every[k] - some[k]) / hospitals.sites[VICTIM].examples for k in START}
+
+
+def limit(hospitals: Hospitals, sets: int) -> None:
+    for site in hospitals.sites.values():
+        policy = site.hospital.policy
+        training = policy.training.model_copy(update={"sum_site_sets": sets})
+        site.hospital.policy = policy.model_copy(update={"training": training})
+
+
+def test_a_round_asked_again_without_one_hospital_is_not_summed(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospitals.round()
+    hospitals.lie = without((VICTIM, "train"))
+    with pytest.raises(JobFailed):
+        hospitals.round()
+    assert {code for _, code in hospitals.refusals} == {"other-sites"}
+    assert len(hospitals.learned()) == 1
+    hospitals.lie = lambda question, kind: question
+    assert hospitals.is_mean_of(hospitals.round())  # over the same sites it tells nothing more
+    with monkeypatch.context() as off:
+        off.setattr(SummedSites, "join", lambda known, *_: known)
+        whole = hospitals.round()
+        hospitals.lie = without((VICTIM, "survivors"), (VICTIM, "shares"))
+        fewer = hospitals.round()
+        found = victims(hospitals, whole, fewer)
+        for key, right in hospitals.sites[VICTIM].update.items():
+            assert np.max(np.abs(found[key] - right)) < 1e-4
+
+
+def test_where_sites_are_always_the_same_nothing_is_asked_without_one_hospital(
+    hospitals: Hospitals,
+) -> None:
+    limit(hospitals, 1)
+    whole = hospitals.round()
+    for left_out in ("train", "terms", "keys", "shares"):
+        hospitals.lie = without((VICTIM, left_out))
+        with pytest.raises(JobFailed):
+            hospitals.round(NEARLY)
+    assert len(hospitals.learned()) == 1
+    assert {code for _, code in hospitals.refusals} <= {"other-sites", "restarted"}
+    # Where a second set is allowed, its sum tells the victim's update but for rounding.
+    limit(hospitals, 2)
+    hospitals.lie = without((VICTIM, "train"))
+    found = victims(hospitals, whole, hospitals.round(NEARLY))
+    for key, right in hospitals.sites[VICTIM].update.items():
+        assert np.max(np.abs(found[key] - right)) < 1e-3
+    hospitals.lie = without(("new-york", "train"))
+    with pytest.raises(JobFailed):
+        hospitals.round(NEARLY)
+
+
+def test_what_was_summed_is_remembered_over_a_restart(hospitals: Hospitals) -> None:
+    limit(hospitals, 1)
+    hospitals.round()
+    for site in hospitals.sites.values():
+        site.restart()
+    hospitals.lie = without((VICTIM, "train"))
+    with pytest.raises(JobFailed):
+        hospitals.round(NEARLY)
+    assert len(hospitals.learned()) == 1
+
+
+def test_confirmations_of_a_list_that_a_site_refused_get_no_share_of_it(
+    hospitals: Hospitals,
+) -> None:
+    limit(hospitals, 1)
+    hospitals.round()
+    given = len(hospitals.revealed)
+    confirmations = wire.SumStep(confirmations=wire.SumConfirmations())
+    refused: set[str] = set()
+
+    def lie(question: Question, kind: str) -> Question | None:
+        if question.site == VICTIM and kind == "train":
+            return None
+        if kind == "survivors" and question.site not in refused:
+            refused.add(question.site)
+            hospitals.ask(question, f"{900_000 + hospitals.count}")
+            return told(question, confirmations)
+        return question
+
+    hospitals.lie = lie
+    with pytest.raises(JobFailed):
+        hospitals.round(NEARLY)
+    assert len(hospitals.revealed) == given
+    assert {code for _, code in hospitals.refusals} <= {"other-sites", "out-of-order", "restarted"}
 
 
 # ---- lists, keys, repetitions --------------------------------------------------------------------
