@@ -13,16 +13,13 @@ from researcher.consortium import Consortium
 from researcher.home import DEFAULT_HOME
 from researcher.options import (
     ByOption,
-    CohortOption,
-    EpsilonOption,
     HomeOption,
-    Lane,
-    LaneOption,
-    MinimumOption,
+    JsonOption,
+    MethodsOption,
     ProjectOption,
-    SitesOption,
-    WhereOption,
-    cohort_of,
+    Protection,
+    Whom,
+    grouped,
     say_who_waits,
 )
 from researcher.reference import read_reference
@@ -30,7 +27,9 @@ from researcher.rendering import as_html
 from researcher.study import Study
 
 
+@grouped
 def quality(
+    *,
     variables: Annotated[list[str], typer.Argument(help="Which variables.")],
     project: ProjectOption,
     by: ByOption = None,
@@ -53,17 +52,11 @@ def quality(
     each_site: Annotated[
         bool, typer.Option("--each-site", help="Ask each site by itself too, to compare them.")
     ] = False,
-    where: WhereOption = None,
-    cohort: CohortOption = None,
-    lane: LaneOption = Lane.ANY,
-    epsilon: EpsilonOption = None,
-    site: SitesOption = None,
-    minimum_sites: MinimumOption = 1,
+    whom: Whom,
+    protection: Protection,
     html: Annotated[Path | None, typer.Option(help="Write the page into this file, too.")] = None,
-    methods: Annotated[
-        bool, typer.Option("--methods", help="Print a methods paragraph for a paper, too.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print tidy rows as JSON lines.")] = False,
+    methods: MethodsOption = False,
+    as_json: JsonOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Report what is missing, implausible or unlike a reference, by the four domains of PROBAST.
@@ -77,12 +70,9 @@ def quality(
         study = Study(
             consortium,
             project,
-            sites=site,
-            minimum_sites=minimum_sites,
-            cohort=cohort_of(where, cohort),
-            lane=lane.value,
-            epsilon=epsilon,
             waiting=say_who_waits,
+            **whom.terms(),
+            **protection.terms(),
         )
         found = study.quality(
             *variables,

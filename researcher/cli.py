@@ -40,18 +40,16 @@ from researcher.offers import ReleaseInfo
 from researcher.options import (
     AnalysisOption,
     ByOption,
-    CohortOption,
-    EpsilonOption,
     HomeOption,
-    Lane,
-    LaneOption,
+    JsonOption,
     MinimumOption,
     ProjectOption,
+    Protection,
     SecureOption,
     SitesOption,
-    SmallSitesOption,
-    WhereOption,
-    cohort_of,
+    Summed,
+    Whom,
+    grouped,
     parameter_of,
     say_who_waits,
 )
@@ -140,7 +138,9 @@ def projects(home: HomeOption = DEFAULT_HOME) -> None:
 
 
 @app.command("statistics")
+@grouped
 def statistics(
+    *,
     project: ProjectOption,
     mean_of: Annotated[
         list[str] | None, typer.Option("--mean", help="Mean and standard deviation; repeatable.")
@@ -158,20 +158,15 @@ def statistics(
         list[str] | None, typer.Option("--table1", help="A line of table 1; repeatable, with --by.")
     ] = None,
     by: ByOption = None,
-    where: WhereOption = None,
-    cohort_file: CohortOption = None,
+    whom: Whom,
     analysis: AnalysisOption = None,
-    lane: LaneOption = Lane.ANY,
-    epsilon: EpsilonOption = None,
-    site: SitesOption = None,
-    minimum_sites: MinimumOption = 1,
-    secure: SecureOption = False,
-    small_sites: SmallSitesOption = False,
+    protection: Protection,
+    summed: Summed,
     dry_run: Annotated[
         Path | None,
         typer.Option(help="Sign the job into this file instead of sending it (see policy check)."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print tidy rows as JSON lines.")] = False,
+    as_json: JsonOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Ask for statistics across the sites: one round trip, merged exactly.
@@ -183,7 +178,8 @@ def statistics(
 
     Example: wardgate statistics -p preterm --count age --where 'age >= 40' --epsilon 0.25
     """
-    cohort = cohort_of(where, cohort_file)
+    of_whom = whom.terms()
+    how = protection.terms() | summed.terms()
     with Consortium.connect(home) as consortium:
         ask: list[Statistic] = [
             *(mean(v, by) for v in mean_of or ()),
@@ -198,31 +194,13 @@ def statistics(
         if not ask:
             raise UsageError("Nothing is asked; see --mean, --levels, --histogram, --count.")
         if dry_run is not None:
-            work = question(
-                ask,
-                cohort=cohort,
-                analysis=analysis,
-                lane=lane.value,
-                epsilon=epsilon,
-                secure=secure,
-                small_sites=small_sites,
-            )
-            _, envelope = consortium.sign(project, work, site, minimum_sites)
+            work = question(ask, cohort=of_whom["cohort"], analysis=analysis, **how)
+            _, envelope = consortium.sign(project, work, whom.site, whom.minimum_sites)
             write_durably(dry_run, envelope)
             print(f"signed into {dry_run}, not sent; a hospital can run 'policy check' on it")
             return
         answer = consortium.statistics(
-            project,
-            ask,
-            sites=site,
-            minimum_sites=minimum_sites,
-            cohort=cohort,
-            analysis=analysis,
-            lane=lane.value,
-            epsilon=epsilon,
-            secure=secure,
-            small_sites=small_sites,
-            waiting=say_who_waits,
+            project, ask, analysis=analysis, waiting=say_who_waits, **of_whom, **how
         )
     _print_answer(answer, as_json)
 
@@ -230,7 +208,7 @@ def statistics(
 @app.command("answer")
 def answer(
     job: Annotated[str, typer.Argument(help="The job's digest, as it was shown.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print tidy rows as JSON lines.")] = False,
+    as_json: JsonOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Show the answer to a question that had to wait for a hospital's steward.

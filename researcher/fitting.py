@@ -14,13 +14,11 @@ import typer
 from researcher.consortium import Consortium
 from researcher.home import DEFAULT_HOME
 from researcher.options import (
-    CohortOption,
     HomeOption,
-    MinimumOption,
+    MethodsOption,
     ProjectOption,
-    SitesOption,
-    WhereOption,
-    cohort_of,
+    Whom,
+    grouped,
     say_who_waits,
 )
 
@@ -72,17 +70,24 @@ class TimeScale(StrEnum):
     LOG = "log"
 
 
+@grouped
 def fit(
+    *,
     project: ProjectOption,
     formula: Annotated[str, typer.Argument(help='As R writes it: "y ~ age + arm:sex".')],
-    family: Annotated[Family, typer.Option(help="What kind of model.")],
+    family: Annotated[
+        Family,
+        typer.Option(metavar="FAMILY", help="linear, logistic, poisson, gamma or cox."),
+    ],
     analysis: Annotated[str, typer.Option(help="The releases' analysis set.")],
     weights: Annotated[str | None, typer.Option(help="A variable: prior weights.")] = None,
     by_site: Annotated[
         BySite | None,
         typer.Option(
-            help="What differs between sites: nothing; an effect of each; a random intercept "
-            "(linear); or everything, each site's own fit, pooled by random effects."
+            metavar="HOW",
+            help="What differs between sites: nothing (pooled); an effect of each (fixed); a "
+            "random intercept (random; linear only); everything, each site's own fit, pooled by "
+            "random effects (each).",
         ),
     ] = None,
     ties: Annotated[Ties, typer.Option(help="Of a Cox model.")] = Ties.EFRON,
@@ -91,16 +96,11 @@ def fit(
     ] = TimeScale.IDENTITY,
     link: Annotated[Link, typer.Option(help="Of a gamma model.")] = Link.LOG,
     method: Annotated[Method, typer.Option(help="Of a random intercept.")] = Method.REML,
-    where: WhereOption = None,
-    cohort: CohortOption = None,
-    site: SitesOption = None,
-    minimum_sites: MinimumOption = 1,
+    whom: Whom,
     confidence: Annotated[
         float, typer.Option(help="Of the intervals.", min=0.5, max=0.9999)
     ] = 0.95,
-    methods: Annotated[
-        bool, typer.Option("--methods", help="Print a methods paragraph for a paper, too.")
-    ] = False,
+    methods: MethodsOption = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw a forest plot into this .png, .svg or .pdf.")
     ] = None,
@@ -137,10 +137,8 @@ def fit(
             by_site=None if by_site is None else by_site.value,
             method=method.value,
             time_scale=time_scale.value,
-            cohort=cohort_of(where, cohort),
-            sites=site,
-            minimum_sites=minimum_sites,
             waiting=say_who_waits,
+            **whom.terms(),
         )
     if not as_json:
         print(found.text(confidence), end="")

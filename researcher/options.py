@@ -1,11 +1,19 @@
-"""Options that several of the researcher's commands share."""
+"""Options that several of the researcher's commands share, alone and in groups.
+
+A command that takes a group, a dataclass of options, is passed through ``grouped``: typer then
+sees the group's options as the command's own.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -38,8 +46,6 @@ WhereOption = Annotated[
         "'age missing', 'age known'. Repeatable: all must be true.",
     ),
 ]
-
-
 CohortOption = Annotated[
     Path | None, typer.Option("--cohort", help="Only of a cohort written in this JSON file.")
 ]
@@ -72,6 +78,81 @@ class Lane(StrEnum):
 LaneOption = Annotated[
     Lane, typer.Option(help="exact refuses noise; dp wants it also where it isn't needed.")
 ]
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print tidy rows as JSON lines.")]
+MethodsOption = Annotated[
+    bool, typer.Option("--methods", help="Print a methods paragraph for a paper, too.")
+]
+
+
+@dataclass(frozen=True)
+class Whom:
+    """Of whom a question is, and which sites it is put to."""
+
+    where: WhereOption = None
+    cohort: CohortOption = None
+    site: SitesOption = None
+    minimum_sites: MinimumOption = 1
+
+    def terms(self) -> dict[str, Any]:
+        """Return them as the consortium takes them; ``UsageError`` for what is no cohort."""
+        return {
+            "cohort": cohort_of(self.where, self.cohort),
+            "sites": self.site,
+            "minimum_sites": self.minimum_sites,
+        }
+
+
+@dataclass(frozen=True)
+class Protection:
+    """How the answer may be protected."""
+
+    lane: LaneOption = Lane.ANY
+    epsilon: EpsilonOption = None
+
+    def terms(self) -> dict[str, Any]:
+        """Return it as the consortium takes it."""
+        return {"lane": self.lane.value, "epsilon": self.epsilon}
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Whether the sites' parts are summed so that nobody sees one."""
+
+    secure: SecureOption = False
+    small_sites: SmallSitesOption = False
+
+    def terms(self) -> dict[str, Any]:
+        """Return it as the consortium takes it."""
+        return {"secure": self.secure, "small_sites": self.small_sites}
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that typer sees with the options of its groups, in their places."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name not in groups:
+            options = [(name, parameter.default, hints[name])]
+        else:
+            inner = get_type_hints(groups[name], include_extras=True)
+            options = [(f.name, f.default, inner[f.name]) for f in fields(groups[name])]
+        parameters += [
+            inspect.Parameter(option, parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for option, default, kind in options
+        ]
+
+    @functools.wraps(command)
+    def called(**values: Any) -> None:
+        for name, kind in groups.items():
+            values[name] = kind(**{f.name: values.pop(f.name) for f in fields(kind)})
+        command(**values)
+
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    return called
 
 
 def say_who_waits(status: wire.JobStatus) -> None:
