@@ -5,6 +5,7 @@ Everything here blocks and is called from threads.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import shutil
@@ -100,6 +101,11 @@ class TrainingDesk:
                     release=admission.release.digest,
                     recipe=work.bundle,
                     room=Room(policy.draft_bytes, policy.draft_files),
+                )
+                drafts.resume(
+                    functools.partial(self._is_decided, admission.digest),
+                    self.gate.ledger,
+                    self.gate.clock(),
                 )
             asked = [s for s in admission.project.sites if s in admission.job.releases]
             place: Mapping[str, Scalar] = {
@@ -205,8 +211,9 @@ class TrainingDesk:
             self.gate.check_received(member, session.admission, task.task, received)
         reply = session.worker.handle(task, tensors, kept)
         self.gate.check_still_allowed(member, session.admission)
-        if session.drafts is not None:
-            session.drafts.keep(task.task, self.gate.ledger, self.gate.clock())
+        drafts = session.drafts
+        if drafts is not None:
+            drafts.note(task.task)
         work = session.admission.job.work
         assert isinstance(work, TrainingWork)
         grant = session.admission.project.recipe(work.bundle)
@@ -222,17 +229,21 @@ class TrainingDesk:
         if reply.state != kept:
             write_durably(folder / NEXT_STATE_FILE, task.task.encode() + b"\n" + reply.state)
         if secure is not None:
-            return secure.seal_in(task, output, started)
-        return self.gate.answer_task(
-            member,
-            session.admission,
-            task.task,
-            output,
-            reply.payload,
-            reply.tensors,
-            time.perf_counter() - started,
-            outbox.store,
-        )
+            sealed = secure.seal_in(task, output, started)
+        else:
+            sealed = self.gate.answer_task(
+                member,
+                session.admission,
+                task.task,
+                output,
+                reply.payload,
+                reply.tensors,
+                time.perf_counter() - started,
+                outbox.store,
+            )
+        if drafts is not None:
+            drafts.keep(task.task, self.gate.ledger, self.gate.clock())
+        return sealed
 
     def settle_held(self, member: Membership, admission: Admission, row: InboxRow) -> Sealed:
         """Return a held output as the stewards decided, with its tensors."""
@@ -297,12 +308,15 @@ class TrainingDesk:
         state, coming = folder / STATE_FILE, folder / NEXT_STATE_FILE
         if coming.exists():
             task, _, data = coming.read_bytes().partition(b"\n")
-            name = task.decode(errors="replace")
-            held = self.gate.inbox.held(job, name)
-            if held is not None or self.gate.asked.answer(job, name) is not None:
+            if self._is_decided(job, task.decode(errors="replace")):
                 write_durably(state, data)
             coming.unlink()
         return state.read_bytes() if state.exists() else b""
+
+    def _is_decided(self, job: str, task: str) -> bool:
+        """Say whether the gate let a task's answer go, or holds it for the stewards."""
+        held = self.gate.inbox.held(job, task)
+        return held is not None or self.gate.asked.answer(job, task) is not None
 
     def _made_before(self, task: wire.Task, outbox: BlobFolder) -> Sealed | None:
         row = self.gate.asked.answer(task.job, task.task)

@@ -5,15 +5,18 @@ the node's home, and no code of the link reads there. Assumption: the reply itse
 matter; a recipe that sees a picture could write of it into a number either way.
 
 A draft is named ``ASSET[-LABEL].SUFFIX``, by the digest of an asset of the release that the job is
-of. A later one of the same name and job replaces it. Nothing is kept of a task that gave no answer.
+of. A later one of the same name and job replaces it. Nothing is kept of a task that failed or whose
+reply the gate refused: what was taken is noted before the gate decides and kept after, and after a
+kill in between the next start does either.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +34,9 @@ from node.work.training.draft_files import check_content, check_name
 
 if TYPE_CHECKING:
     from node.gate.ledger import Ledger
+
+
+NOTE_FILE = "drafts.next"
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Takes:
         self._assets: frozenset[str] | None = None
         self._kept: dict[str, int] | None = None
         self._taken: dict[str, tuple[str, str, int, str]] = {}
+        self._note = home.jobs / job / NOTE_FILE
 
     @property
     def bytes_left(self) -> int:
@@ -106,6 +113,23 @@ class Takes:
             private_folder(private_folder(self._home.drafts) / self._job)
             write_durably(place, data, 0o600)
         self._taken[name] = (digest, kind, len(data), asset)
+
+    def note(self, task: str) -> None:
+        """Write down what was taken, before it is decided on what the task answers."""
+        if self._taken:
+            said = {"task": task, "taken": self._taken}
+            write_durably(self._note, json.dumps(said).encode(), 0o600)
+
+    def resume(self, answered: Callable[[str], bool], ledger: Ledger, now: datetime) -> None:
+        """Keep what was noted before a kill, or drop it if its task wasn't ``answered``."""
+        if not self._note.exists():
+            return
+        said = json.loads(self._note.read_bytes())
+        self._taken = {name: tuple(known) for name, known in said["taken"].items()}
+        if answered(said["task"]):
+            self.keep(said["task"], ledger, now)
+        else:
+            self.drop()
 
     def keep(self, task: str, ledger: Ledger, now: datetime) -> int:
         """Make what was taken drafts, the entry `drafted` first; return how many."""
@@ -149,6 +173,7 @@ class Takes:
                 connection.execute(delete(table).where(*same))
             connection.execute(insert(table), rows)
         self._kept = None
+        self._note.unlink(missing_ok=True)
         _drop_unused(self._engine, self._home, self._job, replaced)
         return len(rows)
 
@@ -156,6 +181,7 @@ class Takes:
         """Forget what was taken since the last ``keep``."""
         digests = {digest for digest, *_ in self._taken.values()}
         self._taken = {}
+        self._note.unlink(missing_ok=True)
         _drop_unused(self._engine, self._home, self._job, digests)
 
     def _held(self, without: str = "") -> tuple[int, int]:

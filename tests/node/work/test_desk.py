@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import polars as pl
+import pytest
 
+from contract import records
 from contract import wire_pb2 as wire
 from contract.records import Arrays, Metrics
 from foundation import tensors
 from foundation.blobs import BlobFolder
 from node.config import NodeSettings
+from node.gate.ledger import read_entries
 from node.gate.rules import TrainingOutput
 from node.work.desk import WorkDesk
 from node.work.statistics import ColumnCache
 from node.work.training.desk import TrainingSession
+from node.work.training.drafts import Room, Takes, list_drafts
+from node.work.training.worker import WorkerReply
 from tests.node.gate.conftest import GRANT, Hospital
+
+ASSET = "a" * 64
 
 
 def test_a_task_that_comes_again_is_answered_from_the_record_and_never_worked_on_twice(
@@ -48,3 +57,50 @@ def test_a_task_that_comes_again_is_answered_from_the_record_and_never_worked_on
     assert after.message == first.message
     assert after.tensors == b""  # the coordinator has them
     assert len(hospital.entries("answer")) == 1
+
+
+@dataclass
+class Drawing:
+    """In a worker's place: it replies as it is told, and leaves a draft beside it."""
+
+    drafts: Takes
+    reply: records.Records
+
+    def handle(self, task: wire.Task, tensors_: bytes, state: bytes) -> WorkerReply:
+        del task, tensors_
+        self.drafts.take(f"{ASSET}.json", b"{}")
+        encoded = tensors.encode(self.reply)
+        return WorkerReply(encoded.message, encoded.blob, state)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_drafts_are_kept_of_a_task_whose_reply_passed_the_gate_and_of_no_other(
+    hospital: Hospital, held: bool
+) -> None:
+    release = hospital.release()
+    admission = hospital.gate.admit(hospital.member, hospital.training(release))
+    home, engine = hospital.home, hospital.catalog.engine
+    (home.jobs / admission.digest).mkdir(parents=True)
+    home.release(release).mkdir(parents=True)
+    pl.DataFrame({"digest": [ASSET]}).write_parquet(home.release(release) / "assets.parquet")
+    if held:
+        approval = hospital.policy.approval.model_copy(update={"hold_outputs": ["training"]})
+        hospital.policy = hospital.policy.model_copy(update={"approval": approval})
+    desk = WorkDesk(home, hospital.gate, NodeSettings(), ColumnCache(0))
+    takes = Takes(
+        engine, home, job=admission.digest, release=release, recipe="3" * 64, room=Room(10**6, 9)
+    )
+    passes = Metrics({"loss": 0.5, "num-examples": 100})
+    for number, metrics in enumerate((Metrics({"patient": 1.0}), passes)):
+        worker = Drawing(takes, {"metrics": metrics})
+        desk.training.sessions[admission.digest] = TrainingSession(
+            hospital.member, admission, cast("Any", worker), takes
+        )
+        task = wire.Task(job=admission.digest, task=f"{number}", message_type="evaluate")
+        desk.task(hospital.member, task, cast("Any", None))
+        kept = list_drafts(engine, job=admission.digest)
+        assert len(kept) == number
+        assert len([p for p in home.drafts.rglob("*") if p.is_file()]) == number
+    kinds = [e.kind for e in read_entries(home.ledger) if e.kind != "notice"]
+    assert kinds[-2:] == (["held", "drafted"] if held else ["answer", "drafted"])
+    assert kinds.count("drafted") == 1

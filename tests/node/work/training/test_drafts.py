@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import struct
@@ -29,6 +30,7 @@ from node.work.training.draft_files import check_content, check_name
 from node.work.training.drafts import Room, Takes
 from node.work.training.worker import Worker, WorkerFailed
 from tests.contract.world import NOW
+from tests.node.homes import new_home
 from tests.node.work.training.flower_apps import approved, bundle
 from tests.node.work.training.test_worker import task
 
@@ -68,7 +70,7 @@ SOUND["json"] = b'{"boxes": [[1, 2, 3, 4]]}'
 
 @pytest.fixture
 def home(tmp_path: Path) -> NodeHome:
-    made = NodeHome(tmp_path / "node").create()
+    made = new_home(tmp_path / "node")
     folder = made.release(RELEASE)
     folder.mkdir()
     (folder / "patient").write_text("x\n")
@@ -166,6 +168,26 @@ def test_nothing_is_kept_of_a_task_that_failed(home: NodeHome, catalog: Catalog)
     job.drop()
     assert not files(home)
     assert not drafts.list_drafts(catalog.engine)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_after_a_kill_drafts_are_kept_if_their_task_was_answered_and_dropped_if_not(
+    home: NodeHome, catalog: Catalog, answered: bool
+) -> None:
+    (home.jobs / JOB).mkdir(parents=True)
+    killed = takes(home, catalog)
+    killed.take(f"{ASSET}.png", png())
+    killed.note("t1")
+    again, asked = takes(home, catalog), []
+    with contextlib.closing(Ledger(home.ledger)) as ledger:
+        for _ in range(2):  # the second finds nothing to do
+            again.resume(lambda task: bool(asked.append(task)) or answered, ledger, NOW)
+    assert asked == ["t1"]
+    kept = drafts.list_drafts(catalog.engine)
+    assert [draft.name for draft in kept] == [f"{ASSET}.png"] * answered
+    assert len(files(home)) == answered
+    drafted = [e for e in read_entries(home.ledger) if e.kind == "drafted"]
+    assert len(drafted) == answered
 
 
 def test_what_is_of_no_asset_of_the_release_is_refused(home: NodeHome, catalog: Catalog) -> None:
