@@ -131,7 +131,7 @@ class Summed:
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that typer sees with the options of its groups, in their places."""
     hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, type[Any]] = {n: kind for n, kind in hints.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name not in groups:
