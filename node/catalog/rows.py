@@ -40,7 +40,7 @@ class AssetRow:
     size_bytes: int
     ingested_at: datetime
     kind: str = "dicom"
-    """What it is: dicom, slide, photograph or report."""
+    """What it is: dicom, slide, photograph, volume or report."""
     suffix: str = ".dcm"
     study_date: date | None = None
     """Moved by the subject's own number of days."""

@@ -78,7 +78,7 @@ class AssetFilter(Filter):
     """Conditions on one asset. Words are compared without regard to case."""
 
     kind: Values | None = None
-    """One of these kinds: dicom, slide, photograph, report."""
+    """One of these kinds: dicom, slide, photograph, volume, report."""
     modality: Values | None = None
     """One of these modalities, for example "CT"."""
     body_part: Values | None = None

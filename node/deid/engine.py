@@ -62,6 +62,12 @@ _MOST_CONTEXTS = 64
 _MOST_DEFLATED = 1 << 30
 
 
+def shows_face(modality: str, part: str) -> bool:
+    """Say whether images of a part of the body may show a face. No part stated: any."""
+    shown = _SHOW_FACES.get(modality.upper(), ())
+    return any(part.upper() == s or (s and s in part.upper()) for s in shown)
+
+
 class Deidentifier:
     """Applies one profile under one node's pseudonyms. May be used for any number of files.
 
@@ -278,9 +284,7 @@ class Deidentifier:
             return
         if header.text(_FEATURES).upper() == "NO":
             return
-        part = header.text(0x00180015).upper()
-        shown = _SHOW_FACES.get(header.text(0x00080060).upper(), ())
-        if header.text(_FEATURES) or any(part == s or (s and s in part) for s in shown):
+        if header.text(_FEATURES) or shows_face(header.text(0x00080060), header.text(0x00180015)):
             raise Unsafe("recognizable-visual-features")
 
     def _overlays(self, header: Header) -> tuple[frozenset[int], bytes | None]:

@@ -1,8 +1,8 @@
 """What kind of file something is, by what is in it; a name counts for text alone.
 
-DICOM, slides, photographs and text are taken in. An archive is never opened: what is in it would
-be taken in without a name, a limit or a count. Other kinds are told apart so that a quarantine's
-reasons say what a hospital has.
+DICOM, slides, photographs, NIfTI volumes and text are taken in. An archive is never opened: what is
+in it would be taken in without a name, a limit or a count. Other kinds are told apart so that a
+quarantine's reasons say what a hospital has.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from node.deid.elements import Buffer
 from node.deid.photographs import photograph
 from node.deid.reading import Reason, Unsafe
 from node.deid.slides import Format, recognise
+from node.deid.volume import is_volume
 
-Kind = Literal["dicom", "slide", "photograph", "report"]
+Kind = Literal["dicom", "slide", "photograph", "volume", "report"]
 
 REPORT_SUFFIX = ".txt"
 MAX_REPORT_BYTES = 4 * 2**20
@@ -58,6 +59,8 @@ def kind_of(data: Buffer, path: Path | None, *, listed: bool) -> tuple[Kind, For
         raise Unsafe("empty")
     if bytes(data[128:132]) == b"DICM" or path is None:
         return "dicom", None
+    if is_volume(data):
+        return "volume", None
     reason = _named(data)
     if reason is not None:
         raise Unsafe(reason)

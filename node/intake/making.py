@@ -17,7 +17,7 @@ from typing import Any
 
 from node.catalog.rows import AssetRow
 from node.deid.elements import Buffer, parse, value
-from node.deid.engine import Deidentifier
+from node.deid.engine import Deidentifier, shows_face
 from node.deid.identifiers import Known, Matcher, matcher
 from node.deid.reading import Unsafe
 from node.deid.result import Deidentified
@@ -26,7 +26,7 @@ from node.deid.slides.dicom import VISIBLE_LIGHT
 from node.intake.drafts import StoredDraft
 from node.intake.items import Setup, Taken
 from node.intake.kinds import kind_of, read_text
-from node.intake.manifest import MODALITIES, Listed, term
+from node.intake.manifest import MODALITIES, VOLUMES, Listed, term
 from node.intake.vault import remove_staged, staged_path, write_file
 
 _SUFFIXES = {
@@ -76,6 +76,8 @@ class Maker:
         if kind == "slide":
             assert form is not None
             return self._slide(given, given.listed, form)
+        if kind == "volume":
+            return self._volume(given, given.listed)
         return self._photograph(given, given.listed)
 
     def _dicom(self, given: Given) -> Taken:
@@ -132,6 +134,34 @@ class Maker:
             size_bytes=len(made.data),
             kind="photograph",
             suffix=_PHOTOGRAPHS[made.format],
+        )
+        return self._accepted(given, row, self._written(made.data))
+
+    def _volume(self, given: Given, listed: Listed) -> Taken:
+        from node.deid.volume import clean_volume
+
+        if listed.kind not in VOLUMES:
+            raise Unsafe("nifti")
+        subject, find = self._of(listed)
+        refused = self._deidentifier.profile.settings.options.visual_features == "refused"
+        # A mask of no part or of a head has its outline.
+        modality = "MR" if listed.kind == "mask" else MODALITIES[listed.kind]
+        if refused and not listed.consent_faces and shows_face(modality, listed.body_site):
+            raise Unsafe("recognizable-visual-features")
+        made = clean_volume(given.data, matcher=find)
+        row = self._row(
+            given,
+            listed,
+            subject,
+            find,
+            digest=hashlib.sha256(made.data).hexdigest(),
+            modality=MODALITIES[listed.kind],
+            rows=made.rows,
+            columns=made.columns,
+            frames=made.slices,
+            size_bytes=len(made.data),
+            kind="volume",
+            suffix=".nii",
         )
         return self._accepted(given, row, self._written(made.data))
 

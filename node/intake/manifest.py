@@ -44,10 +44,16 @@ MODALITIES: Mapping[str, str] = {
     "endoscopy": "ES",
     "fundus": "OP",
     "slide": "SM",
+    "ct": "CT",
+    "mr": "MR",
+    "pet": "PT",
+    "mask": "SEG",
     "report": "",
     "": "",
 }
 """Modality by kind (PS3.16 CID 29 and 33); without a kind, what the file is decides."""
+VOLUMES = ("ct", "mr", "pet", "mask")
+"""What a NIfTI volume can be: tomography, and outlines in it."""
 _SIDES: Mapping[str, str] = {
     "": "",
     "l": "L",

@@ -32,7 +32,16 @@ from node.intake.quarantine import Quarantine
 from node.intake.vault import Vault, remove_staged
 
 TRIED_AGAIN = frozenset(
-    {"no-subject", "worker-died", "internal-error", "identifier-left", "face", "possible-face"}
+    {
+        "no-subject",
+        "worker-died",
+        "internal-error",
+        "identifier-left",
+        "face",
+        "possible-face",
+        "nifti",
+        "recognizable-visual-features",
+    }
 )
 """Reasons for quarantine that another try may change: with another line in the manifest, say, or a
 consent that covers faces."""

@@ -109,7 +109,7 @@ def clean_photograph(
     if masked_text or masked_faces:
         form = "tiff" if form == "tiff" else "png"
         stripped = _masked(stripped, pixels, masked_text + masked_faces, form)
-    _check_nothing_left(stripped.data, matcher)
+    check_nothing_left(stripped.data, matcher)
     return Photograph(
         stripped.data,
         form,
@@ -220,7 +220,7 @@ def _black(stripped: Stripped, pixels: Pixels) -> Pixels:
     return np.asarray(values + [most] * (pixels.shape[2] - len(values)), pixels.dtype)
 
 
-def _check_nothing_left(data: bytes, matcher: Matcher | None) -> None:
+def check_nothing_left(data: bytes, matcher: Matcher | None) -> None:
     """Look through the bytes for words that are known to identify, however they are hidden."""
     if matcher is None:
         return

@@ -22,12 +22,16 @@ from contract.errors import DataError
 from node.catalog import schema
 from node.catalog.store import Catalog
 from node.commands.report import app as report_app
+from node.deid.engine import Deidentifier
+from node.deid.profile import Profile, load_profile
 from node.deid.pseudonyms import Pseudonyms
 from node.home import NodeHome
 from node.intake.drafts import Drafts
 from node.intake.manifest import Manifest, read_manifest
-from node.intake.run import IntakeReport
+from node.intake.run import IntakeReport, ingest
 from tests.node.deid.slides.making import Plants, aperio
+from tests.node.deid.test_volume import WORD, nifti
+from tests.node.intake.conftest import NOW
 
 Take = Callable[..., IntakeReport]
 Image = Callable[..., bytes]
@@ -57,8 +61,9 @@ def everything_kept(home: NodeHome) -> bytes:
 
 
 def test_what_is_no_kind_of_ours_is_quarantined_by_name(take: Take, source: Path) -> None:
-    nifti = bytearray(400)
-    nifti[0:4], nifti[344:348] = (348).to_bytes(4, "little"), b"n+1\0"
+    volume, pair = bytearray(400), bytearray(400)
+    volume[0:4], volume[344:348] = (348).to_bytes(4, "little"), b"n+1\0"
+    pair[0:4], pair[344:348] = (348).to_bytes(4, "little"), b"ni1\0"
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
         archive.writestr("DOE^JANE.dcm", b"inside")
@@ -66,8 +71,9 @@ def test_what_is_no_kind_of_ours_is_quarantined_by_name(take: Take, source: Path
     with zipfile.ZipFile(outer, "w") as archive:
         archive.writestr("inner.zip", inner.getvalue())
     for name, data in {
-        "brain.nii": bytes(nifti),
-        "brain.nii.gz": gzip.compress(bytes(nifti)),
+        "brain.nii": bytes(volume),
+        "brain.nii.gz": gzip.compress(bytes(volume)),
+        "brain.hdr": bytes(pair),
         "study.zip": outer.getvalue(),
         "study.tar": b"a".ljust(257, b"\0") + b"ustar\x0000" + bytes(300),
         "log.gz": gzip.compress(b"lines"),
@@ -83,8 +89,8 @@ def test_what_is_no_kind_of_ours_is_quarantined_by_name(take: Take, source: Path
     assert report.quarantined == {
         "archive": 3,
         "empty": 1,
-        "nifti": 2,
-        "no-subject": 2,
+        "nifti": 1,
+        "no-subject": 4,
         "not-dicom": 1,
         "pdf": 1,
         "slide-format-refused": 1,
@@ -197,6 +203,59 @@ def test_pictures_of_a_slides_label_are_dropped(
     assert not list((home.vault / "assets").rglob("*.dcm"))
     assert not list(home.quarantine.iterdir())
     assert take(source).known == 1
+
+
+def test_a_volume_is_its_patients_and_lies_beside_its_mask(
+    take: Take, source: Path, home: NodeHome, catalog: Catalog
+) -> None:
+    data = nifti(np.arange(24, dtype="i2").reshape(4, 3, 2))
+    (source / "a.nii.gz").write_bytes(gzip.compress(data))
+    (source / "a-mask.nii").write_bytes(nifti(np.ones((4, 3, 2), "u1")))
+    columns = "path,patient,kind,group,body_site"
+    lines = [
+        f"landing/a.nii.gz,{NUMBER},{{}},{NUMBER} case,brain",
+        f"landing/a-mask.nii,{NUMBER},{{}},{NUMBER} case,brain",
+    ]
+    unsaid = listing(source, *(line.format("clinical") for line in lines), columns=columns)
+    assert take(source, manifest=unsaid).quarantined == {"nifti": 2}
+    told = [line.format(kind) for line, kind in zip(lines, ("mr", "mask"), strict=True)]
+    report = take(source, manifest=listing(source, *told, columns=columns))
+    assert (report.accepted, report.quarantined) == (2, {})
+    rows = sorted(catalog.list_assets(), key=lambda row: row.modality)
+    assert [(row.kind, row.suffix, row.modality) for row in rows] == [
+        ("volume", ".nii", "MR"),
+        ("volume", ".nii", "SEG"),
+    ]
+    assert (rows[0].frames, rows[0].rows, rows[0].columns) == (2, 3, 4)
+    assert rows[0].body_part == "brain"
+    with catalog.reading.connect() as connection:
+        (group,) = connection.execute(select(schema.groups)).all()
+        links = {row.role: row.target for row in connection.execute(select(schema.group_links))}
+    assert group.kind == "case"
+    assert links == {"mr": rows[0].digest, "mask": rows[1].digest}
+    assert NUMBER.encode() not in everything_kept(home)
+    assert WORD not in everything_kept(home)
+
+
+def test_a_head_that_nobody_agreed_to_show_stays_out_under_a_profile_that_refuses_faces(
+    source: Path, home: NodeHome, catalog: Catalog, pseudonyms: Pseudonyms
+) -> None:
+    (source / "a.nii").write_bytes(nifti(np.zeros((4, 3, 2), "u1")))
+    profile = load_profile("basic")
+    options = profile.settings.options.model_copy(update={"visual_features": "refused"})
+    settings = profile.settings.model_copy(update={"options": options})
+    deidentifier = Deidentifier(Profile(settings), pseudonyms)
+
+    def accepted(site: str, consent: str) -> bool:
+        columns = "path,patient,kind,body_site,consent_faces"
+        line = f"landing/a.nii,{NUMBER},mask,{site},{consent}"
+        manifest = listing(source, line, columns=columns)
+        report = ingest([source], home, catalog, deidentifier, clock=lambda: NOW, manifest=manifest)
+        return report.accepted == 1
+
+    assert not accepted("", "")
+    assert not accepted("Brain", "no")
+    assert accepted("Brain", "yes")
 
 
 def test_a_report_is_a_draft_until_a_person_has_released_it(
