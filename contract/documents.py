@@ -207,6 +207,9 @@ class RecipeGrant(BaseModel):
     """Metrics that may be lists of numbers, and how long at most; all others are one number."""
     metric_records: Annotated[tuple[Line, ...], Field(max_length=10)] = ()
     """Names that a reply's record of metrics may have beside ``metrics``."""
+    num_examples: Literal["subjects", "other"] = "subjects"
+    """What ``num-examples`` counts. Of subjects there must be as many as a hospital's minimum
+    cohort; what else it counts, such as batches, can't be held against that."""
     max_reply_bytes: Annotated[int, Field(ge=1, le=8 * 2**30)] = 256 * 2**20
     max_model_bytes: Annotated[int, Field(ge=0, le=2**30)] = 0
     """Longest array of bytes, such as an ensemble of trees, that may leave with another length than

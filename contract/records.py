@@ -22,6 +22,8 @@ from contract.errors import DocumentError
 _WIDTHS = {"int": (8, 16, 32, 64), "uint": (8, 16, 32, 64), "float": (16, 32, 64)}
 DTYPES = frozenset({"bool"} | {f"{kind}{bits}" for kind, all_ in _WIDTHS.items() for bits in all_})
 MAX_DIMENSIONS = 32
+NOTHING = "nothing"
+"""The one array, empty, of a training job that only asked queries and so has no model."""
 
 ScalarValue = int | float | str | bytes | bool
 Value = ScalarValue | list[int] | list[float] | list[str] | list[bytes] | list[bool]

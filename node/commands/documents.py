@@ -272,7 +272,18 @@ def _show_project(document: Project, envelope: Envelope) -> None:
             for name in recipe.metrics
         ]
         table.add_row("metrics that may leave", ", ".join(metrics))
+        for name, longest in recipe.metric_lengths.items():
+            table.add_row(f"metric {name}", f"may be a list of at most {longest:,} numbers")
+        if recipe.metric_records:
+            table.add_row("its record may be called", ", ".join(recipe.metric_records))
+        if recipe.num_examples != "subjects":
+            table.add_row("num-examples", "counts no subjects: any number may leave")
         table.add_row("largest reply", f"{recipe.max_reply_bytes:,} bytes")
+        if recipe.max_model_bytes:
+            length = f"may be bytes of any length up to {recipe.max_model_bytes:,}"
+            table.add_row("updates", length)
+        if recipe.cross_evaluation:
+            table.add_row("this site's own model", "may be sent to the others, scored there")
         if recipe.secure:
             table.add_row("updates", "leave in secure sums only")
         for digest in recipe.weights:

@@ -25,7 +25,14 @@ from node.catalog.rows import ReleaseRow
 from node.catalog.store import Catalog
 from node.commands.documents import StewardOption, YesOption
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
-from node.commands.recipe import describe_candidate, fetch_bundle, let_in
+from node.commands.recipe import (
+    OwnVersionsOption,
+    WheelhouseOption,
+    WithoutOption,
+    describe_candidate,
+    fetch_bundle,
+    let_in,
+)
 from node.commands.steward import present_key
 from node.gate import exact
 from node.gate.account import Limits, Payer, PrivacyAccount
@@ -39,6 +46,7 @@ from node.gate.ledger import Ledger
 from node.gate.policy import Policy, load_policy
 from node.home import NodeHome
 from node.link.server import now
+from node.work.training.dependencies import Sources
 
 app = commands.application("What waits for the steward.")
 
@@ -137,10 +145,10 @@ def show(
     code: Annotated[
         bool, typer.Option("--code", help="Show the recipe's code and its differences too.")
     ] = False,
-    wheelhouse: Annotated[
-        Path | None, typer.Option(help="A folder of wheels, for packages that the node lacks.")
-    ] = None,
+    wheelhouse: WheelhouseOption = None,
     home: HomeOption = DEFAULT_HOME,
+    own_versions: OwnVersionsOption = False,
+    without: WithoutOption = None,
 ) -> None:
     """Show who asks, for what, of whom, what would leave, and what is new in a recipe.
 
@@ -151,7 +159,8 @@ def show(
         if "recipe" in opened.row.reasons:
             assert isinstance(opened.job.work, TrainingWork)
             data = fetch_bundle(opened.home, opened.consortium, opened.job.work.bundle)
-            lines += describe_candidate(opened.catalog, opened.home, data, wheelhouse, code=code)
+            sources = Sources(wheelhouse, own_versions, frozenset(without or ()))
+            lines += describe_candidate(opened.catalog, opened.home, data, sources, code=code)
     text = "\n".join(lines)
     if code:
         typer.echo_via_pager(text + "\n")
@@ -165,12 +174,12 @@ def approve(
     hold_outputs: Annotated[
         bool, typer.Option("--hold-outputs", help="Let it work, but see each answer first.")
     ] = False,
-    wheelhouse: Annotated[
-        Path | None, typer.Option(help="A folder of wheels, for packages that the node lacks.")
-    ] = None,
+    wheelhouse: WheelhouseOption = None,
     key: StewardOption = None,
     yes: YesOption = False,
     home: HomeOption = DEFAULT_HOME,
+    own_versions: OwnVersionsOption = False,
+    without: WithoutOption = None,
 ) -> None:
     """Let a job work. A recipe that it waits for is let in with it.
 
@@ -181,7 +190,8 @@ def approve(
     with _opened(home, number) as opened:
         if opened.what != "job":
             raise UsageError("It is an answer, not a job: use 'inbox release' or 'inbox refuse'.")
-        _approve(opened, key, yes, wheelhouse, hold_outputs=hold_outputs)
+        sources = Sources(wheelhouse, own_versions, frozenset(without or ()))
+        _approve(opened, key, yes, sources, hold_outputs=hold_outputs)
 
 
 @app.command()
@@ -198,7 +208,7 @@ def release(
     with _opened(home, number) as opened:
         if opened.what != "output":
             raise UsageError("It is a job, not an answer: use 'inbox approve' or 'inbox refuse'.")
-        _approve(opened, key, yes, None, hold_outputs=False)
+        _approve(opened, key, yes, Sources(), hold_outputs=False)
 
 
 @app.command()
@@ -273,7 +283,7 @@ def hold(
 
 
 def _approve(
-    opened: Opened, path: Path | None, yes: bool, wheelhouse: Path | None, *, hold_outputs: bool
+    opened: Opened, path: Path | None, yes: bool, sources: Sources, *, hold_outputs: bool
 ) -> None:
     if now() >= opened.job.expires_at:
         raise DocumentError(f"Number {opened.row.number} waited too long: its job has expired.")
@@ -284,7 +294,7 @@ def _approve(
     if "recipe" in opened.row.reasons:
         assert isinstance(opened.job.work, TrainingWork)
         bundle = fetch_bundle(opened.home, opened.consortium, opened.job.work.bundle)
-        lines = describe_candidate(opened.catalog, opened.home, bundle, wheelhouse, code=False)
+        lines = describe_candidate(opened.catalog, opened.home, bundle, sources, code=False)
         typer.echo("\n".join(lines))
     people = opened.policy.approval.people
     if not yes and not typer.confirm("Sign it?"):
@@ -292,7 +302,7 @@ def _approve(
     _sign(opened, steward, hold_outputs=hold_outputs)
     if opened.verdict(people) is not None:
         if bundle:
-            let_in(opened.catalog, opened.home, bundle, wheelhouse)
+            let_in(opened.catalog, opened.home, bundle, sources)
         print(f"{'released' if opened.what == 'output' else 'approved'} {opened.row.number}")
         return
     print(f"signed {opened.row.number}: {opened.approvals()} of {people} stewards so far")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from node.catalog.store import Catalog
     from node.home import NodeHome
     from node.work.training.bundles import ApprovedRecipe
+    from node.work.training.dependencies import Sources
 
 app = application("Let recipes in, look at them, let them go.")
 
@@ -29,18 +30,29 @@ RecipeArgument = Annotated[
     str, typer.Argument(help="The bundle's digest, or its first 8 digits or more.")
 ]
 
+WheelhouseOption = Annotated[
+    Path | None, typer.Option(help="A folder of wheels, for packages that the node lacks.")
+]
+OwnVersionsOption = Annotated[
+    bool, typer.Option("--own-versions", help="Take this node's versions of packages.")
+]
+WithoutOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Leave out a package that the app doesn't import; repeatable."),
+]
+
 
 @app.command()
 def approve(
     path: Annotated[Path, typer.Argument(help="A bundle (.fab), or the folder of a Flower app.")],
-    wheelhouse: Annotated[
-        Path | None, typer.Option(help="A folder of wheels, for packages that the node lacks.")
-    ] = None,
+    wheelhouse: WheelhouseOption = None,
     key: Annotated[
         Path | None, typer.Option("--steward-key", help="The steward's key, if kept elsewhere.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     home: HomeOption = DEFAULT_HOME,
+    own_versions: OwnVersionsOption = False,
+    without: WithoutOption = None,
 ) -> None:
     """Show what a recipe is made of and, once confirmed, let it run here, sandboxed.
 
@@ -49,28 +61,32 @@ def approve(
     for several people, each runs this with a key of their own.
 
     Example: wardgate-node recipe approve ./tabular.fab
+
+    Example: wardgate-node recipe approve ./example.fab --own-versions --without flwr-datasets
     """
     from node.work.training.bundles import read_source
+    from node.work.training.dependencies import Sources
 
     if not path.exists():
         raise NotFound(f"{path} does not exist.")
     data = read_source(path)
     node = node_home(home)
+    sources = Sources(wheelhouse, own_versions, frozenset(without or ()))
     with catalogue(node) as catalog:
-        typer.echo("\n".join(describe_candidate(catalog, node, data, wheelhouse, code=False)))
+        typer.echo("\n".join(describe_candidate(catalog, node, data, sources, code=False)))
         if not yes and not typer.confirm("Let this recipe run here?"):
             raise UsageError("Nothing was approved.")
         bundle = hashlib.sha256(data).hexdigest()
         if signed_by_enough(catalog, node, "recipe", bundle, key):
-            let_in(catalog, node, data, wheelhouse)
+            let_in(catalog, node, data, sources)
 
 
-def let_in(catalog: Catalog, node: NodeHome, data: bytes, wheelhouse: Path | None) -> None:
+def let_in(catalog: Catalog, node: NodeHome, data: bytes, sources: Sources) -> None:
     """Take a recipe in, with the packages that it is locked to."""
     from node.work.training.bundles import approve_bytes
 
     record(node, "recipe-approved", bundle=hashlib.sha256(data).hexdigest())
-    recipe = approve_bytes(catalog.engine, node, data, wheelhouse, datetime.now(UTC))
+    recipe = approve_bytes(catalog.engine, node, data, sources, datetime.now(UTC))
     for lock in recipe.lock:
         origin = f"wheel {lock.wheel} sha256:{lock.sha256}" if lock.sha256 else "this environment"
         typer.echo(f"  locked {lock.name}=={lock.version}  ({origin})")
@@ -79,7 +95,7 @@ def let_in(catalog: Catalog, node: NodeHome, data: bytes, wheelhouse: Path | Non
 
 
 def describe_candidate(
-    catalog: Catalog, node: NodeHome, data: bytes, wheelhouse: Path | None, *, code: bool
+    catalog: Catalog, node: NodeHome, data: bytes, sources: Sources, *, code: bool
 ) -> list[str]:
     """Return what a bundle is, what is new in it, and what to look at, in lines.
 
@@ -95,7 +111,7 @@ def describe_candidate(
     lines = list(_description(bundle))
     former = [r for r in list_recipes(catalog.engine, node) if r.name == bundle.name]
     former = [r for r in former if r.bundle != bundle.digest]
-    new = _would_lock(bundle, wheelhouse)
+    new = _would_lock(bundle, sources)
     if former:
         last = max(former, key=lambda recipe: recipe.approved_at)
         lines.append(f"differs from {last.bundle[:16]}, approved {last.approved_at:%F}, in")
@@ -123,7 +139,7 @@ def describe_candidate(
     return lines
 
 
-def _would_lock(bundle: Bundle, wheelhouse: Path | None) -> dict[str, str] | str:
+def _would_lock(bundle: Bundle, sources: Sources) -> dict[str, str] | str:
     """Return the packages that a bundle would be locked to, or why it can't be."""
     import tempfile
 
@@ -131,7 +147,7 @@ def _would_lock(bundle: Bundle, wheelhouse: Path | None) -> dict[str, str] | str
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = settle(bundle.dependencies, wheelhouse, Path(folder) / "packages")
+            found = settle(bundle.dependencies, sources, Path(folder) / "packages")
         except DocumentError as error:
             return printable(str(error))
     return {lock.name: _locked(lock.version, lock.sha256) for lock in found}

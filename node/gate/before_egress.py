@@ -26,6 +26,9 @@ from node.gate.rules import BeforeEgress, ModelOutput, Outbound, StatisticsOutpu
 Form = dict[str, tuple[str, tuple[int, ...]]]
 """The dtype and shape of each array of a group."""
 
+ARRAYS, METRIC = "undeclared-arrays", "undeclared-metric"
+"""Codes of what a recipe's author most often has to mend; the researcher sees no more."""
+
 
 class DeclaredSchema:
     """What leaves has exactly the form that the question implies, and nothing beside it.
@@ -86,12 +89,12 @@ class DeclaredSchema:
                 raise Refused(self.code, "A record's name is not the declared one.")
             if isinstance(record, Arrays):
                 if not output.message_type.startswith("train"):
-                    raise Refused(self.code, "Only training may send arrays.")
+                    raise Refused(ARRAYS, "Only training may send arrays.")
                 form = {k: (a.dtype.name, a.shape) for k, a in record.items.items()}
                 if output.grant.max_model_bytes and _is_of_bytes(form):
                     self._check_bytes(form, received, output)
                 elif form not in received:
-                    raise Refused(self.code, "The arrays are not like those that were received.")
+                    raise Refused(ARRAYS, "The arrays are not like those that were received.")
                 if not all(_finite(array) for array in record.items.values()):
                     raise Refused("not-finite", "An array holds a value that is not finite.")
             else:
@@ -101,21 +104,21 @@ class DeclaredSchema:
     def _check_bytes(self, form: Form, received: Sequence[Form], output: TrainingOutput) -> None:
         [(name, (_, (length,)))] = form.items()
         if not any(_is_of_bytes(group) and name in group for group in received):
-            raise Refused(self.code, "The arrays are not like those that were received.")
+            raise Refused(ARRAYS, "The arrays are not like those that were received.")
         if length > output.grant.max_model_bytes:
-            raise Refused(self.code, "A model of bytes is longer than the project grants.")
+            raise Refused(ARRAYS, "A model of bytes is longer than the project grants.")
 
     def _check_metric(self, metric: str, value: Value, grant: RecipeGrant) -> None:
         if metric not in grant.metrics:
-            raise Refused(self.code, "A metric's name is not declared by the project.")
+            raise Refused(METRIC, "A metric's name is not declared by the project.")
         values = [value]
         if isinstance(value, list) and metric in grant.metric_lengths:
             values = list(value)
             if len(values) > grant.metric_lengths[metric]:
-                raise Refused(self.code, "A metric is a longer list than the project grants.")
+                raise Refused(METRIC, "A metric is a longer list than the project grants.")
         for number in values:
             if not isinstance(number, int | float) or isinstance(number, bool):
-                raise Refused(self.code, "A metric is not a single number.")
+                raise Refused(METRIC, "A metric is not a single number.")
             if not np.isfinite(number):
                 raise Refused("not-finite", "A metric is not finite.")
             allowed = grant.metric_ranges.get(metric)
@@ -191,7 +194,9 @@ class MinimumCohort:
 
     Applied by ``withhold_small`` when the answer is made; here it is checked again, whoever made
     it, so that no path around the first check exists. A training reply's ``num-examples`` counts
-    as a cohort. A part with noise is not looked at: its noise hides how many it is about.
+    as a cohort, unless the project that the hospital approved says that it counts something else:
+    then only the size of the release is looked at, before the work. A part with noise is not looked
+    at: its noise hides how many it is about.
 
     Guarantee: no single exact count or mean over fewer subjects leaves. It does not, by itself,
     stop differencing of several answers; what the release declares does
@@ -216,6 +221,8 @@ class MinimumCohort:
         if isinstance(output, StatisticsOutput):
             if any(is_small(part, disclosure) for part in output.parts):
                 raise Refused(self.code, "A part is about fewer subjects than the policy allows.")
+            return
+        if output.grant.num_examples != "subjects":
             return
         for record in in_todays_form(output.records).values():
             if isinstance(record, Metrics):

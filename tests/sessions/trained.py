@@ -15,6 +15,7 @@ from coordinator.work.training.run import TrainingOutcome, TrainingRun
 from foundation.blobs import BlobFolder
 from foundation.bundle import Bundle
 from node.work.training.bundles import approve_bytes, build_bundle
+from node.work.training.dependencies import Sources
 from tests.contract.world import NOW
 from tests.sessions.led import Node
 
@@ -68,7 +69,7 @@ class Training:
         self.blobs = BlobFolder(folder / "job" / "blobs")
         for node in nodes:
             gate = node.desk.gate
-            approve_bytes(gate.catalog.engine, node.desk.home, bundle, None, NOW)
+            approve_bytes(gate.catalog.engine, node.desk.home, bundle, Sources(), NOW)
             sealed = node.desk.offered(node.member, envelope)
             assert sealed is not None
             assert sealed.message.decision.accepted, sealed.message

@@ -3,9 +3,8 @@
 Written for Flower 1.41, whose version is pinned. Runs only in the ServerApp's own process.
 
 A strategy is observed, not replaced: its ``start`` is wrapped so that the rounds can be shown and
-the last model is kept, which an unmodified app would write to a disk of its own. The
-same is done for apps of the older kind (``server_fn``), whose rounds are also made to go through
-one ``send_and_receive``, since a thread for each client would answer in another order every time.
+the last model is kept, which an unmodified app would write to a disk of its own. Apps of the older
+kind are observed by ``older_apps``.
 """
 
 from __future__ import annotations
@@ -13,17 +12,14 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import flwr.server.server as legacy
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.app.error import Error
 from flwr.app.metadata import Metadata
-from flwr.common import Code, ndarrays_to_parameters
 from flwr.common.constant import ErrorCode
-from flwr.compat.common import recorddict_compat as compat
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, FedXgbBagging, FedXgbCyclic, Strategy
 from flwr.serverapp.strategy.result import Result
@@ -32,7 +28,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from contract.errors import DocumentError
 from contract.records import Arrays, Records, Value
-from foundation.flower import array_of, read_npy, to_flower
+from foundation.flower import array_of, to_flower
 
 if TYPE_CHECKING:
     from contract.work import Scalar
@@ -40,6 +36,7 @@ if TYPE_CHECKING:
 
 SERVER_NODE_ID = 1
 TASK_ID = 1
+ON_THE_SERVER = "evaluate on the server"
 _ERRORS = {
     "exception": ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
     "killed": ErrorCode.CLIENT_APP_CRASHED,
@@ -183,6 +180,9 @@ def _observed_start(
         if observed.start_from is not None and "initial_arrays" in call.arguments:
             own = arrays_of(call.arguments["initial_arrays"])
             call.arguments["initial_arrays"] = begin_with(observed, own)
+        shown: set[int] = set()
+        if callable(own_evaluation := call.arguments.get("evaluate_fn")):
+            call.arguments["evaluate_fn"] = _shown_at_once(own_evaluation, shown, watch)
         _take_note_of_kind(observed, self)
         names = ("configure_train", "aggregate_train", "aggregate_evaluate")
         for name, method in zip(names, _watched(self, observed, watch), strict=True):
@@ -196,13 +196,30 @@ def _observed_start(
                 delattr(self, name)
         if isinstance(result, Result):
             for server_round, metrics in result.evaluate_metrics_serverapp.items():
-                if isinstance(metrics, MetricRecord):
-                    watch(server_round, "evaluate on the server", metrics)
+                if isinstance(metrics, MetricRecord) and server_round not in shown:
+                    watch(server_round, ON_THE_SERVER, metrics)
             if result.arrays:
                 observed.model = arrays_of(result.arrays)
         return result
 
     return observed_start
+
+
+def _shown_at_once(
+    evaluate: Callable[..., Any], shown: set[int], watch: Watch
+) -> Callable[..., Any]:
+    """Return an app's own evaluation at the server, whose numbers are shown when they come."""
+
+    @functools.wraps(evaluate)
+    def shown_at_once(*args: Any, **named: Any) -> Any:
+        metrics = evaluate(*args, **named)
+        server_round = args[0] if args else named.get("server_round")
+        if isinstance(metrics, MetricRecord) and isinstance(server_round, int):
+            shown.add(server_round)
+            watch(server_round, ON_THE_SERVER, metrics)
+        return metrics
+
+    return shown_at_once
 
 
 def _take_note_of_kind(observed: Observed, strategy: object) -> None:
@@ -355,115 +372,3 @@ def described(strategy: object, num_rounds: int) -> dict[str, Value]:
                 settings.setdefault(key, value)
         strategy = getattr(strategy, "strategy", None)
     return {"name": "(".join(names) + ")" * (len(names) - 1), **settings}
-
-
-# ---- apps of the older kind ----------------------------------------------------------------------
-
-
-def observe_legacy(observed: Observed, watch: Watch, grid: Grid) -> None:
-    """Make the rounds of ``server_fn`` apps deterministic, and keep their last parameters."""
-    fit, fit_round, evaluate_round = (
-        legacy.Server.fit,
-        legacy.Server.fit_round,
-        legacy.Server.evaluate_round,
-    )
-
-    initial = legacy.Server._get_initial_parameters
-
-    def initial_parameters(self: Any, server_round: int, timeout: float | None) -> Any:
-        parameters = initial(self, server_round, timeout)
-        if observed.start_from is None:
-            return parameters
-        own = arrays_of(compat.parameters_to_arrayrecord(parameters, keep_input=True))
-        return compat.arrayrecord_to_parameters(begin_with(observed, own), keep_input=True)
-
-    def observed_fit(self: Any, num_rounds: int, timeout: float | None) -> Any:
-        observed.strategy = described(self.strategy, num_rounds)
-        outcome = fit(self, num_rounds=num_rounds, timeout=timeout)
-        record = compat.parameters_to_arrayrecord(self.parameters, keep_input=True)
-        observed.model = arrays_of(record) if self.parameters.tensors else None
-        return outcome
-
-    def observed_fit_round(self: Any, server_round: int, timeout: float | None) -> Any:
-        before = self.parameters
-        result = fit_round(self, server_round=server_round, timeout=timeout)
-        if result and result[0] is not None:
-            result = (_parameters_in_their_dtypes(result[0], before), *result[1:])
-        watch(server_round, "train", (result[1] or {}) if result else {})
-        return result
-
-    def observed_evaluate_round(self: Any, server_round: int, timeout: float | None) -> Any:
-        result = evaluate_round(self, server_round=server_round, timeout=timeout)
-        if result:
-            loss = {} if result[0] is None else {"loss": result[0]}
-            watch(server_round, "evaluate", {**loss, **(result[1] or {})})
-        return result
-
-    def fit_clients(
-        client_instructions: Sequence[Any], max_workers: Any, timeout: Any, group_id: int
-    ) -> Any:
-        return _together(
-            grid, client_instructions, timeout, group_id, "train",
-            lambda ins: compat.fitins_to_recorddict(ins, keep_input=True),
-            lambda content: compat.recorddict_to_fitres(content, keep_input=False),
-        )  # fmt: skip
-
-    def evaluate_clients(
-        client_instructions: Sequence[Any], max_workers: Any, timeout: Any, group_id: int
-    ) -> Any:
-        return _together(
-            grid, client_instructions, timeout, group_id, "evaluate",
-            lambda ins: compat.evaluateins_to_recorddict(ins, keep_input=True),
-            compat.recorddict_to_evaluateres,
-        )  # fmt: skip
-
-    legacy.Server._get_initial_parameters = initial_parameters
-    legacy.Server.fit = observed_fit
-    legacy.Server.fit_round = observed_fit_round
-    legacy.Server.evaluate_round = observed_evaluate_round
-    legacy.fit_clients = fit_clients
-    legacy.evaluate_clients = evaluate_clients
-
-
-def _parameters_in_their_dtypes(after: Any, before: Any) -> Any:
-    """Return an older app's new parameters with the dtypes of those before; see above."""
-    pairs = list(zip(after.tensors, before.tensors, strict=False))
-    if len(pairs) != len(after.tensors) or after.tensor_type != "numpy.ndarray":
-        return after
-    arrays = [(read_npy(new), read_npy(old)) for new, old in pairs]
-    if all(new.dtype == old.dtype for new, old in arrays):
-        return after
-    return ndarrays_to_parameters([np.asarray(n).astype(o.dtype) for n, o in arrays])
-
-
-def _together(
-    grid: Grid,
-    instructions: Sequence[Any],
-    timeout: float | None,
-    group_id: int,
-    message_type: str,
-    to_content: Callable[[Any], RecordDict],
-    from_content: Callable[[RecordDict], Any],
-) -> tuple[list[Any], list[Any]]:
-    """Ask all clients at once; return results and failures in the order of the instructions."""
-    proxies = {proxy.node_id: proxy for proxy, _ in instructions}
-    messages = [
-        Message(
-            content=to_content(ins),
-            dst_node_id=proxy.node_id,
-            message_type=message_type,
-            group_id=str(group_id),
-        )
-        for proxy, ins in instructions
-    ]
-    results: list[Any] = []
-    failures: list[Any] = []
-    for reply in grid.send_and_receive(messages, timeout=timeout):
-        proxy = proxies[reply.metadata.src_node_id]
-        if reply.has_error():
-            failures.append(RuntimeError(reply.error.reason))
-            continue
-        result = from_content(reply.content)
-        good = result.status.code == Code.OK
-        (results if good else failures).append((proxy, result))
-    return results, failures

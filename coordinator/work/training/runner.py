@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from contract.records import Arrays, Records
     from coordinator.work.training.flower import Observed
 
-NOTHING = "nothing"
-"""The one array, empty, of a job that only asked queries."""
+MAX_LISTED = 100
+"""So many numbers of a metric that is a list are shown of a round."""
 
 
 def main(descriptor: int) -> None:
@@ -41,15 +41,15 @@ def main(descriptor: int) -> None:
         traceback.print_exception(error)
         from coordinator.work.training import protocol
 
-        daemon.send(protocol.FAILED, _reason(error).encode())
+        daemon.send(protocol.FAILED, _reason(error, start["job"]).encode())
 
 
 def _run(daemon: Socket, start: dict[str, Any]) -> None:
     import numpy as np
 
     from contract import wire_pb2 as wire
-    from contract.records import Arrays, Config, encode_entry
-    from coordinator.work.training import flower, protocol
+    from contract.records import NOTHING, Arrays, Config, encode_entry
+    from coordinator.work.training import flower, older_apps, protocol
     from coordinator.work.training.grid import WardgateGrid
     from coordinator.work.training.secure import Summing
     from foundation.flower import from_flower
@@ -71,14 +71,17 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
     def watch(server_round: int, what: str, metrics: Mapping[str, Any]) -> None:
         event = wire.JobEvent(kind="round", round=server_round, text=what)
         for key, value in metrics.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                event.metrics.append(encode_entry(key, value))
+            listed = isinstance(value, list)
+            for index, number in enumerate(value[:MAX_LISTED] if listed else [value]):
+                if isinstance(number, int | float) and not isinstance(number, bool):
+                    name = f"{key}[{index}]" if listed else key
+                    event.metrics.append(encode_entry(name, number))
         grid.ask(protocol.ROUND, event.SerializeToString())
 
     flower.observe(observed, watch)
     if start["cross_evaluation"]:
         observed.instead = flower.cross_evaluation(grid.name_of, start["minimum_sites"])
-    flower.observe_legacy(observed, watch, grid)
+    older_apps.observe(observed, watch, grid)
     seed_everything(start["seed"])
     sys.path.append(protocol.APP_FOLDER)
     app = flower.load(start["server"])
@@ -94,7 +97,11 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
     said = {"strategy": Config(observed.strategy)} if observed.strategy else {}
     model = _model(from_flower(state), observed)
     if model is None and not grid.asked_queries_only:
-        daemon.send(protocol.FAILED, b"The ServerApp ended without a model.")
+        daemon.send(
+            protocol.FAILED,
+            b"The ServerApp ended without a model: it started no strategy and left no arrays in "
+            b"its context's state.",
+        )
         return
     grid.deliver_model({"arrays": model or Arrays({NOTHING: np.zeros(0, np.uint8)}), **said})
 
@@ -126,7 +133,7 @@ def _start_from(start: Mapping[str, Any]) -> Arrays | None:
     return next((record for record in records if isinstance(record, Arrays)), Arrays())
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, job: str) -> str:
     """Return one line about a failure; its details went to the log."""
     from contract.errors import WardgateError
     from coordinator.work.training.protocol import APP_FOLDER
@@ -137,7 +144,10 @@ def _reason(error: BaseException) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename.startswith(APP_FOLDER + "/"):
             place = f" at {frame.filename.removeprefix(APP_FOLDER + '/')}:{frame.lineno}"
-    return f"The ServerApp failed with {type(error).__name__}{place}; its log says more."
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"The ServerApp imports {error.name}{place}, which the coordinator doesn't have."
+    what = f"{type(error).__name__}{place}"
+    return f"The ServerApp failed with {what}; its log says more: wardgate job {job} --log."
 
 
 if __name__ == "__main__":

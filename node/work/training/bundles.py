@@ -25,7 +25,7 @@ from foundation.bundle import MAX_BUNDLE_BYTES, Bundle
 from foundation.files import private_folder, read_bounded, sync_folder, write_durably
 from node.catalog.schema import recipes
 from node.home import NodeHome
-from node.work.training.dependencies import Locked, check_environment, settle
+from node.work.training.dependencies import Locked, Sources, check_environment, settle
 
 BUNDLE = "bundle.fab"
 
@@ -78,23 +78,23 @@ def read_source(source: Path) -> bytes:
 
 
 def approve(
-    engine: Engine, home: NodeHome, source: Path, wheelhouse: Path | None, now: datetime
+    engine: Engine, home: NodeHome, source: Path, sources: Sources, now: datetime
 ) -> ApprovedRecipe:
     """Check a bundle (or a Flower app's folder), settle its dependencies and take it in.
 
     Approving one again replaces its lock and ends a withdrawal. Raises ``DocumentError`` for a
     bundle that isn't sound or needs a package that is nowhere.
     """
-    return approve_bytes(engine, home, read_source(source), wheelhouse, now)
+    return approve_bytes(engine, home, read_source(source), sources, now)
 
 
 def approve_bytes(
-    engine: Engine, home: NodeHome, data: bytes, wheelhouse: Path | None, now: datetime
+    engine: Engine, home: NodeHome, data: bytes, sources: Sources, now: datetime
 ) -> ApprovedRecipe:
     """As ``approve``, for a bundle that was read already."""
     bundle = Bundle.parse(data)
     with _new_folder(home, bundle.digest) as folder:
-        lock = settle(bundle.dependencies, wheelhouse, folder / "site-packages")
+        lock = settle(bundle.dependencies, sources, folder / "site-packages")
         write_durably(folder / BUNDLE, data)
         bundle.write(folder / "app")
         packages = tree_digest(folder / "site-packages")

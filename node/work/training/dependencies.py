@@ -1,7 +1,8 @@
 """What a recipe imports: satisfied by the node's own environment, or by wheels on a disk.
 
 Nothing is downloaded and no wheel's code is run: packages are resolved by pip without an index,
-wheels only, copied, hashed, and unpacked beside the recipe.
+wheels only, copied, hashed, and unpacked beside the recipe. A steward may say that the node's own
+version of a package will do, where the recipe names another.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -28,6 +30,21 @@ from contract.errors import DocumentError, StorageError
 RESOLVE_SECONDS = 300
 _UNUSED_EXTRAS = {("flwr", "simulation"), ("flwr", "rest")}
 """Extras of Flower's own runtime, which Wardgate replaces; templates ask for them."""
+_SAME_MODULES = {"xgboost": "xgboost-cpu", "opencv-python": "opencv-python-headless"}
+"""Packages that install the same modules as another does, and are of the same version."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a steward lets a recipe's packages come from, beside the node's own environment.
+
+    ``wheelhouse``: a folder of wheels. ``own_versions``: what the node has will do in whichever
+    version it has it. ``without``: what the recipe names and doesn't import.
+    """
+
+    wheelhouse: Path | None = None
+    own_versions: bool = False
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -40,25 +57,26 @@ class Locked:
     sha256: str = ""
 
 
-def settle(
-    dependencies: Sequence[str], wheelhouse: Path | None, target: Path
-) -> tuple[Locked, ...]:
-    """Lock what the environment has, and install the rest from ``wheelhouse`` into ``target``.
+def settle(dependencies: Sequence[str], sources: Sources, target: Path) -> tuple[Locked, ...]:
+    """Lock what the environment has, and install the rest from ``sources`` into ``target``.
 
     Raises ``DocumentError`` that names every package that is missing.
     """
     locked: dict[str, Locked] = {}
     missing: list[Requirement] = []
+    without = {canonicalize_name(name) for name in sources.without}
     for requirement in (_parse(text) for text in dependencies):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        if not _in_environment(requirement, locked, set()):
+        if canonicalize_name(requirement.name) in without:
+            continue
+        if not _in_environment(requirement, locked, set(), any_version=sources.own_versions):
             missing.append(requirement)
     if missing:
-        if wheelhouse is None:
-            raise _missing(str(requirement) for requirement in missing)
+        if sources.wheelhouse is None:
+            raise _missing(_with_ours(requirement) for requirement in missing)
         with tempfile.TemporaryDirectory() as folder:
-            wheels = _resolve(missing, wheelhouse, Path(folder))
+            wheels = _resolve(missing, sources.wheelhouse, Path(folder))
             _install([path for path, _ in wheels], target)
         locked |= {lock.name: lock for _, lock in wheels}
     return tuple(lock for _, lock in sorted(locked.items()))
@@ -84,8 +102,24 @@ def _missing(names: Iterable[str]) -> DocumentError:
     listed = printable(", ".join(sorted(set(names))), 400)
     return DocumentError(
         f"The recipe needs packages that this node doesn't have: {listed}. "
-        "Put their wheels into a folder and name it with --wheelhouse."
+        "Put their wheels into a folder and name it with --wheelhouse; --own-versions takes those "
+        "that are here in another version, --without NAME leaves out one that isn't imported."
     )
+
+
+def _with_ours(requirement: Requirement) -> str:
+    """Return a requirement, and in which version its package is here, if it is."""
+    found = _distribution(requirement.name)
+    return f"{requirement} (here {found.version})" if found is not None else str(requirement)
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    """Return the package of our environment that has this name, or installs its modules."""
+    other = _SAME_MODULES.get(canonicalize_name(name))
+    for candidate in (name, *([other] if other else [])):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.distribution(candidate)
+    return None
 
 
 def _parse(text: str) -> Requirement:
@@ -101,15 +135,16 @@ def _parse(text: str) -> Requirement:
     return requirement
 
 
-def _in_environment(requirement: Requirement, locked: dict[str, Locked], seen: set[str]) -> bool:
+def _in_environment(
+    requirement: Requirement, locked: dict[str, Locked], seen: set[str], *, any_version: bool
+) -> bool:
     """Say whether our environment satisfies a requirement with its extras; lock what does."""
-    try:
-        found = importlib.metadata.distribution(requirement.name)
-    except importlib.metadata.PackageNotFoundError:
+    found = _distribution(requirement.name)
+    if found is None:
         return False
-    if not requirement.specifier.contains(found.version, prereleases=True):
+    if not any_version and not requirement.specifier.contains(found.version, prereleases=True):
         return False
-    name = canonicalize_name(requirement.name)
+    name = canonicalize_name(found.name)
     for extra in requirement.extras:
         if (name, extra) in _UNUSED_EXTRAS or f"{name}[{extra}]" in seen:
             continue
@@ -117,7 +152,9 @@ def _in_environment(requirement: Requirement, locked: dict[str, Locked], seen: s
         for inner in (Requirement(text) for text in found.requires or ()):
             wanted = inner.marker is not None and inner.marker.evaluate({"extra": extra})
             alone = inner.marker is None or inner.marker.evaluate({"extra": ""})
-            if wanted and not alone and not _in_environment(inner, locked, seen):
+            if not wanted or alone:
+                continue
+            if not _in_environment(inner, locked, seen, any_version=any_version):
                 return False
     locked[name] = Locked(name, found.version)
     return True
@@ -157,7 +194,10 @@ def _refuse_second_version(name: str, version: str) -> None:
         ours = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return
-    raise DocumentError(f"The recipe needs {name} {version}, and this node has {name} {ours}.")
+    raise DocumentError(
+        f"The recipe needs {name} {version}, and this node has {name} {ours}; "
+        "--own-versions takes that."
+    )
 
 
 def _install(wheels: Sequence[Path], target: Path) -> None:

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, Refused
+from contract.names import node_id_of
 from contract.records import Arrays
 from contract.work import Scalar, TrainingWork
 from foundation.blobs import BlobFolder
@@ -110,6 +111,7 @@ class TrainingDesk:
             asked = [s for s in admission.project.sites if s in admission.job.releases]
             place: Mapping[str, Scalar] = {
                 "data-path": "/release",
+                "dataset-path": "/release",
                 "partition-id": asked.index(member.site),
                 "num-partitions": len(asked),
             }
@@ -121,7 +123,7 @@ class TrainingDesk:
                 parameters=work.parameters,
                 seed=work.seed,
                 run_id=int(admission.digest[:15], 16),
-                node_id=asked.index(member.site) + 1,
+                node_id=node_id_of(member.consortium, member.site),
                 node_config=place,
                 limits=Limits(
                     memory_bytes=policy.memory_bytes,

@@ -43,7 +43,9 @@ def main(incoming: int, outgoing: int) -> None:
     from node.work.training.flower import App
 
     loaders.install()
-    seed_everything(start["seed"] + start["node_id"])
+    # Seeds go by the site's place in the job, so that they are those of any consortium.
+    place = start["node_config"].get("partition-id", start["node_id"] - 1) + 1
+    seed_everything(start["seed"] + place)
     sys.path += [APP, PACKAGES]
     app: App | None = None
     failure = b""
@@ -72,7 +74,7 @@ def main(incoming: int, outgoing: int) -> None:
         try:
             task = wire.Task.FromString(frame.message)
             # Each task has a seed of its own, so that one that is done again is done alike.
-            seed_everything(seed_of(start["seed"], start["node_id"], task.task))
+            seed_everything(seed_of(start["seed"], place, task.task))
             reply = app.handle(task, frame.body)
             kept = app.state
         except BaseException as error:

@@ -73,17 +73,17 @@ def test_bytes_of_another_length_leave_up_to_what_the_project_grants(hospital: H
     ],
 )
 def test_no_other_array_is_taken_for_a_model_of_bytes(hospital: Hospital, content: Records) -> None:
-    assert refusal(hospital, content).code == "undeclared-output"
+    assert refusal(hospital, content).code == "undeclared-arrays"
 
 
 def test_without_a_grant_bytes_have_the_length_they_came_with(hospital: Hospital) -> None:
-    assert refusal(hospital, trees(5), GRANT).code == "undeclared-output"
+    assert refusal(hospital, trees(5), GRANT).code == "undeclared-arrays"
     leaves(hospital, trees(5), GRANT, {"arrays": {"0": ("uint8", (5,))}})
 
 
 def test_what_came_as_reals_does_not_leave_as_bytes(hospital: Hospital) -> None:
     reals = {"arrays": {"0": ("float32", (5,))}}
-    assert refusal(hospital, trees(5), received=reals).code == "undeclared-output"
+    assert refusal(hospital, trees(5), received=reals).code == "undeclared-arrays"
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_a_granted_list_leaves_in_a_granted_record(hospital: Hospital) -> None:
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (answers([1, 2, 3, 4, 5]), "undeclared-output"),
-        (answers(["Mary Smith"]), "undeclared-output"),
-        (answers([b"x"]), "undeclared-output"),
-        (answers([True]), "undeclared-output"),
+        (answers([1, 2, 3, 4, 5]), "undeclared-metric"),
+        (answers(["Mary Smith"]), "undeclared-metric"),
+        (answers([b"x"]), "undeclared-metric"),
+        (answers([True]), "undeclared-metric"),
         (answers([1.0, float("nan")]), "not-finite"),
         (answers([1], name="Mary Smith"), "undeclared-output"),
-        ({"query_results": Metrics({"loss": [0.5]})}, "undeclared-output"),
+        ({"query_results": Metrics({"loss": [0.5]})}, "undeclared-metric"),
         ({"query_results": Arrays({"0": np.ones(1, "uint8")})}, "undeclared-output"),
         ({**answers([1]), "metrics": Metrics({"loss": 1.0})}, "undeclared-output"),
     ],
@@ -140,3 +140,12 @@ def test_a_count_of_patients_is_no_list() -> None:
     for lengths in ({"num-examples": 3}, {"other": 3}):
         with pytest.raises(ValidationError):
             RecipeGrant.model_validate(WIDE.model_dump() | {"metric_lengths": lengths})
+
+
+def test_only_where_the_project_says_that_it_counts_no_subjects_may_num_examples_be_small(
+    hospital: Hospital,
+) -> None:
+    few: Records = {"metrics": Metrics({"loss": 0.5, "num-examples": 1})}
+    assert refusal(hospital, few, GRANT, kind="evaluate").code == "small-cell"
+    batches = RecipeGrant.model_validate(GRANT.model_dump() | {"num_examples": "other"})
+    leaves(hospital, few, batches, kind="evaluate")

@@ -19,9 +19,10 @@ from flwr.serverapp.strategy import (
 )
 
 from contract.errors import DocumentError
+from contract.names import node_id_of
 from contract.work import SecureUpdates
 from coordinator.work.training import flower
-from coordinator.work.training.grid import WardgateGrid, node_id_of
+from coordinator.work.training.grid import WardgateGrid
 from coordinator.work.training.secure import Summing
 
 SITES = ("alder", "birch", "cedar", "dogwood")

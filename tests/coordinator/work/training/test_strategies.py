@@ -14,9 +14,9 @@ import pytest
 from flwr.serverapp import strategy as flower
 
 from contract import wire_pb2 as wire
+from contract.names import node_id_of
 from contract.records import Arrays, Metrics
 from coordinator.work.training import checks
-from coordinator.work.training.grid import node_id_of
 from foundation.flower import build
 from node.work.training.worker import WorkerReply
 from tests.coordinator.work.training.harness import SITES, Consortium, release_of

@@ -15,6 +15,7 @@ from foundation.bundle import Bundle
 from node.catalog import schema
 from node.home import NodeHome
 from node.work.training.bundles import ApprovedRecipe, approve_bytes
+from node.work.training.dependencies import Sources
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -147,7 +148,7 @@ def approved(home: Path, data: bytes, wheelhouse: Path | None = None) -> Approve
         node.create()
     engine = create_engine(f"sqlite:///{node.database}")
     schema.metadata.create_all(engine)
-    return approve_bytes(engine, node, data, wheelhouse, NOW)
+    return approve_bytes(engine, node, data, Sources(wheelhouse), NOW)
 
 
 def parsed(data: bytes) -> Bundle:
