@@ -35,6 +35,7 @@ from node.home import NodeHome
 from researcher import Consortium
 from researcher.home import ResearcherHome, join
 from tests.end_to_end.processes import Done, Server, eventually, run
+from tests.node.homes import new_home
 
 APPS = Path(__file__).parent / "apps"
 PROJECT = "trial"
@@ -95,6 +96,11 @@ GRANTS = {
         'metrics = ["age", "age_count"]',
         "metric_lengths = { age = 4 }",
         'metric_records = ["query_results"]',
+    ),
+    "plain": (
+        'metrics = ["num-examples", "same", "parts"]',
+        "metric_lengths = { parts = 3 }",
+        'num_examples = "other"',
     ),
     "trees": ('metrics = ["num-examples", "auc"]', "max_model_bytes = 1000000"),
 }
@@ -176,7 +182,7 @@ def take_in(home: Path, table: Path, schema: Path) -> None:
 
 def make_node(home: Path, site: str, shift: int = 0, *, few: bool = False) -> NodeHome:
     """Make a node with a policy, a table and a release called ``trial``."""
-    place = create_home(NodeHome(home))
+    place = create_home(new_home(home))
     place.policy.write_text(POLICY)
     table = write_csv(home.parent / f"{site}.csv", records(site, shift, few=few))
     take_in(home, table, write_schema(home.parent))
@@ -218,6 +224,7 @@ def project_text(
             "size = { minimum = 3, maximum = 50000000 }",
             "minimum = { minimum = 1, maximum = 10 }",
             "shout = { choices = [true, false] }",
+            "initial = { choices = [true, false] }",
             'strategy = { choices = ["scaffold", "cyclic"] }',
         ]
     for name, meaning in (("age", "minimum = 0\nmaximum = 120\nbins = 4"), ("weight", "")):

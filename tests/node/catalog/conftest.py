@@ -19,6 +19,8 @@ from node.deid.pseudonyms import Pseudonyms
 from node.home import NodeHome
 from node.intake.schema import TableSchema, parse_schema
 from node.intake.tables import ingest_table
+from tests.node import homes
+from tests.node.homes import new_home
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CSV = b"""pid,age,arm,smoker,visit,height,note
@@ -36,7 +38,7 @@ def now() -> datetime:
 
 @pytest.fixture
 def home(tmp_path: Path) -> NodeHome:
-    return NodeHome(tmp_path / "node").create()
+    return new_home(tmp_path / "node")
 
 
 @pytest.fixture
@@ -134,9 +136,6 @@ def either(url: str, home: NodeHome) -> Iterator[Catalog]:
 @pytest.fixture(scope="session")
 def empty_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty catalogue's file, migrated once for all examples."""
-    home = NodeHome(tmp_path_factory.mktemp("template")).create()
-    with Catalog.open(home) as catalog, catalog.engine.connect() as connection:
-        connection.exec_driver_sql("COMMIT")
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.exec_driver_sql("BEGIN")
-    return home.database
+    file = tmp_path_factory.mktemp("template") / "catalogue.db"
+    file.write_bytes(homes.empty_catalogue())
+    return file

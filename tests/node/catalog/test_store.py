@@ -217,7 +217,8 @@ def test_two_processes_that_open_a_new_home_make_one_catalogue(tmp_path: Path) -
         assert catalog.is_empty()
 
 
-def test_postgresql_holds_the_same_catalogue(postgres: str, home: NodeHome, now: datetime) -> None:
+def test_postgresql_holds_the_same_catalogue(postgres: str, tmp_path: Path, now: datetime) -> None:
+    home = NodeHome(tmp_path / "node").create()
     made = manifest("trial")
     with Catalog.open(home, postgres) as catalog:
         assert catalog.is_empty()

@@ -13,6 +13,7 @@ from node.commands import release
 from node.commands.ingest import ingest
 from node.config import create_home
 from node.home import NodeHome
+from tests.node.homes import new_home
 
 SCHEMA = """
 table = "rare"
@@ -29,7 +30,7 @@ type = "number"
 
 @pytest.fixture
 def home(tmp_path: Path) -> NodeHome:
-    made = create_home(NodeHome(tmp_path / "node"))
+    made = create_home(new_home(tmp_path / "node"))
     schema, table = tmp_path / "rare.toml", tmp_path / "rare.csv"
     schema.write_text(SCHEMA)
     rows = [f"p{i},{'ab'[i % 2]},{20 + 3 * i + i % 4}" for i in range(9)]

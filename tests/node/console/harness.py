@@ -23,6 +23,7 @@ from node.catalog.store import Catalog
 from node.config import create_home
 from node.gate.ledger import Ledger
 from node.home import NodeHome
+from tests.node.homes import new_home
 
 PASSWORD = "a ward's own 密码 gate"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -93,7 +94,7 @@ def log_in(client: httpx.Client, password: str = PASSWORD) -> httpx.Response:
 
 def fill(root: Path, entries: int = 60) -> NodeHome:
     """Make a node that joined a consortium, froze releases, was asked and answered."""
-    home = create_home(NodeHome(root))
+    home = create_home(new_home(root))
     with Catalog.open(home) as catalog:
         release = _fill_catalogue(catalog)
         jobs = _fill_asked(Asked(catalog.engine), release)

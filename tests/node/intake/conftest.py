@@ -17,6 +17,7 @@ from node.deid.profile import load_profile
 from node.deid.pseudonyms import Pseudonyms, load_key
 from node.home import NodeHome
 from node.intake.run import IntakeReport, ingest
+from tests.node.homes import new_home
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DATA = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -46,7 +47,7 @@ def now() -> datetime:
 @pytest.fixture
 def home(tmp_path: Path) -> NodeHome:
     """A home with a key that is always the same, and so are all pseudonyms."""
-    made = NodeHome(tmp_path / "node").create()
+    made = new_home(tmp_path / "node")
     made.pseudonym_key.touch(mode=0o600)
     made.pseudonym_key.write_bytes(bytes(range(32)))
     return made

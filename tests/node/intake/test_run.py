@@ -29,6 +29,7 @@ from node.intake.quarantine import Quarantine
 from node.intake.run import IntakeReport, ingest, only_intake
 from node.intake.sealed import PIECE
 from node.intake.taking import give
+from tests.node.homes import new_home
 
 Take = Callable[..., IntakeReport]
 Image = Callable[..., bytes]
@@ -296,7 +297,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory, make_image: Image) -> tuple[P
         data = whole.replace(b"1.2.3.4.100000", b"1.2.3.4.%06d" % (100_000 + number))
         (source / f"{number:03}.dcm").write_bytes(data if number % 10 else data[:-9])
     (source / "twice.dcm").write_bytes((source / "011.dcm").read_bytes())
-    home = NodeHome(folder / "node").create()
+    home = new_home(folder / "node")
     subprocess.run(command(source, home), check=True, stdout=subprocess.DEVNULL)
     for path in source.iterdir():
         os.utime(path, (0, 0))
@@ -313,7 +314,7 @@ def test_an_intake_that_is_killed_ends_the_same_when_run_again(
     made_before_the_kill: int, tmp_path: Path, calm: tuple[Path, NodeHome]
 ) -> None:
     source, undisturbed = calm
-    killed = NodeHome(tmp_path / "killed").create()
+    killed = new_home(tmp_path / "killed")
     shutil.copy(undisturbed.pseudonym_key, killed.pseudonym_key)
     with Catalog.open(killed):
         pass

@@ -16,6 +16,7 @@ import pytest
 from node.cli import main
 from node.config import create_home
 from node.home import NodeHome
+from tests.node.homes import new_home
 from tests.node.orthanc import (
     Orthanc,
     free_port,
@@ -126,7 +127,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     """A new node without settings."""
-    return Node(create_home(NodeHome(tmp_path / "node")))
+    return Node(create_home(new_home(tmp_path / "node")))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from node.pull.archive import FoundStudy
 from node.pull.jobs import KEPT, Fetched, Jobs
 from node.pull.question import Question
 from node.pull.states import JOB, REQUEST, STUDY, JobState, RequestState, StudyState
+from tests.node.homes import new_home
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 NUMBERS = ["ACC-ZWETSCHGE-1", "ACC-QUILL-2"]
@@ -22,7 +23,7 @@ UID = "1.2.826.0.1.3680043.8.498.777"
 
 @pytest.fixture
 def home(tmp_path: Path) -> NodeHome:
-    return NodeHome(tmp_path / "node").create()
+    return new_home(tmp_path / "node")
 
 
 def create(jobs: Jobs, now: datetime = NOW) -> str:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from contract.errors import StorageError, Unavailable, UsageError
 from foundation.hours import Hours
-from node.home import NodeHome
 from node.intake.landing import Landing
 from node.pull.archive import ArchiveRefused, FoundStudy, Receiver, Wanted
 from node.pull.jobs import JobRow, Jobs
@@ -21,6 +20,7 @@ from node.pull.reception import Storage
 from node.pull.run import OutsideHours, Pace, Run
 from node.pull.states import JobState, RequestState, StudyState
 from node.pull.throttle import Pauses
+from tests.node.homes import new_home
 from tests.node.pull.simulated import Clock, SimulatedArchive, archive_of
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -31,7 +31,7 @@ class Bench:
     """A node with its pulls and landing."""
 
     def __init__(self, folder: Path) -> None:
-        self.home = NodeHome(folder / "node").create()
+        self.home = new_home(folder / "node")
         self.jobs = Jobs(self.home)
         self.landing = Landing(self.home)
 

@@ -24,6 +24,7 @@ from node.intake.landing import Landing
 from node.receive.association import Association, Services, Tally
 from node.receive.negotiation import Callers
 from node.receive.room import Limits, Room
+from tests.node.homes import new_home
 
 DATA = Path(pydicom.__file__).parent / "data" / "test_files"
 SENDERS = ["STORESCU", "ECHOSCU", "PYNETDICOM", "ORTHANC"]
@@ -47,7 +48,7 @@ def as_file(dataset: Dataset) -> bytes:
 
 @pytest.fixture
 def home(tmp_path: Path) -> NodeHome:
-    return NodeHome(tmp_path / "node").create()
+    return new_home(tmp_path / "node")
 
 
 @pytest.fixture

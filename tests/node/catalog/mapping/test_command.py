@@ -29,6 +29,7 @@ from node.intake.records import take_in
 from node.intake.schema import parse_schema
 from node.intake.tables import ingest_table
 from tests.contract.world import World
+from tests.node.homes import new_home
 from tests.node.intake.fhir.making import condition, observation, patient, quantity, write_export
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -97,7 +98,7 @@ ROWS = (
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[NodeHome]:
     """A node that holds a trial's table and an export of two of its patients."""
-    made = NodeHome(tmp_path / "node").create()
+    made = new_home(tmp_path / "node")
     sbp = observation(valueQuantity=quantity(18, "kPa"))
     late = observation(
         valueQuantity=quantity(90),
