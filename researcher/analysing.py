@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -19,18 +20,14 @@ from researcher.home import DEFAULT_HOME
 from researcher.options import (
     AnalysisOption,
     ByOption,
-    CohortOption,
-    EpsilonOption,
     HomeOption,
-    Lane,
-    LaneOption,
-    MinimumOption,
+    JsonOption,
+    MethodsOption,
     ProjectOption,
-    SecureOption,
-    SitesOption,
-    SmallSitesOption,
-    WhereOption,
-    cohort_of,
+    Protection,
+    Summed,
+    Whom,
+    grouped,
     say_who_waits,
 )
 from researcher.study import Study
@@ -45,10 +42,12 @@ class Analysis(StrEnum):
     INTENSITIES = "intensities"
     QUANTILES = "quantiles"
     T_TEST = "t-test"
+    PAIRED_T = "paired-t"
     ANOVA = "anova"
     RANKS = "ranks"
     CROSSTAB = "crosstab"
     CORRELATION = "correlation"
+    ORDER = "rank-correlation"
     SURVIVAL = "survival"
     ROC = "roc"
     CALIBRATION = "calibration"
@@ -75,18 +74,39 @@ def _two(names: list[str], analysis: str, what: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _of_one(study: Study, kind: Analysis, name: str, by: str | None) -> Finding:
+@dataclass(frozen=True)
+class _Options:
+    """What some analyses alone are told."""
+
+    equal_variances: bool
+    given: list[str]
+    shares: list[float]
+
+    def check(self, kind: Analysis) -> None:
+        """Raise ``UsageError`` for an option that the analysis doesn't have."""
+        for given, option, kinds in (
+            (self.equal_variances, "--equal-variances", (Analysis.T_TEST, Analysis.ANOVA)),
+            (self.given, "--given", (Analysis.CORRELATION,)),
+            (self.shares, "--share", (Analysis.QUANTILES,)),
+        ):
+            if given and kind not in kinds:
+                raise UsageError(f"{option} is of {' and '.join(one.value for one in kinds)}.")
+
+
+def _of_one(study: Study, kind: Analysis, name: str, by: str | None, options: _Options) -> Finding:
     match kind:
         case Analysis.HISTOGRAM:
             return study.histogram(name, by)
         case Analysis.INTENSITIES:
             return study.intensities(name)
         case Analysis.QUANTILES:
-            return study.quantiles(name, by)
+            return study.quantiles(name, by, *([options.shares] if options.shares else []))
         case Analysis.T_TEST:
-            return study.t_test(name, _by(by, kind.value))
+            equal = options.equal_variances
+            return study.t_test(name, _by(by, kind.value), equal_variances=equal)
         case Analysis.ANOVA:
-            return study.anova(name, _by(by, kind.value))
+            equal = options.equal_variances
+            return study.anova(name, _by(by, kind.value), equal_variances=equal)
         case _:
             return study.ranks(name, _by(by, kind.value))
 
@@ -99,6 +119,10 @@ def _of_two(study: Study, kind: Analysis, names: list[str], by: str | None) -> F
             return study.roc(*_two(names, kind.value, "a score and an outcome"), by=by)
         case Analysis.CALIBRATION:
             return study.calibration(*_two(names, kind.value, "a probability and an outcome"))
+        case Analysis.PAIRED_T:
+            return study.paired_t_test(*_two(names, kind.value, "two measurements"))
+        case Analysis.ORDER:
+            return study.rank_correlation(*_two(names, kind.value, "two orders"), by=by)
         case _:
             return study.bland_altman(*_two(names, kind.value, "two methods"))
 
@@ -113,15 +137,24 @@ _OF_ONE = (
 )
 
 
-_OF_NO_GROUPS = (Analysis.INTENSITIES, Analysis.CALIBRATION, Analysis.ICC, Analysis.BLAND_ALTMAN)
+_OF_NO_GROUPS = (
+    Analysis.INTENSITIES,
+    Analysis.PAIRED_T,
+    Analysis.CALIBRATION,
+    Analysis.ICC,
+    Analysis.BLAND_ALTMAN,
+)
 
 
-def _run(study: Study, kind: Analysis, names: list[str], by: str | None) -> Finding:
+def _run(
+    study: Study, kind: Analysis, names: list[str], by: str | None, options: _Options
+) -> Finding:
     """Do one analysis of a study; of agreement ``by`` is how many raters rated a subject."""
     if by is not None and kind in _OF_NO_GROUPS:
         raise UsageError(f"{kind.value} is of everybody; use --where for a part of them.")
+    options.check(kind)
     if kind in _OF_ONE:
-        return _of_one(study, kind, _one(names, kind.value), by)
+        return _of_one(study, kind, _one(names, kind.value), by, options)
     match kind:
         case Analysis.DESCRIBE:
             found = study.describe(*names, by=by)
@@ -130,7 +163,7 @@ def _run(study: Study, kind: Analysis, names: list[str], by: str | None) -> Find
         case Analysis.CROSSTAB:
             found = study.crosstab(*names, by=by)
         case Analysis.CORRELATION:
-            found = study.correlations(*names, by=by)
+            found = study.correlations(*names, by=by, given=options.given)
         case Analysis.AGREEMENT:
             found = study.agreement(*names, ratings=by)
         case Analysis.ICC:
@@ -140,7 +173,9 @@ def _run(study: Study, kind: Analysis, names: list[str], by: str | None) -> Find
     return found
 
 
+@grouped
 def analyse(
+    *,
     kind: Annotated[
         Analysis,
         typer.Argument(metavar="KIND", help=f"One of {', '.join(one.value for one in Analysis)}."),
@@ -148,22 +183,27 @@ def analyse(
     variables: Annotated[list[str], typer.Argument(help="What it is of.")],
     project: ProjectOption,
     by: ByOption = None,
-    where: WhereOption = None,
-    cohort: CohortOption = None,
+    whom: Whom,
     analysis: AnalysisOption = None,
-    lane: LaneOption = Lane.ANY,
-    epsilon: EpsilonOption = None,
-    secure: SecureOption = False,
-    small_sites: SmallSitesOption = False,
-    site: SitesOption = None,
-    minimum_sites: MinimumOption = 1,
+    protection: Protection,
+    summed: Summed,
+    equal_variances: Annotated[
+        bool,
+        typer.Option("--equal-variances", help="Of t-test (Student's) and anova (Fisher's)."),
+    ] = False,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--given", help="Of correlation: hold this number fixed; repeatable."),
+    ] = None,
+    share: Annotated[
+        list[float] | None,
+        typer.Option("--share", help="Of quantiles: 0.9 for the 90th percentile; repeatable."),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw it into this file: .png, .svg or .pdf.")
     ] = None,
-    methods: Annotated[
-        bool, typer.Option("--methods", help="Print a methods paragraph for a paper, too.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print tidy rows as JSON lines.")] = False,
+    methods: MethodsOption = False,
+    as_json: JsonOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Do one analysis across the sites: described, compared, crossed, over time, or evaluated.
@@ -184,17 +224,14 @@ def analyse(
         study = Study(
             consortium,
             project,
-            sites=site,
-            minimum_sites=minimum_sites,
-            cohort=cohort_of(where, cohort),
             analysis=analysis,
-            lane=lane.value,
-            epsilon=epsilon,
-            secure=secure,
-            small_sites=small_sites,
             waiting=say_who_waits,
+            **whom.terms(),
+            **protection.terms(),
+            **summed.terms(),
         )
-        found = _run(study, kind, variables, by)
+        options = _Options(equal_variances, given or [], share or [])
+        found = _run(study, kind, variables, by, options)
     show(found, as_json=as_json, methods=methods)
     if plot is not None:
         if found.figure is None:
@@ -206,9 +243,12 @@ def analyse(
 
 
 def show(found: Finding, *, as_json: bool, methods: bool) -> None:
-    """Print a finding: a table with its notes, or JSON lines with the notes on standard error."""
+    """Print a finding: a table with its notes, or JSON lines with the notes on standard error.
+
+    The lines of tests and estimates, which are told after the rows, have a ``figure``.
+    """
     if as_json:
-        for row in found.tidy():
+        for row in (*found.tidy(), *found.glance()):
             finite = {
                 k: None if isinstance(v, float) and not math.isfinite(v) else v
                 for k, v in row.items()

@@ -119,7 +119,8 @@ class Finding:
             if not self.rows or any(shown(row[place]) for row in self.rows)
         ]
         numeric = [any(not isinstance(row[at], str) for row in self.rows) for at in kept]
-        for box, room, digits in _LAYOUTS:
+        for layout in _LAYOUTS:
+            box, room, digits = layout
             rows = [[shown(row[at], digits) for at in kept] for row in self.rows]
             widths = [
                 # A heading is folded between words.

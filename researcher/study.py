@@ -14,7 +14,7 @@ from contract.documents import Project
 from contract.errors import DocumentError
 from contract.work import Statistic
 from researcher import imputed
-from researcher.analyses import evaluation, imaging, numbers, survival, tables
+from researcher.analyses import evaluation, imaging, numbers, related, survival, tables
 from researcher.analyses.groups import variable_of
 from researcher.columns import Column
 from researcher.findings import Finding
@@ -201,11 +201,29 @@ class Study:
             raise DocumentError("A crosstab is of two or three variables.")
         return tables.crossed(self.ask(*tables.ask_crosstab(variables, by)), by)
 
-    def correlations(self, *variables: str, by: str | None = None) -> Finding:
-        """Return each pair's correlation, of subjects with all the values."""
+    def correlations(
+        self, *variables: str, by: str | None = None, given: Sequence[str] = ()
+    ) -> Finding:
+        """Return each pair's correlation, of subjects with all the values.
+
+        Partial correlations, with the numbers ``given`` held fixed, are told beside them.
+        """
         if len(variables) < 2:
             raise DocumentError("Correlations are of two numbers or more.")
-        return numbers.correlations(self.ask(*numbers.ask_correlation(variables, by)))
+        asked = related.ask_correlation(variables, by, given)
+        return related.correlations(self.ask(*asked), given)
+
+    def paired_t_test(self, first: str, second: str) -> Finding:
+        """Compare the means of two numbers of the same subjects."""
+        return related.paired_t_test(self.ask(*related.ask_pair(first, second)))
+
+    def rank_correlation(self, first: str, second: str, by: str | None = None) -> Finding:
+        """Return Spearman's, Kendall's and Goodman and Kruskal's measures of two orders.
+
+        Of categories whose levels are ordered, or numbers on their grids.
+        """
+        asked = related.ask_order(self.project, first, second, by)
+        return related.rank_correlation(self.ask(*asked))
 
     def survival(self, time: str, event: str, by: str | None = None) -> Finding:
         """Return Kaplan and Meier's curves on the time's grid, and the log-rank test of groups.

@@ -154,6 +154,27 @@ class Shape:
         return Moments(self.n, self.missing, self.mean, self.m2)
 
     @property
+    def g1(self) -> float:
+        """The plain skewness, m3 / m2^1.5 with divisors n (Joanes, Gill 1998)."""
+        variance = self.m2 / self.n if self.n else 0.0
+        return self.m3 / (self.n * variance**1.5) if variance > 0 else math.nan
+
+    @property
+    def b1(self) -> float:
+        """The skewness of a variance with divisor n - 1, as MINITAB has it."""
+        return self.g1 * ((self.n - 1) / self.n) ** 1.5 if self.n else math.nan
+
+    @property
+    def g2(self) -> float:
+        """The plain excess kurtosis, m4 / m2^2 - 3 with divisors n (Joanes, Gill 1998)."""
+        return self.n * self.m4 / self.m2**2 - 3 if self.m2 > 0 else math.nan
+
+    @property
+    def b2(self) -> float:
+        """The excess kurtosis of a variance with divisor n - 1, as MINITAB has it."""
+        return (self.g2 + 3) * ((self.n - 1) / self.n) ** 2 - 3 if self.n else math.nan
+
+    @property
     def skewness(self) -> float:
         """The adjusted Fisher-Pearson coefficient G1 (Joanes, Gill 1998); NaN where undefined."""
         n = self.n

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
-from contract.statistics import agreement, calibration, evaluation, reliability
-from contract.statistics.estimates import Estimate
+from contract.statistics import agreement, calibration, crosstabs, evaluation, reliability
+from contract.statistics.estimates import Estimate, HypothesisTest
 from contract.work import Statistic
 from researcher.analyses.groups import (
     ALL,
@@ -96,6 +96,7 @@ def roc(answer: StatisticsAnswer) -> Finding:
             unit_square=True,
         ),
         remarks=remarks(answer, *said),
+        figures=tuple(("" if g == ALL else g, one.auc) for g, one in found.items()),
     )
 
 
@@ -145,6 +146,16 @@ def calibrated(answer: StatisticsAnswer) -> Finding:
             unit_square=True,
         ),
         remarks=remarks(answer, *said),
+        figures=tuple(
+            ("", one)
+            for one in (
+                found.ratio,
+                found.intercept,
+                found.slope,
+                Estimate("Brier score", brier.value, low=brier.least, high=brier.most),
+                found.hosmer_lemeshow,
+            )
+        ),
     )
 
 
@@ -194,6 +205,7 @@ def agreed(answer: StatisticsAnswer, raters: Sequence[str], ratings: str | None 
         matrix = weighed + weighed.T
         pairs = [pair.sum(axis=2) for pair in pairs]
     said = []
+    figures: list[tuple[str, Estimate | HypothesisTest]] = []
     if len(raters) == 2:
         kappas = [agreement.cohen_kappa(pairs[0], w) for w in ("none", "linear", "quadratic")]
         found: list[Estimate] = [
@@ -202,6 +214,11 @@ def agreed(answer: StatisticsAnswer, raters: Sequence[str], ratings: str | None 
         ]
         said += [k.test.note for k in kappas]
         names = ["percent agreement", "Cohen's kappa", "linear weights", "quadratic weights"]
+        figures += zip(names, found, strict=True)
+        if len(levels) == 2:
+            changed = crosstabs.mcnemar(pairs[0])
+            figures.append(("", changed))
+            said.append(tested(changed))
         rows = [(name, *line(e)[1:]) for name, e in zip(names, found, strict=True)]
     else:
         sizes = {float(pair.sum()) for pair in pairs}
@@ -234,6 +251,7 @@ def agreed(answer: StatisticsAnswer, raters: Sequence[str], ratings: str | None 
         about="Agreement of raters was worked out from the crosstab of each two of them.",
         figure=Heat(levels, levels, tuple(map(tuple, first.tolist()))),
         remarks=remarks(answer, *said),
+        figures=tuple(figures),
     )
 
 
@@ -261,6 +279,7 @@ def intraclass(answer: StatisticsAnswer) -> Finding:
         answers=(answer,),
         about="Intraclass correlations are Shrout and Fleiss'.",
         remarks=remarks(answer, *said),
+        figures=tuple(("", one) for one in (*found.single, *found.average)),
     )
 
 
@@ -282,4 +301,5 @@ def limits_of_agreement(answer: StatisticsAnswer) -> Finding:
         about="Methods were compared by Bland and Altman's limits of agreement and Lin's "
         "concordance correlation.",
         remarks=remarks(answer, found.bias.note, lin.note),
+        figures=tuple(("", one) for one in (found.bias, found.lower, found.upper, lin)),
     )

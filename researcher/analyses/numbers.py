@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
-from contract.statistics import correlation, mean_tests, noisy, quantiles, rank_tests
-from contract.statistics.estimates import HypothesisTest
+from contract.statistics import mean_tests, noisy, quantiles, rank_tests
+from contract.statistics.estimates import Estimate, HypothesisTest
 from contract.statistics.summaries import Counts, Shape
 from contract.work import Statistic
 from researcher.analyses.groups import (
     ALL,
-    comoments_of,
     counts_of,
     moments_of,
     pair,
     remarks,
     variable_of,
 )
-from researcher.findings import Cell, Finding, p_value
-from researcher.plots import Bars, Forest, Heat
-from researcher.questions import comoments, histogram, mean, shape
+from researcher.findings import Cell, Finding, interval, p_value
+from researcher.plots import Bars, Forest
+from researcher.questions import histogram, mean, shape
 from researcher.statistics import PartAnswer, StatisticsAnswer
 
 QUARTILES = (0.25, 0.5, 0.75)
+_PAIRS_SHOWN = 10
 
 
 def ask_description(project: Project, variables: Sequence[str], by: str | None) -> list[Statistic]:
@@ -46,6 +46,7 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
     """
     rows: list[tuple[Cell, ...]] = []
     kept: dict[tuple[str, str], list[quantiles.Quantile]] = {}
+    others: list[tuple[str, Estimate | HypothesisTest]] = []
     for part in answer.parts:
         name = part.statistic.variable
         if part.statistic.kind == "histogram" and not part.part.withheld:
@@ -64,6 +65,9 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
             found = part.part.groups["" if group == ALL else group]
             assert isinstance(found, Shape)
             skew, kurt = _skewness(found, part, variable_of(answer.project, name))
+            if part.part.noise is None:
+                of = name if group == ALL else f"{name}, {group}"
+                others += [(of, one) for one in _shapes(found)]
             rows.append(
                 (
                     name,
@@ -99,7 +103,19 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
         "cell of the dictionary's grid; skewness and excess kurtosis are the adjusted ones (G1, "
         "G2).",
         remarks=remarks(answer),
+        figures=tuple(others),
     )
+
+
+def _shapes(found: Shape) -> list[Estimate | HypothesisTest]:
+    """Return skewness and excess kurtosis as others define them, and Jarque and Bera's test."""
+    return [
+        Estimate("skewness g1", found.g1),
+        Estimate("skewness b1", found.b1),
+        Estimate("excess kurtosis g2", found.g2),
+        Estimate("excess kurtosis b2", found.b2),
+        mean_tests.jarque_bera(found.n, found.m2, found.m3, found.m4),
+    ]
 
 
 def _skewness(found: Shape, part: PartAnswer, variable: Variable) -> tuple[float, float]:
@@ -237,6 +253,7 @@ def t_test(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Findi
         about=f"Means were compared by {found.name}.",
         figure=_forest(rows, name),
         remarks=remarks(answer, found.note),
+        figures=((by, found),),
     )
 
 
@@ -266,6 +283,14 @@ def anova(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Findin
     held = list(groups.values())
     classic = mean_tests.anova(held)
     found = classic.test if equal_variances else mean_tests.welch_anova(held)
+    pairs = mean_tests.pairwise(held, "student" if equal_variances else "welch")
+    names = list(groups)
+    compared = [(f"{names[p.first]} less {names[p.second]}", p.test, p.adjusted_p) for p in pairs]
+    said = [
+        f"{of}: {interval(e.value, e.low, e.high)}, p by Holm {p_value(p)}"
+        for of, t, p in compared[:_PAIRS_SHOWN]
+        if (e := t.estimate) is not None and len(held) > 2
+    ]
     name = part.statistic.variable
     rows = tuple(
         (group, m.mean, *_ends(mean_tests.mean_interval(m)), m.standard_deviation, m.n)
@@ -279,7 +304,13 @@ def anova(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Findin
         answers=(answer,),
         about=f"Means were compared by {found.name}.",
         figure=_forest(rows, name),
-        remarks=remarks(answer, found.note, f"eta squared {classic.eta_squared:.3g}"),
+        remarks=remarks(answer, found.note, f"eta squared {classic.eta_squared:.3g}", *said),
+        figures=(
+            (by, found),
+            (by, Estimate("eta squared", classic.eta_squared)),
+            (by, mean_tests.bartlett(held)),
+            *((of, replace(t, name=f"{t.name}, p by Holm", p_value=p)) for of, t, p in compared),
+        ),
     )
 
 
@@ -313,49 +344,5 @@ def ranks(answer: StatisticsAnswer, by: str) -> Finding:
         about=f"Groups were compared by {found.test.name} on the dictionary's grid.",
         figure=bars(answer, part),
         remarks=remarks(answer, *said, found.test.note),
-    )
-
-
-# ---- with each other -----------------------------------------------------------------------------
-
-
-def ask_correlation(variables: Sequence[str], by: str | None) -> list[Statistic]:
-    """Return what correlations are worked out from."""
-    return [comoments(variables[0], *variables[1:], by=by)]
-
-
-def correlations(answer: StatisticsAnswer) -> Finding:
-    """Return each pair's correlation, covariance, interval and p value, of complete subjects."""
-    part = answer.parts[0]
-    names = part.statistic.variables
-    rows: list[tuple[Cell, ...]] = []
-    matrices: dict[str, correlation.Correlations] = {}
-    for group, held in comoments_of(part).items():
-        found = correlation.correlation_matrix(held.n, held.products)
-        covariance = correlation.covariance_matrix(held.n, held.products)
-        matrices[group] = found
-        rows += [
-            (
-                "" if group == ALL else group,
-                names[i],
-                names[j],
-                float(found.matrix[i, j]),
-                float(found.low[i, j]),
-                float(found.high[i, j]),
-                p_value(float(found.p_values[i, j])),
-                float(covariance[i, j]),
-                held.n,
-            )
-            for i, j in itertools.combinations(range(len(names)), 2)
-        ]
-    first = next(iter(matrices.values())).matrix
-    return Finding(
-        title="Correlations",
-        columns=("group", "of", "with", "r", "95% from", "to", "p", "covariance", "n"),
-        rows=tuple(rows),
-        result=matrices,
-        answers=(answer,),
-        about="Pearson's correlations are of subjects with all values; intervals by Fisher's z.",
-        figure=Heat(names, names, tuple(map(tuple, first.tolist())), -1.0, 1.0),
-        remarks=remarks(answer),
+        figures=((by, found.test),),
     )

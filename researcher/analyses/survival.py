@@ -10,10 +10,11 @@ import numpy as np
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import survival
+from contract.statistics.estimates import Estimate, HypothesisTest
 from contract.statistics.summaries import Counts
 from contract.work import Statistic
 from researcher.analyses.groups import ALL, counts_of, remarks, two_levels, variable_of
-from researcher.findings import Cell, Finding, p_value
+from researcher.findings import Cell, Figures, Finding, p_value
 from researcher.plots import Curve, Curves
 from researcher.questions import crosstab
 from researcher.statistics import StatisticsAnswer
@@ -88,7 +89,20 @@ def curves(answer: StatisticsAnswer) -> Finding:
         + ("; groups were compared by the log-rank test." if test else "."),
         figure=_figure(tables, f"{time} ({variable.unit})" if variable.unit else time),
         remarks=remarks(answer, *said, _grid(tables)),
+        figures=_figures(tables, test),
     )
+
+
+def _figures(tables: dict[str, survival.LifeTable], test: survival.LogRank | None) -> Figures:
+    """Return the groups' median times, and the log-rank test."""
+    found: list[tuple[str, Estimate | HypothesisTest]] = []
+    for name, table in tables.items():
+        low, high = table.quantile_interval()
+        label = "" if name == ALL else name
+        found.append((label, Estimate("median", table.quantile(), low=low, high=high)))
+    if test is not None:
+        found.append(("", HypothesisTest("log-rank test", test.statistic, test.p, (test.degrees,))))
+    return tuple(found)
 
 
 def _tables(

@@ -69,6 +69,7 @@ def table_one(answer: StatisticsAnswer, by: str) -> Finding:
         "Groups were compared by standardised mean differences, Welch's analysis of variance and "
         "Pearson's chi-squared test.",
         remarks=remarks(answer, *said),
+        figures=tuple(results.items()),
     )
 
 
@@ -161,6 +162,7 @@ def crossed(answer: StatisticsAnswer, by: str | None) -> Finding:
     rows: list[tuple[Cell, ...]] = []
     said: list[str] = []
     result: dict[str, object] = {}
+    figures: list[tuple[str, Estimate | HypothesisTest]] = []
     for group, held in counts_of(part).items():
         of = "" if group == ALL else group
         table = crosstabs.table_of(held.counts, [len(n) for n in names])
@@ -170,10 +172,10 @@ def crossed(answer: StatisticsAnswer, by: str | None) -> Finding:
                 rows.append((*((of,) if by else ()), *labels, float(table[place])))
         lead = f"{of}: " if of else ""
         if table.ndim == 2:
-            found, lines = _associated(table)
-            result[group] = found
+            result[group], told, lines = _associated(table, variables)
         else:
-            result[group], lines = _over_strata(table)
+            result[group], told, lines = _over_strata(table, variables)
+        figures += [(of, one) for one in told]
         said += [lead + line for line in lines]
         if held.missing:
             said.append(f"{lead}{held.missing} lack a value of one of them.")
@@ -185,34 +187,58 @@ def crossed(answer: StatisticsAnswer, by: str | None) -> Finding:
         answers=(answer,),
         about="Categories were crossed; association by Pearson's chi-squared test and Cramér's V.",
         remarks=remarks(answer, *said),
+        figures=tuple(figures),
     )
 
 
-def _associated(table: NDArray[np.float64]) -> tuple[object, list[str]]:
+def _risks(variables: Sequence[Variable]) -> str:
+    """Say of whom risks are: as everywhere, a category's second level is the event."""
+    groups, event = variables[:2]
+    return (
+        f"Risks are of {event.name} = {event.levels[1]}, and compare {groups.name} = "
+        f"{groups.levels[1]} with {groups.levels[0]}."
+    )
+
+
+def _associated(
+    table: NDArray[np.float64], variables: Sequence[Variable]
+) -> tuple[object, list[Estimate | HypothesisTest], list[str]]:
     found = crosstabs.chi_squared(table)
+    told: list[Estimate | HypothesisTest] = [found.test]
     said = [tested(found.test), found.test.note]
     if not math.isnan(found.cramers_v):
+        told.append(Estimate("Cramér's V", found.cramers_v))
         said.append(f"Cramér's V {found.cramers_v:.3f}")
     try:
         exact = crosstabs.fisher_exact(table)
+        told.append(exact)
         said.append(f"{exact.name}: p {p_value(exact.p_value)}".strip() if exact.name else "")
         said.append(exact.note)
     except DocumentError as error:
         said.append(str(error))
     if table.shape == (2, 2):
-        for make in (proportions.risk_difference, proportions.risk_ratio, proportions.odds_ratio):
-            estimate = make(table)
-            said.append(f"{estimate.name} {interval(estimate.value, estimate.low, estimate.high)}")
-    return found, [line for line in said if line]
+        flipped = table[::-1, ::-1]
+        estimates = [
+            make(flipped)
+            for make in (
+                proportions.risk_difference,
+                proportions.risk_ratio,
+                proportions.odds_ratio,
+            )
+        ]
+        told += estimates
+        said += [f"{e.name} {interval(e.value, e.low, e.high)}" for e in estimates]
+        said.append(_risks(variables))
+    return found, told, [line for line in said if line]
 
 
-def _over_strata(table: NDArray[np.float64]) -> tuple[object, list[str]]:
+def _over_strata(
+    table: NDArray[np.float64], variables: Sequence[Variable]
+) -> tuple[object, list[Estimate | HypothesisTest], list[str]]:
     if table.shape[:2] != (2, 2):
-        return None, []
-    found = stratified.mantel_haenszel(np.moveaxis(table, 2, 0))
-    said = [
-        f"{e.name} {interval(e.value, e.low, e.high)}"
-        for e in (found.odds_ratio, found.risk_ratio, found.risk_difference)
-    ]
-    said += [tested(found.association), tested(found.homogeneity)]
-    return found, said
+        return None, [], []
+    found = stratified.mantel_haenszel(np.moveaxis(table[::-1, ::-1], 2, 0))
+    estimates = (found.odds_ratio, found.risk_ratio, found.risk_difference)
+    said = [f"{e.name} {interval(e.value, e.low, e.high)}" for e in estimates]
+    said += [_risks(variables), tested(found.association), tested(found.homogeneity)]
+    return found, [*estimates, found.association, found.homogeneity], said
