@@ -13,14 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
+from flwr.app import MetricRecord
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from learning import networks, weights
 from learning.releases import SUBJECT
+from learning.run_config import Scalar, names
 from learning.training import Batch, Loss
 
 MAX_CLASSES = 100
+HEADS = ("fc.", "class_layers.", "_fc.")
+"""What the last layers of ``learning.networks`` are called."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +39,15 @@ class Classes:
     focal_gamma: float = 0.0
 
     @classmethod
-    def read(cls, config: Mapping[str, bool | int | float | str]) -> Classes:
+    def read(cls, config: Mapping[str, Scalar]) -> Classes:
         """Return what a run config says; ``ValueError`` names the key that doesn't fit."""
-        names = tuple(name.strip() for name in str(config["classes"]).split(","))
         found = cls(
-            names,
+            names(config, "classes"),
             bool(config["ordinal"]),
             str(config["class-weights"]),
             float(config["focal-gamma"]),
         )
-        if not 2 <= len(names) <= MAX_CLASSES or len(set(names)) != len(names) or "" in names:
+        if not 2 <= len(set(found.names)) == len(found.names) <= MAX_CLASSES:
             raise ValueError(f"classes: must be 2 to {MAX_CLASSES} different names, with commas")
         if found.weights not in ("none", "balanced"):
             raise ValueError("class-weights: must be none or balanced")
@@ -57,6 +61,53 @@ class Classes:
     def outputs(self) -> int:
         """How many numbers a network gives."""
         return len(self.names) - self.ordinal
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network that tells classes, and what it begins from."""
+
+    classes: Classes
+    network: str
+    normalisation: str
+    weights: str
+    seed: int
+
+    @classmethod
+    def read(cls, config: Mapping[str, Scalar]) -> Classifier:
+        """Return what a run config says; ``ValueError`` names the key that doesn't fit."""
+        return cls(
+            Classes.read(config),
+            str(config["network"]),
+            str(config["normalisation"]),
+            str(config["weights"]),
+            int(config["seed"]),
+        )
+
+    def build(self, dimensions: int, channels: int) -> nn.Module:
+        """Return the network, its weights drawn from ``seed``."""
+        torch.manual_seed(self.seed)
+        return networks.classifier(
+            self.network,
+            dimensions=dimensions,
+            channels=channels,
+            outputs=self.classes.outputs,
+            normalised=self.normalisation,
+        )
+
+    def begin(self, model: nn.Module, node_config: Mapping[str, object]) -> None:
+        """Set a hospital's approved weights, but for the last layer: it tells other classes."""
+        if not self.weights:
+            return
+        found = weights.read(self.weights, weights.folder_of(node_config))
+        weights.begin(model, {n: v for n, v in found.items() if not n.startswith(HEADS)})
+
+    def loss(self, found: Sequence[int]) -> Loss:
+        """Return the mean loss of a batch, of a hospital whose training examples' classes are so.
+
+        A batch is (images, classes).
+        """
+        return loss_of(self.classes, weights_of(found, self.classes))
 
 
 @dataclass(frozen=True)
@@ -75,8 +126,21 @@ class Scores:
     auc: float = 0.0
     distance: float = 0.0
 
+    def metrics(self) -> MetricRecord:
+        """Return them as they leave: ``eval_...`` and ``num-examples``."""
+        return MetricRecord(
+            {
+                "eval_loss": self.loss,
+                "eval_accuracy": self.accuracy,
+                "eval_balanced_accuracy": self.balanced,
+                "eval_auc": self.auc,
+                "eval_distance": self.distance,
+                "num-examples": self.n,
+            }
+        )
 
-def labels(frame: pl.DataFrame, column: str, names: Sequence[str]) -> dict[str, int]:
+
+def labels(frame: pl.DataFrame, column: str, classes: Sequence[str]) -> dict[str, int]:
     """Return the class of each subject that has one; one with rows of several classes has none.
 
     Booleans are ``true`` and ``false``; other values go by their text. ``ValueError`` when a value
@@ -84,10 +148,10 @@ def labels(frame: pl.DataFrame, column: str, names: Sequence[str]) -> dict[str, 
     """
     texts = frame[column].cast(pl.String)
     known = frame.select(pl.col(SUBJECT), texts.alias("label")).drop_nulls().unique()
-    if not set(known["label"]) <= set(names):
+    if not set(known["label"]) <= set(classes):
         raise ValueError(f"classes: column {column!r} has values that aren't listed")
     single = known.filter(pl.len().over(SUBJECT) == 1).sort(SUBJECT)
-    return {subject: names.index(label) for subject, label in single.iter_rows()}
+    return {subject: classes.index(label) for subject, label in single.iter_rows()}
 
 
 def weights_of(found: Sequence[int], classes: Classes) -> Tensor:

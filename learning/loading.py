@@ -6,6 +6,9 @@ with ``functools.cache`` over (folder, plan), so that it is made once.
 
 from __future__ import annotations
 
+import os
+import resource
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
@@ -15,13 +18,23 @@ from torch.utils.data import Dataset
 
 Item = TypeVar("Item")
 MEMORY_BYTES = 2**30
+_MOST_READERS = 8
+
+
+def memory_to_keep() -> int:
+    """Return how many bytes of examples are kept: a quarter of what the sandbox lets a worker have.
+
+    Where nothing is limited it is ``MEMORY_BYTES``. Training and held-out examples are kept apart.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return MEMORY_BYTES if limit == resource.RLIM_INFINITY else limit // 4
 
 
 class Examples(Dataset[Any], Generic[Item]):  # type: ignore[misc]  # PyTorch is untyped here
     """A map-style data set of what ``read`` makes of each item: tensors, or tuples of them.
 
-    As many as fit into ``memory_bytes`` are kept. ``fill`` reads ahead with threads, since decoders
-    let go of the interpreter.
+    As many as fit into ``memory_bytes`` are kept as they were read. ``finish`` makes of what is
+    kept, in 8 or 16 bits say, what is learned from.
     """
 
     def __init__(
@@ -29,39 +42,50 @@ class Examples(Dataset[Any], Generic[Item]):  # type: ignore[misc]  # PyTorch is
         items: Sequence[Item],
         read: Callable[[Item], Any],
         *,
-        memory_bytes: int = MEMORY_BYTES,
+        finish: Callable[[Any], Any] | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         self.items = tuple(items)
         self._read = read
-        self._left = memory_bytes
+        self._finish = finish
+        self._left = memory_to_keep() if memory_bytes is None else memory_bytes
         self._kept: dict[int, Any] = {}
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Any:
+        found = self._found(index)
+        return found if self._finish is None else self._finish(found)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+    def several(self, indices: Sequence[int]) -> list[Any]:
+        """Return examples in this order, those not kept yet read by threads at once.
+
+        Decoders let go of the interpreter.
+        """
+        missing = len({index for index in indices if index not in self._kept})
+        readers = min(missing, _MOST_READERS, len(os.sched_getaffinity(0)))
+        if readers < 2:
+            return [self[index] for index in indices]
+        with ThreadPoolExecutor(readers) as pool:
+            return list(pool.map(self.__getitem__, indices))
+
+    def _found(self, index: int) -> Any:
         if not 0 <= index < len(self.items):
             raise IndexError(index)
         if index in self._kept:
             return self._kept[index]
         made = self._read(self.items[index])
         size = _size(made)
-        if size <= self._left:
-            self._left -= size
-            self._kept[index] = made
+        with self._lock:
+            if index not in self._kept and size <= self._left:
+                self._left -= size
+                self._kept[index] = made
         return made
-
-    def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(len(self)))
-
-    def fill(self, threads: int = 2) -> None:
-        """Read what isn't kept yet, as far as memory goes."""
-        missing = [index for index in range(len(self)) if index not in self._kept]
-        with ThreadPoolExecutor(threads) as readers:
-            for start in range(0, len(missing), 4 * threads):
-                if self._left <= 0:
-                    return
-                list(readers.map(self.__getitem__, missing[start : start + 4 * threads]))
 
 
 def _size(made: Any) -> int:

@@ -47,7 +47,15 @@ class Patches(Dataset[Any]):  # type: ignore[misc]  # PyTorch is untyped here
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return patches of an image, (number, channels, ...), and of its mask, (number, ...)."""
-        image, mask = self._examples[index]
+        return self._of(index, *self._examples[index])
+
+    def several(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Return the same of several images: read at once if they can be, cut in order."""
+        read = getattr(self._examples, "several", None)
+        found = [self._examples[i] for i in indices] if read is None else read(indices)
+        return [self._of(index, *one) for index, one in zip(indices, found, strict=True)]
+
+    def _of(self, index: int, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         if index not in self._places:
             self._places[index] = _places(mask)
         found = [

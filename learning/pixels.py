@@ -72,6 +72,47 @@ def colour(asset: Asset) -> Floats:
         return np.asarray(picture.convert("RGB"), dtype=np.float32) / np.float32(255)
 
 
+def colour_resized(asset: Asset, shape: tuple[int, int], *, crop: bool = False) -> Floats:
+    """Return red, green and blue of a picture at another size, 0 to 1: (3, rows, columns).
+
+    With ``crop`` its sides keep their proportion and what is too long is cut off at both ends. A
+    JPEG much larger than ``shape`` is decoded at a half, a quarter or an eighth of its size.
+    """
+    picture = _small_jpeg(asset, shape) if asset.kind != "dicom" else None
+    values = colour(asset) if picture is None else picture
+    if crop:
+        values = proportioned(values, shape)
+    import torch
+    from torch.nn import functional
+
+    tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
+    if tensor.shape[2:] != shape:
+        tensor = functional.interpolate(
+            tensor, size=shape, mode="bilinear", align_corners=False, antialias=True
+        )
+    found: Floats = tensor[0].numpy()
+    return found
+
+
+def _small_jpeg(asset: Asset, shape: tuple[int, int]) -> Floats | None:
+    from PIL import Image
+
+    with Image.open(asset.path) as picture:
+        _bound(picture.width * picture.height)
+        if picture.draft("RGB", (2 * shape[1], 2 * shape[0])) is None:
+            return None
+        return np.asarray(picture.convert("RGB"), dtype=np.float32) / np.float32(255)
+
+
+def proportioned(values: Floats, shape: tuple[int, int]) -> Floats:
+    """Return the middle part whose sides are as those of ``shape``."""
+    rows, columns = values.shape[:2]
+    scale = min(rows / shape[0], columns / shape[1])
+    kept = [max(1, round(scale * side)) for side in shape]
+    top, left = (rows - kept[0]) // 2, (columns - kept[1]) // 2
+    return values[top : top + kept[0], left : left + kept[1]]
+
+
 def volume(assets: Sequence[Asset]) -> Volume:
     """Return a series as a volume: its instances in the order of their positions.
 

@@ -24,6 +24,7 @@ from learning.loading import Examples
 from learning.patches import Patches
 from learning.pixels import Floats
 from learning.releases import Asset, Release, linked
+from learning.run_config import Scalar, whole_numbers
 from learning.splits import Split
 from learning.training import Batch, Local, Loss, device, seed_of
 
@@ -32,7 +33,6 @@ LOSSES = ("dice-ce", "dice", "ce", "dice-focal")
 _FOCAL = 2.0
 _SLAB = 2**21
 """Voxels whose loss is worked out at once."""
-Scalar = bool | int | float | str
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Network:
     @classmethod
     def read(cls, config: Mapping[str, Scalar]) -> Network:
         """Return what a run config says; ``ValueError`` names the key that doesn't fit."""
-        shape = _whole(config, "shape")
-        widths = _whole(config, "widths")
+        shape = whole_numbers(config, "shape")
+        widths = whole_numbers(config, "widths")
         names = tuple(n.strip() for n in str(config["structures"]).split(","))
         low, high = float(config["window-low"]), float(config["window-high"])
         network = cls(
@@ -111,10 +111,11 @@ class Network:
     def prepared(self, assets: Sequence[Asset]) -> Floats:
         """Return an image as the network sees it: (channels, ...)."""
         if self.colour:
-            picture = pixels.colour(assets[0])
-            size = self.size(picture.shape[:2])
-            planes = [pixels.resized(picture[..., c], size) for c in range(3)]
-            return np.stack(planes) * np.float32(2) - np.float32(1)
+            if self.patches:
+                picture = pixels.colour(assets[0]).transpose(2, 0, 1)
+            else:
+                picture = pixels.colour_resized(assets[0], (self.shape[0], self.shape[1]))
+            return np.ascontiguousarray(picture * np.float32(2) - np.float32(1))
         if len(self.shape) == 2:
             values = pixels.image(assets[0])
             return self._scaled(pixels.resized(values, self.size(values.shape)))
@@ -164,13 +165,6 @@ def _spacing(text: str, dimensions: int) -> tuple[float, ...]:
     if len(found) != dimensions or not all(side == 0 or 0.1 <= side <= 20 for side in found):
         raise ValueError("spacing-mm: must be one number of 0.1 to 20 or one for each axis, or 0")
     return found
-
-
-def _whole(config: Mapping[str, Scalar], key: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in str(config[key]).split(","))
-    except ValueError:
-        raise ValueError(f"{key}: must be whole numbers, comma-separated") from None
 
 
 # ---- what is learned from ------------------------------------------------------------------------

@@ -189,12 +189,17 @@ def batches(examples: Sized, size: int) -> Iterator[Batch]:
 
 
 def fetch(examples: Any, indices: Sequence[int]) -> Batch:
-    """Return these examples as one batch: by the data set's own ``collate``, if it has one."""
+    """Return these examples as one batch.
+
+    A data set may have ``several``, which reads many at once, and a ``collate`` of its own.
+    """
     if isinstance(examples, TensorDataset):
         chosen = torch.as_tensor(list(indices))
         return tuple(tensor[chosen] for tensor in examples.tensors)
     collate = getattr(examples, "collate", default_collate)
-    return collate([examples[index] for index in indices])
+    several = getattr(examples, "several", None)
+    chosen = [examples[i] for i in indices] if several is None else several(list(indices))
+    return collate(chosen)
 
 
 def moved(batch: Batch, place: torch.device) -> Batch:

@@ -16,4 +16,4 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the rounds; the last model is left in the context's state, as ``arrays``."""
     plan = task.Plan.read(context.run_config)
-    rounds.run(grid, context, arrays(task.build_model(plan)), evaluate=plan.held_out > 0)
+    rounds.run(grid, context, arrays(task.build_model(plan)), evaluate=plan.split.scores)

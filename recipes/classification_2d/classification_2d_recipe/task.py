@@ -14,15 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learning import augmentation, networks, pixels
-from learning.classification import Classes, labels, loss_of, weights_of
+from learning import augmentation, pixels
+from learning.classification import Classifier, labels
 from learning.loading import Examples
-from learning.releases import NAME, Asset, Release, is_held_out
-from learning.training import Augment, Batch, Loss
+from learning.releases import NAME, Asset, Release
+from learning.run_config import Scalar, names
+from learning.splits import Split
+from learning.training import Augment, Batch
 
-Scalar = bool | int | float | str
 Item = tuple[Asset, int]
-_MEAN, _SD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+_MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+_SD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 """Of ImageNet's pictures: what pretrained networks expect."""
 _MINKOWSKI = 6
 
@@ -33,20 +35,17 @@ class Plan:
 
     table: str
     label: str
-    classes: Classes
+    classifier: Classifier
     kind: str
     modality: tuple[str, ...]
     colour: bool
     colour_constancy: bool
     size: int
-    network: str
-    normalisation: str
-    weights: str
+    crop: bool
     augment: bool
     mirrored: bool
-    held_out: float
-    split_seed: int
-    seed: int
+    turn_degrees: float
+    split: Split
 
     @classmethod
     def read(cls, config: Mapping[str, Scalar]) -> Plan:
@@ -54,20 +53,17 @@ class Plan:
         plan = cls(
             table=str(config["table"]),
             label=str(config["label"]),
-            classes=Classes.read(config),
+            classifier=Classifier.read(config),
             kind=str(config["kind"]),
-            modality=tuple(m.strip() for m in str(config["modality"]).split(",") if m.strip()),
+            modality=names(config, "modality"),
             colour=bool(config["colour"]),
             colour_constancy=bool(config["colour-constancy"]),
             size=int(config["size"]),
-            network=str(config["network"]),
-            normalisation=str(config["normalisation"]),
-            weights=str(config["weights"]),
+            crop=bool(config["crop"]),
             augment=bool(config["augment"]),
             mirrored=bool(config["mirrored"]),
-            held_out=float(config["held-out"]),
-            split_seed=int(config["split-seed"]),
-            seed=int(config["seed"]),
+            turn_degrees=float(config["turn-degrees"]),
+            split=Split.read(config, str(config["table"])),
         )
         for key, value in (("table", plan.table), ("label", plan.label)):
             if not NAME.match(value):
@@ -76,8 +72,8 @@ class Plan:
             raise ValueError("kind: must be dicom or photograph")
         if not 16 <= plan.size <= 1024:
             raise ValueError("size: must be 16 to 1024")
-        if not 0 <= plan.held_out < 1:
-            raise ValueError("held-out: must be 0 or above and below 1")
+        if not 0 <= plan.turn_degrees <= 180:
+            raise ValueError("turn-degrees: must be 0 to 180")
         if plan.colour_constancy and not plan.colour:
             raise ValueError("colour-constancy: needs colour")
         return plan
@@ -85,14 +81,7 @@ class Plan:
 
 def build_model(plan: Plan) -> nn.Module:
     """Return the network, its weights drawn from ``seed``."""
-    torch.manual_seed(plan.seed)
-    return networks.classifier(
-        plan.network,
-        dimensions=2,
-        channels=3 if plan.colour else 1,
-        outputs=plan.classes.outputs,
-        normalised=plan.normalisation,
-    )
+    return plan.classifier.build(2, 3 if plan.colour else 1)
 
 
 @functools.cache
@@ -102,56 +91,69 @@ def examples(folder: Path, plan: Plan) -> tuple[Examples[Item], Examples[Item]]:
     Every image of the kind and modality counts whose subject has a class.
     """
     release = Release(folder)
-    known = labels(release.table(plan.table, [plan.label]), plan.label, plan.classes.names)
-    assets = release.assets(kind=plan.kind, modality=plan.modality or None)
-    items = [(asset, known[asset.subject]) for asset in assets if asset.subject in known]
+    frame = release.table(plan.table, [plan.label])
+    known = labels(frame, plan.label, plan.classifier.classes.names)
+    is_held_out = plan.split.of(release)
     halves: dict[bool, list[Item]] = {False: [], True: []}
-    for item in items:
-        halves[is_held_out(item[0].subject, plan.held_out, plan.split_seed)].append(item)
+    for asset in release.assets(kind=plan.kind, modality=plan.modality or None):
+        if asset.subject in known:
+            halves[is_held_out(asset.subject)].append((asset, known[asset.subject]))
     read = functools.partial(_read, plan)
-    return Examples(halves[False], read), Examples(halves[True], read)
+    training, held_out = (Examples(halves[half], read, finish=_finished) for half in (False, True))
+    return training, held_out
 
 
 def _read(plan: Plan, item: Item) -> tuple[Tensor, int]:
+    """Return what is kept in memory: a picture's colours in 8 bits, a film in 16."""
     asset, label = item
-    return torch.from_numpy(prepared(asset, plan)), label
+    return prepared(asset, plan), label
 
 
-def prepared(asset: Asset, plan: Plan) -> pixels.Floats:
-    """Return an image as the network sees it: (channels, size, size), about mean 0 and sd 1."""
+def prepared(asset: Asset, plan: Plan) -> Tensor:
+    """Return an image at its size, (channels, size, size): bytes of colour, or about 0 and 1."""
+    shape = (plan.size, plan.size)
     if not plan.colour:
-        grey = pixels.resized(pixels.image(asset), (plan.size, plan.size))
-        return pixels.standardised(grey)[None]
-    picture = pixels.colour(asset)
+        grey = pixels.image(asset)
+        if plan.crop:
+            grey = pixels.proportioned(grey, shape)
+        return torch.from_numpy(pixels.standardised(pixels.resized(grey, shape)))[None].half()
+    picture = pixels.colour_resized(asset, shape, crop=plan.crop)
     if plan.colour_constancy:
         picture = constant(picture)
-    planes = [pixels.resized(picture[..., c], (plan.size, plan.size)) for c in range(3)]
-    whole = (np.stack(planes, -1) - _MEAN) / _SD
-    return np.ascontiguousarray(whole.transpose(2, 0, 1), dtype=np.float32)
+    return torch.from_numpy(np.rint(picture * 255).astype(np.uint8))
+
+
+def _finished(kept: tuple[Tensor, int]) -> tuple[Tensor, int]:
+    """Return an image as the network sees it: about mean 0 and standard deviation 1."""
+    image, label = kept
+    if image.dtype == torch.uint8:
+        return (image.float() / 255 - _MEAN) / _SD, label
+    return image.float(), label
 
 
 def constant(picture: pixels.Floats) -> pixels.Floats:
-    """Return a picture as under white light: "shades of gray" (Finlayson and Trezzi 2004)."""
-    light = (picture.astype(np.float64) ** _MINKOWSKI).mean((0, 1)) ** (1 / _MINKOWSKI)
+    """Return a picture (3, rows, columns) as under white light.
+
+    By "shades of gray" (Finlayson and Trezzi 2004).
+    """
+    light = (picture.astype(np.float64) ** _MINKOWSKI).mean((1, 2)) ** (1 / _MINKOWSKI)
     light = light / max(float(np.sqrt((light**2).mean())), 1e-6)
-    return np.clip(picture / np.maximum(light, 1e-6), 0, 1).astype(np.float32)
-
-
-def loss(training: Examples[Item], plan: Plan) -> Loss:
-    """Return the loss, with the weights that the classes have at this hospital."""
-    found = [label for _, label in training.items]
-    return loss_of(plan.classes, weights_of(found, plan.classes))
+    white = picture / np.maximum(light, 1e-6)[:, None, None]
+    return np.clip(white, 0, 1).astype(np.float32)
 
 
 def augment(plan: Plan) -> Augment | None:
     """Return what is done to a batch while training, or None."""
     if not plan.augment:
         return None
-    axes = (-1, -2) if plan.mirrored and plan.kind == "photograph" else (-1,)
+    both = (-1, -2) if plan.kind == "photograph" else (-1,)
+    axes = both if plan.mirrored else ()
 
     def change(batch: Batch, generator: torch.Generator) -> Batch:
         images, wanted = batch
-        moved, _ = augmentation.moved(images, generator, mirrored=axes if plan.mirrored else ())
+        moved, _ = augmentation.moved(
+            images, generator, mirrored=axes, turn_degrees=plan.turn_degrees
+        )
         return augmentation.brightened(moved, generator), wanted
 
     return change

@@ -7,7 +7,7 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from classification_3d_recipe import task
-from learning import classification, weights
+from learning import classification
 from learning.releases import Release
 from learning.training import Local, arrays, load, received, train
 
@@ -19,11 +19,11 @@ def learn(message: Message, context: Context) -> Message:
     """Return the weights after local training, ``train_loss`` and ``num-examples``."""
     plan, model = _prepare(message, context)
     local = Local.of(context.run_config, message)
-    if plan.weights and local.round == 1:
-        found = weights.read(plan.weights, weights.folder_of(context.node_config))
-        weights.begin(model, _but_the_head(found))
+    if local.round == 1:
+        plan.classifier.begin(model, context.node_config)
     training, _ = task.examples(Release.of(context.node_config).folder, plan)
-    done = train(model, training, task.loss(training, plan), local, augment=task.augment(plan))
+    loss = plan.classifier.loss([item.label for item in training.items])
+    done = train(model, training, loss, local, augment=task.augment(plan))
     metrics = MetricRecord({"train_loss": done.loss, "num-examples": done.examples})
     content = RecordDict({"arrays": arrays(model), "metrics": metrics})
     return Message(content=content, reply_to=message)
@@ -34,18 +34,8 @@ def score(message: Message, context: Context) -> Message:
     """Return the scores of the volumes of patients held out."""
     plan, model = _prepare(message, context)
     _, held_out = task.examples(Release.of(context.node_config).folder, plan)
-    found = classification.evaluate(model, held_out, plan.classes)
-    metrics = MetricRecord(
-        {
-            "eval_loss": found.loss,
-            "eval_accuracy": found.accuracy,
-            "eval_balanced_accuracy": found.balanced,
-            "eval_auc": found.auc,
-            "eval_distance": found.distance,
-            "num-examples": found.n,
-        }
-    )
-    return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
+    found = classification.evaluate(model, held_out, plan.classifier.classes)
+    return Message(content=RecordDict({"metrics": found.metrics()}), reply_to=message)
 
 
 def _prepare(message: Message, context: Context) -> tuple[task.Plan, nn.Module]:
@@ -53,9 +43,3 @@ def _prepare(message: Message, context: Context) -> tuple[task.Plan, nn.Module]:
     model = task.build_model(plan)
     load(model, received(message))
     return plan, model
-
-
-def _but_the_head(found: dict[str, object]) -> dict[str, object]:
-    """A pretrained network's last layer tells other classes."""
-    heads = ("fc.", "class_layers.", "_fc.")
-    return {name: value for name, value in found.items() if not name.startswith(heads)}

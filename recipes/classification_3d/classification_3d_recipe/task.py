@@ -16,14 +16,15 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from learning import augmentation, networks, pixels
-from learning.classification import Classes, labels, loss_of, weights_of
+from learning import augmentation, pixels
+from learning.classification import Classifier, labels
 from learning.loading import Examples
 from learning.pixels import Floats, Volume
-from learning.releases import NAME, SUBJECT, Asset, Release, by_subject, is_held_out, series
-from learning.training import Augment, Batch, Loss
+from learning.releases import NAME, SUBJECT, Asset, Release, by_subject, series
+from learning.run_config import Scalar, names, whole_numbers
+from learning.splits import Split
+from learning.training import Augment, Batch
 
-Scalar = bool | int | float | str
 Point = tuple[float, float, float]
 
 
@@ -42,49 +43,39 @@ class Plan:
 
     table: str
     label: str
-    classes: Classes
+    classifier: Classifier
     centre: tuple[str, ...]
     modality: str
     spacing_mm: float
     shape: tuple[int, int, int]
     window: tuple[float, float]
-    network: str
-    normalisation: str
-    weights: str
     augment: bool
-    held_out: float
-    split_seed: int
-    seed: int
+    split: Split
 
     @classmethod
     def read(cls, config: Mapping[str, Scalar]) -> Plan:
         """Return the plan of a run config; ``ValueError`` names the key that doesn't fit."""
-        names = tuple(n.strip() for n in str(config["centre"]).split(",") if n.strip())
-        try:
-            slices, rows, columns = (int(n) for n in str(config["shape"]).split(","))
-        except ValueError:
-            raise ValueError("shape: must be slices,rows,columns") from None
+        centre = names(config, "centre")
+        sides = whole_numbers(config, "shape")
+        if len(sides) != 3:
+            raise ValueError("shape: must be slices,rows,columns")
+        slices, rows, columns = sides
         plan = cls(
             table=str(config["table"]),
             label=str(config["label"]),
-            classes=Classes.read(config),
-            centre=names,
+            classifier=Classifier.read(config),
+            centre=centre,
             modality=str(config["modality"]),
             spacing_mm=float(config["spacing-mm"]),
             shape=(slices, rows, columns),
             window=(float(config["window-low"]), float(config["window-high"])),
-            network=str(config["network"]),
-            normalisation=str(config["normalisation"]),
-            weights=str(config["weights"]),
             augment=bool(config["augment"]),
-            held_out=float(config["held-out"]),
-            split_seed=int(config["split-seed"]),
-            seed=int(config["seed"]),
+            split=Split.read(config, str(config["table"])),
         )
         for key, value in (("table", plan.table), ("label", plan.label)):
             if not NAME.match(value):
                 raise ValueError(f"{key}: must be the name of one")
-        if len(names) not in (0, 3) or not all(NAME.match(name) for name in names):
+        if len(centre) not in (0, 3) or not all(NAME.match(name) for name in centre):
             raise ValueError("centre: must be three columns, or none")
         if not all(8 <= side <= 512 for side in plan.shape) or math.prod(plan.shape) > 2**24:
             raise ValueError("shape: each side must be 8 to 512, and all together fit into memory")
@@ -92,21 +83,12 @@ class Plan:
             raise ValueError("spacing-mm: must be 0.1 to 20")
         if not plan.window[0] < plan.window[1]:
             raise ValueError("window-low: must be below window-high")
-        if not 0 <= plan.held_out < 1:
-            raise ValueError("held-out: must be 0 or above and below 1")
         return plan
 
 
 def build_model(plan: Plan) -> nn.Module:
     """Return the network, its weights drawn from ``seed``."""
-    torch.manual_seed(plan.seed)
-    return networks.classifier(
-        plan.network,
-        dimensions=3,
-        channels=1,
-        outputs=plan.classes.outputs,
-        normalised=plan.normalisation,
-    )
+    return plan.classifier.build(3, 1)
 
 
 @functools.cache
@@ -117,16 +99,16 @@ def examples(folder: Path, plan: Plan) -> tuple[Examples[Item], Examples[Item]]:
     """
     release = Release(folder)
     frame = release.table(plan.table, [plan.label, *plan.centre])
-    known = labels(frame, plan.label, plan.classes.names)
+    known = labels(frame, plan.label, plan.classifier.classes.names)
+    is_held_out = plan.split.of(release)
     centres = _centres(frame, plan)
     halves: dict[bool, list[Item]] = {False: [], True: []}
-    assets = release.assets(kind="dicom", modality=plan.modality)
+    assets = release.assets(kind=("dicom", "volume"), modality=plan.modality)
     for subject, own in by_subject(assets).items():
         if subject not in known or (plan.centre and subject not in centres):
             continue
         largest = max(series(own).values(), key=lambda some: sum(max(1, a.frames) for a in some))
-        held_out = is_held_out(subject, plan.held_out, plan.split_seed)
-        halves[held_out].append(Item(largest, known[subject], centres.get(subject)))
+        halves[is_held_out(subject)].append(Item(largest, known[subject], centres.get(subject)))
     read = functools.partial(_read, plan)
     return Examples(halves[False], read), Examples(halves[True], read)
 
@@ -170,12 +152,6 @@ def prepared(volume: Volume, centre_mm: Point | None, plan: Plan) -> Floats:
         )
         cut[at] = fine[tuple(inside)]
     return pixels.windowed(cut, low, high) * np.float32(2) - np.float32(1)
-
-
-def loss(training: Examples[Item], plan: Plan) -> Loss:
-    """Return the loss, with the weights that the classes have at this hospital."""
-    found = [item.label for item in training.items]
-    return loss_of(plan.classes, weights_of(found, plan.classes))
 
 
 def augment(plan: Plan) -> Augment | None:
