@@ -24,7 +24,7 @@ from foundation.superlink import MAX_INLINE_BYTES, TENSORS, pack, unpack, with_t
 if TYPE_CHECKING:
     from flwr.app import RecordDict
 
-    from coordinator.work.superlink.flower import HeldRun
+    from coordinator.work.superlink.flower import Came, HeldRun
 
 log = logging.getLogger("wardgate.coordinator")
 
@@ -215,27 +215,30 @@ class Carriage:
         return with_tensors(said, large)
 
     def _take_what_came(self, run: HeldRun) -> None:
+        for came in run.pull(list(self._sent), self._max_reply_bytes):
+            sent = self._sent.pop(came.message, None)
+            if sent is not None:
+                self._take(sent, came)
+            del came  # before the next is fetched: an answer may be a model
+
+    def _take(self, sent: _Sent, came: Came) -> None:
         from coordinator.work.superlink.flower import read_answer
 
-        for came in run.pull(self._sent, self._max_reply_bytes):
-            sent = self._sent.pop(came.message, None)
-            if sent is None:
-                continue
-            if came.content is None and not came.too_large:  # the SuperNode is gone, or refused
-                self._put_off(sent.task, PAUSE_SECONDS)
-                continue
-            try:
-                if came.content is None:
-                    raise DocumentError("An answer is too large.")
-                message, tensors = unpack(came.content)
-                answer = read_answer(message)
-                self._keep(answer, tensors)
-            except DocumentError:
-                failed = wire.TaskFailed(job=self._job, task=sent.task, code="malformed")
-                answer = wire.FromNode(failed=failed)
-            if answer.WhichOneof("body") == "decision":
-                self._put_off(sent.task, HELD_SECONDS)  # its stewards are to decide
-            self._ends.came(sent.site, answer)
+        if came.content is None and not came.too_large:  # the SuperNode is gone, or refused
+            self._put_off(sent.task, PAUSE_SECONDS)
+            return
+        try:
+            if came.content is None:
+                raise DocumentError("An answer is too large.")
+            message, tensors = unpack(came.content)
+            answer = read_answer(message)
+            self._keep(answer, tensors)
+        except DocumentError:
+            failed = wire.TaskFailed(job=self._job, task=sent.task, code="malformed")
+            answer = wire.FromNode(failed=failed)
+        if answer.WhichOneof("body") == "decision":
+            self._put_off(sent.task, HELD_SECONDS)  # its stewards are to decide
+        self._ends.came(sent.site, answer)
 
     def _put_off(self, task: str, seconds: float) -> None:
         """Send a task again later, each time after a longer pause."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -212,24 +212,23 @@ class HeldRun:
             _said(lambda: push_objects(objects, push, object_ids_to_push=wanted))
         return str(message.metadata.message_id)
 
-    def pull(self, messages: Collection[str], max_bytes: int) -> list[Came]:
-        """Return what came in answer to these messages since; each answer comes once.
+    def pull(self, messages: Collection[str], max_bytes: int) -> Iterator[Came]:
+        """Yield what came in answer to these messages since; each answer comes once.
 
-        One in more pieces than ``max_bytes`` and its records take is not read.
+        An answer is fetched when it is its turn, so that one is in memory at a time. One in more
+        pieces than ``max_bytes`` and its records take is not read.
         """
         if not messages:
-            return []
+            return
         request = PullAppMessagesRequest(message_ids=sorted(messages))
         got = _said(lambda: self._client.PullMessages(request))
-        came: list[Came] = []
         for proto, tree in zip(got.messages_list, got.message_object_trees, strict=True):
             asked = str(proto.metadata.reply_to_message_id)
             ids = [str(one.object_id) for one in iterate_object_tree(tree)]
             if len(ids) > max_bytes // PIECE_BYTES + RECORDS:
-                came.append(Came(asked, None, too_large=True))
+                yield Came(asked, None, too_large=True)
             else:
-                came.append(Came(asked, self._content(str(proto.metadata.message_id), ids)))
-        return came
+                yield Came(asked, self._content(str(proto.metadata.message_id), ids))
 
     def _content(self, name: str, ids: list[str]) -> RecordDict | None:
         pull = make_pull_object_fn_protobuf(self._client.PullObject, self._node, self.run_id)

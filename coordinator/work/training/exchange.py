@@ -18,6 +18,7 @@ from pathlib import Path
 
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError
+from coordinator.work.training import protocol
 from coordinator.work.training.journal import Diverged, Journal
 from foundation.confinement import make_readable
 from foundation.files import private_folder, read_bounded, write_durably
@@ -25,8 +26,8 @@ from foundation.frames import MAX_MESSAGE_BYTES
 
 _CODE = re.compile(r"^[a-z0-9][a-z0-9-]{0,63}$")
 POLL_SECONDS = 0.02
-Answers = list[tuple[str, str, bytes]]
-"""Task, code, reply: the code is empty when there is a reply."""
+Answers = list[tuple[str, str]]
+"""Task and code: the code is empty when there is a ``reply``."""
 
 
 @dataclass
@@ -230,7 +231,7 @@ class Exchange:
             self._answered |= set(codes)
             for task in codes:
                 self._open.pop(task, None)
-        return [(task, code, b"" if code else self._read(task)) for task, code in codes.items()]
+        return list(codes.items())
 
     def _await(
         self, tasks: Sequence[str], seconds: float | None, *, everything: bool
@@ -249,8 +250,12 @@ class Exchange:
             found = {task: late if one.code is None else one.code for task, one in asked.items()}
         return {task: code for task, code in found.items() if code is not None}
 
-    def _read(self, task: str) -> bytes:
-        return read_bounded(self._replies / task, MAX_MESSAGE_BYTES)
+    def reply(self, task: str) -> bytes:
+        """Return the reply to a task that was answered without a code."""
+        with self._changed:
+            if task not in self._answered:
+                raise DocumentError("The ServerApp's process asked for a reply that isn't there.")
+        return read_bounded(self._replies / task, MAX_MESSAGE_BYTES - protocol.ROOM_BYTES)
 
     def wanted_blobs(self) -> set[str]:
         """Return the digests of the blobs that open tasks refer to."""

@@ -68,6 +68,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         observed: flower.Observed,
         blobs: Path = Path(protocol.BLOBS_FOLDER),
         summing: Summing | None = None,
+        page_bytes: int = protocol.PAGE_BYTES,
     ) -> None:
         """``summing`` is given for a job whose sites' replies are summed securely."""
         self._socket = socket
@@ -79,6 +80,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         self._minimum = minimum_sites
         self._observed = observed
         self._blobs = blobs
+        self._page_bytes = page_bytes
         self._asking = threading.RLock()
         self._count = 0
         self._sent: dict[str, _Sent] = {}
@@ -102,6 +104,21 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             self._socket.send(kind, message, descriptor)
             frame, _ = self._socket.receive()
             return unpack(frame.message)
+
+    def _tell(self, parts: Sequence[bytes]) -> None:
+        """Send out tasks, however many, in frames of bounded size."""
+        *first, last = protocol.pages(parts, self._page_bytes)
+        for page in first:
+            self.ask(protocol.MORE, pack(page))
+        self.ask(protocol.PUSH, pack(last))
+
+    def _answers(self, kind: bytes, message: bytes) -> list[bytes]:
+        """Ask for answers; return task, code and reply of each. Replies come one in a frame."""
+        told = self.ask(kind, message)
+        answers: list[bytes] = []
+        for task, code in zip(told[0::2], told[1::2], strict=True):
+            answers += [task, code, b"" if code else self.ask(protocol.REPLY, task)[0]]
+        return answers
 
     def name_of(self, node: int) -> str:
         """Return the site that is a node."""
@@ -157,7 +174,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         wanted = [task for task in message_ids if task in self._sent]
         if not wanted:
             return []
-        answer = self.ask(protocol.PULL, pack([task.encode() for task in wanted]))
+        answer = self._answers(protocol.PULL, pack([task.encode() for task in wanted]))
         return self._replies(answer)
 
     def send_and_receive(
@@ -177,7 +194,8 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             if not tasks:
                 return []
             seconds = b"" if timeout is None else repr(float(timeout)).encode()
-            answer = self.ask(protocol.WAIT, pack([seconds, *(t.encode() for t in tasks)]))
+            told = pack([seconds, *(t.encode() for t in tasks)])
+            answer = self._answers(protocol.WAIT, told)
             kinds = {_category(self._sent[task].message) for task in tasks}
             replies = self._replies(answer)
         good = sum(reply.has_content() for reply in replies)
@@ -249,9 +267,9 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             )
             parts += [question.site.encode(), out.SerializeToString()]
             site_of[task] = question.site
-        self.ask(protocol.PUSH, pack(parts))
+        self._tell(parts)
         waited = pack([repr(float(seconds)).encode(), *(task.encode() for task in site_of)])
-        answer = self.ask(protocol.WAIT, waited)
+        answer = self._answers(protocol.WAIT, waited)
         answers: Answers = {}
         for named, code, data in zip(answer[0::3], answer[1::3], answer[2::3], strict=True):
             reply = None if code else wire.Reply.FromString(data)
@@ -299,7 +317,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             parts += [site.encode(), out.SerializeToString()]
             tasks.append(task)
         if tasks:
-            self.ask(protocol.PUSH, pack(parts))
+            self._tell(parts)
         return tasks
 
     def _encode(self, content: RecordDict) -> tuple[bytes, wire.BlobReference, records.Records]:

@@ -108,6 +108,9 @@ class TrainingRun:
         self._ended_by = ""
         self._cancelled = False
         self._log_lines = 0
+        self._coming: list[bytes] = []
+        """What was told by MORE and waits for its PUSH."""
+        self._coming_bytes = 0
         self._outgoing = Outgoing(folder / "outgoing", folder / "blobs", limits.file_bytes)
         self._room = Room(folder, keep_free_bytes, _free_bytes, self._say)
 
@@ -278,6 +281,7 @@ class TrainingRun:
                 self._confined = None
 
     def _converse(self, connection: Socket) -> TrainingOutcome:
+        self._coming, self._coming_bytes = [], 0
         while True:
             frame, descriptor = connection.receive()
             try:
@@ -307,8 +311,15 @@ class TrainingRun:
                 reference = wire.BlobReference.FromString(frame.message)
                 self._outgoing.store(reference, descriptor)
                 return []
+            case protocol.MORE:
+                self._coming_bytes += len(frame.message)
+                if self._coming_bytes > protocol.MAX_PUSH_BYTES:
+                    raise DocumentError("The ServerApp sends out more than may be at once.")
+                self._coming += unpack(frame.message)
+                return []
             case protocol.PUSH:
-                parts = unpack(frame.message)
+                parts = [*self._coming, *unpack(frame.message)]
+                self._coming, self._coming_bytes = [], 0
                 sites = [site.decode() for site in parts[0::2]]
                 tasks = [wire.Task.FromString(task) for task in parts[1::2]]
                 for task in tasks:
@@ -325,6 +336,8 @@ class TrainingRun:
                 return _flat(exchange.wait([task.decode() for task in asked], limit))
             case protocol.PULL:
                 return _flat(exchange.pull([t.decode() for t in unpack(frame.message)]))
+            case protocol.REPLY:
+                return [exchange.reply(frame.message.decode())]
             case protocol.ROUND:
                 self._round(wire.JobEvent.FromString(frame.message))
                 return []
@@ -387,4 +400,4 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _flat(answers: Answers) -> list[bytes]:
-    return [part for task, code, reply in answers for part in (task.encode(), code.encode(), reply)]
+    return [part.encode() for answer in answers for part in answer]
