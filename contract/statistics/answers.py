@@ -222,7 +222,7 @@ def _either(some: list[str], others: list[str]) -> list[str]:
 def _merge_group(a: Part, b: Part, level: str) -> Summary:
     if level not in a.groups or level not in b.groups:
         return (a if level in a.groups else b).groups[level]
-    return _merge_summaries(a.groups[level], b.groups[level])
+    return merge_summaries(a.groups[level], b.groups[level])
 
 
 def _merge_noise(a: Noise | None, b: Noise | None) -> Noise | None:
@@ -253,7 +253,7 @@ def _merge_noise(a: Noise | None, b: Noise | None) -> Noise | None:
     )
 
 
-def _merge_summaries(a: Summary, b: Summary) -> Summary:
+def merge_summaries(a: Summary, b: Summary) -> Summary:
     if isinstance(a, Moments) and isinstance(b, Moments):
         return a.merge(b)
     if isinstance(a, Counts) and isinstance(b, Counts):

@@ -39,21 +39,23 @@ class Moments:
     def of(cls, values: Numbers) -> Moments:
         """Return the local half: moments of the values that are not NaN."""
         found = cls()
-        # In pieces that stay in the processor's cache: the time is in memory, not in arithmetic.
+        # In pieces that stay in the processor's cache, into memory that is held already: the time
+        # is in memory, not in arithmetic.
+        room = np.empty(min(values.size, _LARGE_PIECE))
         for start in range(0, values.size, _LARGE_PIECE):
-            piece = cls._of_piece(values[start : start + _LARGE_PIECE])
+            piece = cls._of_piece(values[start : start + _LARGE_PIECE], room)
             found = found.merge(piece) if start else piece
         return found
 
     @classmethod
-    def _of_piece(cls, values: Numbers) -> Moments:
+    def _of_piece(cls, values: Numbers, room: Numbers) -> Moments:
         gone = np.isnan(values)
         missing = int(np.count_nonzero(gone))
         present = values[~gone] if missing else values
         if present.size == 0:
             return cls(missing=missing)
         mean = float(present.mean())
-        deviations = present - mean
+        deviations = np.subtract(present, mean, out=room[: present.size])
         # The correction is zero in exact arithmetic; it takes out the rounding of the mean.
         # Sums are NumPy's pairwise ones: accurate, and without a BLAS that starts threads.
         left = float(deviations.sum())
@@ -276,6 +278,7 @@ class Counts:
         edges = np.linspace(low, high, variable.bins + 1)
         counts = np.zeros(variable.bins, dtype=np.int64)
         below = above = missing = 0
+        room = np.empty(min(values.size, _PIECE)), np.empty(min(values.size, _PIECE), dtype=np.intp)
         for start in range(0, values.size, _PIECE):
             piece = values[start : start + _PIECE]
             if not (piece.min() >= low and piece.max() <= high):  # nor where one is NaN
@@ -283,7 +286,7 @@ class Counts:
                 above += int(np.count_nonzero(piece > high))
                 missing += int(np.count_nonzero(np.isnan(piece)))
                 piece = piece[(piece >= low) & (piece <= high)]
-            counts += np.bincount(_bins(piece, edges), minlength=variable.bins)
+            counts += np.bincount(_bins(piece, edges, *room), minlength=variable.bins)
         return cls(tuple(int(c) for c in counts), missing, below, above)
 
     @classmethod
@@ -361,20 +364,31 @@ def grid_places(values: Numbers, variable: Variable) -> Codes:
     places = np.full(values.size, variable.bins, dtype=np.int64)
     inside = (values >= variable.minimum) & (values <= variable.maximum)
     edges = np.linspace(variable.minimum, variable.maximum, variable.bins + 1)
-    places[inside] = _bins(values[inside], edges)
+    room = np.empty(values.size), np.empty(values.size, dtype=np.intp)
+    places[inside] = _bins(values[inside], edges, *room)
     places[values > variable.maximum] = variable.bins + 1
     return places
 
 
-def _bins(values: Numbers, edges: Numbers) -> NDArray[np.intp]:
-    """Return each value's bin; where rounding could decide, the edges themselves do."""
+def _bins(
+    values: Numbers, edges: Numbers, places: Numbers, found: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Return each value's bin; where rounding could decide, the edges themselves do.
+
+    ``places`` and ``found`` are room for at least as many values.
+    """
+    places, found = places[: values.size], found[: values.size]
     bins = edges.size - 1
     scale = bins / (edges[-1] - edges[0])
-    places = (values - edges[0]) * scale
-    found: NDArray[np.intp] = places.astype(np.intp)
+    np.subtract(values, edges[0], out=places)
+    places *= scale
+    np.copyto(found, places, casting="unsafe")
     # An edge is itself rounded, by more of a bin the farther the grid lies from zero.
     doubt = 1e-6 + 4 * scale * np.spacing(np.abs(edges).max())
-    near = np.flatnonzero(np.abs(places - np.rint(places)) < doubt)
+    places -= found
+    places -= 0.5
+    np.abs(places, out=places)
+    near = np.flatnonzero(places > 0.5 - doubt)
     if near.size:
         found[near] = np.searchsorted(edges, values[near], side="right") - 1
     np.minimum(found, bins - 1, out=found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,29 @@ def load_columns(
     own levels, -1 for missing. Only these columns are read. ``DataError`` when a variable doesn't
     fit the release (``check_dictionary`` says so beforehand).
     """
+    frame = _read(release_folder, manifest, variables)
+    return {variable.name: _array(frame[variable.name], variable) for variable in variables}
+
+
+def in_blocks(
+    release_folder: Path, manifest: ReleaseManifest, variables: Sequence[Variable]
+) -> Iterator[dict[str, Column]]:
+    """Return the same as ``load_columns``, a block of rows after the other.
+
+    A block is what lies together in memory as it was read, and isn't copied.
+    """
+    frame = _read(release_folder, manifest, variables)
+    blocks = [series.get_chunks() for series in frame]
+    if len({tuple(map(len, chunks)) for chunks in blocks}) > 1:
+        blocks = [[series.rechunk()] for series in frame]
+    for block in zip(*blocks, strict=True):
+        of = {series.name: series for series in block}
+        yield {variable.name: _array(of[variable.name], variable) for variable in variables}
+
+
+def _read(
+    release_folder: Path, manifest: ReleaseManifest, variables: Sequence[Variable]
+) -> pl.DataFrame:
     import polars as pl
 
     for variable in variables:
@@ -37,9 +60,8 @@ def load_columns(
             raise DataError(f"The release doesn't fit the dictionary: {problem}.")
     names = list(dict.fromkeys(variable.name for variable in variables))
     if not names:
-        return {}
-    frame = pl.read_parquet(_table(release_folder, manifest), columns=names)
-    return {variable.name: _array(frame[variable.name], variable) for variable in variables}
+        return pl.DataFrame()
+    return pl.read_parquet(_table(release_folder, manifest), columns=names)
 
 
 def load_subjects(release_folder: Path, manifest: ReleaseManifest) -> NDArray[np.int64]:

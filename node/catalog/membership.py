@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CELL = "cell"
 VARIABLE, ANALYSIS = "variable:", "analysis:"
 """What the names of sets begin with; no variable's or analysis' name has a colon."""
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Membership:
     sets: Mapping[str, NDArray[np.bool_]]
     largest: NDArray[np.int64]
     """For each cell, how many subjects its largest set has."""
+    everywhere: bool
+    """Whether each row is in some cell."""
 
     @property
     def nbytes(self) -> int:
@@ -107,9 +110,11 @@ def load_membership(folder: Path, manifest: ReleaseManifest, minimums: Minimums)
             frame = pl.read_parquet(folder / MEMBERSHIP, columns=[n for n in names if n != SUBJECT])
         except (OSError, pl.exceptions.PolarsError):
             raise DataError("A release's membership is not as its manifest says.") from None
-        cells = frame[CELL].to_numpy().astype(np.int32)
+        cells = frame[CELL].cast(pl.Int32).to_numpy()
+        everybody = np.ones(len(frame), dtype=np.bool_)
         sets = {
-            name: frame[name].to_numpy()
+            # Most sets of a table without gaps are all of it, which bits tell faster than bytes.
+            name: everybody if frame[name].all() else frame[name].to_numpy()
             for name in frame.columns
             if name.startswith((VARIABLE, ANALYSIS))
         }
@@ -130,11 +135,21 @@ def load_membership(folder: Path, manifest: ReleaseManifest, minimums: Minimums)
 def _membership(
     declaration: Declaration, cells: Cells, sets: Mapping[str, NDArray[np.bool_]]
 ) -> Membership:
-    largest = np.zeros(len(declaration.cells), dtype=np.int64)
-    everybody = np.bincount(cells[cells >= 0], minlength=largest.size)
+    count = len(declaration.cells)
+    everybody = _counts(cells, cells >= 0, count)
+    largest = np.zeros(count, dtype=np.int64)
     for held in sets.values():
         if not (largest < everybody).any():
             break  # no set is larger than that of everybody
-        inside = everybody if held.all() else np.bincount(cells[held], minlength=largest.size)
+        inside = everybody if held.all() else _counts(cells, held & (cells >= 0), count)
         np.maximum(largest, inside, out=largest)
-    return Membership(declaration, cells, sets, largest)
+    return Membership(declaration, cells, sets, largest, int(everybody.sum()) == cells.size)
+
+
+def _counts(cells: Cells, held: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Return how many of those that are held are in each cell."""
+    found = np.zeros(count, dtype=np.int64)
+    for start in range(0, cells.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        found += np.bincount(cells[piece][held[piece]], minlength=count)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from contract import cohorts
 from contract.dictionary import Variable
 from contract.documents import Project
-from contract.statistics.answers import EVERYBODY, Part, Summary, summarise
+from contract.statistics.answers import EVERYBODY, Part, Summary, merge_summaries, summarise
 from contract.work import Statistic, StatisticsWork
+from node.catalog.columns import in_blocks
 from node.catalog.declaring import Minimums
 from node.catalog.membership import Membership
 from node.catalog.rows import ReleaseRow
@@ -71,9 +72,9 @@ class ColumnCache:
             found |= loaded
         return found
 
-    def is_held(self, release: ReleaseRow) -> Callable[[int], bool]:
+    def has_room(self, release: ReleaseRow, columns: int) -> bool:
         """Return whether so many of a release's columns stay here when they are loaded."""
-        return lambda columns: columns * release.manifest.rows * 8 <= self._limit
+        return columns * release.manifest.rows * 8 <= self._limit
 
     def membership(self, home: NodeHome, release: ReleaseRow, minimums: Minimums) -> Membership:
         """Return who is in which cell and set of a release."""
@@ -106,7 +107,7 @@ class ColumnCache:
         wanted = np.zeros(len(members.declaration.cells) + 1, dtype=np.bool_)  # the last is for -1
         wanted[list(cells)] = True
         mask = members.sets[name]
-        if not wanted[:-1].all() or bool((members.cells < 0).any()):
+        if not (wanted[:-1].all() and members.everywhere):
             mask = mask & wanted[members.cells]
         found: Rows = EVERYBODY if bool(mask.all()) else mask
         with self._lock:
@@ -158,39 +159,36 @@ def work_out(
         ]
     parts: list[Part | None] = [None] * len(work.ask)
 
+    asked = [place for place, one in enumerate(plan) if one is not None]
+    stay = cache.has_room(release, len({n for place in asked for n in work.ask[place].variables}))
+
     def take(places: Sequence[int]) -> None:
         names = {n for place in places for n in work.ask[place].variables}
-        columns = cache.load(home, release, [v for v in project.variables if v.name in names])
-        exactly = _Exact(release.digest, minimums, members, project, cache, columns)
-        for place in places:
-            one = plan[place]
-            assert one is not None
-            parts[place] = exactly.part(work.ask[place], one)
+        variables = [v for v in project.variables if v.name in names]
+        exactly = _Exact(release.digest, minimums, members, project, cache)
+        some = {place: (work.ask[place], one) for place in places if (one := plan[place])}
+        if stay:
+            exactly.add(some, cache.load(home, release, variables))
+        else:
+            for block in in_blocks(home.release(release.digest), release.manifest, variables):
+                exactly.add(some, block)
+        for place, (_, one) in some.items():
+            parts[place] = exactly.part(place, one)
 
-    together = _at_once(work, plan, cache.is_held(release))
-    if len(together) == 1:
-        take(together[0])
+    if stay:
+        take(asked)
         return parts
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="columns") as pool:
-        list(pool.map(take, together))
-    return parts
-
-
-def _at_once(work: StatisticsWork, plan: Plan, held: Callable[[int], bool]) -> list[list[int]]:
-    """Return which statistics are worked out together: all of them, as long as their columns fit
-    into memory beside one another; otherwise those of the same columns.
-    """
-    asked = [place for place, one in enumerate(plan) if one is not None]
-    if held(len({n for place in asked for n in work.ask[place].variables})):
-        return [asked]
+    # What of a large release is of the same columns is worked out together, the rest apart.
     apart: dict[frozenset[str], list[int]] = {}
     for place in asked:
         apart.setdefault(frozenset(work.ask[place].variables), []).append(place)
-    return list(apart.values())
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="columns") as pool:
+        list(pool.map(take, apart.values()))
+    return parts
 
 
 class _Exact:
-    """Exact parts of one release."""
+    """Exact parts of one release, whose rows may come in blocks."""
 
     def __init__(
         self,
@@ -199,26 +197,44 @@ class _Exact:
         members: Membership,
         project: Project,
         cache: ColumnCache,
-        columns: Columns,
     ) -> None:
         self._release = release
         self._minimums = minimums
         self._members = members
         self._project = project
         self._cache = cache
-        self._columns = columns
+        self._start = 0
+        self._found: dict[tuple[int, str], Summary] = {}
 
-    def part(self, statistic: Statistic, one: Exactly) -> Part:
-        """Return the part of one statistic; withheld where nothing is declared."""
+    def add(self, asked: Mapping[int, tuple[Statistic, Exactly]], columns: Columns) -> None:
+        """Take in the next rows for each statistic that is asked for at a place."""
+        end = self._start + max((column.size for column in columns.values()), default=0)
+        for place, (statistic, one) in asked.items():
+            for level, cells in one.groups.items():
+                rows = self._cache.rows(
+                    self._release, self._minimums, self._members, one.set, cells
+                )
+                if not isinstance(rows, slice):
+                    rows = rows[self._start : end]
+                found = summarise(statistic, self._project, columns, rows)
+                before = self._found.get((place, level))
+                self._found[place, level] = (
+                    found if before is None else merge_summaries(before, found)
+                )
+        self._start = end
+
+    def part(self, place: int, one: Exactly) -> Part:
+        """Return the part of the statistic at a place; withheld where nothing is declared."""
         if not one.groups:
             return Part({}, withheld=True)
         return Part(
-            {level: self._summary(statistic, one.set, cells) for level, cells in one.groups.items()}
+            {
+                level: self._told(self._found[place, level], cells)
+                for level, cells in one.groups.items()
+            }
         )
 
-    def _summary(self, statistic: Statistic, name: str, cells: Sequence[int]) -> Summary:
-        rows = self._cache.rows(self._release, self._minimums, self._members, name, cells)
-        found = summarise(statistic, self._project, self._columns, rows)
+    def _told(self, found: Summary, cells: Sequence[int]) -> Summary:
         if self._members.declaration.sums_only:  # there is one set, and only it is told of
             return dataclasses.replace(found, missing=0)
         # Of whom no value is told are those of the cells' largest sets who aren't in this one.
