@@ -29,7 +29,7 @@ def test_the_demo_runs_by_itself_and_agrees_with_the_pooled_truth() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=1800,
         env=environment(),
     )
     said = done.stdout

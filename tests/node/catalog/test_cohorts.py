@@ -27,6 +27,7 @@ from node.catalog.selection import (
 from node.catalog.sources import CatalogClinicalStore
 from node.catalog.store import Catalog
 from node.home import NodeHome
+from tests.examples import examples
 from tests.node.catalog.making import TODAY, Records, asset, consent, observation, source
 
 SUBJECTS = [f"s{n}" for n in range(8)]
@@ -264,7 +265,7 @@ SELECTIONS = st.builds(
 
 
 @settings(
-    max_examples=25,
+    max_examples=examples(12, 25),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

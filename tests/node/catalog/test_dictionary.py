@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from contract.dictionary import Code, Variable
 from contract.errors import ConfigurationError
 from node.catalog.dictionary import Dictionary, parse_dictionary, read_dictionary, to_toml
+from tests.examples import examples
 
 SEX = {
     "name": "sex",
@@ -94,7 +95,7 @@ def variables(draw: st.DrawFn) -> Variable:
         return Variable(name=name, kind="number")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(20, 50), deadline=None)
 @given(lines, st.lists(variables(), min_size=1, max_size=4, unique_by=lambda v: v.name))
 def test_a_dictionary_written_as_toml_reads_back_as_it_was(
     title: str, some: list[Variable]

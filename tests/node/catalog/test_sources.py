@@ -20,6 +20,7 @@ from node.catalog.sources import CatalogClinicalStore
 from node.catalog.store import Catalog
 from node.home import NodeHome
 from node.intake.clinical import ClinicalStore
+from tests.examples import examples
 from tests.node.catalog.making import (
     NOW,
     Records,
@@ -178,7 +179,7 @@ def test_a_kill_at_any_moment_leaves_a_source_whole(home: NodeHome) -> None:
     Catalog.open(home).close()
     chance = random.Random(3)
     begin = 1
-    for _ in range(8):
+    for _ in range(examples(4, 8)):
         running = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(home.root), str(begin)],
             stdout=subprocess.PIPE,

@@ -212,7 +212,7 @@ def test_two_processes_that_open_a_new_home_make_one_catalogue(tmp_path: Path) -
     )
     root = tmp_path / "node"
     running = [subprocess.Popen([sys.executable, "-c", code, root]) for _ in range(3)]
-    assert [process.wait(30) for process in running] == [0, 0, 0]
+    assert [process.wait(120) for process in running] == [0, 0, 0]
     with Catalog.open(NodeHome(root)) as catalog:
         assert catalog.is_empty()
 

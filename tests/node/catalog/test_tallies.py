@@ -107,9 +107,9 @@ from node.catalog.store import Catalog
 from node.home import NodeHome
 from tests.node.catalog.test_tallies import made
 with Catalog.open(NodeHome(pathlib.Path(sys.argv[1]))) as catalog:
-    print("ready", flush=True)
     for n in range(int(sys.argv[2]), 10**6):
         catalog.record(made(n), [])
+        print("recorded", flush=True)
 """
 
 
@@ -123,7 +123,7 @@ def test_a_kill_at_any_moment_leaves_tallies_and_assets_in_step(home: NodeHome) 
             cwd=Path(__file__).parents[3],
         )
         assert running.stdout is not None
-        running.stdout.readline()
+        running.stdout.readline()  # the one after it is being recorded from here on
         time.sleep(pause)
         running.kill()
         running.wait()

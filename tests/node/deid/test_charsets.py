@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
 from node.deid.charsets import Charset, decode, encode, parse_charset, readings
 from node.deid.elements import parse, value
+from tests.examples import examples
 
 _ANNEXES: list[tuple[str, str, bytes, str]] = [
     # PS3.5 annexes H, I, J and K: Specific Character Set, bytes, text.
@@ -106,6 +107,7 @@ _SETS: list[tuple[Charset, str]] = [
 
 
 @pytest.mark.parametrize(("charset", "codec"), _SETS, ids=str)
+@settings(max_examples=examples(25, 100), deadline=None)
 @given(st.data())
 def test_what_a_set_has_is_written_and_read_again(
     charset: Charset, codec: str, data: st.DataObject
