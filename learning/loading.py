@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 Item = TypeVar("Item")
 MEMORY_BYTES = 2**30
@@ -34,7 +34,7 @@ class Examples(Dataset[Any], Generic[Item]):  # type: ignore[misc]  # PyTorch is
     """A map-style data set of what ``read`` makes of each item: tensors, or tuples of them.
 
     As many as fit into ``memory_bytes`` are kept as they were read. ``finish`` makes of what is
-    kept, in 8 or 16 bits say, what is learned from.
+    kept, in 8 or 16 bits say, what is learned from; ``collate`` makes a batch of several.
     """
 
     def __init__(
@@ -43,11 +43,13 @@ class Examples(Dataset[Any], Generic[Item]):  # type: ignore[misc]  # PyTorch is
         read: Callable[[Item], Any],
         *,
         finish: Callable[[Any], Any] | None = None,
+        collate: Callable[[Sequence[Any]], Any] = default_collate,
         memory_bytes: int | None = None,
     ) -> None:
         self.items = tuple(items)
         self._read = read
         self._finish = finish
+        self.collate = collate
         self._left = memory_to_keep() if memory_bytes is None else memory_bytes
         self._kept: dict[int, Any] = {}
         self._lock = threading.Lock()

@@ -16,10 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 SUBJECT = "subject"
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$")
+_AT_ONCE = 2**24
+"""Numbers of a table that are read at once where all of it might be too much."""
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 _SUFFIX = re.compile(r"^\.[a-z0-9]{1,8}$")
 
@@ -75,17 +79,44 @@ class Release:
         """Return the release that ``context.node_config`` names."""
         return cls(Path(str(node_config["data-path"])))
 
-    def table(self, name: str, columns: Collection[str]) -> pl.DataFrame:
-        """Return columns of a table, and ``subject``, sorted by subject."""
+    def table(
+        self, name: str, columns: Collection[str], *, row_number: str | None = None
+    ) -> pl.DataFrame:
+        """Return columns of a table, and ``subject``, sorted by subject.
+
+        ``row_number`` names a column with the rows' numbers, for ``numbers``.
+        """
+        wanted = list(dict.fromkeys([SUBJECT, *columns]))
+        path = self._table(name, wanted)
+        frame = pl.read_parquet(path, columns=wanted, row_index_name=row_number)
+        return frame.sort(SUBJECT, maintain_order=True)
+
+    def numbers(
+        self, name: str, columns: Sequence[str], rows: NDArray[np.int64]
+    ) -> NDArray[np.float16]:
+        """Return columns of chosen rows of a table in 16 bits: (rows, columns), NaN where missing.
+
+        A few columns are read at a time, so that memory is that of what is chosen.
+        """
+        path = self._table(name, columns)
+        found = np.empty((len(rows), len(columns)), np.float16)
+        height = pl.scan_parquet(path).select(pl.len()).collect().item()
+        width = max(1, _AT_ONCE // max(1, height))
+        for start in range(0, len(columns), width):
+            some = list(columns[start : start + width])
+            frame = pl.read_parquet(path, columns=some).select(pl.all().cast(pl.Float32))
+            found[:, start : start + width] = frame.to_numpy()[rows]
+        return found
+
+    def _table(self, name: str, columns: Sequence[str]) -> Path:
         path = self.folder / "tables" / f"{name}.parquet"
         if not NAME.match(name) or not path.is_file():
             raise ValueError(f"the release has no table {name!r}")
-        wanted = list(dict.fromkeys([SUBJECT, *columns]))
         known = pl.read_parquet_schema(path)
-        for column in wanted:
+        for column in columns:
             if column not in known:
                 raise ValueError(f"table {name!r} has no column {column!r}")
-        return pl.read_parquet(path, columns=wanted).sort(SUBJECT, maintain_order=True)
+        return path
 
     def assets(
         self,

@@ -144,7 +144,7 @@ def test_slides_are_cut_into_tiles_of_tissue_and_learned_from(tmp_path: Path) ->
     found = recipe().run(folders, recipe().config(**changes))
     bags = recipe().module("bags")
     made = bags.bags(folders[0], plan(**changes), False, Path("/weights")).examples
-    tiles = [int(there.sum()) for _, there, _ in made]
+    tiles = [len(features) for features, _ in made]
     assert all(16 <= n <= 36 for n in tiles)  # of 64, most of them glass
     assert found.mean("eval_auc") > 0.8
 
@@ -158,13 +158,46 @@ def test_an_aperio_slide_becomes_a_bag_of_finite_features(tmp_path: Path) -> Non
     table = pl.DataFrame({"subject": ["p"], "outcome": [True]})
     folder = write_release(tmp_path / "r", {"table": table}, [file])
     asked = plan(source="slides", positive="true", network="small", held_out=0.0, most_tiles=50)
-    ((features, there, label),) = (
+    ((features, label),) = (
         recipe().module("bags").bags(folder, asked, False, Path("/weights")).examples
     )
-    assert int(there.sum()) > 20
+    assert len(features) > 20
     assert bool(torch.isfinite(features).all())
-    assert float(features[there].std(0).mean()) > 0
-    assert float(label) == 1.0
+    assert float(features.float().std(0).mean()) > 0
+    assert label == 1
+
+
+def test_features_of_a_table_are_thinned_out_whole_and_kept_apart_by_slide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from learning import releases
+
+    monkeypatch.setattr(releases, "_AT_ONCE", 60)  # two columns of thirty rows
+    frame = pl.DataFrame(
+        {
+            "subject": ["a", "b", "a"] * 10,
+            "slide": ["1", "1", "2"] * 10,
+            **{f"f{n}": [row + n / 8 for row in range(30)] for n in range(5)},
+        }
+    )
+    frame = frame.with_columns(f3=pl.when(pl.col("f0") == 3).then(None).otherwise("f3"))
+    outcomes = {"subject": ["a", "b"], "outcome": [True, False], "fold": ["train", "test"]}
+    folder = write_release(tmp_path / "r", {"table": pl.DataFrame(outcomes), "tiles": frame})
+    asked = plan(
+        positive="true", most_tiles=4, split_column="fold", **{"feature-count": 5, "bag": "slide"}
+    )
+    bags = recipe().module("bags").bags
+    training, held_out = (bags(folder, asked, half, Path("/weights")) for half in (False, True))
+    assert (training.subjects, held_out.subjects) == (1, 1)
+    told = [(features[:, 0].tolist(), label) for features, label in training.examples]
+    assert told == [([0, 9, 18, 27], 1), ([2, 11, 20, 29], 1)]
+    assert [features[:, 4].tolist() for features, _ in held_out.examples] == [
+        [1.5, 10.5, 19.5, 28.5]
+    ]
+    # The fourth row of the first slide lacks a number; it stays out wherever it is chosen.
+    every = plan(positive="true", most_tiles=10, held_out=0.0, feature_count=5, bag="slide")
+    found = bags(folder, every, False, Path("/weights")).examples
+    assert [len(features) for features, _ in found] == [9, 10, 10]
 
 
 def test_the_card_names_every_parameter_and_output() -> None:

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor, nn
 
 from learning import networks, pixels, training, weights
 from learning.loading import Examples
-from learning.releases import SUBJECT, Asset, Release, is_held_out
+from learning.releases import SUBJECT, Asset, Release
 from learning.slides import Slide
 from slide_mil_recipe.plan import Plan
 
-Bag = tuple[Tensor, Tensor, Tensor]
-"""Features (tiles, features), which tiles are there (tiles), and the label."""
+Bag = tuple[Tensor, int]
+"""Features (tiles, features) in 16 bits, and the label."""
 _AT_ONCE = 32
+_ROW = "row number"
 _MEAN, _SD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 """Of ImageNet's pictures: what pretrained networks expect."""
 
 
 @dataclass(frozen=True)
 class Bags:
-    """Bags as (features, which are there, label), and of how many subjects they are."""
+    """Bags, and of how many subjects they are. A batch is (features, which are there, labels)."""
 
-    examples: Examples[tuple[object, int]]
+    examples: Examples[Any]
     subjects: int
 
 
@@ -37,21 +40,21 @@ def bags(folder: Path, plan: Plan, held_out: bool, weights_folder: Path) -> Bags
     """Return the bags of the subjects to train on, or of those held out; each is made once."""
     release = Release(folder)
     labels = _labels(release, plan)
+    is_held_out = plan.split.of(release)
     chosen = {
-        subject: label
-        for subject, label in labels.items()
-        if is_held_out(subject, plan.held_out, plan.split_seed) == held_out
+        subject: label for subject, label in labels.items() if is_held_out(subject) == held_out
     }
     if plan.source == "table":
-        items = _of_table(release, plan, chosen)
-        read = functools.partial(_padded, plan)
-    else:
-        assets = release.assets(kind="slide")
-        items = [(asset, asset.subject) for asset in assets if asset.subject in chosen]
-        look = functools.partial(_features, plan, weights_folder)
-        read = functools.partial(_seen, plan, look)
-    subjects = len({subject for _, subject in items})
-    return Bags(Examples([(bag, chosen[subject]) for bag, subject in items], read), subjects)
+        of_table = _of_table(release, plan, chosen)
+        subjects = len({subject for _, subject in of_table})
+        items = [(bag, chosen[subject]) for bag, subject in of_table]
+        # They are in memory already.
+        return Bags(Examples(items, _as_it_is, collate=_filled_up, memory_bytes=0), subjects)
+    assets = [asset for asset in release.assets(kind="slide") if asset.subject in chosen]
+    look = functools.partial(_seen, plan, weights_folder)
+    slides = [(asset, chosen[asset.subject]) for asset in assets]
+    subjects = len({asset.subject for asset in assets})
+    return Bags(Examples(slides, look, collate=_filled_up), subjects)
 
 
 def backbone(plan: Plan, weights_folder: Path) -> nn.Module:
@@ -99,19 +102,20 @@ def _normalised(tile: pixels.Floats) -> pixels.Floats:
     return found
 
 
-def _seen(plan: Plan, look: functools.partial[Tensor], item: tuple[Asset, int]) -> Bag:
-    return _padded(plan, (look(item[0]), item[1]))
+def _seen(plan: Plan, weights_folder: Path, item: tuple[Asset, int]) -> Bag:
+    return _features(plan, weights_folder, item[0]).half(), item[1]
 
 
-def _padded(plan: Plan, item: tuple[Tensor, int]) -> Bag:
-    """Return at most ``most-tiles`` features, filled up to as many, and which are there."""
-    features, label = item
-    if len(features) > plan.most_tiles:
-        evenly = torch.linspace(0, len(features) - 1, plan.most_tiles).round().long()
-        features = features[evenly]
-    filled = torch.zeros(plan.most_tiles, plan.features)
-    filled[: len(features)] = features
-    return filled, torch.arange(plan.most_tiles) < len(features), torch.tensor(float(label))
+def _as_it_is(item: Bag) -> Bag:
+    return item
+
+
+def _filled_up(bags: Sequence[Bag]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return bags as long as the longest: features, which are there, and labels."""
+    features = nn.utils.rnn.pad_sequence([bag.float() for bag, _ in bags], batch_first=True)
+    lengths = torch.tensor([len(bag) for bag, _ in bags])
+    there = torch.arange(features.shape[1]) < lengths[:, None]
+    return features, there, torch.tensor([float(label) for _, label in bags])
 
 
 def _labels(release: Release, plan: Plan) -> dict[str, int]:
@@ -125,11 +129,22 @@ def _labels(release: Release, plan: Plan) -> dict[str, int]:
 
 
 def _of_table(release: Release, plan: Plan, chosen: Mapping[str, int]) -> list[tuple[Tensor, str]]:
+    """Return each bag's features and subject, of at most ``most-tiles`` evenly chosen rows."""
     names = [f"{plan.feature_prefix}{index}" for index in range(plan.feature_count)]
-    frame = release.table(plan.features_table, [plan.bag, *names]).drop_nulls()
-    found = []
-    for (subject, _), rows in frame.group_by([SUBJECT, plan.bag], maintain_order=True):
-        if subject in chosen:
-            values = rows.select(names).to_numpy().astype(np.float32)
-            found.append((torch.from_numpy(values), str(subject)))
-    return found
+    keys = release.table(plan.features_table, [plan.bag], row_number=_ROW)
+    keys = keys.filter(pl.col(SUBJECT).is_in(list(chosen)))
+    by_bag = keys.drop_nulls().group_by([SUBJECT, plan.bag], maintain_order=True)
+    rows = []
+    subjects = []
+    for (subject, _), some in by_bag:
+        one = some[_ROW].to_numpy().astype(np.int64)
+        if len(one) > plan.most_tiles:
+            one = one[np.linspace(0, len(one) - 1, plan.most_tiles).round().astype(int)]
+        rows.append(one)
+        subjects.append(str(subject))
+    if not rows:
+        return []
+    values = torch.from_numpy(release.numbers(plan.features_table, names, np.concatenate(rows)))
+    each = torch.split(values, [len(one) for one in rows])
+    whole = [bag[torch.isfinite(bag).all(1)] for bag in each]
+    return [(bag, subject) for bag, subject in zip(whole, subjects, strict=True) if len(bag)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from learning.releases import NAME
+from learning.splits import Split
 
 _FEATURES = {"small": 64, "resnet18": 512, "resnet34": 512, "resnet50": 2048}
 
@@ -35,8 +36,7 @@ class Plan:
     width: int
     attention_units: int
     seed: int
-    held_out: float
-    split_seed: int
+    split: Split
 
     @property
     def features(self) -> int:
@@ -49,9 +49,11 @@ class Plan:
         kinds = cls.__dataclass_fields__
         made: dict[str, Any] = {}
         for name, field in kinds.items():
+            if name == "split":
+                continue
             value = config[name.replace("_", "-")]
             made[name] = float(value) if field.type == "float" else value
-        plan = cls(**made)
+        plan = cls(**made, split=Split.read(config, str(config["table"])))
         plan._check()
         return plan
 
@@ -75,5 +77,3 @@ class Plan:
                 raise ValueError(f"{key.replace('_', '-')}: must be {least} to {most}")
         if not (self.downsample >= 1 and 0 <= self.tissue <= 1):
             raise ValueError("downsample must be 1 or above, tissue 0 to 1")
-        if not 0 <= self.held_out < 1:
-            raise ValueError("held-out: must be a fraction, 0 or above and below 1")
