@@ -8,7 +8,6 @@ folded in and not every site's model.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -22,6 +21,8 @@ from flwr.serverapp import Grid
 from contract import records
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, JobFailed
+from contract.failures import with_meaning
+from contract.names import node_id_of
 from coordinator.work.training import checks, flower, protocol
 from coordinator.work.training.secure import KINDS, Answers, Question, SecureRounds, Summing
 from foundation import tensors
@@ -30,18 +31,16 @@ from foundation.frames import Socket, pack, unpack
 from foundation.stored import StoredArray, StoredRecords, read_stored
 
 KEPT_BLOBS = 2
+ASKS_FOR_PARAMETERS = "get_parameters"
+"""The message by which an older app's server asks a client for the model to begin with."""
+NAMED = 5
+"""So many sites are named for one reason that a round failed."""
 PATIENCE = 100
 """How often an app may ask who is there, with nobody missing, before it sends something."""
 
 
 class TooFewSites(JobFailed):
     """A round was left with fewer sites than the project asks for."""
-
-
-def node_id_of(consortium: str, site: str) -> int:
-    """Return a site's node id for Flower: 63 bits of a hash, the same in every run."""
-    digest = hashlib.sha256(f"{consortium}/{site}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1 | 2
 
 
 @dataclass
@@ -87,6 +86,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         self._fresh = ""
         """The blob that was given to the daemon just now."""
         self._trained: set[int] = set()
+        self._answered: set[int] = set()
         self._waited = 0
         self.asked_queries_only = True
         self._secure = (
@@ -119,6 +119,11 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         for task, code in zip(told[0::2], told[1::2], strict=True):
             answers += [task, code, b"" if code else self.ask(protocol.REPLY, task)[0]]
         return answers
+
+    @property
+    def number_of_sites(self) -> int:
+        """How many sites the job has, online or not."""
+        return len(self._ids)
 
     def name_of(self, node: int) -> str:
         """Return the site that is a node."""
@@ -183,7 +188,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         """Send messages and wait for the replies, which come in roster order of the sites.
 
         A site that fails, or hasn't answered in time, gives a message with an error. Raises
-        ``TooFewSites`` when training or evaluation is left with fewer than the project's minimum.
+        ``TooFewSites`` when that leaves fewer than the project's minimum.
         In a secure job there is one reply, of the sum of all.
         """
         if self._secure is not None:
@@ -196,19 +201,29 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             seconds = b"" if timeout is None else repr(float(timeout)).encode()
             told = pack([seconds, *(t.encode() for t in tasks)])
             answer = self._answers(protocol.WAIT, told)
-            kinds = {_category(self._sent[task].message) for task in tasks}
             replies = self._replies(answer)
         good = sum(reply.has_content() for reply in replies)
-        self.asked_queries_only &= kinds <= {"query"}
-        if "train" in kinds:
-            self._trained |= {r.metadata.src_node_id for r in replies if r.has_content()}
         # Cyclic strategies ask one site after another: the minimum is then the whole run's.
-        if kinds & {"train", "evaluate"} and good < self._minimum <= len(replies):
+        if good < self._minimum <= len(replies):
             raise TooFewSites(
                 f"Only {good} of {len(replies)} sites gave a usable answer, "
-                f"and the project needs {self._minimum}."
+                f"and the project needs {self._minimum}. {self._reasons(replies)}"
             )
         return replies
+
+    def _reasons(self, replies: Sequence[Message]) -> str:
+        """Return why sites gave no answer, those with one reason together."""
+        why: dict[str, list[str]] = {}
+        for reply in replies:
+            if reply.has_error():
+                site = self.name_of(reply.metadata.src_node_id)
+                why.setdefault(reply.error.reason, []).append(site)
+        said = [
+            f"{', '.join(sites[:NAMED])}{' and others' if len(sites) > NAMED else ''}: "
+            f"{with_meaning(code)}"
+            for code, sites in why.items()
+        ]
+        return "; ".join(said)
 
     # ---- secure sums ---------------------------------------------------------------------------
 
@@ -280,6 +295,11 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         site = self._sites.get(message.metadata.dst_node_id)
         if site is None:
             raise DocumentError("The ServerApp addressed a node that is not in its job.")
+        if message.metadata.message_type == ASKS_FOR_PARAMETERS:
+            raise DocumentError(
+                "The strategy has no initial parameters, and no site is asked for them here: give "
+                "it initial_parameters."
+            )
         return site
 
     def _in_order(self, messages: list[Message]) -> list[Message]:
@@ -293,9 +313,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         encoded: dict[int, tuple[bytes, wire.BlobReference, records.Records]] = {}
         messages.sort(key=lambda m: self._order.get(self._sites.get(m.metadata.dst_node_id, ""), 0))
         for message in messages:
-            site = self._sites.get(message.metadata.dst_node_id)
-            if site is None:
-                raise DocumentError("The ServerApp addressed a node that is not in its job.")
+            site = self._site(message)
             content = message.content
             if id(content) not in encoded:
                 encoded[id(content)] = self._encode(content)
@@ -314,6 +332,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             )
             flower.call(message, task)
             self._sent[task] = _Sent(message, site, held)
+            self.asked_queries_only &= _category(message) == "query"
             parts += [site.encode(), out.SerializeToString()]
             tasks.append(task)
         if tasks:
@@ -355,12 +374,14 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
     def deliver_model(self, model: records.Records) -> None:
         """Give the finished model to the daemon; the last thing that is said.
 
-        Raises ``TooFewSites`` when fewer sites than the project's minimum took part in training.
+        Raises ``TooFewSites`` when fewer sites than the project's minimum took part in training, or
+        in the queries of an app that doesn't train.
         """
-        if self._trained and len(self._trained) < self._minimum:
+        taken_part = self._trained or self._answered
+        if self._secure is None and self._count and len(taken_part) < self._minimum:
+            what = "took part in training" if self._trained else "gave a usable answer"
             raise TooFewSites(
-                f"Only {len(self._trained)} sites took part in training, "
-                f"and the project needs {self._minimum}."
+                f"Only {len(taken_part)} sites {what}, and the project needs {self._minimum}."
             )
         encoded = tensors.encode(model)
         descriptor = _memory_file(encoded)
@@ -395,6 +416,9 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             else:
                 body = to_flower(content or {})
                 messages.append(flower.reply_to(sent.message, task, body))
+                self._answered.add(sent.message.metadata.dst_node_id)
+                if _category(sent.message) == "train":
+                    self._trained.add(sent.message.metadata.dst_node_id)
         return messages
 
     def _objection(self, task: str, reply: StoredRecords) -> str:

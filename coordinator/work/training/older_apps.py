@@ -17,6 +17,7 @@ import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.common import Code, ndarrays_to_parameters
 from flwr.compat.common import recorddict_compat as compat
+from flwr.server.client_manager import SimpleClientManager
 from flwr.server.workflow import default_workflows as workflows
 from flwr.server.workflow.constant import MAIN_PARAMS_RECORD
 from flwr.serverapp import Grid
@@ -30,10 +31,11 @@ from coordinator.work.training.flower import (
     described,
     needs_single_updates,
 )
+from coordinator.work.training.grid import TooFewSites, WardgateGrid
 from foundation.flower import read_npy
 
 
-def observe(observed: Observed, watch: Watch, grid: Grid) -> None:
+def observe(observed: Observed, watch: Watch, grid: WardgateGrid) -> None:
     """Make the rounds of older apps deterministic and seen, and keep their last parameters."""
     _observe_servers(observed, watch)
     _observe_workflows(observed, watch)
@@ -56,8 +58,20 @@ def observe(observed: Observed, watch: Watch, grid: Grid) -> None:
             compat.recorddict_to_evaluateres,
         )  # fmt: skip
 
+    wait_for = SimpleClientManager.wait_for
+
+    def wait_for_sites(self: Any, num_clients: int, timeout: int = 86400) -> bool:
+        there_are = grid.number_of_sites
+        if num_clients > there_are:  # it would be waited for a day
+            raise TooFewSites(
+                f"The ServerApp waits for {num_clients} sites, and {there_are} take part."
+            )
+        there: bool = wait_for(self, num_clients, timeout)
+        return there
+
     legacy.fit_clients = fit_clients
     legacy.evaluate_clients = evaluate_clients
+    SimpleClientManager.wait_for = wait_for_sites
 
 
 def _observe_servers(observed: Observed, watch: Watch) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from contract import records
 from contract import wire_pb2 as wire
+from contract.failures import with_meaning
 from coordinator.work.training.exchange import Exchange
 from foundation import isolation
 from tests.coordinator.work.training.harness import SITES, Consortium, release_of
@@ -269,7 +270,8 @@ def test_a_run_ends_when_too_few_sites_are_left(consortium):
     one.change = only("birch", "train", nan)
     outcome = one.train()
     assert outcome.model is None
-    assert outcome.reason == "Only 2 of 3 sites gave a usable answer, and the project needs 3."
+    said = "Only 2 of 3 sites gave a usable answer, and the project needs 3. "
+    assert outcome.reason == f"{said}birch: {with_meaning('not-finite')}"
 
 
 def test_a_site_that_fails_or_is_too_late_is_left_out_of_the_round(consortium):

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine
 
@@ -43,6 +44,7 @@ clientapp = "tiny.client_app:app"
 CLIENT = '''\
 """One gradient step of a linear model on the rows of a folder."""
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -141,14 +143,16 @@ def pack(files: Mapping[str, bytes], manifest: bytes | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def approved(home: Path, data: bytes, wheelhouse: Path | None = None) -> ApprovedRecipe:
+def approved(
+    home: Path, data: bytes, wheelhouse: Path | None = None, **sources: Any
+) -> ApprovedRecipe:
     """Approve a bundle in a node's home of its own."""
     node = NodeHome(home)
     if not node.root.exists():
         node.create()
     engine = create_engine(f"sqlite:///{node.database}")
     schema.metadata.create_all(engine)
-    return approve_bytes(engine, node, data, Sources(wheelhouse), NOW)
+    return approve_bytes(engine, node, data, Sources(wheelhouse, **sources), NOW)
 
 
 def parsed(data: bytes) -> Bundle:

@@ -1,6 +1,7 @@
 """Recipes are checked before a byte is written, and again whenever they are looked up."""
 
 import hashlib
+import importlib.metadata
 import io
 import stat
 import zipfile
@@ -197,6 +198,35 @@ def test_a_wheelhouse_supplies_the_whole_closure_locked_by_hash(tmp_path):
     assert locked["wgouter"].sha256 == hashlib.sha256(outer.read_bytes()).hexdigest()
     assert (recipe.folder / "site-packages/wginner/__init__.py").exists()
     assert not (recipe.folder / "site-packages/numpy").exists()
+
+
+def test_a_pin_to_another_version_is_named_with_what_is_here_and_what_helps(tmp_path):
+    here = importlib.metadata.version("numpy")
+    with pytest.raises(DocumentError) as caught:
+        approved(tmp_path / "h", bundle(dependencies='"numpy==1.0"'))
+    assert f"numpy==1.0 (here {here})" in str(caught.value)
+    assert "--own-versions" in str(caught.value)
+
+
+def test_a_steward_may_take_the_versions_that_are_here_and_they_are_locked(tmp_path):
+    data = bundle(dependencies='"numpy==1.0"')
+    recipe = approved(tmp_path / "h", data, own_versions=True)
+    locked = {lock.name: lock.version for lock in recipe.lock}
+    assert locked["numpy"] == importlib.metadata.version("numpy")
+    with pytest.raises(DocumentError, match="wgnowhere"):
+        approved(tmp_path / "h2", bundle(dependencies='"wgnowhere==1.0"'), own_versions=True)
+
+
+def test_a_steward_may_leave_out_a_package_that_is_named_and_not_imported(tmp_path):
+    data = bundle(dependencies='"WG_Nowhere[vision]>=1", "numpy"')
+    recipe = approved(tmp_path / "h", data, without=frozenset({"wg-nowhere"}))
+    assert {lock.name for lock in recipe.lock} >= {"numpy"}
+    assert "wg-nowhere" not in {lock.name for lock in recipe.lock}
+
+
+def test_a_package_counts_that_brings_the_same_modules_under_another_name(tmp_path):
+    recipe = approved(tmp_path / "h", bundle(dependencies='"xgboost>=2"'))
+    assert "xgboost-cpu" in {lock.name for lock in recipe.lock}
 
 
 # ---- afterwards --------------------------------------------------------------------------------
