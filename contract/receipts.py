@@ -23,7 +23,8 @@ class Receipt(BaseModel):
 
     ``payload`` is the SHA-256 of the payload's bytes (which name the digest of the tensors that go
     with it); ``payload_bytes`` counts both. ``ledger_sequence`` and ``ledger_head`` are the entry
-    that was written before the payload was sent.
+    that was written before the payload was sent. ``noise``: the noise multipliers of the Gaussian
+    releases that the payload was charged as, where the site tells.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +38,7 @@ class Receipt(BaseModel):
     payload_bytes: Annotated[int, Field(ge=0)]
     rules: tuple[Line, ...]
     lane: Line = "exact"
+    noise: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field((), max_length=8)
     ledger_sequence: Annotated[int, Field(ge=0)]
     ledger_head: Sha256
     time: AwareDatetime

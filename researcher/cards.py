@@ -17,6 +17,7 @@ from contract.documents import Project, printable
 from contract.records import Value
 from foundation.bundle import PROJECT, Bundle
 from researcher.registry import ModelHistory, SiteShare
+from researcher.spending import Spent
 from researcher.training import Round
 
 NOT_GIVEN = "not given"
@@ -259,17 +260,34 @@ def privacy(history: ModelHistory) -> list[str]:
             what = "updates were asked for in sums alone, as the signed job says"
         else:
             what = "updates left as they were, as its receipts say"
-        lines.append(f"- {_plain(share.site)}: {what}.")
+        lines.append(f"- {_plain(share.site)}: {what}.{_spent(share.spent)}")
     noised = any("UpdateNoised" in share.rules for share in history.shares())
     noised = noised or (secure is not None and secure.noise_multiplier > 0)
-    spent = "as each site's policy; not told" if noised else "no noise by the sites' gates"
-    lines.append(f"- Charged to the sites' privacy accounts: {spent}.")
+    told = [share.spent.epsilon for share in history.shares() if share.spent.releases]
+    if told:
+        charged = f"an epsilon of {max(told):.4g} at most, of the sites that tell"
+    elif noised:
+        charged = "as each site's policy; not told"
+    else:
+        charged = "no noise by the sites' gates"
+    lines.append(f"- Charged to the sites' privacy accounts: {charged}.")
     claimed = [r.metrics["epsilon"] for r in history.rounds if "epsilon" in r.metrics]
     if claimed:
         lines.append(
             f"- The recipe's own epsilon †, the last that it reported: {_figure(claimed[-1])}."
         )
     return lines
+
+
+def _spent(spent: Spent) -> str:
+    """Return a sentence of what a site's noise amounts to; nothing where it doesn't tell."""
+    if not spent.releases:
+        return ""
+    but = f", but for {spent.payloads_without} payloads without" if spent.payloads_without else ""
+    return (
+        f" Privacy spent: epsilon {spent.epsilon:.4g} at delta {spent.delta:g} "
+        f"({spent.releases} {spent.mechanism} releases, {spent.accountant}{but})."
+    )
 
 
 def _receipts(shares: Sequence[SiteShare]) -> list[str]:

@@ -126,7 +126,7 @@ def _history_json(history: ModelHistory, line: list[str]) -> dict[str, object]:
         "seed": history.work.seed,
         "lineage": line,
         "rounds": [vars(one) for one in history.rounds],
-        "sites": [vars(share) for share in history.shares()],
+        "sites": [vars(share) | {"spent": vars(share.spent)} for share in history.shares()],
         "doubts": list(history.doubts),
     }
 

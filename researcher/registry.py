@@ -30,6 +30,7 @@ from contract.work import TrainingWork
 from foundation import model_files, rpc
 from foundation.bundle import MAX_BUNDLE_BYTES, Bundle
 from researcher.receipts import check_answered
+from researcher.spending import Spent, spent
 from researcher.training import CALL_SECONDS, Round, fetch_model
 
 SHORTEST_PREFIX = 6
@@ -97,6 +98,8 @@ class SiteShare:
     rules: tuple[str, ...]
     digests: tuple[str, ...]
     """Of the payloads, in the order of the tasks."""
+    spent: Spent
+    """What its noise amounts to, where it tells."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def _share(site: str, receipts: Sequence[Receipt]) -> SiteShare:
         lanes=tuple(sorted({r.lane for r in receipts})),
         rules=tuple(dict.fromkeys(rule for r in receipts for rule in r.rules)),
         digests=tuple(r.payload for r in receipts),
+        spent=spent(receipts),
     )
 
 

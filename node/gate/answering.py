@@ -224,8 +224,9 @@ class Answering(Deciding, Announcing):
             tensors,
             treated is not None,
         )
+        noise = [event.noise_multiplier for event in events]
         return self._let_out(
-            member, admission, task, outbound, payload, tensors, seconds, treated, keep
+            member, admission, task, outbound, payload, tensors, seconds, treated, keep, noise
         )
 
     def _charge(
@@ -290,6 +291,7 @@ class Answering(Deciding, Announcing):
         seconds: float,
         treated: TreatedReply | None = None,
         keep: Callable[[bytes], object] = len,
+        noise: Sequence[float] = (),
     ) -> Sealed:
         try:
             if admission.job.consortium != member.consortium:
@@ -316,6 +318,7 @@ class Answering(Deciding, Announcing):
             "lane": _lane(outbound),
             "rules": list(rules),
             **({"treatment": dict(treated.done)} if treated is not None else {}),
+            **({"noise": list(noise)} if noise else {}),
             "policy": outbound.policy.digest,
         }
         if self._is_held(member, admission, outbound.policy):

@@ -144,6 +144,8 @@ class PrivacySettings(settings.Settings):
     """Most that all projects and consortia together may spend on one pool within 365 days."""
     delta: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The delta of these guarantees; 0: a tenth of one over the number of subjects."""
+    tell_spent: bool = True
+    """Whether receipts of training say what noise a payload was charged for."""
 
     @model_validator(mode="after")
     def _are_in_order(self) -> Self:

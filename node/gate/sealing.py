@@ -95,6 +95,7 @@ class Sealing(State):
             payload_bytes=entry["bytes"],
             rules=tuple(entry["rules"]),
             lane=entry["lane"],
+            noise=tuple(entry.get("noise", ())) if self.policy().privacy.tell_spent else (),
             ledger_sequence=head.sequence,
             ledger_head=head.hash,
             time=now,

@@ -16,7 +16,6 @@ from contract.errors import Refused
 from contract.records import Records
 from foundation import tensors
 from node.gate import before_egress
-from node.gate.account import Event
 from node.gate.announcing import published
 from node.gate.answering import Answering
 from node.gate.rules import Outbound, TrainingOutput
@@ -101,19 +100,20 @@ class Summing(Answering):
 
     def charge_sum(
         self, member: Membership, admission: Admission, task: str, noise: float, releases: int
-    ) -> None:
+    ) -> tuple[float, ...]:
         """Spend what a sum with this noise multiplier costs; ``Refused`` beyond the account.
 
-        ``releases``: one for an update, and one for all metrics.
+        ``releases``: one for an update, and one for all metrics. Returns their multipliers.
         """
         if not noise:
-            return
-        events: Sequence[Event] = (GaussianRelease(noise / 2),) * releases
+            return ()
+        events = (GaussianRelease(noise / 2),) * releases
         try:
             self._charge(member, admission, task, events, self.policy())
         except Refused as refusal:
             self._record_withheld(member, admission, task, refusal)
             raise
+        return tuple(event.noise_multiplier for event in events)
 
     def answer_sum_step(
         self,
@@ -124,11 +124,13 @@ class Summing(Answering):
         seconds: float,
         masked: str = "",
         keep: Callable[[bytes], object] = len,
+        noise: Sequence[float] = (),
     ) -> Sealed:
         """Write a step of a sum on the ledger and seal it.
 
-        ``masked`` is the digest of what a masked vector holds, as ``answer_sealed_in`` had it.
-        ``keep`` is given the vector before the ledger is written, so that it can be sent again.
+        ``masked`` is the digest of what a masked vector holds, as ``answer_sealed_in`` had it, and
+        ``noise`` what ``charge_sum`` returned for it. ``keep`` is given the vector before the
+        ledger is written, so that it can be sent again.
         """
         encoded = tensors.encode(step)
         payload, blob = encoded.message.SerializeToString(deterministic=True), encoded.blob
@@ -142,6 +144,8 @@ class Summing(Answering):
             self._record_withheld(member, admission, task, refusal)
             raise refusal
         entry = self._entry_of(member, admission, task, payload, blob, masked, ())
+        if noise:
+            entry["noise"] = list(noise)
         if blob:
             keep(blob)
         return self._leave(member, admission, task, entry, payload, blob, seconds)

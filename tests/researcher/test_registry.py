@@ -218,6 +218,25 @@ def test_a_card_says_of_privacy_what_was_signed_or_that_it_is_not_told() -> None
     assert "as each site's policy; not told" in told
 
 
+def test_a_card_says_what_privacy_each_site_spent_where_it_tells() -> None:
+    world = World()
+    record = record_of(world)
+    for task in range(100):
+        record.receipts.append(
+            world.receipt(
+                "kentucky", record.job, task=f"{task}", noise=(2.0,), rules=("UpdateNoised",)
+            )
+        )
+    history = check_history([record], world.settled())
+    [share] = [share for share in history.shares() if share.site == "kentucky"]
+    # dp_accounting's figure for 100 Gaussian releases with multiplier 2.
+    assert share.spent.epsilon == pytest.approx(33.1, abs=0.05)
+    told = "\n".join(cards.privacy(history))
+    assert "Privacy spent: epsilon 33.1" in told
+    assert "at delta 1e-05 (100 Gaussian releases" in told
+    assert "an epsilon of 33.1" in told
+
+
 def test_what_a_recipe_tells_is_text_and_nothing_more() -> None:
     parsed = Bundle.parse(bundle())
     told = cards.told_by(parsed)

@@ -24,7 +24,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,7 +86,8 @@ class _Attempt:
     number: int
     client: Client
     words: SumOfUpdates
-    charged: bool = False
+    noise: tuple[float, ...] | None = None
+    """What was charged for it; None before."""
     survivors: tuple[str, ...] = ()
     """The sites that this one confirmed."""
 
@@ -193,12 +194,11 @@ class SecureRounds:
                 answer: encoding.Answer = tuple(client.share(told))
             case "shares":
                 records = self._sealed(known)
-                if not attempt.charged:
-                    self._charge(task, known, attempt.words)
-                    attempt.charged = True
+                if attempt.noise is None:
+                    attempt.noise = self._charge(task, known, attempt.words)
                 words = self._words(attempt.words, known, records)
                 masked = client.mask(encoding.shares(step.shares), words)
-                return self._answer(task, masked, started, known.digest, keep)
+                return self._answer(task, masked, started, known.digest, keep, attempt.noise)
             case "survivors":
                 members = tuple(step.survivors.members)
                 answer = client.confirm(Survivors(members))
@@ -276,8 +276,8 @@ class SecureRounds:
             threshold,
         )
 
-    def _charge(self, task: wire.Task, known: Round, words: SumOfUpdates) -> None:
-        self._gate.charge_sum(
+    def _charge(self, task: wire.Task, known: Round, words: SumOfUpdates) -> tuple[float, ...]:
+        return self._gate.charge_sum(
             self._member,
             self._admission,
             f"{known.task}.{task.task}",
@@ -316,6 +316,7 @@ class SecureRounds:
         started: float,
         masked: str = "",
         keep: Callable[[bytes], object] = len,
+        noise: Sequence[float] = (),
     ) -> Sealed:
         records: Records
         if isinstance(answer, MaskedVector):
@@ -331,6 +332,7 @@ class SecureRounds:
             time.perf_counter() - started,
             masked,
             keep,
+            noise,
         )
 
     # ---- what is remembered --------------------------------------------------------------------

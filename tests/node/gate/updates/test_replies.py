@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from contract.documents import MetricRange, RecipeGrant
 from contract.errors import Refused
 from contract.receipts import Receipt
+from node.gate.account.events import GaussianRelease
 from node.gate.updates.noise import DiscreteGaussian, UpdateNoise
 from node.gate.updates.replies import noised_metric
 from tests.attacks.training.asking import SUBJECTS, Rounds
@@ -52,6 +53,24 @@ def test_with_noise_no_exact_number_leaves(hospital: Hospital) -> None:
     assert metrics["loss"] != 0.5
     assert 0 <= metrics["loss"] <= 10
     assert not np.isin(left["w"], REPLY["w"] * (1 / math.sqrt(80))).any()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_receipt_says_what_noise_was_charged_where_the_policy_tells(
+    hospital: Hospital, tells: bool
+) -> None:
+    rounds = Rounds(hospital, NOISE)
+    privacy = hospital.policy.privacy.model_copy(update={"tell_spent": tells})
+    hospital.policy = hospital.policy.model_copy(update={"privacy": privacy})
+    rounds.send(WEIGHTS, REPLY, {"loss": 0.5})
+    answer = hospital.gate.asked.answer(rounds.admission.digest, "1")
+    assert answer is not None
+    receipt = Receipt.verify(answer.receipt, hospital.world.roster())
+    charged = [row.event for row in hospital.gate.account.spends()]
+    assert charged == [GaussianRelease(2.0)] * 2
+    assert receipt.noise == ((2.0, 2.0) if tells else ())
+    [entry] = hospital.entries("answer")
+    assert entry.body["noise"] == [2.0, 2.0]  # which stays here
 
 
 def test_with_noise_a_metric_without_a_declared_range_does_not_leave(hospital: Hospital) -> None:

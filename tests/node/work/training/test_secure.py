@@ -127,6 +127,8 @@ def test_a_sum_with_noise_is_charged_to_each_sites_account(make: Make) -> None:
     # Each weighs by the published number of its subjects, which is 100 here.
     assert metrics.items["num-examples"] == 100 * len(SITES)
     for site in hospitals.sites.values():
+        masked = [e for e in site.hospital.entries("answer") if e.body["tensors"]]
+        assert [entry.body["noise"] for entry in masked] == [[1.0, 1.0]]
         spent = site.hospital.gate.account.spends()
         assert [row.event for row in spent] == [GaussianRelease(1.0)] * 2
         payer = Payer(site.hospital.world.consortium, "birth")
