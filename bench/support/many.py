@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from researcher import Consortium
 
 SITES, ROWS, NODES, ASKS = 400, 2000, 50, 10
 """Of ``NODES`` each in one process."""
-UP_SECONDS = 300.0
+UP_SECONDS = 600.0
+REST_SECONDS, REST_SHARE = 5.0, 0.4
+"""All of them rest when they together take less than this share of a processor."""
 
 
 class Crowd:
@@ -51,6 +54,11 @@ class Crowd:
             said = Path(self._log.name).read_text(errors="replace").strip().splitlines()
             raise SystemExit(f"a process of nodes ended: {said[-1] if said else 'no word why'}")
 
+    def cpu_seconds(self) -> float:
+        """Return the processor's time that it took so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """End it."""
         self.process.kill()
@@ -74,6 +82,19 @@ def _coordinator(*arguments: str | Path) -> None:
 
     with redirect_stdout(io.StringIO()):
         app(list(map(str, arguments)), prog_name="wardgate-coordinator", standalone_mode=False)
+
+
+def _until_at_rest(crowds: Sequence[Crowd]) -> None:
+    """Wait until every node has taken the documents in and countersigned others' first heads."""
+    deadline = time.monotonic() + UP_SECONDS
+    before = sum(crowd.cpu_seconds() for crowd in crowds)
+    while time.monotonic() < deadline:
+        time.sleep(REST_SECONDS)
+        after = sum(crowd.cpu_seconds() for crowd in crowds)
+        if after - before < REST_SHARE * REST_SECONDS:
+            return
+        before = after
+    raise SystemExit("the sites didn't come to rest")
 
 
 @contextmanager
@@ -115,6 +136,7 @@ def many(
         processes.run("wardgate-coordinator", "project", "propose", root / "project.toml", *home)
         _in_turn(crowds, "project", "approve", PROJECT, "--release", "table", "--yes")
         _in_turn(crowds, "serve", at_once=len(crowds))
+        _until_at_rest(crowds)
         yield bench
     finally:
         for crowd in crowds:
@@ -140,7 +162,6 @@ def measure() -> dict[str, float]:
             if time.monotonic() > deadline:
                 raise SystemExit("not every site came up")
             time.sleep(1.0)
-        time.sleep(5.0)  # until every node has taken the documents in
         seconds = question.ask(consortium, SITES, ROWS, ASKS)
         status = Path(f"/proc/{bench.pid('coordinator')}/status").read_text()
     return {
