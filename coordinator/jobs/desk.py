@@ -56,21 +56,18 @@ class JobDesk:
         strangers = set(believed.document.releases) - set(project.sites)
         if strangers:
             raise DocumentError(f"A job names sites that are not in project {project.name}.")
-        self._check_origin(believed.document)
+        self._check_origin(believed.document, trusted)
         self.store.add(believed, now)
         if self.store.state(believed.digest) not in ENDED:
             self._start(believed.digest, data, trusted, believed.document)
         return self.status(believed.digest)
 
-    def _check_origin(self, job: Job) -> None:
+    def _check_origin(self, job: Job, trusted: TrustedDocuments) -> None:
         """Refuse a job that begins with a model which its project hasn't got."""
         if not isinstance(job.work, TrainingWork) or job.work.start_from is None:
             return
-        try:
-            ModelRegistry(self.store.engine).find(job.work.start_from, {job.project})
-        except NotFound:
-            short = job.work.start_from[:12]
-            raise NotFound(f"Project {job.project} has no model {short} to start from.") from None
+        known = [n for n, p in trusted.projects.items() if job.researcher in p.document.researchers]
+        ModelRegistry(self.store.engine).check_origin(job.work.start_from, job.project, known)
 
     def resume(self, trusted: TrustedDocuments) -> None:
         """Take up every unfinished job; one that isn't believed any more is ended."""

@@ -65,6 +65,25 @@ class ModelRegistry:
             raise NotFound("There is no such model.")
         return found[0]
 
+    def check_origin(self, digest: str, project: str, known: Collection[str]) -> None:
+        """Refuse a job of a project that would begin with a model which the project hasn't got.
+
+        ``known`` are the projects that its researcher is in: of a model in one of these, the
+        sentence says why that isn't enough.
+        """
+        try:
+            self.find(digest, {project})
+        except NotFound:
+            short = digest[:12]
+            try:
+                other = self.find(digest, set(known)).project
+            except NotFound:
+                raise NotFound(f"Project {project} has no model {short} to start from.") from None
+            raise NotFound(
+                f"Model {short} is of project {other}, whose hospitals didn't agree that it goes "
+                f"to those of {project}; a job starts from a model of its own project."
+            ) from None
+
     def _read(self, query: Select[tuple[bytes, datetime]]) -> list[wire.ModelRecord]:
         with reading(self.engine) as connection:
             rows = connection.execute(query).all()

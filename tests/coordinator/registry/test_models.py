@@ -82,6 +82,20 @@ def test_another_projects_model_does_not_exist(engine: Engine) -> None:
     assert registry.all(()) == []
 
 
+def test_a_job_starts_from_a_model_of_its_own_project_and_is_told_why_not_from_anothers(
+    engine: Engine,
+) -> None:
+    registry = ModelRegistry(engine)
+    add_job(engine, "1" * 64, "finished")
+    registry.record(a_model("1" * 64, "a" * 64))
+    registry.check_origin("a" * 64, "p", ["p"])
+    with pytest.raises(NotFound, match="is of project p, whose hospitals didn't agree"):
+        registry.check_origin("a" * 64, "q", ["p", "q"])
+    # Who isn't in the other project learns nothing of its models.
+    with pytest.raises(NotFound, match="Project q has no model aaaaaaaaaaaa to start from"):
+        registry.check_origin("a" * 64, "q", ["q"])
+
+
 def test_of_two_jobs_that_gave_one_model_the_first_is_found(engine: Engine) -> None:
     registry = ModelRegistry(engine)
     for job, minutes in (("2" * 64, 5), ("1" * 64, 9)):
