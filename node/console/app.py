@@ -1,4 +1,4 @@
-"""The node's pages: overview, releases, cohorts, jobs and ledger."""
+"""The node's pages: overview, releases, cohorts, jobs, weights, drafts and ledger."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
@@ -19,7 +21,10 @@ from foundation.web.sessions import Throttle
 from node.catalog.asked import Asked
 from node.catalog.store import Catalog
 from node.console import cohorts
+from node.console.drafts import NEWEST_JOBS as DRAFT_JOBS
+from node.console.drafts import drafts_lines
 from node.console.record import LedgerReader
+from node.console.weights import weights_lines
 from node.gate.ledger import Entry
 from node.gate.policy import Policy, load_policy
 from node.home import NodeHome
@@ -31,6 +36,8 @@ PLACES = (
     Place("/releases", "nav.releases"),
     Place("/cohorts", "nav.cohorts"),
     Place("/jobs", "nav.jobs"),
+    Place("/weights", "nav.weights"),
+    Place("/drafts", "nav.drafts"),
     Place("/ledger", "nav.ledger"),
 )
 FOLDER = Path(__file__).parent
@@ -46,6 +53,8 @@ def console(home: NodeHome, catalog: Catalog, access: Access) -> ASGIApp:
     _add_overview(app, pages, home, catalog, asked, ledger)
     _add_lists(app, pages, catalog, asked)
     _add_cohorts(app, pages, home, catalog, asked)
+    _add_weights(app, pages, catalog, asked)
+    _add_drafts(app, pages, catalog)
     _add_ledger(app, pages, ledger)
     return Guard(app, access)
 
@@ -131,6 +140,28 @@ def _add_cohorts(
             cohorts.tried, counting, choice, text, policy, problem
         )
         return page(request, chosen=key, where=text, counted=counted, problem=why)
+
+
+def _add_weights(app: FastAPI, pages: Pages, catalog: Catalog, asked: Asked) -> None:
+    @app.get("/weights")
+    def page(request: Request) -> Response:
+        lines = weights_lines(catalog, asked)
+        return pages.render(request, "weights.html", weights=lines)
+
+    @app.get("/weights.json")
+    def as_json() -> Response:
+        return JSONResponse(jsonable_encoder(weights_lines(catalog, asked)))
+
+
+def _add_drafts(app: FastAPI, pages: Pages, catalog: Catalog) -> None:
+    @app.get("/drafts")
+    def page(request: Request) -> Response:
+        lines = drafts_lines(catalog)
+        return pages.render(request, "drafts.html", drafts=lines, limit=DRAFT_JOBS)
+
+    @app.get("/drafts.json")
+    def as_json() -> Response:
+        return JSONResponse(jsonable_encoder(drafts_lines(catalog)))
 
 
 def _add_ledger(app: FastAPI, pages: Pages, ledger: LedgerReader) -> None:

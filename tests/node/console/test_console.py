@@ -31,7 +31,7 @@ from tests.node.console.harness import (
     set_password,
 )
 
-PAGES = ("/", "/releases", "/cohorts", "/jobs", "/ledger")
+PAGES = ("/", "/releases", "/cohorts", "/jobs", "/weights", "/drafts", "/ledger")
 
 
 @pytest.fixture
