@@ -123,6 +123,7 @@ class Matcher:
         self._loose = frozenset(names.loose)
         self._initials = frozenset(names.initials)
         self._slips = frozenset(names.slips)
+        self._longest_slip = max(map(len, self._slips), default=0)
         self._by_case = self._cased | self._weak
         self._has_words = bool(known.persons)
         self.terms = self._strong | self._whole | self._scripts | self._numbers
@@ -220,6 +221,9 @@ class Matcher:
 
     def _is_slip(self, word: str) -> bool:
         """Say whether a word is one of the names with a letter wrong."""
+        # A word of a million letters has as many slips, each as long.
+        if len(word) > self._longest_slip + 1:
+            return False
         return not self._slips.isdisjoint(slips(word)) and word not in words()
 
     def _strong_spans(self, reduced: Reduced, term: str) -> list[tuple[int, int]]:
