@@ -9,7 +9,7 @@ hospitals average.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from learning import pixels
 from learning.deformations import (
     affine_field,
     compose,
@@ -25,6 +26,10 @@ from learning.deformations import (
     round_trip,
     warp,
 )
+from learning.loading import Examples
+from learning.pixels import Floats
+from learning.releases import Asset
+from learning.run_config import Scalar, whole_numbers
 
 _POOLED = 4
 
@@ -38,6 +43,65 @@ class Registered:
     matrix: Tensor
     stages: tuple[Tensor, ...]
     warped: Tensor
+
+
+@dataclass(frozen=True)
+class Registering:
+    """How a recipe registers: the images' size, the cascade, what its fields cost."""
+
+    shape: tuple[int, ...]
+    channels: tuple[int, ...]
+    stages: int
+    integration_steps: int
+    smoothness: float
+    affine_price: float
+    seed: int
+
+    @classmethod
+    def read(cls, config: Mapping[str, Scalar]) -> Registering:
+        """Return what a run config says; ``ValueError`` names the key that doesn't fit."""
+        found = cls(
+            shape=whole_numbers(config, "shape"),
+            channels=whole_numbers(config, "channels"),
+            stages=int(config["stages"]),
+            integration_steps=int(config["integration-steps"]),
+            smoothness=float(config["smoothness"]),
+            affine_price=float(config["affine-price"]),
+            seed=int(config["seed"]),
+        )
+        if len(found.shape) not in (2, 3) or not all(8 <= n <= 1024 for n in found.shape):
+            raise ValueError("shape: must be two or three sizes of 8 to 1024")
+        if not 2 <= len(found.channels) <= 6 or not all(1 <= n <= 512 for n in found.channels):
+            raise ValueError("channels: must be two to six numbers of 1 to 512")
+        if not (0 <= found.stages <= 10 and 0 <= found.integration_steps <= 10):
+            raise ValueError("stages and integration-steps must be 0 to 10")
+        if not min(found.smoothness, found.affine_price) >= 0:
+            raise ValueError("smoothness and affine-price must be 0 or above")
+        return found
+
+    def build(self) -> Cascade:
+        """Return the network at its start, which moves nothing; the same for the same seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return Cascade(len(self.shape), self.channels, self.stages, self.integration_steps)
+
+    def price(self, found: Registered) -> Tensor:
+        """Return what the fields of a registration cost."""
+        return regulariser(found, self.smoothness, self.affine_price)
+
+    def image(self, instances: Sequence[Asset]) -> Floats:
+        """Return an image of a release as it is: the first instance, or the volume of them all."""
+        if len(self.shape) == 2:
+            return pixels.image(instances[0])
+        return pixels.volume(instances).values
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs (fixed, moving), each (1, *shape) from 0 to 1, and of how many subjects they are."""
+
+    examples: Examples[Any]
+    subjects: int
 
 
 class AffineStage(nn.Module):  # type: ignore[misc]  # PyTorch is untyped here

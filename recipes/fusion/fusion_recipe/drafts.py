@@ -10,8 +10,8 @@ from PIL import Image
 from torch import nn
 
 from fusion_recipe.fused import fuse
-from fusion_recipe.task import Pairs
 from learning import training
+from learning.registration import Pairs
 
 
 def write(model: nn.Module, pairs: Pairs, folder: Path) -> int:

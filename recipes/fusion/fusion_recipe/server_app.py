@@ -17,4 +17,4 @@ def main(grid: Grid, context: Context) -> None:
     """Run the rounds; the last model is left in the context's state, as ``arrays``."""
     plan = task.Plan.read(context.run_config)
     start = arrays(task.build_model(plan))
-    rounds.run(grid, context, start, evaluate=plan.held_out > 0)
+    rounds.run(grid, context, start, evaluate=plan.split.scores)

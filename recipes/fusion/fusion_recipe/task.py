@@ -15,8 +15,9 @@ from fusion_recipe.similarity import difference, mutual_information
 from learning import pixels, training
 from learning.deformations import folded_share, warp
 from learning.loading import Examples
-from learning.registration import Cascade, regulariser
-from learning.releases import Asset, Release, by_subject, is_held_out, series
+from learning.registration import Cascade, Pairs, Registering
+from learning.releases import Asset, Release, by_subject, series
+from learning.splits import Split
 
 Image = tuple[Asset, ...]
 """The instances that make one image: a series, or a single one in 2D."""
@@ -37,17 +38,10 @@ class Plan:
 
     fixed: Side
     moving: Side
-    shape: tuple[int, ...]
-    channels: tuple[int, ...]
-    stages: int
-    integration_steps: int
+    network: Registering
     patch_radius: int
     patch_distance: int
-    smoothness: float
-    affine_price: float
-    seed: int
-    held_out: float
-    split_seed: int
+    split: Split
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Plan:
@@ -61,17 +55,10 @@ class Plan:
         plan = cls(
             fixed=sides[0],
             moving=sides[1],
-            shape=_numbers(config, "shape"),
-            channels=_numbers(config, "channels"),
-            stages=int(config["stages"]),
-            integration_steps=int(config["integration-steps"]),
+            network=Registering.read(config),
             patch_radius=int(config["patch-radius"]),
             patch_distance=int(config["patch-distance"]),
-            smoothness=float(config["smoothness"]),
-            affine_price=float(config["affine-price"]),
-            seed=int(config["seed"]),
-            held_out=float(config["held-out"]),
-            split_seed=int(config["split-seed"]),
+            split=Split.read(config),
         )
         plan._check()
         return plan
@@ -82,26 +69,8 @@ class Plan:
         for name, side in (("fixed", self.fixed), ("moving", self.moving)):
             if not side.low < side.high:
                 raise ValueError(f"{name}-low must be below {name}-high")
-        if len(self.shape) not in (2, 3) or not all(8 <= n <= 1024 for n in self.shape):
-            raise ValueError("shape: must be two or three sizes of 8 to 1024")
-        if not 2 <= len(self.channels) <= 6 or not all(1 <= n <= 512 for n in self.channels):
-            raise ValueError("channels: must be two to six numbers of 1 to 512")
-        if not (0 <= self.stages <= 10 and 0 <= self.integration_steps <= 10):
-            raise ValueError("stages and integration-steps must be 0 to 10")
         if not (0 <= self.patch_radius <= 5 and 1 <= self.patch_distance <= 5):
             raise ValueError("patch-radius must be 0 to 5, patch-distance 1 to 5")
-        if not min(self.smoothness, self.affine_price) >= 0:
-            raise ValueError("smoothness and affine-price must be 0 or above")
-        if not 0 <= self.held_out < 1:
-            raise ValueError("held-out: must be a fraction, 0 or above and below 1")
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs (fixed, moving), each (1, *shape) from 0 to 1, and of how many subjects they are."""
-
-    examples: Examples[tuple[Image, Image]]
-    subjects: int
 
 
 @functools.cache
@@ -110,10 +79,12 @@ def pairs(folder: Path, plan: Plan, held_out: bool) -> Pairs:
 
     Of the subjects to train on, or of those held out; who lacks a modality is in neither.
     """
-    assets = Release(folder).assets(modality=(plan.fixed.modality, plan.moving.modality))
+    release = Release(folder)
+    is_held_out = plan.split.of(release)
+    assets = release.assets(modality=(plan.fixed.modality, plan.moving.modality))
     chosen = []
     for subject, several in by_subject(assets).items():
-        if is_held_out(subject, plan.held_out, plan.split_seed) != held_out:
+        if is_held_out(subject) != held_out:
             continue
         found = [_first(several, side, plan) for side in (plan.fixed, plan.moving)]
         if found[0] and found[1]:
@@ -123,9 +94,7 @@ def pairs(folder: Path, plan: Plan, held_out: bool) -> Pairs:
 
 def build_model(plan: Plan) -> Cascade:
     """Return the network at its start, which moves nothing; the same for the same seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
-        return Cascade(len(plan.shape), plan.channels, plan.stages, plan.integration_steps)
+    return plan.network.build()
 
 
 def loss_of(plan: Plan) -> Callable[[nn.Module, Any], Tensor]:
@@ -139,7 +108,7 @@ def loss_of(plan: Plan) -> Callable[[nn.Module, Any], Tensor]:
         )
         # Descriptors differ by tenths at most; the affine stage has a goal of its own.
         price = 10 * apart(found.warped) + 5 * apart(warp(moving, found.affine))
-        return price + regulariser(found, plan.smoothness, plan.affine_price)
+        return price + plan.network.price(found)
 
     return loss
 
@@ -183,7 +152,7 @@ def _first(assets: tuple[Asset, ...], side: Side, plan: Plan) -> Image:
     mine = [asset for asset in assets if asset.modality == side.modality]
     if not mine:
         return ()
-    return (mine[0],) if len(plan.shape) == 2 else next(iter(series(mine).values()))
+    return (mine[0],) if len(plan.network.shape) == 2 else next(iter(series(mine).values()))
 
 
 def _read(plan: Plan, pair: tuple[Image, Image]) -> tuple[Tensor, Tensor]:
@@ -191,14 +160,5 @@ def _read(plan: Plan, pair: tuple[Image, Image]) -> tuple[Tensor, Tensor]:
 
 
 def _image(image: Image, side: Side, plan: Plan) -> Tensor:
-    flat = len(plan.shape) == 2
-    values = pixels.image(image[0]) if flat else pixels.volume(image).values
-    small = pixels.resized(values, plan.shape)
+    small = pixels.resized(plan.network.image(image), plan.network.shape)
     return torch.from_numpy(pixels.windowed(small, side.low, side.high))[None]
-
-
-def _numbers(config: Mapping[str, Any], key: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in str(config[key]).split(","))
-    except ValueError:
-        raise ValueError(f"{key}: must be whole numbers, separated by commas") from None

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from learning import pixels, training
 from learning.deformations import folded_share, inverse_error, warp
 from learning.loading import Examples
-from learning.registration import Cascade, invertibility, regulariser
-from learning.releases import Asset, Release, by_subject, is_held_out, series
+from learning.registration import Cascade, Pairs, Registering, invertibility
+from learning.releases import Asset, Release, by_subject, series
+from learning.splits import Split
 from registration_recipe.similarity import local_correlation
 
 Image = tuple[Asset, ...]
@@ -29,18 +30,11 @@ class Plan:
 
     modality: str
     within: bool
-    shape: tuple[int, ...]
+    network: Registering
     window: tuple[float, float]
-    channels: tuple[int, ...]
-    stages: int
-    integration_steps: int
     similarity_window: int
-    smoothness: float
-    affine_price: float
     invertibility: float
-    seed: int
-    held_out: float
-    split_seed: int
+    split: Split
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Plan:
@@ -50,45 +44,22 @@ class Plan:
         plan = cls(
             modality=str(config["modality"]),
             within=config["pairs"] == "within",
-            shape=_numbers(config, "shape"),
+            network=Registering.read(config),
             window=(float(config["window-low"]), float(config["window-high"])),
-            channels=_numbers(config, "channels"),
-            stages=int(config["stages"]),
-            integration_steps=int(config["integration-steps"]),
             similarity_window=int(config["similarity-window"]),
-            smoothness=float(config["smoothness"]),
-            affine_price=float(config["affine-price"]),
             invertibility=float(config["invertibility"]),
-            seed=int(config["seed"]),
-            held_out=float(config["held-out"]),
-            split_seed=int(config["split-seed"]),
+            split=Split.read(config),
         )
         plan._check()
         return plan
 
     def _check(self) -> None:
-        if len(self.shape) not in (2, 3) or not all(8 <= n <= 1024 for n in self.shape):
-            raise ValueError("shape: must be two or three sizes of 8 to 1024")
-        if not 2 <= len(self.channels) <= 6 or not all(1 <= n <= 512 for n in self.channels):
-            raise ValueError("channels: must be two to six numbers of 1 to 512")
-        if not (0 <= self.stages <= 10 and 0 <= self.integration_steps <= 10):
-            raise ValueError("stages and integration-steps must be 0 to 10")
         if self.similarity_window % 2 == 0 or not 3 <= self.similarity_window <= 31:
             raise ValueError("similarity-window: must be odd, 3 to 31")
         if self.window[0] > self.window[1]:
             raise ValueError("window-low must be below window-high")
-        if not min(self.smoothness, self.affine_price, self.invertibility) >= 0:
-            raise ValueError("smoothness, affine-price and invertibility must be 0 or above")
-        if not 0 <= self.held_out < 1:
-            raise ValueError("held-out: must be a fraction, 0 or above and below 1")
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs (fixed, moving), each (1, *shape) from 0 to 1, and of how many subjects they are."""
-
-    examples: Examples[tuple[Image, Image]]
-    subjects: int
+        if not self.invertibility >= 0:
+            raise ValueError("invertibility: must be 0 or above")
 
 
 @functools.cache
@@ -98,10 +69,12 @@ def pairs(folder: Path, plan: Plan, held_out: bool) -> Pairs:
     ``within``: a subject's images, each with the next. ``between``: a subject's first image with
     the next subject's.
     """
+    release = Release(folder)
+    is_held_out = plan.split.of(release)
     images = {
         subject: _images(assets, plan)
-        for subject, assets in by_subject(Release(folder).assets(modality=plan.modality)).items()
-        if is_held_out(subject, plan.held_out, plan.split_seed) == held_out
+        for subject, assets in by_subject(release.assets(modality=plan.modality)).items()
+        if is_held_out(subject) == held_out
     }
     chosen: list[tuple[Image, Image]] = []
     if plan.within:
@@ -118,9 +91,7 @@ def pairs(folder: Path, plan: Plan, held_out: bool) -> Pairs:
 
 def build_model(plan: Plan) -> Cascade:
     """Return the network at its start, which moves nothing; the same for the same seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
-        return Cascade(len(plan.shape), plan.channels, plan.stages, plan.integration_steps)
+    return plan.network.build()
 
 
 def loss_of(plan: Plan) -> Callable[[nn.Module, Any], Tensor]:
@@ -136,7 +107,7 @@ def loss_of(plan: Plan) -> Callable[[nn.Module, Any], Tensor]:
             # The affine stage has a goal of its own, so that it is worth something by itself.
             alone = local_correlation(target, warp(source, found.affine), window)
             price = price + (1 - alone) / 2
-            price = price + regulariser(found, plan.smoothness, plan.affine_price)
+            price = price + plan.network.price(found)
         return price / 2
 
     return loss
@@ -173,23 +144,15 @@ def evaluate(model: nn.Module, examples: Examples[Any], plan: Plan) -> Scores:
 
 
 def _images(assets: tuple[Asset, ...], plan: Plan) -> list[Image]:
-    if len(plan.shape) == 2:
+    if len(plan.network.shape) == 2:
         return [(asset,) for asset in assets]
     return list(series(assets).values())
 
 
 def _read(image: Image, plan: Plan) -> Tensor:
-    flat = len(plan.shape) == 2
-    values = pixels.image(image[0]) if flat else pixels.volume(image).values
+    values = plan.network.image(image)
     low, high = plan.window
     if low == high:
         values, low, high = pixels.standardised(values), -3.0, 3.0
-    scaled = pixels.windowed(pixels.resized(values, plan.shape), low, high)
+    scaled = pixels.windowed(pixels.resized(values, plan.network.shape), low, high)
     return torch.from_numpy(scaled)[None]
-
-
-def _numbers(config: Mapping[str, Any], key: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in str(config[key]).split(","))
-    except ValueError:
-        raise ValueError(f"{key}: must be whole numbers, separated by commas") from None
