@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.errors import DocumentError
+from contract.errors import DocumentError, JobFailed
+from contract.work import Scalar
 from node.commands import recipe as node_recipe
 from tests.end_to_end.federation import PROJECT, Federation, bundle, make_node, records
 
-APPS = ("older", "wheeled", "conventional", "analytics", "trees", "shared")
+APPS = ("older", "wheeled", "conventional", "analytics", "trees", "shared", "plain", "workflow")
 HALVER = b'''"""Halving."""
 
 
@@ -96,7 +97,8 @@ def test_an_app_with_its_own_strategy_mods_and_state_runs_as_flowers_examples_do
     assert {number for number, step in rounds if step == "train"} == {1, 2, 3}
     # The site's own head was in the context's state from the first training on.
     assert [rounds[n, "evaluate"]["own"] for n in (1, 2, 3)] == [1.0, 1.0, 1.0]
-    assert {number for number, step in rounds if step == "evaluate on the server"} == {1, 2, 3}
+    at_the_server = {number for number, step in rounds if step == "evaluate on the server"}
+    assert at_the_server == {0, 1, 2, 3}
 
 
 def test_an_app_that_only_asks_queries_ends_well_without_a_model(pair: Federation) -> None:
@@ -113,6 +115,68 @@ def test_an_app_that_only_asks_queries_ends_well_without_a_model(pair: Federatio
     ]
     expected = np.histogram(ages, bins=np.linspace(0, 120, 5))[0]
     assert f"ages {expected.tolist()}" in [e.text for e in said if e.kind == "log"]
+
+
+def test_what_an_app_of_queries_prints_is_what_its_researcher_is_shown(pair: Federation) -> None:
+    done = pair.as_researcher("ana", "train", "analytics", "-p", PROJECT, "-o", pair.root / "model")
+    assert done.code == 0, done.errors
+    assert "  ages [" in done.out
+    assert "left no model" in done.out and not (pair.root / "model").exists()
+
+
+def test_a_first_example_runs_as_it_does_at_home(pair: Federation) -> None:
+    """It counts batches, reports a list, knows nodes by their ids, and saves to its folder."""
+    done = pair.as_researcher("ana", "train", "plain", "-p", PROJECT, "--log")
+    assert done.code == 0, done.errors
+    lines = done.out.splitlines()
+    assert "  known [1, 1]" in lines and "  saved [2.0]" in lines
+    assert [line for line in lines if line.startswith("round ")] == [
+        "round 0 evaluate on the server: value 0",
+        "round 1 train",
+        "round 1 evaluate: parts[0] 0.25, parts[1] 0.75, parts[2] 1",
+        "round 1 evaluate on the server: value 1",
+        "round 2 train",
+        "round 2 evaluate: parts[0] 0.25, parts[1] 0.75, parts[2] 1",
+    ]
+    [job] = [line.removeprefix("job ") for line in lines if line.startswith("job ")]
+    assert "  saved [2.0]" in pair.as_researcher("ana", "job", job, "--log").out.splitlines()
+
+
+def test_why_sites_gave_no_answer_and_what_to_do_is_said(pair: Federation) -> None:
+    done = pair.as_researcher("ana", "train", "plain", "-p", PROJECT, "--set", "shout=true")
+    done.fails(16, "north, south: undeclared-metric (a metric isn't among the project's metrics")
+    assert "failed: undeclared-metric (a metric" in done.out
+
+
+def test_an_older_app_that_starts_a_workflow_is_seen_and_gives_its_model(pair: Federation) -> None:
+    with pair.connect() as ana:
+        result = ana.train(PROJECT, "workflow", {}, minimum_sites=2).result()
+    [array] = result.arrays.items.values()
+    assert array.tolist() == [2.0, 2.0]
+    rounds = [(r.number, r.step, r.metrics.get("loss")) for r in result.rounds]
+    assert rounds == [
+        (0, "evaluate on the server", 0.0),
+        (1, "train", None),
+        (1, "evaluate on the server", 2.0),
+        (1, "evaluate", 1.0),
+        (2, "train", None),
+        (2, "evaluate on the server", 4.0),
+        (2, "evaluate", 2.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"initial": False}, "has no initial parameters"),
+        ({"minimum": 9}, "waits for 9 sites, and 2 take part"),
+    ],
+)
+def test_what_an_older_app_wants_and_cannot_have_is_said(
+    pair: Federation, parameters: dict[str, Scalar], words: str
+) -> None:
+    with pair.connect() as ana, pytest.raises(JobFailed, match=words):
+        ana.train(PROJECT, "workflow", parameters, minimum_sites=2).result()
 
 
 def test_trees_grow_where_the_project_grants_a_model_of_bytes(pair: Federation) -> None:
