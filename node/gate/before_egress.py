@@ -44,7 +44,9 @@ class DeclaredSchema:
     It can't be treated, so it doesn't leave where the policy treats updates (``treat_reply``).
 
     Guarantee: a recipe has no other channel than the numbers in declared places; an array of bytes
-    is a wider one.
+    is a wider one. Assumption: none about the recipe. What those numbers tell is not bounded by
+    their form: a recipe can write what it saw into weights.
+    Source: Song, Ristenpart and Shmatikov 2017, "Machine learning models that remember too much".
     """
 
     code = "undeclared-output"
@@ -172,7 +174,12 @@ def _finite(array: NDArray[np.generic]) -> bool:
 
 
 class DeclaredSize:
-    """What leaves is not larger than policy and project allow."""
+    """What leaves is not larger than policy and project allow.
+
+    Guarantee: no payload, whatever it means, carries more bytes than the hospital agreed to.
+    Assumption: none; every byte that would leave is counted.
+    Source: Song, Ristenpart and Shmatikov 2017: what a model can carry off grows with its size.
+    """
 
     code = "too-large"
 
@@ -200,7 +207,8 @@ class MinimumCohort:
 
     Guarantee: no single exact count or mean over fewer subjects leaves. It does not, by itself,
     stop differencing of several answers; what the release declares does
-    (``docs/reference/disclosure.md``), and this is the check behind it.
+    (``docs/reference/disclosure.md``), and this is the check behind it. Assumption: statistics are
+    counted by this node's own code; how many a recipe trained on is what the recipe says.
     Source: DataSHIELD nfilter.tab and nfilter.subset; Hundepool et al. 2012, ch. 5.
     """
 

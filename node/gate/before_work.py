@@ -66,7 +66,9 @@ class SignerOnTheRoster:
     """The key that signed an admitted job is still its researcher's, on the roster in force.
 
     Guarantee: a researcher who was taken off the roster, or whose key was replaced there, gets
-    nothing more of a job that is under way.
+    nothing more of a job that is under way. Assumption: that of ``RosterInForce``: until a newer
+    roster is known here, at most ``jobs.roster_days``, the former one counts.
+    Source: TUF specification 1.0, 6.1 (key management and migration).
     """
 
     code = "revoked"
@@ -86,6 +88,8 @@ class NotAReplay:
     Guarantee: a job that was closed or refused isn't worked on again, and no second job goes under
     its nonce. What was answered stays so when the catalogue is restored from a backup
     (``node.gate.remembering``); a ledger that is turned back with it is noticed by the link.
+    Assumption: what catalogue and ledger synced to the disk stays there.
+    Source: NIST SP 800-63B, 5.2.8 (replay resistance by nonces).
     """
 
     code = "replay"
@@ -102,7 +106,13 @@ class NotAReplay:
 
 
 class AskedOften:
-    """One researcher asks at most the policy's number of jobs in an hour."""
+    """One researcher asks at most the policy's number of jobs in an hour.
+
+    Guarantee: a researcher's key, stolen or not, costs the node no more than so many admissions an
+    hour. Assumption: the node's clock. It bounds load, not what answers tell together: that is
+    bounded by what releases declare and by the privacy account.
+    Source: OWASP API Security Top 10 2023, API4 (unrestricted resource consumption).
+    """
 
     code = "rate"
 
@@ -118,7 +128,9 @@ class AskedOften:
 class ProjectApproved:
     """This hospital's own steward approved exactly this version of the project.
 
-    Guarantee: what other hospitals agree to binds nobody here.
+    Guarantee: what other hospitals agree to binds nobody here. Assumption: nobody but the
+    hospital's own people writes into the node's catalogue.
+    Source: ``docs/decisions/0004-project-approval.md``.
     """
 
     code = "project-not-approved"
@@ -139,7 +151,13 @@ class ProjectApproved:
 
 
 class ReleaseGranted:
-    """The release that the job names is granted to its project and isn't revoked."""
+    """The release that the job names is granted to its project and isn't revoked.
+
+    Guarantee: a project sees of this hospital what a steward granted to it by digest, and nothing
+    that was taken in since; whether another release exists isn't told. Assumption: SHA-256 is
+    collision-resistant, and the release's files are what its manifest commits to.
+    Source: ``docs/architecture.md``, Releases.
+    """
 
     code = "release-not-granted"
 
@@ -156,6 +174,8 @@ class WithinTheDictionary:
     """Statistics ask only for variables, groups and grids of the project's dictionary.
 
     Guarantee: nobody chooses edges or groups to single a patient out; they were agreed to before.
+    Assumption: the stewards looked at the grids that they signed.
+    Source: ``docs/decisions/0005-agreed-grids.md``.
     """
 
     code = "not-in-dictionary"
@@ -207,6 +227,7 @@ class DeclaredCells:
     Guarantee: the lane and the refusal follow from question, dictionary, manifest and policy alone.
     Whatever is asked and however often, exact answers tell only aggregates over at least the
     policy's number of subjects: ``docs/reference/disclosure.md`` proves it from the declaration.
+    Assumption: the manifest's declaration is of this node's making; its digest is the release's.
     Source: Denning, Denning and Schwartz 1979, "The tracker", of which it is the remedy.
     """
 
@@ -233,7 +254,9 @@ class RecipeApproved:
     """A recipe runs only if its exact digest is in the project and approved by our steward.
 
     Guarantee: no code from outside runs that nobody here has seen; parameters stay in the ranges
-    that were agreed to. Assumption: SHA-256 is collision-resistant.
+    that were agreed to. Assumption: SHA-256 is collision-resistant, and the steward read the code:
+    a digest says which code it is, not that it is harmless; the sandbox bounds what harm it can do.
+    Source: NIST SP 800-167 (application whitelisting by digest).
     """
 
     code = "recipe-not-approved"
@@ -271,6 +294,8 @@ class EngineAllowed:
     """The job's tasks come by a way that the policy allows.
 
     Guarantee: nothing of a job leaves over a Flower SuperLink where the policy doesn't say so.
+    Assumption: none; the engine is in the job that its researcher signed.
+    Source: ``docs/decisions/0036-superlink-carries-our-messages.md``.
     """
 
     code = "engine"
@@ -287,7 +312,8 @@ class CohortLargeEnough:
     """The release is about at least the policy's number of subjects.
 
     Guarantee: nothing is worked out over fewer, but the part of a small site in a secure sum where
-    the policy allows it. The refusal is the same for 0 and for k - 1.
+    the policy allows it. The refusal is the same for 0 and for k - 1. Assumption: the manifest
+    counts its subjects right; a patient with two pseudonyms counts twice.
     Source: DataSHIELD's nfilter.subset, applied to subjects instead of rows.
     """
 
@@ -312,7 +338,8 @@ class StewardDecides:
 
     Guarantee: such a job does no work before as many different stewards as ``approval.people``
     signed for exactly this job (``node.gate.inbox.decisions``). What is outside the project is
-    refused before and can't be allowed here: no site widens a project by itself.
+    refused before and can't be allowed here: no site widens a project by itself. Assumption: each
+    steward's key is theirs alone. Source: ``docs/decisions/0019-what-waits-for-a-steward.md``.
     """
 
     code = "waiting"

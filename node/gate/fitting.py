@@ -20,7 +20,7 @@ class FitsTheRelease:
     hasn't got occurs in the data. A model's sums, which bring numbers into the dictionary's ranges,
     are of the same numbers as other exact answers, in whatever project: else their difference would
     be that of the few outside. Assumption: a table holds no level and no number but those of its
-    schema, which intake sees to.
+    schema, which intake sees to. Source: ``docs/decisions/0031-models-follow-the-dictionary.md``.
     """
 
     code = "does-not-fit"

@@ -17,6 +17,9 @@ class WithinHours:
     """Jobs are let in within the policy's hours, and the project's, in the machine's own zone.
 
     A job that came within them may be worked on later; so may one that waited for the steward.
+
+    Guarantee: no new job is let in while nobody is there who would notice it. Assumption: the
+    machine's clock and zone. Source: the policy's ``jobs.hours`` (``docs/reference/policy.md``).
     """
 
     code = "hours"
@@ -37,6 +40,8 @@ class WithinLimits:
     Guarantee: an approved project can't do here what the hospital excluded, whoever signed it. A
     limit counts for every place of a question that a name can stand in, also for one that a later
     kind of question brings. Refusals name the limit, which says nothing of any patient.
+    Assumption: only the hospital writes its policy file; a changed one is a ledger entry.
+    Source: ``docs/decisions/0013-policy-is-a-file.md``.
     """
 
     code = "limit"

@@ -16,6 +16,7 @@ class WeightsApproved:
 
     Guarantee: a recipe sees no file that nobody here looked at, and none comes from elsewhere.
     Assumption: SHA-256 is collision-resistant. What a file was trained on, approval can't tell.
+    Source: Gu, Dolan-Gavitt and Garg 2017, "BadNets": weights that err on purpose look like others.
     """
 
     code = "weights-not-approved"
@@ -37,6 +38,8 @@ class DraftsAllowed:
     """A recipe that leaves drafts runs only where the policy allows them.
 
     Guarantee: project and hospital both agreed that files are written here. None of them leaves.
+    Assumption: no code of the link reads where they lie (``node.work.training.drafts``).
+    Source: ``docs/reference/drafts.md``.
     """
 
     code = "drafts-off"

@@ -13,6 +13,7 @@ class SumsAsWanted:
     Guarantee: no update of this site leaves alone, over fewer sites than the policy wants, or with
     less noise in the sum. Assumption: those of ``contract.secure_aggregation``, and with the sparse
     graph that the coordinator keeps to the protocol, so that graph needs the policy's word.
+    Source: Bonawitz et al. 2017, 6.2 (active adversaries); Bell et al. 2020 (sparse graph).
     """
 
     code = "secure-only"
