@@ -140,7 +140,7 @@ def test_weights_are_shown_with_who_signed_who_may_and_who_did_use_them(page: Pa
     expect(row).to_contain_text("ana")
     withdrawn = page.get_by_role("row", name=re.compile("unet-lits"))
     expect(withdrawn).to_contain_text("withdrawn")
-    expect(withdrawn).to_contain_text("nobody: the policy asks for one person")
+    expect(withdrawn).to_contain_text("nobody: one person is enough")
 
 
 def test_drafts_are_shown_as_sums_of_jobs_and_those_of_a_revoked_release_as_held_back(
