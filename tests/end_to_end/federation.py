@@ -225,6 +225,7 @@ def project_text(
             "minimum = { minimum = 1, maximum = 10 }",
             "shout = { choices = [true, false] }",
             "initial = { choices = [true, false] }",
+            "summed = { choices = [true, false] }",
             'strategy = { choices = ["scaffold", "cyclic"] }',
         ]
     for name, meaning in (("age", "minimum = 0\nmaximum = 120\nbins = 4"), ("weight", "")):

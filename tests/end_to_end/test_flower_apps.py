@@ -169,6 +169,7 @@ def test_an_older_app_that_starts_a_workflow_is_seen_and_gives_its_model(pair: F
     ("parameters", "words"),
     [
         ({"initial": False}, "has no initial parameters"),
+        ({"summed": True}, "secure aggregation isn't run here"),
         ({"minimum": 9}, "waits for 9 sites, and 2 take part"),
     ],
 )

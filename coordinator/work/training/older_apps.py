@@ -18,10 +18,12 @@ from flwr.app import Message, RecordDict
 from flwr.common import Code, ndarrays_to_parameters
 from flwr.compat.common import recorddict_compat as compat
 from flwr.server.client_manager import SimpleClientManager
+from flwr.server.workflow import SecAggPlusWorkflow
 from flwr.server.workflow import default_workflows as workflows
 from flwr.server.workflow.constant import MAIN_PARAMS_RECORD
 from flwr.serverapp import Grid
 
+from contract.errors import DocumentError
 from coordinator.work.training.flower import (
     ON_THE_SERVER,
     Observed,
@@ -113,6 +115,13 @@ def _observe_workflows(observed: Observed, watch: Watch) -> None:
         record = context.state.array_records.get(MAIN_PARAMS_RECORD)
         observed.model = arrays_of(record) if record else None
 
+    def summed(self: Any, grid: Grid, context: Any) -> None:
+        raise DocumentError(
+            "Flower's own secure aggregation isn't run here: leave its workflow and its mod out, "
+            "and ask for the job with --secure."
+        )
+
+    SecAggPlusWorkflow.__call__ = summed
     workflows.default_init_params_workflow = initial_parameters
     workflows.DefaultWorkflow.__call__ = observed_run
 

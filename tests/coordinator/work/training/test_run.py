@@ -451,6 +451,8 @@ app = ClientApp(client_fn=lambda context: Client(context.node_config["data-path"
 """
 
 LEGACY_SERVER = """\
+import numpy as np
+from flwr.common import ndarrays_to_parameters
 from flwr.server import ServerAppComponents, ServerConfig
 from flwr.server.strategy import FedAvg
 from flwr.serverapp import ServerApp
@@ -458,7 +460,12 @@ from flwr.serverapp import ServerApp
 
 def server_fn(context):
     return ServerAppComponents(
-        strategy=FedAvg(min_fit_clients=3, min_evaluate_clients=3, min_available_clients=3),
+        strategy=FedAvg(
+            min_fit_clients=3,
+            min_evaluate_clients=3,
+            min_available_clients=3,
+            initial_parameters=ndarrays_to_parameters([np.zeros(3)]),
+        ),
         config=ServerConfig(num_rounds=context.run_config["rounds"]),
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 from flwr.common import Context, ndarrays_to_parameters
 from flwr.server import Grid, LegacyContext, ServerApp, ServerConfig
 from flwr.server.strategy import FedAvg
-from flwr.server.workflow import DefaultWorkflow
+from flwr.server.workflow import DefaultWorkflow, SecAggPlusWorkflow
 
 app = ServerApp()
 
@@ -27,4 +27,5 @@ def main(grid: Grid, context: Context) -> None:
         evaluate_fn=evaluate,
     )
     config = ServerConfig(num_rounds=int(context.run_config["rounds"]))
-    DefaultWorkflow()(grid, LegacyContext(context=context, config=config, strategy=strategy))
+    fit = SecAggPlusWorkflow(2, 2) if context.run_config["summed"] else None
+    DefaultWorkflow(fit)(grid, LegacyContext(context=context, config=config, strategy=strategy))
