@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -28,7 +29,8 @@ from contract.secure_aggregation.messages import (
     Survivors,
     Terms,
 )
-from contract.secure_aggregation.sharing import Combiner, Randomness
+from contract.secure_aggregation.sharing import Randomness
+from contract.secure_aggregation.unmasking import RevealedShares
 
 
 class Server:
@@ -44,7 +46,7 @@ class Server:
         self._confirmed: dict[int, Confirmation] = {}
         self._vectors: set[int] = set()
         self._total: Words = np.zeros(terms.length, np.dtype(f"u{terms.word // 8}"))
-        self._shares: dict[int, dict[int, bytes]] = {}
+        self._revealed = RevealedShares(terms.threshold, [p.name for p in terms.participants])
 
     # ---- 1: keys -------------------------------------------------------------------------------
 
@@ -145,32 +147,20 @@ class Server:
         if not set(message.keys) <= dropped or not set(message.seeds) <= self._vectors:
             raise DocumentError("A site sent shares that were not asked for.")
         for owner, share in (*message.keys.items(), *message.seeds.items()):
-            self._shares.setdefault(owner, {})[message.sender + 1] = share
+            self._revealed.add(message.sender, owner, share)
 
     def total(self) -> Words:
-        """Return the sum of the survivors' vectors; ``Refused`` when shares are missing."""
-        combiners: dict[tuple[int, ...], Combiner] = {}
+        """Return the sum of the survivors' vectors.
 
-        def secret(owner: int) -> bytes:
-            shares = self._shares.get(owner, {})
-            points = tuple(sorted(shares)[: self.terms.threshold])
-            if len(points) < self.terms.threshold:
-                raise Refused("too-few-sites", "Too few sites are left to unmask the sum.")
-            if points not in combiners:
-                combiners[points] = Combiner(points)
-            return combiners[points].combine(shares)
-
+        ``Refused`` when shares are missing, ``DocumentError`` when they fit nothing that was
+        signed: it says of whom.
+        """
         masks = []
         for survivor in sorted(self._vectors):
-            seed = secret(survivor)
-            known = self._advertised[survivor].commitment
-            if keys.commitment(seed, self._digest, survivor) != known:
-                raise DocumentError("A site's shares are not of the seed that it committed to.")
+            seed = self._revealed.secret(survivor, partial(self._is_seed_of, survivor))
             masks.append((seed, True))
         for gone in sorted(set(self._shared) - self._vectors):
-            private = secret(gone)
-            if keys.public_of(private) != self._advertised[gone].mask_key:
-                raise DocumentError("A site's shares are not of the key that it advertised.")
+            private = self._revealed.secret(gone, partial(self._is_key_of, gone))
             key = X25519PrivateKey.from_private_bytes(private)
             for survivor in self._near[gone]:
                 if survivor in self._vectors:
@@ -180,7 +170,19 @@ class Server:
         add_masks(self._total, masks)
         return self._total
 
+    def wrong_shares(self) -> list[tuple[str, str]]:
+        """Return who sent a wrong share, and of whose secret: one of the two broke the protocol."""
+        names = [p.name for p in self.terms.participants]
+        return sorted((names[sender], names[owner]) for sender, owner in self._revealed.wrong)
+
     # ---- checks --------------------------------------------------------------------------------
+
+    def _is_seed_of(self, owner: int, seed: bytes) -> bool:
+        known = self._advertised[owner].commitment
+        return keys.commitment(seed, self._digest, owner) == known
+
+    def _is_key_of(self, owner: int, private: bytes) -> bool:
+        return keys.public_of(private) == self._advertised[owner].mask_key
 
     def _participant(self, place: int) -> str:
         if not 0 <= place < self.terms.sites:

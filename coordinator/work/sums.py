@@ -6,21 +6,16 @@ out of it, as long as the threshold is kept; a job of which a step fails for too
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import logging
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, Refused, SignatureError
 from contract.secure_aggregation import Server, Terms, encoding
-from contract.secure_aggregation.messages import (
-    Advertisement,
-    Confirmation,
-    MaskedVector,
-    Revealed,
-    smallest_threshold,
-)
+from contract.secure_aggregation.leading import VECTORS, Step, steps
+from contract.secure_aggregation.messages import smallest_threshold
 from contract.statistics import forms, sums, words
 from contract.statistics.answers import Part
 from contract.work import StatisticsWork
@@ -28,8 +23,7 @@ from coordinator.jobs.states import SiteState
 from coordinator.work.statistics import drop_groups
 from coordinator.work.steps import SteppedJob
 
-VECTOR_STEP = "3"
-"""The step whose reply and receipt stand for the site's part."""
+log = logging.getLogger("wardgate.coordinator")
 
 
 class SecureSumJob(SteppedJob):
@@ -45,60 +39,32 @@ class SecureSumJob(SteppedJob):
         terms = sums.terms(self.digest, self.job, self.project, self.roster, accepted, minimum)
         server = Server(terms)
         names = [p.name for p in terms.participants]
-        place = {name: number for number, name in enumerate(names)}
-        begin = wire.SumStep(terms=wire.SumTerms(sites=names, minimum=minimum))
-        said = await self.ask("1", dict.fromkeys(names, begin))
-        self._take(terms, said, place, Advertisement, lambda _, a: server.advertised(a))
-        told = server.introductions()
-        said = await self.ask(
-            "2", {names[i]: encoding.encode_introduction(told[i]) for i in sorted(told)}
-        )
-        self._take(terms, said, place, tuple, server.shared)
-        deliveries = server.deliveries()
-        said = await self.ask(
-            VECTOR_STEP,
-            {
-                names[i]: wire.SumStep(shares=encoding.encode_shares(deliveries[i]))
-                for i in sorted(deliveries)
-            },
-        )
-        came = self._take(terms, said, place, MaskedVector, lambda _, a: server.masked(a))
-        self._replies = {site: said[site] for site in came}
-        survivors = server.survivors()
-        said = await self.ask(
-            "4", {names[i]: encoding.encode_survivors(survivors[i]) for i in sorted(survivors)}
-        )
-        confirmed = self._take(terms, said, place, Confirmation, lambda _, a: server.confirmed(a))
-        everyone = encoding.encode_confirmations(server.confirmations())
-        said = await self.ask("5", dict.fromkeys(confirmed, everyone))
-        self._take(terms, said, place, Revealed, lambda _, a: server.revealed(a))
-        return self._result(server, came)
+        counted: list[str] = []
+        for number, step in enumerate(steps(server), 1):
+            said = await self.ask(f"{number}", {names[i]: one for i, one in step.told.items()})
+            self._take(terms, step, said)
+            if step.name == VECTORS:
+                # The step whose reply and receipt stand for the site's part.
+                counted = [names[i] for i in step.good]
+                self._replies = {site: said[site] for site in counted}
+        result = self._result(server, counted)
+        for sender, owner in server.wrong_shares():
+            log.warning("job %s: a wrong share by %s or %s", self.digest[:12], sender, owner)
+        return result
 
     @property
     def _with_small_sites(self) -> bool:
         return isinstance(self.job.work, StatisticsWork) and self.job.work.small_sites
 
-    def _take(
-        self,
-        terms: Terms,
-        said: Mapping[str, wire.Reply],
-        place: Mapping[str, int],
-        kind: type,
-        take: Callable[[int, Any], object],
-    ) -> list[str]:
-        """Give the server what sites said; return those whose answer was as it should be."""
-        good = []
+    def _take(self, terms: Terms, step: Step, said: Mapping[str, wire.Reply]) -> None:
+        """Give a step what sites said; who said what isn't sound has failed."""
+        place = {p.name: number for number, p in enumerate(terms.participants)}
         for site, reply in said.items():
             try:
-                answer = encoding.answer(reply.payload, place[site], terms.word)
-                if not isinstance(answer, kind):
-                    raise DocumentError("A site answered another step.")
-                take(place[site], answer)
+                step.take(place[site], encoding.answer(reply.payload, place[site], terms.word))
             except (DocumentError, SignatureError) as error:
-                self.set_site(site, SiteState.FAILED, "malformed", str(error))
-                continue
-            good.append(site)
-        return good
+                why = f"In the step of the {step.name}: {error}"
+                self.set_site(site, SiteState.FAILED, "malformed", why)
 
     def _result(self, server: Server, counted: list[str]) -> wire.JobResult:
         work = self.job.work

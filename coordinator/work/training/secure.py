@@ -11,6 +11,7 @@ keys, over the same sites; after ``ATTEMPTS`` the round is trained again, once.
 
 from __future__ import annotations
 
+import logging
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +26,9 @@ from contract.documents import MetricRange
 from contract.errors import DocumentError, JobFailed, Refused
 from contract.records import Arrays, Config, Metrics, Records
 from contract.secure_aggregation import Server, encoding
+from contract.secure_aggregation.leading import Step, steps
 from contract.secure_aggregation.masking import Words
-from contract.secure_aggregation.messages import (
-    Advertisement,
-    Confirmation,
-    MaskedVector,
-    Participant,
-    Revealed,
-    Terms,
-)
+from contract.secure_aggregation.messages import MaskedVector, Participant, Terms
 from contract.secure_aggregation.updates import (
     EXAMPLES,
     Mean,
@@ -46,7 +41,11 @@ from contract.secure_aggregation.updates import (
 from contract.work import SecureUpdates
 from foundation import tensors
 
+log = logging.getLogger("wardgate.coordinator")
+
 ATTEMPTS, TRAININGS = 3, 2
+NAMED = 5
+"""So many problems are told of."""
 STEP_SECONDS = 600.0
 SUM = "sum"
 STEP, MASKED = "step", "masked"
@@ -133,7 +132,7 @@ class SecureRounds:
                     reply = one.lead(sites, attempt)
                     return task_of[sites[0]], sites[0], reply
                 except (Refused, DocumentError) as problem:
-                    why = str(problem)
+                    why = one.why(problem)
                 sites = [site for site in sites if site not in one.faulty]
                 if not one.begun:
                     break
@@ -178,6 +177,14 @@ class _Sum:
         """Whether there were enough sites to begin with."""
         self.faulty: set[str] = set()
         """Sites that sent what they must not."""
+        self.problems: list[str] = []
+        """What went wrong in the last attempt, with who and in which step."""
+
+    def why(self, problem: Exception) -> str:
+        """Return why the last attempt came to nothing, in at most a few sentences."""
+        more = len(self.problems) - NAMED
+        said = self.problems[:NAMED] + ([f"and {more} more"] if more > 0 else [])
+        return " ".join([str(problem), *(f"{'; '.join(said)}." for _ in range(bool(said)))])
 
     def lead(self, sites: Sequence[str], attempt: int) -> Records:
         """Take the steps with these sites; return the round's reply.
@@ -185,6 +192,7 @@ class _Sum:
         ``Refused`` when too few sites are left, ``DocumentError`` when the sum is not sound.
         """
         rounds, work = self._rounds, self._rounds.summing.work
+        self.problems.clear()
         self.begun = len(sites) >= max(2, rounds.minimum, self._first)
         if not self.begun:
             raise Refused("too-few-sites", f"Only {len(sites)} sites have an update.")
@@ -213,35 +221,15 @@ class _Sum:
         # Its only randomness is the sparse graph's, which is public: a digest, so that a replay
         # draws the same.
         server = Server(agreed, lambda n: graph_seed(agreed)[:n])
-        names = [p.name for p in agreed.participants]
-        begin = wire.SumStep(terms=wire.SumTerms(sites=names, minimum=agreed.minimum))
-        told: dict[int, wire.SumStep] = dict.fromkeys(range(len(names)), begin)
-        self._ask(agreed, attempt, told, Advertisement, lambda _, a: server.advertised(a))
-        introductions = server.introductions()
-        told = {i: encoding.encode_introduction(one) for i, one in introductions.items()}
-        self._ask(agreed, attempt, told, tuple, server.shared)
-        deliveries = server.deliveries()
-        told = {
-            i: wire.SumStep(shares=encoding.encode_shares(one)) for i, one in deliveries.items()
-        }
-        self._ask(agreed, attempt, told, MaskedVector, lambda _, a: server.masked(a))
-        survivors = server.survivors()
-        told = {i: encoding.encode_survivors(one) for i, one in survivors.items()}
-        good = self._ask(agreed, attempt, told, Confirmation, lambda _, a: server.confirmed(a))
-        everyone = encoding.encode_confirmations(server.confirmations())
-        told = dict.fromkeys(good, everyone)
-        self._ask(agreed, attempt, told, Revealed, lambda _, a: server.revealed(a))
-        return server.total(), len(survivors)
+        for step in steps(server):
+            self._ask(agreed, attempt, step)
+        total = server.total()
+        for sender, owner in server.wrong_shares():
+            log.warning("secure sum: a wrong share, by %s or by %s", sender, owner)
+        return total, len(server.survivors())
 
-    def _ask(
-        self,
-        agreed: Terms,
-        attempt: int,
-        told: Mapping[int, wire.SumStep],
-        kind: type,
-        take: Callable[[int, Any], object],
-    ) -> list[int]:
-        """Put a step to sites and give the server what they say; return who said what they should.
+    def _ask(self, agreed: Terms, attempt: int, step: Step) -> None:
+        """Put a step to its sites and give it what they say.
 
         Answers are opened one after another, so that one masked vector is in memory at a time.
         """
@@ -251,26 +239,23 @@ class _Sum:
                 names[i],
                 SUM,
                 f"{self._task_of[names[i]]}.{self._name}.{attempt}.{agreed.threshold}",
-                step.SerializeToString(deterministic=True),
+                one.SerializeToString(deterministic=True),
             )
-            for i, step in sorted(told.items())
+            for i, one in sorted(step.told.items())
         ]
         _, answers = self._rounds.exchange(questions, STEP_SECONDS)
-        good = []
-        for place in sorted(told):
-            code, reply = answers[names[place]]
+        for place in sorted(step.told):
+            name = names[place]
+            code, reply = answers[name]
             if code or reply is None:
+                self.problems.append(f"{name} answered the step of the {step.name} by {code}")
                 continue
             try:
-                answer = self._rounds.answer(reply, place, agreed.word)
-                if not isinstance(answer, kind):
-                    raise DocumentError("A site answered another step.")
-                take(place, answer)
-            except (DocumentError, DecodeError, OSError, ValueError):
-                self.faulty.add(names[place])
-                continue
-            good.append(place)
-        return good
+                step.take(place, self._rounds.answer(reply, place, agreed.word))
+            except (DocumentError, DecodeError, OSError, ValueError) as error:
+                self.faulty.add(name)
+                said = str(error).rstrip(".") if isinstance(error, DocumentError) else "malformed"
+                self.problems.append(f"{name}, in the step of the {step.name}: {said}")
 
     # ---- what it is of -------------------------------------------------------------------------
 

@@ -124,9 +124,11 @@ def test_one_site_of_four_may_drop_out_at_any_step(hospitals: Hospitals, kind: s
 @pytest.mark.parametrize("kind", ["keys", "shares", "confirmations"])
 def test_two_sites_of_four_may_not(hospitals: Hospitals, kind: str) -> None:
     hospitals.lie = without((VICTIM, kind), ("new-york", kind))
-    with pytest.raises(JobFailed, match="Fewer than a third"):
+    with pytest.raises(JobFailed, match="Fewer than a third") as said:
         hospitals.round()
     assert hospitals.learned() == []
+    assert "answered the step of the" in str(said.value)
+    assert VICTIM in str(said.value)
 
 
 @pytest.mark.parametrize("kind", KINDS[:3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -123,8 +124,49 @@ def test_a_site_that_shares_another_seed_than_it_committed_to_is_found() -> None
         run.server.confirmed(run.clients[site].confirm(survivors[site]))
     for client in run.clients:
         run.server.revealed(client.unmask(run.server.confirmations()))
-    with pytest.raises(DocumentError, match="committed"):
+    with pytest.raises(
+        DocumentError, match="site-002 shared another secret than the one it committed"
+    ):
         run.server.total()
+
+
+def unmasked_with(lies: Mapping[int, Collection[int]], sites: int = 7, lost: int = 0) -> Run:
+    """Run a sum in which sites, by the owners of the secrets, send wrong shares at the end."""
+    run = Run(World(sites), {5: range(sites - lost, sites)})
+    run.to_vectors()
+    survivors = run.server.survivors()
+    for site in run.still(4):
+        run.server.confirmed(run.clients[site].confirm(survivors[site]))
+    for site in run.still(5):
+        said = run.clients[site].unmask(run.server.confirmations())
+        seeds = {
+            owner: share[:-1] + bytes([share[-1] ^ 1]) if owner in lies.get(site, ()) else share
+            for owner, share in said.seeds.items()
+        }
+        run.server.revealed(replace(said, seeds=seeds))
+    return run
+
+
+@pytest.mark.parametrize("liar", range(7))
+def test_one_that_sends_wrong_shares_is_named_and_the_sum_is_right_all_the_same(liar: int) -> None:
+    run = unmasked_with({liar: range(7)})
+    assert np.array_equal(run.server.total(), run.world.sum_of(range(7)))
+    # Of the first five of seven, whose shares are tried first, each liar is seen.
+    named = {sender for sender, _ in run.server.wrong_shares()}
+    assert named == ({f"site-{liar:03}"} if liar < 5 else set())
+
+
+def test_a_wrong_share_of_one_secret_is_said_with_both_that_can_have_made_it() -> None:
+    run = unmasked_with({1: [4]})
+    assert np.array_equal(run.server.total(), run.world.sum_of(range(7)))
+    assert run.server.wrong_shares() == [("site-001", "site-004")]
+
+
+def test_with_no_share_to_spare_a_wrong_one_ends_the_sum_and_says_who_may_have_sent_it() -> None:
+    run = unmasked_with({1: [4]}, lost=2)
+    with pytest.raises(DocumentError, match=r"shares of site-004's secret.*site-001") as said:
+        run.server.total()
+    assert "site-005" not in str(said.value)
 
 
 def test_the_server_takes_nothing_that_does_not_belong() -> None:
