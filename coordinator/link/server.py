@@ -71,7 +71,9 @@ async def serve(home: CoordinatorHome, settings: CoordinatorSettings) -> None:
     if settings.superlink.enabled:
         from coordinator.work.superlink.service import SuperLink
 
-        desk.superlink = SuperLink(settings.superlink, home.superlink)
+        desk.superlink = SuperLink(
+            settings.superlink, home.superlink, settings.jobs.keep_free_bytes
+        )
         front = desk.superlink.start(identity, service.members.check)
         print(f"serving SuperNodes on port {front}", flush=True)
     tidy_ended(home, desk.store)

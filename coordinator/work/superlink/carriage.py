@@ -91,6 +91,7 @@ class Carriage:
         self._packed: dict[str, RecordDict] = {}
         self._pauses: dict[str, _Pause] = {}
         self._beaten = 0.0
+        self._told_of_room = False
 
     def wake(self) -> None:
         """Say that there is something to send."""
@@ -182,6 +183,12 @@ class Carriage:
             node = nodes.get(site)
             pause = self._pauses.get(task.task)
             if node is None or (task.task, node) in under_way or (pause and now < pause.until):
+                continue
+            if not self._link.has_room(task.tensors.size):
+                self._put_off(task.task, PAUSE_SECONDS)
+                if not self._told_of_room:
+                    self._told_of_room = True
+                    log.warning("job %s: waits: the SuperLink's disk is full", self._job[:12])
                 continue
             self._beat(run)
             try:

@@ -47,6 +47,8 @@ PATHS = frozenset(
         "/v1/fleet/confirm-message-received",
     }
 )
+STORED = frozenset({"/v1/fleet/push-messages", "/v1/fleet/push-object"})
+"""What the SuperLink keeps: refused while the disk hasn't got the room."""
 MAX_REQUEST_BYTES = 32 * 2**20
 """Flower's own pieces have 20 MiB."""
 AT_ONCE = 16
@@ -107,11 +109,19 @@ class _Fleet(Http):
 
 
 class Front:
-    """The application behind the public port, and the port. ``address``: the SuperLink's."""
+    """The application behind the public port, and the port."""
 
-    def __init__(self, address: str, check: Callable[[Peer], None], keys: SiteKeys) -> None:
+    def __init__(
+        self,
+        address: str,
+        check: Callable[[Peer], None],
+        keys: SiteKeys,
+        has_room: Callable[[int], bool],
+    ) -> None:
+        """``address``: the SuperLink's. ``has_room``: for so many bytes more on its disk."""
         self._base = f"http://{address}"
         self._check = check
+        self._has_room = has_room
         self._keys = keys
         self._client: httpx.AsyncClient | None = None
         self._server: uvicorn.Server | None = None
@@ -130,6 +140,8 @@ class Front:
                 status = 401
             elif not size.isdigit() or int(size) > MAX_REQUEST_BYTES:
                 status = 413
+            elif scope["path"] in STORED and not self._has_room(int(size)):
+                status = 507
             else:
                 async with self._turns.setdefault(site, asyncio.Semaphore(AT_ONCE)):
                     body = await _read(receive, int(size))
@@ -140,7 +152,7 @@ class Front:
             (b"content-type", b"application/protobuf"),
             (b"content-length", str(len(content)).encode()),
         ]
-        if status == 413:
+        if status in (413, 507):  # its body isn't read
             reply.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": reply})
         await send({"type": "http.response.body", "body": content})

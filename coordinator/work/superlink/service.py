@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
@@ -40,8 +41,10 @@ PROGRAM = "flower-superlink"
 class SuperLink:
     """A SuperLink, its front and the SuperExec's seat at it."""
 
-    def __init__(self, settings: SuperLinkSettings, folder: Path) -> None:
+    def __init__(self, settings: SuperLinkSettings, folder: Path, keep_free_bytes: int = 0) -> None:
+        """``keep_free_bytes``: of the disk of ``folder``, which its database doesn't get."""
         self._settings = settings
+        self._keep_free_bytes = keep_free_bytes
         self._folder = private_folder(folder)
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
@@ -75,8 +78,12 @@ class SuperLink:
                 self.address = f"127.0.0.1:{probe.getsockname()[1]}"
             threading.Thread(target=self._keep_up, name="superlink", daemon=True).start()
         self.keys = SiteKeys()
-        self._front = Front(self.address, check, self.keys)
+        self._front = Front(self.address, check, self.keys, self.has_room)
         return self._front.serve(self._settings.host, self._settings.port, identity)
+
+    def has_room(self, size: int) -> bool:
+        """Say whether the database may take so many bytes more."""
+        return shutil.disk_usage(self._folder).free - size >= self._keep_free_bytes
 
     def stop(self) -> None:
         """End front and SuperLink."""

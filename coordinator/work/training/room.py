@@ -32,7 +32,10 @@ class Room:
         keep_free_bytes: int,
         free_bytes: Callable[[Path], int],
         tell: Callable[[str], None],
+        copies: int = 1,
     ) -> None:
+        """``copies``: how often a reply lies there for a while."""
+        self._copies = copies
         self._folder = folder
         self._keep = keep_free_bytes
         self._free = free_bytes
@@ -46,7 +49,7 @@ class Room:
 
     def make(self, tasks: Sequence[wire.Task]) -> bool:
         """Return once there is room for the replies to these tasks; False when cancelled."""
-        needed = replies_bytes(tasks)
+        needed = replies_bytes(tasks) * self._copies
         if not needed:
             return True
         if not self._told:

@@ -112,7 +112,11 @@ class TrainingRun:
         """What was told by MORE and waits for its PUSH."""
         self._coming_bytes = 0
         self._outgoing = Outgoing(folder / "outgoing", folder / "blobs", limits.file_bytes)
-        self._room = Room(folder, keep_free_bytes, _free_bytes, self._say)
+        # A SuperLink has each reply in its database until it is fetched.
+        copies = (
+            2 if isinstance(work := job.work, TrainingWork) and work.engine != "wardgate" else 1
+        )
+        self._room = Room(folder, keep_free_bytes, _free_bytes, self._say, copies)
 
     # ---- what the daemon calls -----------------------------------------------------------------
 

@@ -171,6 +171,25 @@ def test_a_request_that_is_too_large_or_of_no_said_size_is_not_read(
         client.close()
 
 
+def test_nothing_that_is_stored_is_let_through_when_the_disk_has_no_room(
+    consortium: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = generate_key_pairs()
+    node = consortium.register("roomy", keys)
+    key = base64.b64encode(public_key_to_bytes(keys[1])).decode()
+    monkeypatch.setattr(consortium.link, "_keep_free_bytes", 2**62)
+    context = tls_context(consortium.identity("roomy"))
+    for call in ("push-object", "push-messages"):
+        client = http.client.HTTPSConnection("127.0.0.1", consortium.port, context=context)
+        client.putrequest("POST", f"/v1/fleet/{call}")
+        client.putheader("flwr-public-key", key)
+        client.putheader("content-length", "1000")
+        client.endheaders()  # and no body: it is refused before
+        assert client.getresponse().status == 507
+        client.close()
+    consortium.pull("roomy", keys, node)  # what takes no room goes on
+
+
 def test_a_client_without_a_certificate_is_turned_away_by_tls(consortium: Consortium) -> None:
     context = ssl.create_default_context(cadata=consortium.authority.pem.decode())
     context.check_hostname = False
