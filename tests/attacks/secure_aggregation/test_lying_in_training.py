@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,8 @@ from contract.records import Arrays, Metrics
 from contract.secure_aggregation import encoding
 from coordinator.work.training import secure as leading
 from foundation import tensors
-from node.gate.ledger import read_entries
+from node.gate import sealing
+from node.gate.ledger import Entry, read_entries
 from node.gate.ledger.entries import format_line
 from node.gate.summed_sites import SummedSites
 from node.work.training import secure
@@ -232,6 +236,9 @@ def forget(hospitals: Hospitals, kept: dict[str, bytes]) -> None:
 
 
 def test_no_second_sum_of_a_round_is_learned(hospitals: Hospitals) -> None:
+    """Off are two defences: that who gave shares is in no other sum of the round, and that the same
+    is summed over one set of sites only (``SummedSites``), which would refuse the second as well.
+    """
     kept: dict[str, bytes] = {}
 
     def keep(question: Question, kind: str) -> Question:
@@ -243,14 +250,9 @@ def test_no_second_sum_of_a_round_is_learned(hospitals: Hospitals) -> None:
     hospitals.lie = keep
     whole = hospitals.round()
     hospitals.lie = lambda question, kind: question
-    for sites in (OTHERS, SITES):
-        with pytest.raises(Refused, match="Too few"):
-            second_sum(hospitals, sites)
-    assert {code for _, code in hospitals.refusals} == {"summed"}
-    assert len(hospitals.learned()) == 1
     forget(hospitals, kept)
     fewer = second_sum(hospitals, OTHERS)
-    # Without that rule, what the victim's training added is the difference of two sums.
+    # What the victim's training added is the difference of two sums.
     every, some = (
         {k: (r["arrays"].items[k] - START[k]) * r["metrics"].items["num-examples"] for k in START}
         for r in (whole, fewer)  # type: ignore[attr-defined,index]
@@ -259,6 +261,15 @@ def test_no_second_sum_of_a_round_is_learned(hospitals: Hospitals) -> None:
     for key in START:
         found = (every[key] - some[key]) / victim.examples
         assert np.max(np.abs(found - victim.update[key])) < 1e-4
+
+    hospitals.refusals.clear()
+    hospitals.revealed.clear()
+    hospitals.masked.clear()
+    for number, sites in enumerate((OTHERS, SITES), 3):
+        with pytest.raises(Refused, match="Too few"):
+            second_sum(hospitals, sites, attempt=number)
+    assert {code for _, code in hospitals.refusals} == {"summed"}
+    assert hospitals.learned() == []
 
 
 def test_a_later_attempt_is_over_the_firsts_sites_and_threshold_only(
@@ -329,14 +340,6 @@ def limit(hospitals: Hospitals, sets: int) -> None:
 def test_a_round_asked_again_without_one_hospital_is_not_summed(
     hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hospitals.round()
-    hospitals.lie = without((VICTIM, "train"))
-    with pytest.raises(JobFailed):
-        hospitals.round()
-    assert {code for _, code in hospitals.refusals} == {"other-sites"}
-    assert len(hospitals.learned()) == 1
-    hospitals.lie = lambda question, kind: question
-    assert hospitals.is_mean_of(hospitals.round())  # over the same sites it tells nothing more
     with monkeypatch.context() as off:
         off.setattr(SummedSites, "join", lambda known, *_: known)
         whole = hospitals.round()
@@ -346,20 +349,25 @@ def test_a_round_asked_again_without_one_hospital_is_not_summed(
         for key, right in hospitals.sites[VICTIM].update.items():
             assert np.max(np.abs(found[key] - right)) < 1e-4
 
+    hospitals.lie = lambda question, kind: question
+    hospitals.revealed.clear()
+    hospitals.refusals.clear()
+    hospitals.round()
+    hospitals.lie = without((VICTIM, "train"))
+    with pytest.raises(JobFailed):
+        hospitals.round()
+    assert {code for _, code in hospitals.refusals} == {"other-sites"}
+    assert len(hospitals.learned()) == 1
+    hospitals.lie = lambda question, kind: question
+    assert hospitals.is_mean_of(hospitals.round())  # over the same sites it tells nothing more
+
 
 def test_where_sites_are_always_the_same_nothing_is_asked_without_one_hospital(
     hospitals: Hospitals,
 ) -> None:
-    limit(hospitals, 1)
-    whole = hospitals.round()
-    for left_out in ("train", "terms", "keys", "shares"):
-        hospitals.lie = without((VICTIM, left_out))
-        with pytest.raises(JobFailed):
-            hospitals.round(NEARLY)
-    assert len(hospitals.learned()) == 1
-    assert {code for _, code in hospitals.refusals} <= {"other-sites", "restarted"}
     # Where a second set is allowed, its sum tells the victim's update but for rounding.
     limit(hospitals, 2)
+    whole = hospitals.round()
     hospitals.lie = without((VICTIM, "train"))
     found = victims(hospitals, whole, hospitals.round(NEARLY))
     for key, right in hospitals.sites[VICTIM].update.items():
@@ -367,6 +375,20 @@ def test_where_sites_are_always_the_same_nothing_is_asked_without_one_hospital(
     hospitals.lie = without(("new-york", "train"))
     with pytest.raises(JobFailed):
         hospitals.round(NEARLY)
+
+    limit(hospitals, 1)
+    for site in hospitals.sites.values():  # as in a job of its own
+        (site.folder / "sums" / "sets").unlink()
+    hospitals.lie = lambda question, kind: question
+    hospitals.revealed.clear()
+    hospitals.refusals.clear()
+    hospitals.round()
+    for left_out in ("train", "terms", "keys", "shares"):
+        hospitals.lie = without((VICTIM, left_out))
+        with pytest.raises(JobFailed):
+            hospitals.round(NEARLY)
+    assert len(hospitals.learned()) == 1
+    assert {code for _, code in hospitals.refusals} <= {"other-sites", "restarted"}
 
 
 def test_what_was_summed_is_remembered_over_a_restart(hospitals: Hospitals) -> None:
@@ -518,41 +540,107 @@ def test_whatever_is_lost_delayed_killed_or_changed_the_sum_is_exact_or_nothing(
         assert masked <= sealed
 
 
-def test_a_hospital_that_was_told_another_function_is_in_no_sum(hospitals: Hospitals) -> None:
+def untyped(message_type: str, payload: bytes) -> str:
+    """``digest_of_message`` without the message's type."""
+    del message_type
+    return hashlib.sha256(payload).hexdigest()
+
+
+def test_a_hospital_that_was_told_another_function_is_in_no_sum(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def lie(question: Question, kind: str) -> Question | None:
         other = kind == "train" and question.site == VICTIM
         return replace(question, message_type="train.other") if other else question
 
     hospitals.lie = lie
-    reply = hospitals.round()
+    with monkeypatch.context() as off:
+        for module in (secure, leading):
+            off.setattr(module, "digest_of_message", untyped)
+        assert hospitals.is_mean_of(hospitals.round())
+    reply = hospitals.round(NEARLY)
     assert hospitals.is_mean_of(reply, *OTHERS)
     assert not hospitals.is_mean_of(reply)
 
 
-def test_a_task_s_name_is_no_way_out_of_the_job_s_folder(hospitals: Hospitals) -> None:
+def test_a_task_s_name_is_no_way_out_of_the_job_s_folder(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = hospitals.sites[VICTIM]
+    root = site.hospital.home.root
     received: records.Records = {"arrays": Arrays(dict(START))}
     payload = tensors.encode(received).message.SerializeToString(deterministic=True)
-    for name in ("../../../planted", "..", "1/2", "1\n2", ""):
+
+    def seal_in(name: str) -> None:
         task = wire.Task(job=hospitals.job, task=name, message_type="train", payload=payload)
+        site.rounds.seal_in(task, site.output(received), 0.0)
+
+    with monkeypatch.context() as off:
+        off.setattr(secure, "_TASK", re.compile(".*", re.DOTALL))
+        seal_in("../../../planted")
+    planted = [root / "planted.json", root / "planted.sealed"]
+    assert sorted(root.rglob("planted*")) == planted
+    for path in planted:
+        path.unlink()
+
+    for name in ("../../../planted", "..", "1/2", "1\n2", ""):
         with pytest.raises(Refused):
-            site.rounds.seal_in(task, site.output(received), 0.0)
-    assert not list(site.hospital.home.root.rglob("planted*"))
+            seal_in(name)
+    assert not list(root.rglob("planted*"))
 
 
-def test_what_was_masked_can_t_be_tried_out_against_the_head(hospitals: Hospitals) -> None:
-    """All that the coordinator doesn't know of the entry but what was masked is its salt."""
+def candidates(hospitals: Hospitals) -> dict[str, str]:
+    """By site: the digest of what would be masked, were its training's outcome the victim's."""
+    victim, found = hospitals.sites[VICTIM], {}
+    for name, site in hospitals.sites.items():
+        output = site.output({"arrays": Arrays(dict(START))})
+        encoded = tensors.encode(victim.rounds._summed(output.records, output))
+        head = encoded.message.SerializeToString(deterministic=True)
+        data = b"".join([len(head).to_bytes(8, "big"), head, *encoded.pieces])
+        found[name] = hashlib.sha256(data).hexdigest()
+    return found
+
+
+def masked_entries(hospitals: Hospitals) -> list[Entry]:
+    """The victim's entries of what it masked."""
+    entries = read_entries(hospitals.sites[VICTIM].hospital.home.ledger)
+    return [e for e in entries if e.kind == "answer" and "masked" in e.body]
+
+
+def tried_out(hospitals: Hospitals, entries: Sequence[Entry], *salts: str) -> set[str]:
+    """Whose candidates fit the heads of these entries, with one of these salts.
+
+    Of the entries, the coordinator knows all but the salt and what was masked.
+    """
+    trials = itertools.product(entries, salts, candidates(hospitals).items())
+    return {
+        name
+        for entry, salt, (name, digest) in trials
+        if hashed(entry, entry.body | {"salt": salt, "masked": digest}) == entry.hash
+    }
+
+
+def hashed(entry: Entry, body: dict[str, Any]) -> str:
+    """What a ledger's entry would have for a head, with another body."""
+    time = datetime.fromisoformat(entry.time)
+    line = format_line(entry.sequence, time, entry.kind, body, entry.previous)
+    return hashlib.sha256(line).hexdigest()
+
+
+def test_what_was_masked_can_t_be_tried_out_against_the_head(
+    hospitals: Hospitals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = "00" * 16
+    with monkeypatch.context() as off:
+        off.setattr(sealing.secrets, "token_hex", lambda _: known)
+        hospitals.round()
+    unsalted = masked_entries(hospitals)
+    assert tried_out(hospitals, unsalted, known) == {VICTIM}
+
     hospitals.round()
-    site = hospitals.sites[VICTIM]
-    ledger = site.hospital.home.ledger
-    masked = [e for e in read_entries(ledger) if e.kind == "answer" and "masked" in e.body]
-    assert masked
-    salts = [entry.body["salt"] for entry in masked]
-    assert len(set(salts)) == len(salts)
-    for entry in masked:
-        assert len(bytes.fromhex(entry.body["salt"])) == 16
-        unsalted = {k: v for k, v in entry.body.items() if k != "salt"}
-        for body, same in ((entry.body, True), (unsalted, False)):
-            time = datetime.fromisoformat(entry.time)
-            line = format_line(entry.sequence, time, entry.kind, body, entry.previous)
-            assert (hashlib.sha256(line).hexdigest() == entry.hash) is same
+    salted = masked_entries(hospitals)[len(unsalted) :]
+    salts = [str(entry.body["salt"]) for entry in salted]
+    assert len(set(salts)) == len(salts) > 0
+    assert all(len(bytes.fromhex(salt)) == 16 for salt in salts)
+    assert tried_out(hospitals, salted, known) == set()
+    assert tried_out(hospitals, salted, *salts) == {VICTIM}  # so it is the salt that hides it
