@@ -20,6 +20,7 @@ from contract.statistics.fit import Fit
 from researcher.formulas import parse
 from tests.contract.fits import Rows, category, check, fit, number, split
 from tests.contract.world import World
+from tests.examples import examples
 
 ROSSI = load_rossi()
 ROSSI["w"] = 1 + ROSSI["age"] % 3
@@ -320,7 +321,7 @@ def mixed(method: str, seed: int) -> tuple[Fit, dict[str, Any], list[Rows]]:
 
 
 @pytest.mark.parametrize("method", ["reml", "ml"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(5, 10), deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_a_random_intercept_maximises_the_likelihood_of_all_rows(method: str, seed: int) -> None:
     """The likelihood is written out with the covariance of all rows."""

@@ -58,8 +58,8 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     ("column", "cell", "words"),
     [
         ("age", "Quillfeather", "not a number"),
-        ("arm", "Quillfeather", "unknown level"),
-        ("patient", "", "subject"),
+        pytest.param("arm", "Quillfeather", "unknown level", marks=pytest.mark.slow),
+        pytest.param("patient", "", "subject", marks=pytest.mark.slow),
     ],
 )
 def test_a_cell_of_another_type_is_named_by_row_and_column(
@@ -87,8 +87,12 @@ def _tells_nothing(done: Done) -> None:
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [(b"", 9), (b"\xff\xfe\x00\x01", 9), (b'patient,age\n"a,1\n', 9), (b"\x00" * 99, 9)],
-    ids=["empty", "not text", "an open quote", "zeros"],
+    [
+        pytest.param(b"", 9, id="empty", marks=pytest.mark.slow),
+        pytest.param(b"\xff\xfe\x00\x01", 9, id="not text"),
+        pytest.param(b'patient,age\n"a,1\n', 9, id="an open quote", marks=pytest.mark.slow),
+        pytest.param(b"\x00" * 99, 9, id="zeros", marks=pytest.mark.slow),
+    ],
 )
 def test_a_file_that_is_no_table_is_one_line(tmp_path: Path, content: bytes, code: int) -> None:
     table = tmp_path / "t.csv"

@@ -37,10 +37,13 @@ def test_every_declared_export_is_tried_here() -> None:
     assert found == set(SMALL)
 
 
-SLOW = pytest.param("classification_3d", marks=pytest.mark.slow)
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("classification_2d", "classification_3d")
+]
 
 
-@pytest.mark.parametrize("recipe", ["tabular", "classification_2d", SLOW])
+@pytest.mark.parametrize("recipe", ["tabular", *SLOW])
 def test_a_recipes_model_is_the_same_as_onnx(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.parse(build(RECIPES / recipe))
     parameters = SMALL[recipe]
