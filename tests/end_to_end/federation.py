@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from researcher import Consortium
 from researcher.home import ResearcherHome, join
 from tests.end_to_end.processes import Done, Server, eventually, run
 from tests.node.homes import new_home
+from tests.ports import free_port
 
 APPS = Path(__file__).parent / "apps"
 PROJECT = "trial"
@@ -112,13 +112,6 @@ SETTINGS = {
     "WARDGATE_NODE_LINK__FIRST_BACKOFF_SECONDS": "0.1",
     "WARDGATE_NODE_LINK__LONGEST_BACKOFF_SECONDS": "0.5",
 }
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @cache

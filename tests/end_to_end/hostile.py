@@ -43,8 +43,9 @@ from node.catalog.asked import Asked, ConsortiumRow
 from node.catalog.store import Catalog
 from node.commands import recipe as node_recipe
 from researcher import mean
-from tests.end_to_end.federation import PROJECT, SETTINGS, bundle, free_port, make_node
+from tests.end_to_end.federation import PROJECT, SETTINGS, bundle, make_node
 from tests.end_to_end.processes import PATIENCE_SECONDS, Server
+from tests.ports import free_port
 
 SITE = "north"
 
@@ -72,7 +73,7 @@ class HostileCoordinator(wire_pb2_grpc.WardgateServicer):
         self._server.start()
 
     def close(self) -> None:
-        self._server.stop(grace=None)
+        self._server.stop(grace=None).wait()
 
     def Link(self, requests: Iterator[wire.FromNode], context: Any) -> Iterator[wire.ToNode]:
         hello = next(requests)

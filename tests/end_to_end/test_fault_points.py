@@ -24,8 +24,9 @@ from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
 from researcher.training import TrainingHandle, TrainingResult
-from tests.end_to_end.federation import PROJECT, Federation, free_port
+from tests.end_to_end.federation import PROJECT, Federation
 from tests.end_to_end.processes import BIN, PATIENCE_SECONDS, eventually
+from tests.ports import free_port
 
 SITES = ("north", "south", "west")
 ROUNDS, SIZE, RATE = 3, 300_000, 0.1

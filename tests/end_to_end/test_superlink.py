@@ -18,8 +18,9 @@ from node.catalog.inbox import Inbox
 from node.catalog.store import Catalog
 from node.home import NodeHome
 from researcher.training import TrainingHandle, TrainingResult
-from tests.end_to_end.federation import PROJECT, Federation, free_port
+from tests.end_to_end.federation import PROJECT, Federation
 from tests.end_to_end.processes import eventually
+from tests.ports import free_port
 
 SITES = ("north", "south")
 STEPS = {"rounds": 3, "noise": 0.1, "minimum": 2}

@@ -36,7 +36,7 @@ def connect() -> Iterator[Connect]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    yield lambda: socket.create_connection(listener.getsockname(), timeout=30)
+    yield lambda: socket.create_connection(listener.getsockname(), timeout=120)
     server.should_exit = True
     thread.join(10)
     listener.close()

@@ -248,7 +248,7 @@ def raised(home: CoordinatorHome, client: TransportIdentity, error: WardgateErro
         def call() -> WardgateError:
             try:
                 with rpc.calling(address, client.channel_credentials()) as stub:
-                    stub.Submit(wire.SubmitRequest(), timeout=5)
+                    stub.Submit(wire.SubmitRequest(), timeout=60)
             except WardgateError as found:
                 return found
             raise AssertionError("nothing was raised")
@@ -322,4 +322,4 @@ def test_a_port_where_nobody_listens_is_unavailable(authority: Authority, tmp_pa
         pytest.raises(Unavailable, match="can't be reached"),
         rpc.calling("127.0.0.1:1", own.channel_credentials()) as stub,
     ):
-        stub.Submit(wire.SubmitRequest(), timeout=5)
+        stub.Submit(wire.SubmitRequest(), timeout=60)

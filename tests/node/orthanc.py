@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ports import free_port
+
 DICOMWEB = next(
     (
         path
@@ -23,7 +24,7 @@ DICOMWEB = next(
     ),
     None,
 )
-START_SECONDS = 40
+START_SECONDS = 120
 
 
 def orthanc_program() -> str | None:
@@ -76,14 +77,6 @@ class Orthanc:
     def log(self) -> str:
         """Return what it has printed so far."""
         return (self.folder / "log").read_text(errors="replace")
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def start_orthanc(folder: Path, aet: str = "ORTHANC", **settings: Any) -> Orthanc:

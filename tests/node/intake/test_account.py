@@ -27,7 +27,7 @@ from node.intake.account import Account, account, enter, is_separate, refuse, se
 from tests.end_to_end.processes import BIN, environment, eventually
 from tests.node.intake.conftest import image
 from tests.node.intake.users import as_user, run
-from tests.node.orthanc import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 INTAKE, NODE, GROUP = 61010, 61011, 61012

@@ -99,7 +99,7 @@ def test_the_loop_takes_in_what_arrives_and_ends_when_it_is_told_to(
     try:
         for number in range(12):
             land(landing, make_image(number))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while landing.count() and time.monotonic() < deadline:
             time.sleep(0.05)
     finally:

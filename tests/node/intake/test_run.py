@@ -319,7 +319,7 @@ def test_an_intake_that_is_killed_ends_the_same_when_run_again(
     with Catalog.open(killed):
         pass
     running = subprocess.Popen(command(source, killed), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while running.poll() is None and time.monotonic() < deadline:
         if sum(1 for p in killed.vault.rglob("*") if len(p.stem) > 20) >= made_before_the_kill:
             break

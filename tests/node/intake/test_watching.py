@@ -188,7 +188,7 @@ def test_a_watch_that_is_killed_loses_nothing_and_one_that_is_stopped_ends_clean
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
     def wait(count: int) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         with Catalog.open(home) as catalog:
             while len(catalog.list_assets()) < count and time.monotonic() < deadline:
                 time.sleep(0.1)
@@ -197,7 +197,7 @@ def test_a_watch_that_is_killed_loses_nothing_and_one_that_is_stopped_ends_clean
     for number in range(20):
         (source / f"{number}.dcm").write_bytes(make_image(number))
     first = start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not list((home.vault).rglob("incoming/*/*")) and time.monotonic() < deadline:
         time.sleep(0.01)
     first.kill()
@@ -207,7 +207,7 @@ def test_a_watch_that_is_killed_loses_nothing_and_one_that_is_stopped_ends_clean
     (source / "new.dcm").write_bytes(make_image(99))
     wait(21)
     second.send_signal(signal.SIGTERM)
-    output, _ = second.communicate(timeout=60)
+    output, _ = second.communicate(timeout=120)
     assert second.returncode == 0
     assert "accepted" in output
     assert len(list((home.vault / "assets").rglob("*.dcm"))) == 21

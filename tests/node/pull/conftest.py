@@ -19,12 +19,12 @@ from node.home import NodeHome
 from tests.node.homes import new_home
 from tests.node.orthanc import (
     Orthanc,
-    free_port,
     orthanc_program,
     start_orthanc,
     stop_orthanc,
 )
 from tests.node.pull.making import PATIENTS, Study
+from tests.ports import free_port
 
 STUDIES = (
     Study(1, ("CT", "MR"), 4),

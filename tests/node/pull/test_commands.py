@@ -22,7 +22,7 @@ from node.intake.landing_intake import LOCK
 from node.pull.jobs import Jobs
 from node.pull.question import Question
 from node.pull.run import Progress
-from tests.node.orthanc import free_port, needs_orthanc, start_orthanc, stop_orthanc
+from tests.node.orthanc import needs_orthanc, start_orthanc, stop_orthanc
 from tests.node.pull.conftest import (
     ACCESSIONS,
     INSTANCES,
@@ -32,6 +32,7 @@ from tests.node.pull.conftest import (
     nothing_identified,
 )
 from tests.node.pull.making import Study
+from tests.ports import free_port
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -263,14 +264,14 @@ def test_killed_in_the_middle_it_goes_on_and_asks_for_nothing_twice(
                 orthanc.upload(file)
         port = free_port()
         orthanc.modality("wardgate", "WARDGATE", port)
-        slow = "[pull]\ninstances_per_second = 10\n"
+        slow = "[pull]\ninstances_per_second = 5\n"
         node.settings(slow + archive_table(Filled(orthanc, port), kind))
         numbers = tmp_path / "numbers.txt"
         numbers.write_text("".join(f"{study.accession}\n" for study in studies))
         process = node.start("pull", "start", "pacs", "--accessions", str(numbers), "--no-intake")
         landing = Landing(node.home)
         killed_at = 17
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while landing.count() < killed_at and time.monotonic() < until:
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
@@ -300,11 +301,11 @@ def test_terminated_it_ends_in_order_and_says_how_to_go_on(node: Node, filled: F
     node.settings("[pull]\ninstances_per_second = 1\n" + archive_table(filled, "get"))
     process = node.start("pull", "start", "pacs", "--modality", "CT", "--no-intake")
     landing = Landing(node.home)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not landing.count() and time.monotonic() < until:
         time.sleep(0.02)
     process.terminate()
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     name = job_of(output)
     assert f"pull resume {name}" in errors

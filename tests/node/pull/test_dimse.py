@@ -24,10 +24,11 @@ from node.pull.run import Pace, Run
 from node.pull.settings import DicomArchive
 from node.pull.states import StudyState
 from tests.node.certificates import Authority
-from tests.node.orthanc import Orthanc, free_port, needs_orthanc, start_orthanc, stop_orthanc
+from tests.node.orthanc import Orthanc, needs_orthanc, start_orthanc, stop_orthanc
 from tests.node.pull.conftest import Node, secrets
 from tests.node.pull.making import Study
 from tests.node.pull.test_dicomweb import Kept, reception
+from tests.ports import free_port
 
 BIG = Study(5, ("CT", "OT"), 3, side=700)
 """Instances of some 980 kB: four PDUs or more."""

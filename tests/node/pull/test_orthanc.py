@@ -26,8 +26,9 @@ from node.pull.run import Pace, Run
 from node.pull.settings import DicomArchive, DicomwebArchive
 from node.pull.states import RequestState, StudyState
 from node.pull.throttle import Throttle
-from tests.node.orthanc import free_port, needs_orthanc
+from tests.node.orthanc import needs_orthanc
 from tests.node.pull.conftest import ACCESSIONS, INSTANCES, STUDIES, Filled, Node, archive_table
+from tests.ports import free_port
 
 pytestmark = needs_orthanc
 ways = pytest.mark.parametrize("kind", ["get", "move", "web"])

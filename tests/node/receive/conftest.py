@@ -82,7 +82,7 @@ class Listener:
 
     def ended(self, count: int = 1) -> Tally:
         """Wait until so many associations have ended; return the last one's tally."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while len(self.tallies) < count:
             assert time.monotonic() < until, self.tallies
             time.sleep(0.01)

