@@ -26,7 +26,7 @@ from node.gate.rules import (
     StatisticsOutput,
     TrainingOutput,
 )
-from node.gate.sealing import Sealed
+from node.gate.sealing import Sealed, entry_of
 from node.gate.state import Admission, Membership
 from node.gate.updates import imprint, replies
 from node.gate.updates.noise import noise_key
@@ -136,23 +136,17 @@ class Answering(Deciding, Announcing):
             self._record_withheld(member, admission, task, refusal)
             raise refusal
         plain = b"" if parts is None else forms.encode(parts).SerializeToString(deterministic=True)
-        entry: dict[str, object] = {
-            "consortium": member.consortium,
-            "job": admission.digest,
-            "task": task,
-            "work": admission.job.work.kind,
-            "project": admission.job.project,
-            "researcher": admission.job.researcher,
-            "release": admission.release.digest,
-            "payload": hashlib.sha256(payload).hexdigest(),
-            "tensors": "",
-            "bytes": len(payload),
-            "lane": "exact",
-            "rules": [type(r).__name__ for r in before_egress.BEFORE_EGRESS] if plain else [],
-            "policy": policy.digest,
-            **({"masked": hashlib.sha256(plain).hexdigest()} if plain else {}),
-            **({"partners": partners} if partners else {}),
-        }
+        entry = entry_of(
+            member,
+            admission,
+            task,
+            payload,
+            policy=policy.digest,
+            lane="exact",
+            rules=[type(r).__name__ for r in before_egress.BEFORE_EGRESS] if plain else [],
+            masked=hashlib.sha256(plain).hexdigest() if plain else "",
+            partners=partners,
+        )
         return self._leave(member, admission, task, entry, payload, b"", seconds)
 
     def answer_model(
@@ -304,23 +298,18 @@ class Answering(Deciding, Announcing):
             keep(tensors)
         if treated is not None:
             rules += treated.names
-        entry: dict[str, object] = {
-            "consortium": member.consortium,
-            "job": admission.digest,
-            "task": task,
-            "work": admission.job.work.kind,
-            "project": admission.job.project,
-            "researcher": admission.job.researcher,
-            "release": admission.release.digest,
-            "payload": hashlib.sha256(payload).hexdigest(),
-            "tensors": outbound.message.tensors.digest,  # checked by the second table
-            "bytes": outbound.size,
-            "lane": _lane(outbound),
-            "rules": list(rules),
-            **({"treatment": dict(treated.done)} if treated is not None else {}),
-            **({"noise": list(noise)} if noise else {}),
-            "policy": outbound.policy.digest,
-        }
+        entry = entry_of(
+            member,
+            admission,
+            task,
+            payload,
+            policy=outbound.policy.digest,
+            lane=_lane(outbound),
+            rules=rules,
+            tensors=outbound.message.tensors,  # checked by the second table
+            treatment=dict(treated.done) if treated is not None else {},
+            noise=list(noise),
+        )
         if self._is_held(member, admission, outbound.policy):
             return self._hold(member, admission, task, entry, payload, len(tensors), seconds)
         return self._leave(member, admission, task, entry, payload, tensors, seconds)

@@ -5,7 +5,9 @@ The link sends what is sealed and nothing else, and nobody else can seal.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from contract import wire_pb2 as wire
@@ -27,6 +29,41 @@ class Sealed:
             raise TypeError("Only the gate seals messages.")
         self.message = message
         self.tensors = tensors
+
+
+def entry_of(
+    member: Membership,
+    admission: Admission,
+    task: str,
+    payload: bytes,
+    *,
+    policy: str,
+    lane: str,
+    rules: Sequence[str],
+    tensors: wire.BlobReference | None = None,
+    **more: object,
+) -> dict[str, object]:
+    """Return the ledger's entry of an answer: what leaves, of what, by which rules.
+
+    ``policy`` is its digest, and ``more`` what only some answers have; what is empty is left out.
+    """
+    blob = tensors or wire.BlobReference()
+    return {
+        "consortium": member.consortium,
+        "job": admission.digest,
+        "task": task,
+        "work": admission.job.work.kind,
+        "project": admission.job.project,
+        "researcher": admission.job.researcher,
+        "release": admission.release.digest,
+        "payload": hashlib.sha256(payload).hexdigest(),
+        "tensors": blob.digest,
+        "bytes": len(payload) + blob.size,
+        "lane": lane,
+        "rules": list(rules),
+        "policy": policy,
+        **{name: value for name, value in more.items() if value},
+    }
 
 
 class Sealing(State):

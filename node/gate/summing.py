@@ -7,11 +7,9 @@ the ledger's entry of it has the digests of both.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from contract import wire_pb2 as wire
 from contract.errors import Refused
 from contract.records import Records
 from foundation import tensors
@@ -19,7 +17,7 @@ from node.gate import before_egress
 from node.gate.announcing import published
 from node.gate.answering import Answering
 from node.gate.rules import Outbound, TrainingOutput
-from node.gate.sealing import Sealed
+from node.gate.sealing import Sealed, entry_of
 from node.gate.state import Admission, Membership
 from node.gate.updates import replies
 from node.gate.updates.noise import GaussianRelease
@@ -93,9 +91,17 @@ class Summing(Answering):
         seconds: float,
     ) -> Sealed:
         """Write on the ledger what was sealed in, by its digest, and seal an empty answer."""
-        entry = self._entry_of(member, admission, task, b"", b"", digest, passed.rules)
-        if passed.treatment:
-            entry["treatment"] = passed.treatment
+        entry = entry_of(
+            member,
+            admission,
+            task,
+            b"",
+            policy=self.policy().digest,
+            lane="training",
+            rules=passed.rules,
+            masked=digest,
+            treatment=passed.treatment,
+        )
         return self._leave(member, admission, task, entry, b"", b"", seconds)
 
     def charge_sum(
@@ -143,37 +149,18 @@ class Summing(Answering):
             refusal = Refused("too-large", "The payload is larger than what may leave.")
             self._record_withheld(member, admission, task, refusal)
             raise refusal
-        entry = self._entry_of(member, admission, task, payload, blob, masked, ())
-        if noise:
-            entry["noise"] = list(noise)
+        entry = entry_of(
+            member,
+            admission,
+            task,
+            payload,
+            policy=policy.digest,
+            lane="training",
+            rules=(),
+            tensors=encoded.message.tensors,
+            masked=masked,
+            noise=list(noise),
+        )
         if blob:
             keep(blob)
         return self._leave(member, admission, task, entry, payload, blob, seconds)
-
-    def _entry_of(
-        self,
-        member: Membership,
-        admission: Admission,
-        task: str,
-        payload: bytes,
-        blob: bytes,
-        masked: str,
-        rules: tuple[str, ...],
-    ) -> dict[str, object]:
-        message = wire.RecordDict.FromString(payload)
-        return {
-            "consortium": member.consortium,
-            "job": admission.digest,
-            "task": task,
-            "work": admission.job.work.kind,
-            "project": admission.job.project,
-            "researcher": admission.job.researcher,
-            "release": admission.release.digest,
-            "payload": hashlib.sha256(payload).hexdigest(),
-            "tensors": message.tensors.digest,
-            "bytes": len(payload) + len(blob),
-            "lane": "training",
-            "rules": list(rules),
-            "policy": self.policy().digest,
-            **({"masked": masked} if masked else {}),
-        }
