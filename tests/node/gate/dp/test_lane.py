@@ -46,7 +46,7 @@ def test_a_mean_and_a_standard_deviation_are_useful(lane: Lane) -> None:
     true = float(np.nanmean(ages))
     spread = float(np.nanstd(ages, ddof=1))
     exact = measure(MEAN, lane.project, lane.columns, None)
-    within, draws = np.zeros(2), 300
+    within, draws = np.zeros(2), 600
     for _ in range(draws):
         part = noisy_part(MEAN, lane.project, exact, 0.5, discrete_laplace)
         moments = part.groups[""]
@@ -59,7 +59,7 @@ def test_a_mean_and_a_standard_deviation_are_useful(lane: Lane) -> None:
             abs(said.mean - true) <= said.mean_half_width,
             abs(said.standard_deviation - spread) <= said.standard_deviation_half_width,
         )
-    assert (within >= 0.95 * draws - 12).all()
+    assert (within >= 0.95 * draws - 24).all()  # fewer in 1 of 30,000 runs
 
 
 def test_moments_by_group_and_a_histogram_are_near_the_truth(lane: Lane) -> None:
