@@ -832,7 +832,7 @@ class JobEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., time: _Optional[float] = ..., kind: _Optional[str] = ..., site: _Optional[str] = ..., text: _Optional[str] = ..., round: _Optional[int] = ..., metrics: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., status: _Optional[_Union[JobStatus, _Mapping]] = ...) -> None: ...
 
 class JobResult(_message.Message):
-    __slots__ = ("status", "statistics", "answered", "model", "receipts", "rounds", "parts", "fit", "accounts")
+    __slots__ = ("status", "statistics", "answered", "model", "receipts", "rounds", "parts", "fit", "accounts", "absent_share")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
@@ -842,6 +842,7 @@ class JobResult(_message.Message):
     PARTS_FIELD_NUMBER: _ClassVar[int]
     FIT_FIELD_NUMBER: _ClassVar[int]
     ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    ABSENT_SHARE_FIELD_NUMBER: _ClassVar[int]
     status: JobStatus
     statistics: StatisticsAnswer
     answered: _containers.RepeatedScalarFieldContainer[str]
@@ -851,7 +852,8 @@ class JobResult(_message.Message):
     parts: _containers.RepeatedCompositeFieldContainer[SitesOfPart]
     fit: ModelFit
     accounts: _containers.RepeatedCompositeFieldContainer[SiteAccount]
-    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ..., fit: _Optional[_Union[ModelFit, _Mapping]] = ..., accounts: _Optional[_Iterable[_Union[SiteAccount, _Mapping]]] = ...) -> None: ...
+    absent_share: float
+    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsAnswer, _Mapping]] = ..., answered: _Optional[_Iterable[str]] = ..., model: _Optional[bytes] = ..., receipts: _Optional[_Iterable[bytes]] = ..., rounds: _Optional[_Iterable[_Union[JobEvent, _Mapping]]] = ..., parts: _Optional[_Iterable[_Union[SitesOfPart, _Mapping]]] = ..., fit: _Optional[_Union[ModelFit, _Mapping]] = ..., accounts: _Optional[_Iterable[_Union[SiteAccount, _Mapping]]] = ..., absent_share: _Optional[float] = ...) -> None: ...
 
 class SitesOfPart(_message.Message):
     __slots__ = ("answered", "withheld", "unnamed", "missing_share", "partial", "too_much_missing", "too_much_missing_groups")

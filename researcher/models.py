@@ -22,6 +22,7 @@ from contract.statistics.meta import Method, Pooled, pool
 from contract.trust import TrustedDocuments
 from contract.work import StatisticsWork
 from researcher import summaries
+from researcher.absent import absent_note, misses_too_much, percent
 from researcher.plots import Forest
 from researcher.receipts import check_answered, verify_receipts
 from researcher.rendering import as_html, as_text
@@ -81,6 +82,8 @@ class ModelAnswer:
     """The sites in the order of the fit's ``site_effects`` and ``each``."""
     missing_share: float = 0.0
     """Which share of the subjects, as listed, sites have that are too small for the model."""
+    absent_share: float = 0.0
+    """Share of the subjects listed at all sites asked that are at sites in ``missing``."""
 
     @classmethod
     def from_result(
@@ -96,6 +99,12 @@ class ModelAnswer:
         columns = models.check(work, project)
         if set(result.fit.sites) != set(result.answered):
             raise DocumentError("The coordinator's fit is of other sites than those that answered.")
+        missing_share = max((part.missing_share for part in result.parts), default=0.0)
+        if misses_too_much(missing_share, 0, 0, project):
+            raise DocumentError(
+                "The coordinator's fit misses more subjects than the project allows: "
+                f"{percent(missing_share)} of them are at sites with too few for the model."
+            )
         return cls(
             job=result.status.job,
             model=work.fit,
@@ -110,7 +119,8 @@ class ModelAnswer:
             receipts=tuple(receipts),
             project=project,
             sites=tuple(result.fit.sites),
-            missing_share=max((part.missing_share for part in result.parts), default=0.0),
+            missing_share=missing_share,
+            absent_share=result.absent_share,
         )
 
     # ---- coefficients --------------------------------------------------------------------------
@@ -363,10 +373,11 @@ class ModelAnswer:
     def notes(self) -> list[str]:
         """What a reader must know beside the figures, in sentences."""
         said = [f"{m.site} is not in the model ({m.sentence or m.state})." for m in self.missing]
+        said += absent_note((m.state for m in self.missing), self.absent_share, "model")
         if self.missing_share:
             said.append(
-                f"{self.missing_share:.0%} of the subjects are at hospitals with too few for this "
-                "model; to leave them out may bias it."
+                f"{percent(self.missing_share)} of the subjects are at hospitals with too few for "
+                "this model; to leave them out may bias it."
             )
         if not self.fit.converged:
             said.append(

@@ -179,6 +179,9 @@ def _participants(answer: StatisticsAnswer, sizes: Mapping[str, int]) -> Iterato
     for site in answer.missing:
         yield Mark("participants", "site not there", site.site, math.nan, "some", site.state)
     yield Mark("participants", "sites", f"of {there + gone}", there, "some" if gone else "")
+    if answer.missing and answer.absent_share:
+        what, of = "share at sites not there", f"all {there + gone} sites"
+        yield Mark("participants", what, of, answer.absent_share, _missing(answer.absent_share))
     held = max((part.missing_share for part in answer.parts), default=0.0)
     if held:
         yield Mark("participants", "share withheld", "worst variable", held, _missing(held))

@@ -20,6 +20,7 @@ from contract.statistics.noisy import estimate, estimate_comoments, estimate_sha
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
 from contract.trust import TrustedDocuments
 from contract.work import Statistic, StatisticsWork
+from researcher.absent import absent_note, misses_too_much, part_notes
 from researcher.receipts import check_answered, verify_receipts
 from researcher.rendering import as_html, as_text
 
@@ -70,6 +71,8 @@ class PartAnswer:
     """In a secure sum: how many of ``answered`` withheld theirs; nobody knows which."""
     missing_share: float = 0.0
     """Share of the sites' subjects, as listed, that sites withheld; of a secure sum, of sites."""
+    secure: bool = False
+    """Whether this is a secure sum, so that what is missing is told in sites."""
     partial: tuple[str, ...] = ()
     """Sites that are in some of the groups only, for their releases don't declare the others."""
     too_much_missing: bool = False
@@ -106,6 +109,8 @@ class StatisticsAnswer:
     """``exact``, ``dp``, or ``exact and dp``."""
     spent: tuple[Spent, ...] = ()
     """At each site that answered with noise."""
+    absent_share: float = 0.0
+    """Share of the subjects listed at all sites asked that are at sites in ``missing``."""
 
     @classmethod
     def from_result(
@@ -123,17 +128,7 @@ class StatisticsAnswer:
         return cls(
             job=result.status.job,
             parts=tuple(
-                PartAnswer(
-                    statistic,
-                    part,
-                    tuple(who.answered),
-                    tuple(who.withheld),
-                    who.unnamed,
-                    who.missing_share,
-                    tuple(who.partial),
-                    who.too_much_missing,
-                    tuple(map(printable, who.too_much_missing_groups)),
-                )
+                _part_answer(statistic, part, who, job.work.secure, project)
                 for statistic, part, who in zip(job.work.ask, merged, result.parts, strict=True)
             ),
             answered=tuple(result.answered),
@@ -149,6 +144,7 @@ class StatisticsAnswer:
                 Spent(printable(s.site), s.account.spent, s.account.remaining)
                 for s in result.accounts
             ),
+            absent_share=result.absent_share,
         )
 
     def __getitem__(self, key: int | tuple[str, str]) -> PartAnswer:
@@ -170,8 +166,9 @@ class StatisticsAnswer:
     def notes(self) -> list[str]:
         """What is not in the answer, in sentences; empty when everybody is in everything."""
         said = [f"{m.site} is not in the answer ({m.sentence or m.state})." for m in self.missing]
+        said += absent_note((m.state for m in self.missing), self.absent_share, "answer")
         for part in self.parts:
-            said += _notes(part, self.project)
+            said += part_notes(part, self.project)
         if "dp" in self.lane:
             said.append("With ±: noise is added; the truth is within it in 95 % of draws.")
         for site in self.spent:
@@ -201,37 +198,27 @@ class StatisticsAnswer:
         return as_html(self.table(), *self.notes)
 
 
-def _who(part: PartAnswer) -> str:
-    if part.withheld:
-        return ", ".join(part.withheld)
-    return "one site" if part.unnamed == 1 else f"{part.unnamed} sites"
-
-
-def _notes(part: PartAnswer, project: Project) -> list[str]:
-    """Return what is not in one statistic, in sentences."""
-    what = f"{part.statistic.kind} of {part.statistic.variable}"
-    if part.statistic.by:
-        what += f" by {part.statistic.by}"
-    of = "sites" if part.unnamed else "subjects"
-    share = f" ({part.missing_share:.0%} of {of})" if part.missing_share else ""
-    said = []
-    if part.withheld or part.unnamed:
-        said.append(
-            f"{_who(part)} withheld {what}{share}: left out of numerator and denominator alike."
-        )
-    if part.partial:
-        said.append(f"{', '.join(part.partial)}: not in all groups of {what}.")
-    if part.too_much_missing:
-        said.append(
-            f"No estimate of {what}: the project allows {project.most_missing_share:.0%} of "
-            f"{of} to be missing, and {part.missing_share:.0%} are."
-        )
-    if part.too_much_missing_groups:
-        said.append(
-            f"No estimate of {what} for {', '.join(part.too_much_missing_groups)}: more than "
-            f"{project.most_missing_share:.0%} are missing there."
-        )
-    return said
+def _part_answer(
+    statistic: Statistic, part: Part, who: wire.SitesOfPart, secure: bool, project: Project
+) -> PartAnswer:
+    """Return a part as read; without an estimate where the coordinator's own figures forbid one."""
+    too_much = who.too_much_missing
+    if not part.withheld and misses_too_much(
+        who.missing_share, who.unnamed, len(who.answered), project
+    ):
+        part, too_much = Part({}, withheld=True), True
+    return PartAnswer(
+        statistic=statistic,
+        part=part,
+        answered=tuple(who.answered),
+        withheld=tuple(who.withheld),
+        unnamed=who.unnamed,
+        missing_share=who.missing_share,
+        secure=secure,
+        partial=tuple(who.partial),
+        too_much_missing=too_much,
+        too_much_missing_groups=tuple(map(printable, who.too_much_missing_groups)),
+    )
 
 
 def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:

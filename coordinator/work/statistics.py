@@ -83,6 +83,16 @@ def share_of(without: Sequence[str], listed: Mapping[str, int]) -> float:
     return sum(listed[site] for site in without) / sum(listed.values())
 
 
+def absent_share(answered: Sequence[str], listed: Mapping[str, int]) -> float:
+    """Return which share of all listed subjects is at sites that are not in the answer.
+
+    They are away, too late, refuse or failed: nothing about their subjects is why, so nothing is
+    withheld for it, but the estimate is of the others' subjects. 0 if no site is listed.
+    """
+    gone = [site for site in listed if site not in answered]
+    return share_of(gone, listed) if any(listed.values()) else 0.0
+
+
 class StatisticsJob(ActiveJob):
     """One round trip: every site that the gate lets answer sends its part."""
 
@@ -121,7 +131,12 @@ class StatisticsJob(ActiveJob):
         for site, message in said.items():
             if message.HasField("account"):
                 result.accounts.add(site=site, account=message.account)
+        self.say_absent(result)
         self.move(JobEvent.RESULT, result=result.SerializeToString())
+
+    def say_absent(self, result: wire.JobResult) -> None:
+        """Say in a result which share of the subjects is at sites that are not in it."""
+        result.absent_share = absent_share(result.answered, self._listed(list(self.job.releases)))
 
     def _suppressed(self) -> list[str]:
         """Return the sites that gave no part at all because of how few their subjects are."""

@@ -45,6 +45,7 @@ class SteppedJob(StatisticsJob):
             self.move(JobEvent.ERROR, str(error))
             return
         self.complete(result)
+        self.say_absent(result)
         self.around.store.add_replies(self.digest, self._replies)
         self.move(JobEvent.RESULT, result=result.SerializeToString())
 

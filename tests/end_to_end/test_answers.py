@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
+
 import pytest
 
 from contract.errors import JobFailed
@@ -36,6 +40,40 @@ def test_a_suppressed_site_leaves_numerator_and_denominator_and_the_answer_says_
     assert "west withheld levels of rare (33% of subjects)" in note
     assert rare.missing_share == pytest.approx(1 / 3, abs=0.02)
     assert "numerator and denominator alike" in note
+
+
+def test_sites_that_are_away_or_too_late_or_refuse_are_named_with_their_share_of_the_subjects(
+    federations: Callable[..., Federation],
+) -> None:
+    federation = federations("here", "away", "late", "often")
+    federation.settings |= {
+        "WARDGATE_COORDINATOR_JOBS__OFFLINE_GRACE_SECONDS": "1",
+        "WARDGATE_COORDINATOR_JOBS__STATISTICS_SECONDS": "6",
+    }
+    federation.bring_up(minimum=1)
+    policy = federation.home("often") / "policy.toml"
+    with federation.connect() as ana:
+        whole = ana.statistics(PROJECT, [mean("age")])
+        policy.write_text(policy.read_text().replace("per_hour = 100000", "per_hour = 1"))
+        federation.node("away").kill()
+        os.kill(federation.node("late").pid, signal.SIGSTOP)
+        try:
+            answer = ana.statistics(PROJECT, [mean("age")])
+        finally:
+            os.kill(federation.node("late").pid, signal.SIGCONT)
+    assert (len(whole.answered), whole.absent_share, whole.notes) == (4, 0, [])
+    assert answer.answered == ("here",)
+    assert {m.site: m.state for m in answer.missing} == {
+        "away": "absent", "late": "absent", "often": "refused",
+    }  # fmt: skip
+    # Nothing was suppressed: the estimate stands, and is said to be of a quarter of the patients.
+    assert answer[0].moments().n == SUBJECTS
+    assert answer[0].missing_share == 0
+    assert answer.absent_share == pytest.approx(0.75)
+    assert answer.notes[-1] == (
+        "75% of the listed subjects are at sites that are not in this answer (2 offline or too "
+        "late, 1 refused): it is of the others' patients."
+    )
 
 
 def test_fewer_sites_than_the_minimum_end_with_one_line_and_their_own_code(

@@ -98,6 +98,52 @@ def test_notes_name_who_is_missing_and_who_withheld_what(world: World) -> None:
     ]
 
 
+def test_notes_say_what_absent_sites_mean_for_the_estimate(world: World) -> None:
+    made = Answer(world)
+    made.result.status.sites.add(site="utah", state="refused", sentence="Too often.")
+    made.result.status.sites.add(site="ohio", state="absent", sentence="It did not answer.")
+    made.result.absent_share = 0.42
+    assert made.read().notes[3] == (
+        "42% of the listed subjects are at sites that are not in this answer (2 offline or too "
+        "late, 1 refused): it is of the others' patients."
+    )
+    made.result.absent_share = 0.001
+    assert made.read().notes[3].startswith("under 1% of the listed subjects")
+
+
+@pytest.mark.parametrize(("share", "withheld"), [(0.05, False), (0.0501, True), (math.nan, True)])
+def test_an_estimate_that_misses_too_many_is_none_whatever_the_coordinator_says(
+    world: World, share: float, withheld: bool
+) -> None:
+    made = Answer(world)
+    made.result.parts[0].missing_share = share
+    made.result.parts[0].withheld.append("new-york")
+    found = made.read()
+    assert found[0].part.withheld is withheld
+    assert found[0].too_much_missing is withheld
+    assert any("No estimate of moments of age" in note for note in found.notes) is withheld
+    assert found[1].moments("B").n == 40
+
+
+def test_a_secure_sum_that_a_third_of_the_sites_lack_is_none_and_says_it_in_sites(
+    world: World,
+) -> None:
+    made = Answer(world, ASK[:1])
+    made.job = world.job(work=StatisticsWork(ask=ASK[:1], lane="exact", secure=True))
+    digest = made.job.seal("x").digest
+    made.result.status.job = digest
+    del made.result.receipts[:]
+    made.result.receipts.extend(world.receipt(site, digest) for site in SITES[:3])
+    assert made.read()[0].moments().n == 100
+    made.result.parts[0].unnamed = 1
+    made.result.parts[0].missing_share = 0.0  # as one would say who wants the estimate used
+    assert made.read()[0].part.withheld
+    made.result.parts[0].missing_share = 1 / 3
+    notes = made.read().notes
+    assert "one site withheld moments of age (33% of sites): left out of" in notes[1]
+    assert notes[2].endswith("the project allows 5% of sites to be missing, and 33% are.")
+
+
 def test_an_answer_of_everybody_has_no_notes(world: World) -> None:
     made = Answer(world)
     del made.result.status.sites[:]

@@ -213,3 +213,9 @@ def test_a_fit_that_did_not_converge_is_no_estimate() -> None:
     other = ModelAnswer(**{**COX.__dict__, "answered": SITES[:2]})
     with pytest.raises(DocumentError, match="other sites"):
         table_of(pooled, "", [COX, other])
+
+
+def test_a_model_says_what_absent_sites_mean_for_it() -> None:
+    assert not any("listed subjects" in note for note in LINEAR.notes)
+    found = ModelAnswer(**{**LINEAR.__dict__, "absent_share": 0.3})
+    assert found.notes[1].startswith("30% of the listed subjects are at sites that are not in this")

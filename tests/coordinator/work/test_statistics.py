@@ -7,7 +7,7 @@ import pytest
 from contract.statistics.answers import Part
 from contract.statistics.summaries import Counts
 from coordinator.work import sums
-from coordinator.work.statistics import settle
+from coordinator.work.statistics import absent_share, settle
 
 WITHHELD = Part({}, withheld=True)
 
@@ -92,3 +92,18 @@ def test_a_secure_sum_has_no_group_that_too_many_sites_lack() -> None:
     [estimate], [who] = sums.settle([BOTH], told, sites, ["small"], 0.19)
     assert (estimate, who.too_much_missing) == (WITHHELD, True)
     assert who.missing_share == pytest.approx(0.2)
+
+
+def test_whoever_is_not_in_the_answer_for_whatever_reason_is_absent_from_the_listed_subjects() -> (
+    None
+):
+    listed = {"north": 60, "south": 30, "west": 10}
+    assert absent_share(["north"], listed) == pytest.approx(0.4)
+    assert absent_share(["north", "west", "south"], listed) == 0
+    assert absent_share(["north"], {"north": 0, "south": 0}) == 0
+
+
+def test_what_is_absent_withholds_nothing_and_is_in_no_missing_share() -> None:
+    parts = {"north": [part(90)]}
+    [estimate], [who] = settle(parts, [], {"north": 100}, 0.05)
+    assert (estimate, who.missing_share) == (part(90), 0)
