@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from contract.errors import DocumentError, Refused
 from contract.secure_aggregation import Server, Terms, degree
 from contract.secure_aggregation.messages import EncryptedShares, smallest_threshold
+from contract.secure_aggregation.updates import DELTA, GAMMA
 from tests.contract.secure_aggregation.simulation import Run, World, both_shared
 
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -87,6 +88,18 @@ def test_over_a_sparse_graph_the_sum_is_exact_too(gone: set[int]) -> None:
     world = World(16, degree=8, threshold=5)
     run = Run(world, {3: gone})
     assert np.array_equal(run.finish(), world.sum_of(set(range(16)) - gone))
+    assert not both_shared(run.revealed)
+
+
+@pytest.mark.slow
+def test_two_hundred_sites_are_summed_over_a_sparse_graph_of_which_some_drop_out() -> None:
+    """At the size for which it is meant, with the degree and threshold that a job would have."""
+    graph = degree(200, GAMMA, DELTA)
+    assert graph.neighbours < 100
+    world = World(200, length=3, degree=graph.neighbours, threshold=graph.threshold)
+    gone = {3, 50, 77, 120, 199}
+    run = Run(world, {2: {3}, 3: gone, 5: {10, 11, *gone}})
+    assert np.array_equal(run.finish(), world.sum_of(set(range(200)) - gone))
     assert not both_shared(run.revealed)
 
 
