@@ -14,6 +14,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
 from flwr.serverapp.strategy.result import Result
 
+from learning.strategies.schedules import Scheduled, cosine
+
 Scalar = bool | int | float | str
 
 
@@ -118,19 +120,27 @@ def run(
 ) -> Result:
     """Run ``num-server-rounds``; the last model is left in the context's state, as ``arrays``.
 
-    ``fixed`` arrays stay as they are sent in round 1, whatever a gate's noise made of them.
+    ``fixed`` arrays stay as they are sent in round 1, whatever a gate's noise made of them. With
+    ``schedule`` "cosine" the learning rate falls to a hundredth in the last round.
     """
     config = context.run_config
+    rate, number = float(config["learning-rate"]), int(config["num-server-rounds"])
+    schedule = config.get("schedule", "constant")
+    if schedule not in ("constant", "cosine"):
+        raise ValueError("schedule: must be constant or cosine")
     chosen = strategy if strategy is not None else strategy_of(config, evaluate=evaluate)
     if fixed:
         if not isinstance(chosen, _InOrder):
             raise ValueError("only a strategy of learning.rounds holds arrays fixed")
         chosen.fixed = tuple(fixed)
+    if schedule == "cosine":
+        falling = cosine(rate, rounds=number, final=rate / 100)
+        chosen = Scheduled(chosen, {"learning-rate": falling})
     result = chosen.start(
         grid=grid,
         initial_arrays=initial,
-        num_rounds=int(config["num-server-rounds"]),
-        train_config=ConfigRecord({"learning-rate": float(config["learning-rate"])}),
+        num_rounds=number,
+        train_config=ConfigRecord({"learning-rate": rate}),
     )
     context.state["arrays"] = result.arrays
     return result

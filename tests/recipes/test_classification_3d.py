@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from learning.nifti import written
 from learning.pixels import Volume
 from tests.recipes.harness import File, Recipe, series, write_release
 from tests.recipes.pictures import nodule
@@ -61,6 +62,22 @@ def test_textures_are_told_apart_over_hospitals(recipe: Recipe, releases: list[P
     # Both classes are as frequent: whoever always says one is right in half of all cases.
     assert run.mean("eval_balanced_accuracy") > 0.75
     assert run.mean("eval_auc") > 0.85
+
+
+def test_a_nifti_volume_is_the_same_example_as_its_series(recipe: Recipe, tmp_path: Path) -> None:
+    values = np.random.default_rng(2).integers(0, 255, (6, 14, 16)).astype(np.uint8)
+    stored = series(values, "a", modality="CT", sop_class_uid=CT, thickness_mm=2.0, bits=8)
+    upright = np.array([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    data = written(values, Volume(values, (2.0, 1.0, 1.0), (0.0, 0.0, 0.0), upright))
+    nifti = File("b", data, ".nii", {"kind": "volume", "modality": "CT", "frames": 6})
+    rows = {"subject": ["a", "b"], "subtype": ["solid"] * 2, "fold": ["train", "test"]}
+    folder = write_release(tmp_path / "r", {"nodules": pl.DataFrame(rows)}, [*stored, nifti])
+    task = recipe.module("task")
+    plan = task.Plan.read(told(recipe, **{"split-column": "fold", "window-high": 300.0}))
+    training, held_out = task.examples(folder, plan)
+    assert (len(training), len(held_out)) == (1, 1)
+    assert np.array_equal(training[0][0], held_out[0][0])
+    assert training[0][0].std() > 0
 
 
 def test_what_is_done_to_volumes_is_the_same_in_each_run(

@@ -109,7 +109,7 @@ def of_release(release: Path, plan: Plan) -> tuple[Examples[Scan], Examples[Scan
 
 def best_series(assets: Sequence[Asset], least_slices: int) -> tuple[Asset, ...]:
     """Return a subject's series with the most slices; none when all have too few."""
-    found = releases.series(asset for asset in assets if asset.kind == "dicom").items()
+    found = releases.series(a for a in assets if a.kind in ("dicom", "volume")).items()
     counted = [(sum(max(1, a.frames) for a in some), uid, some) for uid, some in found]
     counted = [entry for entry in counted if entry[0] >= least_slices]
     return max(counted, key=lambda entry: entry[:2])[2] if counted else ()
