@@ -98,12 +98,11 @@ def test_an_invitation_is_for_a_site_or_for_a_researcher(trio: Federation, tmp_p
 @pytest.mark.parametrize(
     ("content", "code", "words"),
     [
-        (b"", 4, "not an invitation"),
-        (b"\xff\xfe\x00", 4, "not an invitation"),
-        (b"[" * 70_000, 11, "larger than"),
-        (None, 14, "does not exist"),
+        pytest.param(b"", 4, "not an invitation", id="empty", marks=pytest.mark.slow),
+        pytest.param(b"\xff\xfe\x00", 4, "not an invitation", id="binary"),
+        pytest.param(b"[" * 70_000, 11, "larger than", id="huge"),
+        pytest.param(None, 14, "does not exist", id="absent", marks=pytest.mark.slow),
     ],
-    ids=["empty", "binary", "huge", "absent"],
 )
 def test_a_file_that_is_no_invitation_is_named(
     tmp_path: Path, content: bytes | None, code: int, words: str
