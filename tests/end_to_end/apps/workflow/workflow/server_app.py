@@ -27,5 +27,5 @@ def main(grid: Grid, context: Context) -> None:
         evaluate_fn=evaluate,
     )
     config = ServerConfig(num_rounds=int(context.run_config["rounds"]))
-    fit = SecAggPlusWorkflow(2, 2) if context.run_config["summed"] else None
+    fit = SecAggPlusWorkflow(3, 2) if context.run_config["summed"] else None
     DefaultWorkflow(fit)(grid, LegacyContext(context=context, config=config, strategy=strategy))
