@@ -8,12 +8,14 @@ from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
 from contract.documents import Job
 from contract.envelope import Envelope
+from contract.errors import JobFailed
 from contract.statistics.models import marginals
 from contract.work import Statistic, StatisticsWork
-from researcher import formulas
+from researcher import formulas, splines_at_quantiles
 from researcher.connection import Connection
 from researcher.models import ModelAnswer
-from researcher.questions import Lane, question
+from researcher.questions import Lane, histogram, question
+from researcher.splines_at_quantiles import Knots
 from researcher.statistics import StatisticsAnswer
 
 
@@ -79,6 +81,7 @@ class Asking(Connection):
         by_site: str | None = None,
         method: str = "reml",
         time_scale: str = "identity",
+        knots: Knots = "even",
         cohort: Cohort | None = None,
         sites: Sequence[str] | None = None,
         minimum_sites: int = 1,
@@ -97,6 +100,10 @@ class Asking(Connection):
         ``method`` is reml or ml), or ``each``: every site's own fit, pooled by random effects.
         ``ties`` (efron, breslow) and ``time_scale`` (identity, log: against what proportionality is
         tested) are a Cox model's, ``link`` (log, inverse) a gamma model's.
+
+        ``knots`` says where a spline's lie that the formula leaves open: ``even`` over the
+        dictionary's range, or at all subjects' ``quantiles``, as R has them; either at the nearest
+        edges of the number's grid. Quantiles are asked for first, as one question.
         """
         fit = formulas.parse(
             formula,
@@ -108,6 +115,24 @@ class Asking(Connection):
             method=method,
             time_scale=time_scale,
         )
+        if knots == "quantiles" and (names := splines_at_quantiles.names(fit)):
+            try:
+                counted = self.statistics(
+                    project,
+                    [histogram(name) for name in names],
+                    sites=sites,
+                    minimum_sites=minimum_sites,
+                    releases=releases,
+                    cohort=cohort,
+                    analysis=analysis,
+                    lane="exact",
+                    waiting=waiting,
+                )
+            except JobFailed as error:
+                raise JobFailed(
+                    f"Knots at quantiles need counts of {' and '.join(names)} on the grid. {error}"
+                ) from None
+            fit = splines_at_quantiles.placed(fit, counted)
         work = StatisticsWork(
             ask=marginals(fit, self.project(project)),
             cohort=cohort,
@@ -120,11 +145,15 @@ class Asking(Connection):
 
     def answer(
         self, digest: str, waiting: Callable[[wire.JobStatus], None] | None = None
-    ) -> StatisticsAnswer:
-        """Return the answer to a question that had to wait for a steward, once it is there."""
+    ) -> StatisticsAnswer | ModelAnswer:
+        """Return what a question that had to wait for a steward gave, once it is there."""
         job = Job.read(Envelope.parse(self._home.kept_job(digest)).body)
         result = self._wait(digest, waiting)
-        return StatisticsAnswer.from_result(job, self.project(job.project), result, self._roster())
+        asked = isinstance(job.work, StatisticsWork) and job.work.fit is not None
+        kind: type[StatisticsAnswer] | type[ModelAnswer] = (
+            ModelAnswer if asked else StatisticsAnswer
+        )
+        return kind.from_result(job, self.project(job.project), result, self._roster())
 
     def _asked(
         self,

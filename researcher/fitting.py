@@ -13,6 +13,7 @@ import typer
 
 from researcher.consortium import Consortium
 from researcher.home import DEFAULT_HOME
+from researcher.models import ModelAnswer
 from researcher.options import (
     HomeOption,
     MethodsOption,
@@ -21,6 +22,8 @@ from researcher.options import (
     grouped,
     say_who_waits,
 )
+
+CONFIDENCE = 0.95
 
 
 class Family(StrEnum):
@@ -63,6 +66,13 @@ class Method(StrEnum):
     ML = "ml"
 
 
+class Knots(StrEnum):
+    """Where a spline's knots lie whose places the formula leaves open."""
+
+    EVEN = "even"
+    QUANTILES = "quantiles"
+
+
 class TimeScale(StrEnum):
     """Against what of time proportionality is tested."""
 
@@ -95,11 +105,14 @@ def fit(
         TimeScale, typer.Option(help="Of a Cox model: what hazards are tested against.")
     ] = TimeScale.IDENTITY,
     link: Annotated[Link, typer.Option(help="Of a gamma model.")] = Link.LOG,
+    knots: Annotated[
+        Knots, typer.Option(help="Of splines by df: even over the range, or at quantiles.")
+    ] = Knots.EVEN,
     method: Annotated[Method, typer.Option(help="Of a random intercept.")] = Method.REML,
     whom: Whom,
     confidence: Annotated[
         float, typer.Option(help="Of the intervals.", min=0.5, max=0.9999)
-    ] = 0.95,
+    ] = CONFIDENCE,
     methods: MethodsOption = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw a forest plot into this .png, .svg or .pdf.")
@@ -137,20 +150,11 @@ def fit(
             by_site=None if by_site is None else by_site.value,
             method=method.value,
             time_scale=time_scale.value,
+            knots=knots.value,
             waiting=say_who_waits,
             **whom.terms(),
         )
-    if not as_json:
-        print(found.text(confidence), end="")
-    else:
-        for row in found.rows(confidence):
-            values = {
-                k: None if isinstance(v, float) and not math.isfinite(v) else v
-                for k, v in row.__dict__.items()
-            }
-            print(json.dumps(values))
-        for note in found.notes:
-            print(note, file=sys.stderr)
+    show_model(found, confidence, as_json=as_json)
     if methods:
         print(found.methods)
     if plot is not None:
@@ -158,3 +162,18 @@ def fit(
 
         save(found.forest(), plot)
         print(f"drawn into {plot}", file=sys.stderr)
+
+
+def show_model(found: ModelAnswer, confidence: float, *, as_json: bool) -> None:
+    """Print a model as R does, or its coefficients as JSON lines with the notes beside them."""
+    if not as_json:
+        print(found.text(confidence), end="")
+        return
+    for row in found.rows(confidence):
+        values = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in row.__dict__.items()
+        }
+        print(json.dumps(values))
+    for note in found.notes:
+        print(note, file=sys.stderr)

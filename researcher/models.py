@@ -386,7 +386,7 @@ class ModelAnswer:
             )
         if self.model.family == "cox" and not self.fit.each:
             said.append("Stratified by site: each has a baseline hazard of its own.")
-        said += summaries.knots(self)
+        said += summaries.spline_places(self)
         for site, one in zip(self.sites, self.fit.each, strict=False):
             if isinstance(one, str):
                 said.append(f"{site} alone has no fit. {printable(one)}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from contract.models import Model
+from contract.statistics import knots
 from contract.statistics.design import bounds
-from contract.statistics.splines import equally_spaced
 from contract.terms import Spline
 from researcher.findings import p_value
 
@@ -42,15 +42,14 @@ def formula(model: Model) -> str:
     return f"{left} ~ {' + '.join(right or ['1'])}"
 
 
-def knots(answer: ModelAnswer) -> list[str]:
+def spline_places(answer: ModelAnswer) -> list[str]:
     """Return where a spline's knots are whose places the formula left open."""
     found = {}
     for factor in (f for term in answer.model.terms for f in term.factors):
         variable = answer.project.variable(factor.variable)
         if isinstance(factor, Spline) and factor.df is not None and variable is not None:
             boundary = factor.boundary or bounds(variable)
-            count = factor.df - (1 if factor.basis == "ns" else factor.degree)
-            places = [f"{knot:.4g}" for knot in equally_spaced(count, boundary)]
+            places = [f"{knot:.4g}" for knot in knots.of(factor, boundary, variable)]
             found[factor.label] = (
                 f"{factor.label}: knots evenly over {boundary[0]:g} to {boundary[1]:g}"
                 + (f", at {', '.join(places)}" if places else "")
@@ -85,7 +84,6 @@ def table(answer: ModelAnswer, confidence: float = 0.95) -> Table:
     longest = max(map(len, answer.columns))
     found.add_column("", overflow="fold", min_width=min(longest, _NAME_WIDTH))
     share = f"{100 * confidence:g} % CI"
-    digits = 3 if ratio else 4
     names = ["estimate", "std.\nerror", answer.law, "p"]
     names += [ratio.replace(" ", "\n"), share] if ratio else [share]
     for column in names:
@@ -98,8 +96,8 @@ def table(answer: ModelAnswer, confidence: float = 0.95) -> Table:
             f"{row.standard_error:.4g}",
             f"{row.statistic:.3f}",
             p_value(row.p),
-            *([f"{row.ratio:.3g}"] if ratio else []),
-            f"{low:.{digits}g} to {high:.{digits}g}",
+            *([f"{row.ratio:.4g}"] if ratio else []),
+            f"{low:.4g} to {high:.4g}",
         )
     return found
 
@@ -154,7 +152,7 @@ def lines(answer: ModelAnswer) -> list[str]:
     found.append(f"Log-likelihood {fit.log_likelihood:.6g}, AIC {fit.aic:.6g}, BIC {fit.bic:.6g}")
     effects = answer.site_effects()
     if effects:
-        said = ", ".join(f"{site} {effect:+.4g}" for site, effect in effects.items())
+        said = ", ".join(f"{site} {effect + 0.0:+.4g}" for site, effect in effects.items())
         found.append(f"Sites' effects: {said}")
     return found
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
-from contract.statistics import recoding, splines
+from contract.statistics import knots, recoding, splines
 from contract.statistics.summaries import Codes, Numbers
 from contract.terms import Factor, Function, Polynomial, Power, Spline, Term, Transformed, Value
 
@@ -206,7 +206,7 @@ def _check_domain(factor: Factor, variable: Variable) -> None:
         left, right = factor.boundary or (low, high)
         if factor.basis == "bs" and (low < left or high > right):
             raise DocumentError(f"{factor.label} doesn't reach over the dictionary's range.")
-        if any(not left < knot < right for knot in factor.knots):
+        if any(not left < knot < right for knot in knots.of(factor, (left, right), variable)):
             raise DocumentError(f"{factor.label} has knots outside its boundary.")
 
 
@@ -244,11 +244,10 @@ def basis(factor: Factor, variable: Variable | None, x: Numbers) -> Matrix:
             return np.asarray(x[:, None] ** np.arange(1, factor.degree + 1))
         case Spline():
             boundary = factor.boundary or _boundary(variable)
-            fixed = 1 if factor.basis == "ns" else factor.degree
-            knots = factor.knots or splines.equally_spaced((factor.df or 0) - fixed, boundary)
+            inner = knots.of(factor, boundary, variable)
             if factor.basis == "ns":
-                return splines.natural(x, knots, boundary)
-            return splines.b_spline(x, knots, boundary, factor.degree)
+                return splines.natural(x, inner, boundary)
+            return splines.b_spline(x, inner, boundary, factor.degree)
         case _:
             return x[:, None]
 

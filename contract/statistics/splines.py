@@ -46,11 +46,6 @@ def natural(x: Vector, knots: Sequence[float], boundary: tuple[float, float]) ->
     return np.asarray(basis @ q)
 
 
-def equally_spaced(count: int, boundary: tuple[float, float]) -> tuple[float, ...]:
-    """Return ``count`` knots between the boundary knots."""
-    return tuple(float(k) for k in np.linspace(*boundary, count + 2)[1:-1])
-
-
 def _row(knots: Sequence[float], boundary: tuple[float, float], order: int) -> Vector:
     low, high = boundary
     return np.array([low] * order + list(knots) + [high] * order, dtype=np.float64)

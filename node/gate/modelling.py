@@ -15,7 +15,7 @@ from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError, Refused
 from contract.models import Model
-from contract.statistics import design, models, splines
+from contract.statistics import design, knots, models
 from contract.terms import Factor, Polynomial, Power, Spline, Transformed, Value
 from contract.work import StatisticsWork
 from node.catalog.manifest import AnalysisSet, Declaration, Strata
@@ -192,9 +192,9 @@ class Together:
             )
             variable = self._project.variable(name)
             assert variable is not None
-            knots = _knots(factor, variable)
+            places = _knots(factor, variable)
             near = 1e-9 * (declared.grid.maximum - declared.grid.minimum)
-            if any(np.abs(edges - knot).min() > near for knot in knots):
+            if any(np.abs(edges - knot).min() > near for knot in places):
                 raise Refused(
                     "not-declared-together",
                     f"The knots of {factor.label} are not edges of {name}'s grid.",
@@ -251,6 +251,4 @@ def _power(factor: Factor) -> int:
 def _knots(factor: Spline, variable: Variable) -> list[float]:
     """Return where a spline's pieces meet, its boundary among them."""
     boundary = factor.boundary or design.bounds(variable)
-    fixed = 1 if factor.basis == "ns" else factor.degree
-    inner = factor.knots or splines.equally_spaced((factor.df or 0) - fixed, boundary)
-    return [boundary[0], *inner, boundary[1]]
+    return [boundary[0], *knots.of(factor, boundary, variable), boundary[1]]

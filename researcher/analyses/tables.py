@@ -123,7 +123,9 @@ def _category(
 
 
 def _missing(missing: Sequence[int]) -> list[tuple[Cell, ...]]:
-    return [("  missing", *map(str, missing), "", "")] if any(n > 0 for n in missing) else []
+    # Noise can leave less than none.
+    known = [str(max(n, 0)) for n in missing]
+    return [("  missing", *known, "", "")] if any(n > 0 for n in missing) else []
 
 
 def _share(counts: Sequence[int], place: int) -> str:
