@@ -52,6 +52,9 @@ def list_models(
         for model in models:
             print(json.dumps(_as_json(model)))
         return
+    if not models:
+        print("No model has been finished yet.")
+        return
     table = Table("model", "ended", "recipe", "strategy", "sites", "from")
     for model in models:
         table.add_row(

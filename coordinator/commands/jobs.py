@@ -22,7 +22,8 @@ def list_jobs(home: HomeOption = DEFAULT_HOME) -> None:
 
     Example: wardgate-coordinator job list
     """
-    table = Table("job", "kind", "project", "researcher", "state", "submitted")
+    columns = ("job", "kind", "project", "researcher", "state", "submitted")
+    table = Table(*columns, pad_edge=False)  # a line of it has 80 columns
     for row in JobStore(open_coordinator(home).engine).newest():
         table.add_row(
             row.digest[:12],
@@ -30,7 +31,7 @@ def list_jobs(home: HomeOption = DEFAULT_HOME) -> None:
             row.project,
             row.researcher,
             row.state,
-            f"{row.submitted_at:%F %H:%M:%S}",
+            f"{row.submitted_at:%F %H:%M}",
         )
     Console(markup=False).print(table)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import math
 import random
 import sys
 from pathlib import Path
 
-HEADER = ["patient", "age", "sex", "nihss", "arm", "good_outcome"]
+HEADER = ["patient", "age", "sex", "nihss", "arm", "good_outcome", "days", "died"]
+FOLLOWED_DAYS = 365
 
 
 def rows(hospital: str, number: int) -> list[list[object]]:
@@ -15,12 +17,16 @@ def rows(hospital: str, number: int) -> list[list[object]]:
     chance = random.Random(hospital)  # noqa: S311 (invented data)
     found: list[list[object]] = []
     for i in range(number):
-        age = min(95, max(18, round(chance.gauss(70, 12))))
+        age = min(95, max(20, round(chance.gauss(70, 12))))
         nihss = min(42, max(0, round(chance.gauss(9, 5))))
         arm = chance.choice(["treatment", "control"])
         risk = 0.9 - 0.004 * age - 0.03 * nihss + (0.08 if arm == "treatment" else 0.0)
         good = "yes" if chance.random() < risk else "no"
-        found.append([f"{hospital}-{i:05d}", age, chance.choice("FM"), nihss, arm, good])
+        sex = chance.choice("FM")
+        days = math.ceil(chance.expovariate(math.exp(0.05 * (age - 70) + 0.1 * nihss - 8.0)))
+        died = "yes" if days <= FOLLOWED_DAYS else "no"
+        days = min(days, FOLLOWED_DAYS)
+        found.append([f"{hospital}-{i:05d}", age, sex, nihss, arm, good, days, died])
     return found
 
 
