@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -126,14 +126,56 @@ def _shapes(
     return {key: (array.dtype.name, array.shape) for key, array in arrays.items()}
 
 
-def layout(records: Records | StoredRecords) -> Layout:
-    """Return the names of a reply's records, arrays and metrics."""
+def layout(records: Records | StoredRecords, weights: Collection[str] = WEIGHTS) -> Layout:
+    """Return the names of a reply's records, its arrays and, of its metrics, of what weighs it."""
     kinds = {Arrays: "arrays", StoredArrays: "arrays", Metrics: "metrics"}
-    return tuple(
-        (kinds[type(record)], name, frozenset(record.items))
-        for name, record in sorted(records.items())
-        if type(record) in kinds
-    )
+    found: list[object] = []
+    for name, record in sorted(records.items()):
+        if type(record) in kinds:
+            names = frozenset(record.items)
+            if isinstance(record, Metrics):
+                names &= frozenset(weights)
+            found.append((kinds[type(record)], name, names))
+    return tuple(found)
+
+
+def set_apart(
+    replies: Sequence[StoredRecords], weights: Collection[str] = WEIGHTS
+) -> dict[str, float]:
+    """Take those metrics out of replies that only some have, as a strategy wants the same of all.
+
+    Return the mean over the sites that have one, weighted by their examples, and under
+    ``NAME-sites`` how many these are.
+    """
+    found: dict[str, float] = {}
+    records = [(n, r) for reply in replies for n, r in reply.items() if isinstance(r, Metrics)]
+    for group in {name for name, _ in records}:
+        metrics = [record for name, record in records if name == group]
+        common = frozenset.intersection(*(frozenset(one.items) for one in metrics))
+        partial = {key for one in metrics for key in one.items} - common - set(weights)
+        for key in sorted(partial):
+            having = [one for one in metrics if key in one.items]
+            found[f"{key}-sites"] = len(having)
+            pairs = [(one.items[key], _examples(one)) for one in having]
+            total = sum(weight for _, weight in pairs)
+            if total and all(_is_number(value) for value, _ in pairs):
+                found[key] = sum(value * weight for value, weight in pairs) / total  # type: ignore[operator,misc]
+        for reply in replies:
+            record = reply.get(group)
+            if partial and isinstance(record, Metrics):
+                kept = {k: v for k, v in record.items.items() if k not in partial}
+                reply[group] = Metrics(kept)
+    return found
+
+
+def _is_number(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _examples(metrics: Metrics) -> float:
+    value = next((metrics.items[key] for key in sorted(WEIGHTS) if key in metrics.items), 1)
+    return float(value) if is_weight(value) else 1.0  # type: ignore[arg-type]
 
 
 def odd_ones(layouts: Sequence[Layout]) -> list[int]:

@@ -89,6 +89,8 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         self._answered: set[int] = set()
         self._waited = 0
         self.asked_queries_only = True
+        self.of_some_sites: dict[str, float] = {}
+        """Metrics that not all sites of the last replies had: ``checks.set_apart``."""
         self._secure = (
             None
             if summing is None
@@ -377,8 +379,10 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         Raises ``TooFewSites`` when fewer sites than the project's minimum took part in training, or
         in the queries of an app that doesn't train.
         """
+        if not self._count:
+            raise TooFewSites("The ServerApp ended without having asked any site.")
         taken_part = self._trained or self._answered
-        if self._secure is None and self._count and len(taken_part) < self._minimum:
+        if self._secure is None and len(taken_part) < self._minimum:
             what = "took part in training" if self._trained else "gave a usable answer"
             raise TooFewSites(
                 f"Only {len(taken_part)} sites {what}, and the project needs {self._minimum}."
@@ -406,8 +410,12 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             found.append(content)
         good = [i for i, code in enumerate(codes) if not code]
         if self._observed.uniform:
-            for odd in checks.odd_ones([checks.layout(found[i] or {}) for i in good]):
+            weights = checks.WEIGHTS | self._observed.weights
+            for odd in checks.odd_ones([checks.layout(found[i] or {}, weights) for i in good]):
                 codes[good[odd]] = "unlike-the-others"
+            self.of_some_sites = checks.set_apart(
+                [found[i] or {} for i in good if not codes[i]], weights
+            )
         messages: list[Message] = []
         for task, code, content in zip(tasks, codes, found, strict=True):
             sent = self._sent.pop(task)

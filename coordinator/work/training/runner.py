@@ -70,7 +70,8 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
 
     def watch(server_round: int, what: str, metrics: Mapping[str, Any]) -> None:
         event = wire.JobEvent(kind="round", round=server_round, text=what)
-        for key, value in metrics.items():
+        apart, grid.of_some_sites = grid.of_some_sites, {}
+        for key, value in (apart | dict(metrics)).items():
             listed = isinstance(value, list)
             for index, number in enumerate(value[:MAX_LISTED] if listed else [value]):
                 if isinstance(number, int | float) and not isinstance(number, bool):

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.records import Arrays, Metrics
-from coordinator.work.training.checks import WEIGHTS, is_finite, is_weight, objection, odd_ones
+from coordinator.work.training.checks import (
+    WEIGHTS,
+    is_finite,
+    is_weight,
+    layout,
+    objection,
+    odd_ones,
+    set_apart,
+)
 
 FLOATS = st.sampled_from([np.dtype(t) for t in ("f2", "f4", "f8")])
 
@@ -45,3 +53,26 @@ def test_the_layout_of_most_is_the_norm_and_the_first_among_equals():
     assert odd_ones([("b",), ("a",), ("a",)]) == [0]
     assert odd_ones([("a",), ("b",)]) == [1]
     assert odd_ones([]) == []
+
+
+def test_a_metric_of_some_sites_is_averaged_over_these_and_costs_none_its_update():
+    replies = [
+        {"metrics": Metrics({"num-examples": 10, "loss": 1.0, "auc": 0.5})},
+        {"metrics": Metrics({"num-examples": 30, "loss": 2.0, "auc": 0.9})},
+        {"metrics": Metrics({"num-examples": 99, "loss": 3.0})},  # of one class only
+        {"metrics": Metrics({"num-examples": 9, "loss": 4.0, "per-class": [1.0, 2.0]})},
+    ]
+    assert odd_ones([layout(reply) for reply in replies]) == []
+    assert set_apart(replies) == {
+        "auc": pytest.approx((10 * 0.5 + 30 * 0.9) / 40), "auc-sites": 2, "per-class-sites": 1,
+    }  # fmt: skip
+    assert [set(r["metrics"].items) for r in replies] == [{"num-examples", "loss"}] * 4
+    assert set_apart(replies) == {}
+    assert set_apart([]) == {}
+
+
+def test_what_weighs_a_reply_is_never_set_apart_and_who_lacks_it_is_unlike_the_others():
+    replies = [{"metrics": Metrics({"num-examples": 1, "n": 2})}] * 2
+    replies.append({"metrics": Metrics({"num-examples": 1})})
+    assert odd_ones([layout(reply, WEIGHTS | {"n"}) for reply in replies]) == [2]
+    assert set_apart(replies, WEIGHTS | {"n"}) == {}

@@ -177,7 +177,7 @@ def odd_metric(content):
 
 
 def test_an_unsound_update_counts_as_that_sites_failure(consortium):
-    changes = [nan, infinite, renamed, reshaped, retyped, odd_metric]
+    changes = [nan, infinite, renamed, reshaped, retyped]
     changes += [weight(v) for v in (-1, 2e9, float("nan"), float("inf"), [3])]
     one = consortium(parameters={"rounds": len(changes)})
 
@@ -192,6 +192,22 @@ def test_an_unsound_update_counts_as_that_sites_failure(consortium):
     expected = by_hand(one.folder, len(changes), sites=("alder", "cedar"))
     np.testing.assert_allclose(one.model(outcome)["w"], expected, rtol=1e-12)
     assert one.log().count("aggregate_train: Received 2 results and 1 failures") == len(changes)
+
+
+def test_a_metric_that_one_site_has_is_told_with_how_many_have_it_and_its_update_counts(consortium):
+    one = consortium(parameters={"rounds": 2})
+
+    def apply(site, task, reply):
+        odd = site == "birch" and task.message_type == "train"
+        return edit(reply, odd_metric) if odd else reply
+
+    one.change = apply
+    outcome = one.train()
+    np.testing.assert_allclose(one.model(outcome)["w"], by_hand(one.folder, 2), rtol=1e-12)
+    rounds = [event for event in one.events if event.kind == "round"]
+    said = [{m.key: records.decode_entry(m) for m in event.metrics} for event in rounds]
+    apart = [found for found in said if "extra" in found]
+    assert [(found["extra"], found["extra-sites"]) for found in apart] == [(1.0, 1)] * 2
 
 
 def as_bytes(make):
