@@ -258,7 +258,7 @@ def show(found: Finding, *, as_json: bool, methods: bool) -> None:
             print(note, file=sys.stderr)
     else:
         Console(markup=False).print(found.printed())
-        receipts = sum(len(answer.receipts) for answer in found.answers)
+        receipts = len(found.receipts)
         jobs = ", ".join(answer.job for answer in found.answers)
         print(f"{receipts} receipts verified; job {jobs}")
     if methods:

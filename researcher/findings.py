@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from contract.errors import UsageError
+from contract.receipts import Receipt
 from contract.statistics.estimates import Estimate, HypothesisTest
 from researcher.rendering import WIDTH, as_html, as_text
-from researcher.statistics import StatisticsAnswer
+from researcher.statistics import PLUS_MINUS, StatisticsAnswer
 
 if TYPE_CHECKING:
     import polars
@@ -56,6 +57,8 @@ class Finding:
     """What a reader must know of the figures themselves."""
     figures: Figures = field(default=())
     """The tests and estimates that are told beside the rows."""
+    fitted: tuple[Receipt, ...] = field(default=())
+    """Of models that it pools: their receipts."""
 
     @property
     def lane(self) -> str:
@@ -66,7 +69,12 @@ class Finding:
     def notes(self) -> list[str]:
         """What is not in it, what noise there is, and what makes a figure doubtful."""
         said = [*self.remarks, *(note for answer in self.answers for note in answer.notes)]
-        return list(dict.fromkeys(said))
+        return [note for note in dict.fromkeys(said) if note != PLUS_MINUS]
+
+    @property
+    def receipts(self) -> tuple[Receipt, ...]:
+        """The sites' signed receipts of all that it rests on."""
+        return (*self.fitted, *(r for answer in self.answers for r in answer.receipts))
 
     @property
     def methods(self) -> str:

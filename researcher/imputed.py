@@ -115,7 +115,7 @@ def pooled_coefficients(
 
 
 def table_of(pooled: Mapping[str, Pooled], title: str, fits: Sequence[ModelAnswer]) -> Finding:
-    """Return pooled coefficients as a finding; the fits' receipts are theirs.
+    """Return pooled coefficients as a finding, with the fits' receipts.
 
     ``DocumentError`` when the fits are of other sites each, or one didn't converge.
     """
@@ -132,6 +132,7 @@ def table_of(pooled: Mapping[str, Pooled], title: str, fits: Sequence[ModelAnswe
         answers=(),
         about=f"{RULES.format(len(fits))} The first: {fits[0].methods} All are jobs {jobs}.",
         remarks=tuple(dict.fromkeys(note for fit in fits for note in fit.notes)),
+        fitted=tuple(receipt for fit in fits for receipt in fit.receipts),
     )
 
 

@@ -24,6 +24,8 @@ from researcher.absent import absent_note, misses_too_much, part_notes
 from researcher.receipts import check_answered, verify_receipts
 from researcher.rendering import as_html, as_text
 
+PLUS_MINUS = "With ±: noise is added; the truth is within it in 95 % of draws."
+
 
 @dataclass(frozen=True)
 class Row:
@@ -170,7 +172,7 @@ class StatisticsAnswer:
         for part in self.parts:
             said += part_notes(part, self.project)
         if "dp" in self.lane:
-            said.append("With ±: noise is added; the truth is within it in 95 % of draws.")
+            said.append(PLUS_MINUS)
         for site in self.spent:
             said.append(
                 f"{site.site}: epsilon {site.epsilon:.4g} spent; the project has "

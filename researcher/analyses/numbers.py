@@ -47,6 +47,7 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
     rows: list[tuple[Cell, ...]] = []
     kept: dict[tuple[str, str], list[quantiles.Quantile]] = {}
     others: list[tuple[str, Estimate | HypothesisTest]] = []
+    said: list[str] = []
     for part in answer.parts:
         name = part.statistic.variable
         if part.statistic.kind == "histogram" and not part.part.withheld:
@@ -65,8 +66,10 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
             found = part.part.groups["" if group == ALL else group]
             assert isinstance(found, Shape)
             skew, kurt = _skewness(found, part, variable_of(answer.project, name))
-            if part.part.noise is None:
-                of = name if group == ALL else f"{name}, {group}"
+            of = name if group == ALL else f"{name}, {group}"
+            if part.part.noise is not None:
+                said.append(f"{of}: {_widths(found, part, variable_of(answer.project, name))}")
+            else:
                 others += [(of, one) for one in _shapes(found)]
             rows.append(
                 (
@@ -102,8 +105,19 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
         about="Means and standard deviations are of merged moments; quartiles are right within one "
         "cell of the dictionary's grid; skewness and excess kurtosis are the adjusted ones (G1, "
         "G2).",
-        remarks=remarks(answer),
+        remarks=remarks(answer, *said),
         figures=tuple(others),
+    )
+
+
+def _widths(found: Shape, part: PartAnswer, variable: Variable) -> str:
+    """Say how far noise moves a mean and a standard deviation."""
+    noise = part.part.noise
+    assert noise is not None and variable.minimum is not None and variable.maximum is not None
+    one = noisy.estimate(found.moments, noise, variable.minimum, variable.maximum)
+    return (
+        f"with noise, in 95 % of draws within {one.mean_half_width:.3g} of the mean and "
+        f"{one.standard_deviation_half_width:.3g} of the SD"
     )
 
 

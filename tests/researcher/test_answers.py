@@ -261,6 +261,14 @@ def test_shapes_correlations_and_quantiles_with_noise_say_how_far_they_may_be_of
     assert 0 < rows["skewness"].half_width < 1
     assert rows["correlation"].value == pytest.approx(np.corrcoef(values, others)[0, 1])
     assert 0 < rows["correlation"].half_width < 0.5
+    described = numbers.describe(answer, None)
+    mean_width = rows["mean"].half_width
+    assert (
+        f"age: with noise, in 95 % of draws within {mean_width:.3g} of the mean"
+        in (described.notes[0])
+    )
+    assert not any("±" in note for note in described.notes), "its table has no ±"
+    assert not described.glance()
     alone = Answer(world, ask[2:])
     alone.result.statistics.CopyFrom(forms.encode(parts[2:]))
     counted_only = StatisticsAnswer.from_result(alone.job, project, alone.result, world.settled())

@@ -207,7 +207,9 @@ def test_a_fit_that_did_not_converge_is_no_estimate() -> None:
     assert "Its figures are not estimates." in changed.notes[1]
     assert "did not converge" in changed.methods
     pooled = {row.name: pool([row.estimate] * 2, [row.standard_error**2] * 2) for row in COX.rows()}
-    assert "jobs abababababab" in table_of(pooled, "", [COX, COX]).methods
+    found = table_of(pooled, "", [COX, COX])
+    assert "jobs abababababab" in found.methods
+    assert found.receipts == COX.receipts * 2
     with pytest.raises(DocumentError, match="did not converge"):
         table_of(pooled, "", [COX, changed])
     other = ModelAnswer(**{**COX.__dict__, "answered": SITES[:2]})
