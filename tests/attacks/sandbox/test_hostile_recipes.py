@@ -198,19 +198,27 @@ def test_nothing_is_typed_into_the_terminal_that_the_node_was_started_from(name:
         assert bare[2] == "patient"
 
 
-def test_a_link_in_a_release_opens_no_other_file_to_workers(tmp_path: Path) -> None:
-    outside_file = tmp_path / "outside"
-    outside_file.write_text(SECRET)
-    outside_file.chmod(0o600)
-    release = tmp_path / "release"
-    release.mkdir()
-    (release / "link").symlink_to(outside_file)
-    confinement.make_readable(release)
-    confinement.make_readable(release / "link")
-    state = outside_file.stat()
-    assert (state.st_gid, state.st_mode & 0o777) == (os.getgid(), 0o600)
-    os.chown(release / "link", -1, confinement.WORKER_GID)  # which follows it
-    assert outside_file.stat().st_gid == confinement.WORKER_GID
+def test_a_link_in_a_release_opens_no_other_file_to_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shared(name: str) -> tuple[int, int]:
+        """Group and mode of a file, once a release with a link to it is shared."""
+        target, release = tmp_path / f"{name}-outside", tmp_path / f"{name}-release"
+        target.write_text(SECRET)
+        target.chmod(0o600)
+        release.mkdir()
+        (release / "link").symlink_to(target)
+        confinement.make_readable(release)
+        confinement.make_readable(release / "link")
+        state = target.stat()
+        return state.st_gid, state.st_mode & 0o777
+
+    with monkeypatch.context() as off:
+        off.setattr(confinement.os, "O_NOFOLLOW", 0)
+        group, mode = shared("bare")
+        assert group == confinement.WORKER_GID
+        assert mode & 0o040
+    assert shared("held") == (os.getgid(), 0o600)
 
 
 # ---- what goes out -------------------------------------------------------------------------------
@@ -223,21 +231,27 @@ def test_a_log_is_kept_up_to_its_limit(place: Place, tmp_path: Path, monkeypatch
         confined.kill()
         return (tmp_path / name).stat().st_size
 
+    with monkeypatch.context() as off:
+        off.setattr(worker, "MAX_LOG_BYTES", 2**40)
+        assert log("bare") >= 3 * 2**20
     assert log("held") == worker.MAX_LOG_BYTES
-    monkeypatch.setattr(worker, "MAX_LOG_BYTES", 2**40)
-    assert log("bare") >= 3 * 2**20
 
 
-def test_a_log_follows_no_link(tmp_path: Path) -> None:
-    (tmp_path / "outside").write_text("")
-    (tmp_path / "log").symlink_to(tmp_path / "outside")
-    confined = outside.begin("floods", ["100"])
-    worker._keep_log(confined, tmp_path / "log")
-    confined.kill()
-    assert (tmp_path / "outside").read_text() == ""
-    with (tmp_path / "log").open("w") as file:  # which an ordinary open does
-        file.write("followed")
-    assert (tmp_path / "outside").read_text() == "followed"
+def test_a_log_follows_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "outside"
+    (tmp_path / "log").symlink_to(target)
+
+    def written() -> int:
+        target.write_text("")
+        confined = outside.begin("floods", ["100"])
+        worker._keep_log(confined, tmp_path / "log")
+        confined.kill()
+        return target.stat().st_size
+
+    with monkeypatch.context() as off:
+        off.setattr(worker.os, "O_NOFOLLOW", 0)
+        assert written() >= 100
+    assert written() == 0
 
 
 def _reply(name: str, size: int, **limits: float) -> str:
@@ -341,9 +355,9 @@ def test_a_user_namespace_holds_no_other(name: str, users_python: Path) -> None:
 def test_a_gpu_is_there_only_where_it_was_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     # A device that every machine has, in place of a GPU's.
     monkeypatch.setattr(bubblewrap, "graphics_devices", lambda: (Path("/dev/kmsg"),))
-    assert not run("devices", ["kmsg"]).succeeded
     granted = dataclasses.replace(outside.LIMITS, gpus=True)
     assert run("devices", ["kmsg"], limits=granted).succeeded
+    assert not run("devices", ["kmsg"]).succeeded
     # What stands behind a driver is open then, and no more than that.
     assert run("shared_memory", ["16"], limits=granted).succeeded
     for name in ("ipv4", "io_uring", "user_namespace", "mounts"):

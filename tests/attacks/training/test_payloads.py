@@ -121,9 +121,11 @@ def test_a_metric_holds_a_record_unless_its_range_is_declared(hospital: Hospital
     weights, _ = learned()
     identifier = 4471120.19610403
     rounds = Rounds(hospital, {})
+    declared = rounds.grant
+    rounds.grant = declared.model_copy(update={"metric_ranges": {}})
+    _, off = rounds.send(weights, None, {"loss": identifier})
+    assert off["loss"] == identifier
+    rounds.grant = declared
     with pytest.raises(Refused) as caught:
         rounds.send(weights, None, {"loss": identifier})
     assert caught.value.code == "out-of-range"
-    rounds.grant = rounds.grant.model_copy(update={"metric_ranges": {}})
-    _, off = rounds.send(weights, None, {"loss": identifier})
-    assert off["loss"] == identifier
