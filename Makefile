@@ -73,7 +73,7 @@ test: setup-test  ## Lint and the whole suite, in parts, some at once; what fail
 	grep -hE '^(FAILED|ERROR) ' .pytest-*.log; exit $$ended
 
 nightly: setup-test  ## The slow campaigns too
-	$(BIN)/pytest
+	$(BIN)/pytest --hypothesis-profile=default
 
 bench: setup  ## Every benchmark, one JSON object each
 	@for bench in bench/[a-z]*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
