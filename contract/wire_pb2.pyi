@@ -560,7 +560,7 @@ class SignedPart(_message.Message):
     def __init__(self, payload: _Optional[bytes] = ..., receipt: _Optional[bytes] = ...) -> None: ...
 
 class ModelPart(_message.Message):
-    __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "checks", "told")
+    __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "checks", "told", "low")
     N_FIELD_NUMBER: _ClassVar[int]
     INFORMATION_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -570,6 +570,7 @@ class ModelPart(_message.Message):
     CONSTANT_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     TOLD_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
     n: int
     information: _containers.RepeatedScalarFieldContainer[float]
     score: _containers.RepeatedScalarFieldContainer[float]
@@ -579,7 +580,8 @@ class ModelPart(_message.Message):
     constant: float
     checks: ModelChecks
     told: bytes
-    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., checks: _Optional[_Union[ModelChecks, _Mapping]] = ..., told: _Optional[bytes] = ...) -> None: ...
+    low: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., checks: _Optional[_Union[ModelChecks, _Mapping]] = ..., told: _Optional[bytes] = ..., low: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ModelChecks(_message.Message):
     __slots__ = ("score", "with_time", "with_square", "concordant", "discordant", "tied")

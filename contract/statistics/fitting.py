@@ -161,7 +161,7 @@ class Fitting:
                 parts = [part.spread(own) for part, own in zip(parts, self._own, strict=True)]
                 if names is not None:
                     names = _and_sites(names, self._own[0].shape[1])
-        merged = reduce(Factor.merge, parts)
+        merged = least_squares.merged(parts)
         fit = least_squares.finish_linear(merged, intercept=intercept, names=names)
         return self._turned(self._without_sites(fit))
 

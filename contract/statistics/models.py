@@ -230,7 +230,10 @@ def _rows(model: Model, columns: Sequence[Column], values: Mapping[str, Numbers 
 def encode(found: Part | Checks) -> wire.ModelPart:
     """Return a part for the wire."""
     if isinstance(found, Factor):
-        return wire.ModelPart(n=found.n, information=_triangle(found.r), constant=found.constant)
+        low = None if found.low is None else _single(_triangle(found.low))
+        return wire.ModelPart(
+            n=found.n, information=_triangle(found.r), constant=found.constant, low=low
+        )
     if isinstance(found, Checks):
         return wire.ModelPart(
             n=found.n,
@@ -262,6 +265,7 @@ def decode(message: wire.ModelPart, model: Model, width: int) -> Part:
     beside = [message.deviance, message.pearson, message.weight, message.constant]
     if (
         message.HasField("checks")
+        or (message.low and not linear)
         or score.shape != (0 if linear else width,)
         or not np.isfinite([*score, *beside]).all()
         or message.n > 1 << 48
@@ -269,7 +273,7 @@ def decode(message: wire.ModelPart, model: Model, width: int) -> Part:
         raise _OTHER_FORM
     square = _square(message.information, side)
     if linear:
-        return Factor(message.n, square, message.constant)
+        return Factor(message.n, square, message.constant, _low(message.low, square))
     return Sums(message.n, _symmetric(square), score, *beside)
 
 
@@ -285,6 +289,7 @@ def decode_checks(message: wire.ModelPart, model: Model, width: int) -> Checks:
         message.pearson,
         message.weight,
         message.constant,
+        list(message.low),
     )
     if (
         model.family != "cox"
@@ -321,6 +326,11 @@ def _triangle(square: design.Matrix) -> Vector:
     return np.asarray(square[np.triu_indices(len(square))], dtype=np.float64)
 
 
+def _single(low: Vector) -> Vector:
+    """Return numbers that single precision can hold, 0 for others."""
+    return np.where(np.abs(low) < np.finfo(np.float32).max, low, 0.0)
+
+
 def _square(numbers: Sequence[float], side: int) -> design.Matrix:
     triangle = np.array(numbers)
     if triangle.shape != (side * (side + 1) // 2,) or not np.isfinite(triangle).all():
@@ -328,6 +338,16 @@ def _square(numbers: Sequence[float], side: int) -> design.Matrix:
     square = np.zeros((side, side))
     square[np.triu_indices(side)] = triangle
     return square
+
+
+def _low(numbers: Sequence[float], square: design.Matrix) -> design.Matrix | None:
+    """Return what is below a factor's last places; ``DocumentError`` when it isn't below them."""
+    if not numbers:
+        return None
+    low = _square(numbers, len(square))
+    if (np.abs(low) > np.abs(np.spacing(square))).any():
+        raise _OTHER_FORM
+    return low
 
 
 def _symmetric(square: design.Matrix) -> design.Matrix:
