@@ -19,6 +19,7 @@ from researcher.options import (
     ProjectOption,
     Protection,
     Whom,
+    check_folder,
     grouped,
     say_who_waits,
 )
@@ -65,6 +66,7 @@ def quality(
 
     Example: wardgate quality age -p preterm --outcome ill --predictor age --predictor stage
     """
+    check_folder(html)
     population = None if reference is None else read_reference(reference)
     with Consortium.connect(home) as consortium:
         study = Study(

@@ -23,7 +23,7 @@ from researcher import model_commands, releasing
 from researcher.analysing import analyse
 from researcher.assessing import quality
 from researcher.consortium import Consortium
-from researcher.fitting import fit
+from researcher.fitting import CONFIDENCE, fit, show_model
 from researcher.following import (
     LogOption,
     Logs,
@@ -36,6 +36,7 @@ from researcher.following import (
 from researcher.home import DEFAULT_HOME, ResearcherHome
 from researcher.home import join as join_consortium
 from researcher.launching import CLIP_NORM
+from researcher.models import ModelAnswer
 from researcher.offers import ReleaseInfo
 from researcher.options import (
     AnalysisOption,
@@ -49,6 +50,7 @@ from researcher.options import (
     SitesOption,
     Summed,
     Whom,
+    check_folder,
     grouped,
     parameter_of,
     say_who_waits,
@@ -178,6 +180,7 @@ def statistics(
 
     Example: wardgate statistics -p preterm --count age --where 'age >= 40' --epsilon 0.25
     """
+    check_folder(dry_run)
     of_whom = whom.terms()
     how = protection.terms() | summed.terms()
     with Consortium.connect(home) as consortium:
@@ -217,7 +220,10 @@ def answer(
     """
     with Consortium.connect(home) as consortium:
         found = consortium.answer(job, waiting=say_who_waits)
-    _print_answer(found, as_json)
+    if isinstance(found, ModelAnswer):
+        show_model(found, CONFIDENCE, as_json=as_json)
+    else:
+        _print_answer(found, as_json)
 
 
 def _print_answer(answer: StatisticsAnswer, as_json: bool) -> None:
@@ -280,6 +286,7 @@ def train(
 
     Example: wardgate train tabular -p preterm --start-from 3f8a... --tensorboard runs
     """
+    check_folder(output)
     logs = Logs(tensorboard, mlflow, project, printed=log)
     with Consortium.connect(home) as consortium:
         handle = consortium.train(

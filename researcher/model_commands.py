@@ -23,7 +23,13 @@ from researcher.following import Logs, StartFromOption, followed
 from researcher.home import DEFAULT_HOME
 from researcher.live import rounds_table
 from researcher.matrix import Matrix
-from researcher.options import HomeOption, MinimumOption, SitesOption, parameter_of
+from researcher.options import (
+    HomeOption,
+    MinimumOption,
+    SitesOption,
+    check_folder,
+    parameter_of,
+)
 from researcher.registry import ModelHistory, RegisteredModel
 
 app = commands.application("Finished models: the consortium's registry, cards and exports.")
@@ -146,6 +152,7 @@ def card(
 
     Example: wardgate models card 3f8a01c2 -o README.md
     """
+    check_folder(output)
     with Consortium.connect(home) as consortium:
         history = consortium.registry.history(model)
         text = _card(consortium, history)
@@ -253,6 +260,7 @@ def export(
 
     Example: wardgate models export 3f8a01c2 -o preterm.onnx
     """
+    check_folder(output)
     wanted = file_format or _by_name(output)
     beside = output.with_name(output.name + ".card.md")
     for path in (output, beside):
@@ -282,5 +290,5 @@ def _by_name(output: Path) -> Format:
     try:
         return Format(output.suffix.removeprefix("."))
     except ValueError:
-        known = " or ".join(f".{one}" for one in Format)
+        known = " nor ".join(f".{one}" for one in Format)
         raise UsageError(f"{output.name} ends in neither {known}; see --format.") from None

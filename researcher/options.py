@@ -175,6 +175,13 @@ def cohort_of(where: list[str] | None, file: Path | None) -> Cohort | None:
     return read if typed is None else read & typed
 
 
+def check_folder(*files: Path | None) -> None:
+    """Raise ``UsageError`` when a file that is to be written has no folder: before all the work."""
+    for file in files:
+        if file is not None and not file.absolute().parent.is_dir():
+            raise UsageError(f"There is no folder {file.parent} to write {file.name} into.")
+
+
 def parameter_of(text: str) -> tuple[str, Scalar]:
     """Read NAME=VALUE as TOML would read the value; a bare word is text."""
     name, equals, value = text.partition("=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from contract.cohorts import Cohort
 from contract.errors import UsageError
-from researcher.options import ProjectOption, Protection, Summed, Whom, grouped
+from researcher.options import ProjectOption, Protection, Summed, Whom, check_folder, grouped
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,9 @@ def test_terms_are_those_of_a_question() -> None:
     }  # fmt: skip
     with pytest.raises(UsageError, match="is no condition"):
         Whom(where=["whoever"]).terms()
+
+
+def test_a_file_that_could_not_be_written_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    check_folder(None, tmp_path / "model.safetensors", Path("here.json"))
+    with pytest.raises(UsageError, match="There is no folder"):
+        check_folder(tmp_path / "nowhere" / "model.safetensors")
