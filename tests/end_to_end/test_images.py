@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from node.config import create_home
 from node.home import NodeHome
 from node.work.training.drafts import list_drafts, read_draft
 from tests.end_to_end.federation import Federation, write_csv
+from tests.node.deid.test_volume import WORD, nifti
 from tests.recipes.harness import Recipe, dicom
 from tests.recipes.pictures import chest
 
@@ -33,8 +35,8 @@ SITES = ("north", "south")
 PROJECT = "films"
 PATIENTS = 32
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
-METRICS = ["train_loss", "eval_loss", "eval_accuracy", "eval_balanced_accuracy", "eval_auc",
-           "eval_distance", "drafts", "empty", "num-examples"]  # fmt: skip
+METRICS = ["train_loss", "eval_loss", "eval_dice", "eval_accuracy", "eval_balanced_accuracy",
+           "eval_auc", "eval_distance", "drafts", "empty", "num-examples"]  # fmt: skip
 SCHEMA = """
 table = "films"
 subject = "patient"
@@ -42,6 +44,15 @@ subject = "patient"
 name = "profusion"
 type = "category"
 levels = ["0", "3"]
+[[columns]]
+name = "fold"
+type = "category"
+levels = ["train", "test"]
+"""
+WHERE = """
+table = "films"
+groups = true
+[assets]
 """
 POLICY = """
 profile = "open-research"
@@ -54,6 +65,10 @@ drafts = true
 """
 DRAWN = {
     "structures": "lung", "shape": "32,32", "widths": "4,8", "modality": "DX", "most": 8,
+}  # fmt: skip
+OUTLINED = {
+    "structures": "lung", "image-role": "mr", "mask-role": "mask", "shape": "8,8,8",
+    "spacing-mm": "5,2,1.5", "widths": "4,8", "split-table": "films", "split-column": "fold",
 }  # fmt: skip
 
 
@@ -76,12 +91,36 @@ def hospital(home: Path, site: str, number: int) -> None:
         stage, mark = (0, 3)[patient % 2], f"CANARY-{site}-{patient}"
         film = dicom(chest(stage, rng, 40), mark, modality="DX", sop_class_uid=DX)
         (folder / f"{patient}.dcm").write_bytes(film.data)
-        rows.append({"patient": mark, "profusion": stage})
+        rows.append(
+            {"patient": mark, "profusion": stage, "fold": ("train", "test")[patient % 8 > 5]}
+        )
     schema = home.parent / "films.toml"
     schema.write_text(SCHEMA)
     ingest([folder], home=home)
     ingest([write_csv(home.parent / f"{site}.csv", rows)], schema=schema, home=home)
-    node_release.create("films", table="films", modality=["DX"], home=home)
+    folder = volumes(home.parent / f"{site}-volumes", rows, rng)
+    ingest([folder], manifest=folder / "list.csv", home=home)
+    where = home.parent / "where.toml"
+    where.write_text(WHERE)
+    node_release.create("films", where=where, home=home)
+
+
+def volumes(folder: Path, rows: list[dict[str, object]], rng: np.random.Generator) -> Path:
+    """Write each patient's volume and its outline as NIfTI, and the list of whose they are."""
+    folder.mkdir()
+    lines = ["path,patient,kind,group,body_site"]
+    for number, row in enumerate(rows):
+        bright = np.zeros((10, 9 + number % 5, 8), "u1")
+        # Each outline is another: the same bytes twice are one file, of whom had it first.
+        first, second = 2 + number % 3, 3 + number // 3 % 3
+        bright[first : first + 4, second : second + 4, 2:6] = 1
+        values = (100 * bright + rng.integers(0, 20, bright.shape)).astype("i2")
+        for kind, data in (("mr", nifti(values)), ("mask", nifti(bright))):
+            name = f"{row['patient']}-{kind}.nii.gz"
+            (folder / name).write_bytes(gzip.compress(data))
+            lines.append(f"{name},{row['patient']},{kind},case,lung")
+    (folder / "list.csv").write_text("\n".join(lines))
+    return folder
 
 
 def network() -> bytes:
@@ -112,9 +151,10 @@ def project_text(bundles: dict[str, Path], weights: str) -> str:
             if isinstance(value, bool):
                 lines.append(f"{parameter} = {{ choices = [true, false] }}")
             elif isinstance(value, str):
+                told = OUTLINED if name == "segmentation" else DRAWN
                 given = {
                     "table": "films", "label": "profusion", "classes": "0,3", "modality": "DX",
-                    **{key: str(told) for key, told in DRAWN.items()},
+                    **{key: str(said) for key, said in told.items()},
                 }.get(parameter, value)  # fmt: skip
                 lines.append(f"{parameter} = {{ choices = [{quoted(given)}] }}")
             else:
@@ -137,7 +177,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Films]:
         file.write_bytes(network())
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         bundles = {}
-        for name in ("classification_2d", "preannotation"):
+        for name in ("classification_2d", "preannotation", "segmentation"):
             bundles[name] = federation.root / f"{name}.fab"
             bundles[name].write_bytes(build(Recipe(name).folder))
         text = federation.root / "project.toml"
@@ -173,6 +213,30 @@ def test_films_are_taken_in_released_and_learned_from(films: Films) -> None:
     assert rounds[2, "evaluate"]["eval_auc"] > 0.7
     assert set(rounds[2, "evaluate"]) <= set(METRICS)
     films.federation.ledgers_verify()
+
+
+def test_nifti_volumes_and_their_outlines_are_taken_in_and_learned_from_in_patches(
+    films: Films,
+) -> None:
+    with films.federation.connect() as ana:
+        result = ana.train(
+            PROJECT,
+            "segmentation",
+            OUTLINED | {
+                "patches": 2, "num-server-rounds": 2, "local-epochs": 5, "learning-rate": 0.01,
+                "batch-size": 4,
+            },
+        ).result()  # fmt: skip
+    assert result.answered == SITES
+    last = next(r.metrics for r in result.rounds if (r.number, r.step) == (2, "evaluate"))
+    # Whoever outlines nothing has 0, and whoever outlines everything has 0.15.
+    assert last["eval_dice"] > 0.6
+    for site in SITES:
+        home = films.federation.home(site)
+        assert films.federation.answers(site, result.job)
+        kept = b"".join(p.read_bytes() for p in home.rglob("*.nii"))
+        assert kept
+        assert WORD not in kept
 
 
 def test_drafts_stay_where_the_images_are(films: Films) -> None:
