@@ -41,7 +41,10 @@ class _InOrder:
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         found: Any = super()
-        arrays, metrics = found.aggregate_train(server_round, _sorted(replies))
+        ordered = _sorted(replies)
+        if _weigh_nothing(ordered):
+            raise ValueError("no hospital has an example to train on")
+        arrays, metrics = found.aggregate_train(server_round, ordered)
         if arrays is not None:
             for name, array in (self._first or {}).items():
                 arrays[name] = array
@@ -51,8 +54,23 @@ class _InOrder:
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         found: Any = super()
-        result: MetricRecord | None = found.aggregate_evaluate(server_round, _sorted(replies))
+        ordered = _sorted(replies)
+        if _weigh_nothing(ordered):  # nobody is held out anywhere
+            return None
+        result: MetricRecord | None = found.aggregate_evaluate(server_round, ordered)
         return result
+
+
+def _weigh_nothing(replies: Sequence[Message]) -> bool:
+    """Say whether there are replies, and all are of hospitals without an example."""
+    told = [
+        record["num-examples"]
+        for reply in replies
+        if reply.has_content()
+        for record in reply.content.metric_records.values()
+        if "num-examples" in record
+    ]
+    return bool(told) and not any(told)
 
 
 def _sorted(replies: Iterable[Message]) -> list[Message]:

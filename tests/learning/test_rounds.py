@@ -18,7 +18,9 @@ CONFIG = {
 }
 
 
-def run(**changes: str | float) -> tuple[list[float], Context]:
+def run(
+    examples: int = 1, evaluate: bool = False, **changes: str | float
+) -> tuple[list[float], Context]:
     """Return the learning rates that a node was told, and the server's context."""
     app = ClientApp()
 
@@ -26,16 +28,21 @@ def run(**changes: str | float) -> tuple[list[float], Context]:
     def train(message: Message, context: Context) -> Message:
         arrays = message.content.array_records["arrays"].to_torch_state_dict()
         record = ArrayRecord({"w": arrays["w"] + 1})
-        metrics = MetricRecord({"num-examples": 1})
+        metrics = MetricRecord({"num-examples": examples})
         return Message(RecordDict({"arrays": record, "metrics": metrics}), reply_to=message)
+
+    @app.evaluate()
+    def score(message: Message, context: Context) -> Message:
+        metrics = MetricRecord({"eval_loss": 0.0, "num-examples": 0})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
     grid = LocalGrid({2: app, 3: app})
     server = Context(1, 1, {}, RecordDict(), {**CONFIG, **changes})
-    rounds.run(grid, server, ArrayRecord({"w": torch.zeros(1)}), evaluate=False)
+    rounds.run(grid, server, ArrayRecord({"w": torch.zeros(1)}), evaluate=evaluate)
     told = [
         float(message.content.config_records["config"]["learning-rate"])
         for message in grid.sent
-        if message.metadata.dst_node_id == 2
+        if message.metadata.dst_node_id == 2 and message.metadata.message_type == "train"
     ]
     return told, server
 
@@ -58,3 +65,10 @@ def test_a_cosine_falls_from_it_to_a_hundredth() -> None:
 def test_another_schedule_is_named() -> None:
     with pytest.raises(ValueError, match="schedule"):
         run(schedule="steps")
+
+
+def test_without_anybody_to_train_on_it_is_said_and_without_anybody_to_score_it_goes_on() -> None:
+    with pytest.raises(ValueError, match="no hospital has an example"):
+        run(examples=0)
+    told, _ = run(evaluate=True)
+    assert len(told) == 5

@@ -391,7 +391,9 @@ def test_the_cards_and_the_imports_are_whole(recipe: Recipe, drawing: Recipe) ->
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BUSI.exists(), reason="needs the breast ultrasound images")
+@pytest.mark.skipif(
+    not any(BUSI.glob("*/*_mask.png")), reason="needs the breast ultrasound images with masks"
+)
 def test_lesions_of_the_breast_are_outlined(recipe: Recipe, tmp_path: Path) -> None:
     from PIL import Image
 
