@@ -28,6 +28,7 @@ CLOCK_SKEW = timedelta(minutes=2)
 
 roster = commands.application("The roster: who is in the consortium.")
 project = commands.application("Projects: what hospitals agree to, once.")
+NOT_PROPOSED = "nothing was proposed"
 
 
 @roster.command("propose")
@@ -67,12 +68,15 @@ def propose_roster(
     except ValidationError as error:
         raise DocumentError(f"This roster can't be: {error.errors()[0]['msg']}.") from None
     envelope = document.seal(ROSTER_TYPE)
-    if not dry_run:
-        shelf.propose("roster", opened.consortium, version, envelope, now())
     print(
-        f"roster version {version}: {len(sites)} sites, {len(researchers)} researchers, "
-        f"threshold {document.threshold}\nfingerprint {envelope.digest}"
+        f"roster version {version}: sites {len(sites)}, researchers {len(researchers)}, "
+        f"threshold {document.threshold}"
     )
+    if dry_run:
+        print(NOT_PROPOSED)
+        return
+    shelf.propose("roster", opened.consortium, version, envelope, now())
+    print(f"fingerprint {envelope.digest}")
     print("next, at each hospital: wardgate-node roster sign")
 
 
@@ -123,13 +127,15 @@ def propose_project(
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ConfigurationError(f"{file}: {where}: {first['msg']}.") from None
     envelope = document.seal(PROJECT_TYPE)
-    if not dry_run:
-        shelf.propose("project", document.name, document.version, envelope, now())
     print(
-        f"project {document.name} version {document.version}: {', '.join(document.kinds)}, "
-        f"{len(document.variables)} variables, {len(document.recipes)} recipes\n"
-        f"fingerprint {envelope.digest}"
+        f"project {document.name} version {document.version}: {', '.join(document.kinds)}; "
+        f"variables {len(document.variables)}, recipes {len(document.recipes)}"
     )
+    if dry_run:
+        print(NOT_PROPOSED)
+        return
+    shelf.propose("project", document.name, document.version, envelope, now())
+    print(f"fingerprint {envelope.digest}")
     print(f"next, at each hospital: wardgate-node project approve {document.name} --release NAME")
 
 
