@@ -16,6 +16,7 @@ from rich.text import Text
 from contract.errors import UsageError
 from contract.receipts import Receipt
 from contract.statistics.estimates import Estimate, HypothesisTest
+from researcher.absent import percent
 from researcher.rendering import WIDTH, as_html, as_text
 from researcher.statistics import PLUS_MINUS, StatisticsAnswer
 
@@ -240,7 +241,9 @@ def _sentences(answers: Sequence[StatisticsAnswer], lanes: set[str]) -> Iterator
         )
     missing = sorted({m.site for answer in answers for m in answer.missing})
     if missing:
-        yield f"Not in the analysis: {', '.join(missing)}."
+        share = max(answer.absent_share for answer in answers)
+        of = f", with {percent(share)} of the subjects listed" if share > 0 else ""
+        yield f"Not in the analysis: {', '.join(missing)}{of}."
     parts = [part for answer in answers for part in answer.parts]
     held = sorted({site for part in parts for site in (*part.withheld, *part.partial)})
     if held:

@@ -55,11 +55,12 @@ class Curves:
 
 @dataclass(frozen=True)
 class Bars:
-    """Counts in a grid's cells, one series for each group."""
+    """Counts in a grid's cells, one series for each group; or what ``y_name`` says."""
 
     edges: Floats
     series: tuple[tuple[str, Floats], ...]
     x_name: str
+    y_name: str = "subjects"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _bars(figure: Bars, axes: Axes) -> None:
     for label, heights in figure.series:
         axes.stairs(_from_zero(heights), figure.edges, fill=True, alpha=0.5, label=label or None)
     axes.set_xlabel(figure.x_name)
-    axes.set_ylabel("subjects")
+    axes.set_ylabel(figure.y_name)
     if len(figure.series) > 1:
         axes.legend()
 

@@ -228,6 +228,7 @@ class Study:
     def survival(self, time: str, event: str, by: str | None = None) -> Finding:
         """Return Kaplan and Meier's curves on the time's grid, and the log-rank test of groups.
 
+        Beside them are Nelson and Aalen's cumulative hazards with their intervals.
         ``event`` is a category of two levels, the second the event.
         """
         asked = survival.ask_survival(

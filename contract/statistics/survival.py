@@ -86,6 +86,19 @@ class LifeTable:
         """Aalen's variance of ``cumulative_hazard``."""
         return self._sum(self.events / np.maximum(self.at_risk, 1) ** 2)
 
+    def hazard_band(self, confidence: float = 0.95) -> tuple[Vector, Vector]:
+        """Return the interval of ``cumulative_hazard`` after each interval, on the log's scale.
+
+        It is 0 where the estimate is 0.
+        """
+        from scipy.stats import norm
+
+        reach = float(norm.ppf(0.5 + confidence / 2))
+        hazard = self.cumulative_hazard
+        with np.errstate(divide="ignore", invalid="ignore"):
+            by = np.exp(np.where(hazard == 0, 0.0, reach * np.sqrt(self.hazard_variance) / hazard))
+        return hazard / by, hazard * by
+
     @property
     def _greenwood(self) -> Vector:
         """Greenwood's sum: the variance of the survival's logarithm."""

@@ -42,7 +42,7 @@ class DisclosureSettings(settings.Settings):
     model_categories: Literal["pairs", "all"] = "all"
     """Of which categories of a model counts must be declared together: of those in any two terms,
     or, if it takes several steps, of all in it."""
-    subjects_per_coefficient: Annotated[int, Field(ge=1)] = 5
+    subjects_per_coefficient: Annotated[int, Field(ge=5)] = 5
     """Fewest subjects of a release for each coefficient of a model."""
     releases_apart: bool = True
     """Whether a new release is exact only where exact answers of earlier ones of its table, with

@@ -80,6 +80,8 @@ def intensities(answer: StatisticsAnswer, name: str) -> Finding:
         about="Pixels' intensities were summarised by subject, each image of a subject and each "
         "subject having the same weight; intensities out of the dictionary's range were moved to "
         "its ends.",
-        figure=Bars(edges, (("", shares),), f"{grid.modality} intensity") if bins else None,
+        figure=Bars(edges, (("", shares),), f"{grid.modality} intensity", "share of pixels")
+        if bins
+        else None,
         remarks=remarks(answer, "" if len(told) == len(parts) else "Not all bins are told."),
     )

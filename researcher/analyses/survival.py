@@ -1,4 +1,4 @@
-"""Survival: Kaplan and Meier's curves on the time's grid, and how groups differ."""
+"""Survival: Kaplan and Meier's curves, Nelson and Aalen's hazards, and how groups differ."""
 
 from __future__ import annotations
 
@@ -80,12 +80,16 @@ def curves(answer: StatisticsAnswer) -> Finding:
         title += f"p {p if p[:1] == '<' else '= ' + p}"
     return Finding(
         title=title,
-        columns=("group", time, "survival", "95% from", "to", "at risk", "events", "lost"),
+        columns=(
+            *("group", time, "survival", "95% from", "to"),
+            *("cum. hazard", "hazard from", "hazard to", "at risk", "events", "lost"),
+        ),
         rows=tuple(rows),
         result=Survival(tables, test),
         answers=(answer,),
-        about="Survival was estimated by Kaplan and Meier's method on the grid of "
-        f"{time}, with intervals on the log(-log) scale"
+        about=f"Survival was estimated by Kaplan and Meier's method on the grid of {time}, with "
+        "intervals on the log(-log) scale; cumulative hazards by Nelson and Aalen's, with "
+        "intervals on the log scale"
         + ("; groups were compared by the log-rank test." if test else "."),
         figure=_figure(tables, f"{time} ({variable.unit})" if variable.unit else time),
         remarks=remarks(answer, *said, _grid(tables)),
@@ -116,6 +120,7 @@ def _tables(
 def _rows(label: str, table: survival.LifeTable) -> list[tuple[Cell, ...]]:
     """Return some of a life table's lines, evenly over those in which anything happens."""
     low, high = table.band()
+    hazard_low, hazard_high = table.hazard_band()
     happens = np.flatnonzero((table.events + table.lost) > 0)
     if happens.size > LINES:
         happens = happens[np.unique(np.linspace(0, happens.size - 1, LINES).astype(int))]
@@ -126,6 +131,9 @@ def _rows(label: str, table: survival.LifeTable) -> list[tuple[Cell, ...]]:
             float(table.survival[i]),
             float(low[i]),
             float(high[i]),
+            float(table.cumulative_hazard[i]),
+            float(hazard_low[i]),
+            float(hazard_high[i]),
             int(table.at_risk[i]),
             int(table.events[: i + 1].sum()),
             int(table.lost[: i + 1].sum()),

@@ -150,3 +150,32 @@ def test_wampler_2() -> None:
     y = (WAMPLER_X[:, None] ** np.arange(6)) @ wanted
     found = of("y ~ poly(x, 5, raw = TRUE)", np.round(y, 5), WAMPLER_X, 0, 20)
     assert found.coefficients == pytest.approx(wanted, rel=1e-9)
+
+
+ANSCOMBE_X = np.array([10.0, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5])
+ANSCOMBE = {
+    "I": (ANSCOMBE_X, [8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68]),
+    "II": (ANSCOMBE_X, [9.14, 8.14, 8.74, 8.77, 9.26, 8.10, 6.13, 3.10, 9.13, 7.26, 4.74]),
+    "III": (ANSCOMBE_X, [7.46, 6.77, 12.74, 7.11, 7.81, 8.84, 6.08, 5.39, 8.15, 6.42, 5.73]),
+    "IV": (
+        np.array([8.0, 8, 8, 8, 8, 8, 8, 19, 8, 8, 8]),
+        [6.58, 5.76, 7.71, 8.84, 8.47, 7.04, 5.25, 12.50, 5.56, 7.91, 6.89],
+    ),
+}
+"""Anscombe 1973, Graphs in statistical analysis, The American Statistician 27, table 1."""
+
+
+@pytest.mark.parametrize("sites", [1, 2, 4])
+@pytest.mark.parametrize("name", ANSCOMBE)
+def test_anscombes_four_sets_have_the_one_line_that_he_printed(name: str, sites: int) -> None:
+    x, y = ANSCOMBE[name][0], np.array(ANSCOMBE[name][1])
+    found = of("y ~ x", y, x, 0, 20, sites)
+    # As printed: y = 3 + 0.5 x, s.e. 0.118, regression's squares 27.50, residuals' 13.75, R2 0.667.
+    assert found.coefficients == pytest.approx([3, 0.5], abs=5e-3)
+    assert found.standard_errors[1] == pytest.approx(0.118, abs=5e-4)
+    assert found.deviance == pytest.approx(13.75, abs=0.03)
+    assert found.null_deviance - found.deviance == pytest.approx(27.50, abs=0.03)
+    assert 1 - found.deviance / found.null_deviance == pytest.approx(0.667, abs=1e-3)
+    true = sm.OLS(y, sm.add_constant(x)).fit()
+    assert found.coefficients == pytest.approx(true.params, rel=1e-9)
+    assert found.standard_errors == pytest.approx(true.bse, rel=1e-9)

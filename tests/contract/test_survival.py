@@ -225,3 +225,34 @@ def test_what_can_not_be_a_curve_is_said() -> None:
         table.restricted_mean(60)
     empty = LifeTable(table.times, 0, table.events * 0, table.lost * 0)
     assert np.isnan(log_rank([table, empty]).statistic)
+
+
+AML = LifeTable(
+    np.array([9.0, 13, 18, 23, 28, 31, 34, 45, 48, 161]),
+    11,
+    np.array([1, 1, 1, 1, 0, 1, 1, 0, 1, 0]),
+    np.array([0, 1, 0, 0, 1, 0, 0, 1, 0, 1]),
+)
+"""Miller 1997, table 1.1: acute myelogenous leukaemia, maintained chemotherapy."""
+CHAZ = [
+    0.0909090909090909, 0.1909090909090909, 0.3159090909090909, 0.4587662337662338,
+    0.4587662337662338, 0.6587662337662338, 0.9087662337662338, 0.9087662337662338,
+    1.4087662337662339, 1.4087662337662339,
+]  # fmt: skip
+"""``cumhaz`` and ``std.chaz`` of R's survival 3.5, ``survfit(Surv(time, status) ~ 1)``."""
+STD_CHAZ = [
+    0.0909090909090909, 0.1351460795210773, 0.1840909090909091, 0.2330185101557889,
+    0.2330185101557889, 0.3070791853500062, 0.3959767999204291, 0.3959767999204291,
+    0.6378068877608829, 0.6378068877608829,
+]  # fmt: skip
+
+
+def test_cumulative_hazards_and_their_errors_are_those_of_r() -> None:
+    assert AML.cumulative_hazard == pytest.approx(CHAZ, rel=1e-12)
+    assert np.sqrt(AML.hazard_variance) == pytest.approx(STD_CHAZ, rel=1e-12)
+    low, high = AML.hazard_band(0.9)
+    reach = 1.6448536269514722 * np.array(STD_CHAZ) / CHAZ
+    assert low == pytest.approx(CHAZ * np.exp(-reach), rel=1e-12)
+    assert high == pytest.approx(CHAZ * np.exp(reach), rel=1e-12)
+    empty = LifeTable(AML.times[:1], 3, np.array([0]), np.array([1]))
+    assert [float(one[0]) for one in empty.hazard_band()] == [0, 0]
