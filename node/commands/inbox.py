@@ -35,15 +35,15 @@ from node.commands.recipe import (
 )
 from node.commands.steward import present_key
 from node.gate import exact
-from node.gate.account import Limits, Payer, PrivacyAccount
+from node.gate.account import Payer, PrivacyAccount
 from node.gate.dp.draws import Draws
-from node.gate.dp.lane import Asked as DpQuestion
 from node.gate.dp.lane import DpLane
 from node.gate.inbox import preview
 from node.gate.inbox.decisions import REASONS, Verdict, What, decide, verdict
 from node.gate.inbox.stewards import allowed_keys
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy, load_policy
+from node.gate.prospect import account, with_noise
 from node.home import NodeHome
 from node.link.server import now
 from node.work.training.dependencies import Sources
@@ -385,34 +385,25 @@ def _account(opened: Opened) -> Iterator[tuple[str, str]]:
         plan = exact.lanes(work, opened.project, release.manifest, opened.policy)
     except (Refused, DocumentError):
         return  # it would be refused before anything is spent
-    noisy = tuple(s for s, exactly in zip(work.ask, plan, strict=True) if exactly is None)
-    if not noisy:
-        yield "noise", "none: the release declares exact answers"
-        return
-    asked = DpQuestion(
+    asked = with_noise(
         Payer(opened.row.consortium, opened.row.project),
         opened.row.job,
-        release.digest,
-        work.model_copy(update={"ask": noisy}),
         opened.project,
-        Limits.of(opened.policy, opened.row.project),
-        opened.policy.privacy.epsilon_question,
+        release.digest,
+        work,
+        plan,
+        opened.policy,
         now(),
     )
+    if asked is None:
+        yield "noise", "none: the release declares exact answers"
+        return
     ledger = Ledger(opened.home.ledger)
     try:
-        account = PrivacyAccount(opened.catalog.engine, ledger)
-        before = account.standing(asked.payer, asked.limits, asked.now)
-        after = DpLane(account, Draws(opened.catalog.engine)).after(asked)
+        lane = DpLane(PrivacyAccount(opened.catalog.engine, ledger), Draws(opened.catalog.engine))
+        yield from account(asked, lane)
     finally:
         ledger.close()
-    for name, standing in (("account before", before), ("account after", after)):
-        yield (
-            name,
-            f"epsilon {standing.epsilon_project:.3g} of {standing.limits.epsilon_project:g} by the "
-            f"project, {standing.epsilon_year:.3g} of {standing.limits.epsilon_year:g} by all in a "
-            "year",
-        )
 
 
 def _output(opened: Opened, payload: bytes) -> Iterator[tuple[str, str]]:

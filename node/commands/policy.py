@@ -24,6 +24,7 @@ from node.gate.gate import Gate
 from node.gate.inbox import preview
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy, changes, load_policy
+from node.gate.prospect import prospect
 from node.gate.rules import Question, Waits
 from node.home import NodeHome
 from node.link.membership import load_membership
@@ -101,8 +102,9 @@ def check(
 ) -> None:
     """Explain which rules stand, and what a given job would meet. Nothing is recorded or sent.
 
-    It says too whether the job, or its answers, would wait for a steward. Exit code 8 when the job
-    would be refused.
+    It says too whether the job, or its answers, would wait for a steward; by which lane each
+    statistic would be answered, or what is done to an update; and what the privacy account would
+    be charged. Exit code 8 when the job would be refused.
 
     Example: wardgate-node policy check job.dsse.json
     """
@@ -121,10 +123,13 @@ def check(
     with catalogue(place) as catalog:
         asked = Asked(catalog.engine)
         gate = Gate(catalog, Ledger(place.ledger), PolicyFile(place), now)
-        refusals = [
-            _explain(gate.question(load_membership(place, asked, row, now()), data), row.name)
-            for row in asked.consortia()
-        ]
+        refusals = []
+        for row in asked.consortia():
+            member = load_membership(place, asked, row, now())
+            question = gate.question(member, data)
+            refusals.append(_explain(question, row.name))
+            if refusals[-1] is None:
+                _foretell(question, gate, gate.period_seconds(member, data))
     if all(refusals):
         first = next(r for r in refusals if r is not None)
         raise Refused(first.code, f"The job would be refused: {first.sentence}")
@@ -151,8 +156,11 @@ def _explain(question: Question, consortium: str) -> Refused | None:
             objection = refusal
             table.add_row(name, f"refuses: {refusal.sentence}")
     Console(markup=False).print(table)
-    if objection is None:
-        job = question.job
-        if question.policy.holds_outputs(job.project, job.work.kind):
-            print("Its answers are held until a steward releases them.")
     return objection
+
+
+def _foretell(question: Question, gate: Gate, period_seconds: float) -> None:
+    table = Table("what", "how", title="then, of what would leave")
+    for name, text in prospect(question, gate.dp, period_seconds):
+        table.add_row(name, text)
+    Console(markup=False).print(table)

@@ -184,7 +184,7 @@ def test_policy_check_says_what_would_wait_and_what_would_be_held(
     at_north(HOLD_JOBS + 'people = 2\nhold_outputs = ["statistics"]\n')
     said = pair.on("north", "policy", "check", job)
     assert said.code == 0
-    for words in ("waits for the steward", "2 stewards must approve", "answers are held"):
+    for words in ("waits for the steward", "2 stewards must approve", "releases them"):
         assert words in said.out
     limits = f'[projects.{PROJECT}]\nresearchers = ["ben"]\n'
     at_north(POLICY + limits)

@@ -105,6 +105,12 @@ class DpLane:
         charges = _charges(self._spent(asked, self._wanted(asked)))
         return self.account.after(asked.payer, asked.release, charges, asked.limits, asked.now)
 
+    def costs(self, asked: Asked) -> dict[Statistic, float]:
+        """Return what each statistic would be charged now: nothing for one that was drawn."""
+        wanted = self._wanted(asked)
+        spent = self._spent(asked, wanted)
+        return {statistic: spent.get(key, 0.0) for key, statistic in wanted.items()}
+
     def answer(self, asked: Asked, look: Look) -> Answered:
         """Return the answer; ``look`` gives the columns and who is in the cohort."""
         self.check(asked)
