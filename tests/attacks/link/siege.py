@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from contract import wire_pb2 as wire
 from contract.dictionary import Variable
-from contract.documents import ParameterRange, RecipeGrant
+from contract.documents import MetricRange, ParameterRange, RecipeGrant
 from contract.envelope import Envelope
 from contract.statistics import forms
 from contract.statistics.answers import Part
@@ -52,7 +54,8 @@ RECIPES = (
         name="leaky",
         bundle=Bundle.parse(LEAKY).digest,
         parameters={"hide": ParameterRange(choices=(True, False))},
-        metrics=("num-examples",),
+        metrics=("num-examples", "loss"),
+        metric_ranges={"loss": MetricRange(minimum=0, maximum=10)},
     ),
 )
 
@@ -105,6 +108,23 @@ class Siege:
     def restart(self) -> None:
         """Kill the node and bring it up again."""
         self.server.kill()
+        self.start()
+
+    def back_up(self) -> None:
+        """Take a backup of the catalogue while the node runs."""
+        with (
+            closing(sqlite3.connect(self.victim.home.database)) as live,
+            closing(sqlite3.connect(self.root / "backup.db")) as to,
+        ):
+            live.backup(to)
+
+    def restore(self) -> None:
+        """Kill the node, put the catalogue of the backup back, and bring the node up again."""
+        self.server.kill()
+        database = self.victim.home.database
+        for path in database.parent.glob(f"{database.name}*"):
+            path.unlink()
+        shutil.copy(self.root / "backup.db", database)
         self.start()
 
     def close(self) -> None:
@@ -185,14 +205,21 @@ class Siege:
         found = forms.decode(wire.StatisticsAnswer.FromString(message.reply.payload))
         return None if all(part.withheld for part in found) else found
 
-    def task(self, job: str, name: str, payload: bytes = b"", **tensors: Any) -> wire.FromNode:
+    def task(
+        self,
+        job: str,
+        name: str,
+        payload: bytes = b"",
+        message_type: str = "train",
+        **tensors: Any,
+    ) -> wire.FromNode:
         """Give a task of a job, and return what came of it."""
         self.coordinator.say(
             wire.ToNode(
                 task=wire.Task(
                     job=job,
                     task=name,
-                    message_type="train",
+                    message_type=message_type,
                     payload=payload,
                     tensors=wire.BlobReference(**tensors),
                 )

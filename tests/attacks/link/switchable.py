@@ -44,6 +44,7 @@ def of_asking() -> None:
     """Cells, draws that are kept, and one normal form."""
     from contract.statistics.answers import answer_locally
     from node.gate import exact
+    from node.gate.account.account import PrivacyAccount
     from node.gate.dp.draws import Draws
     from node.gate.exact import Exactly
     from node.gate.fitting import FitsTheRelease
@@ -62,6 +63,7 @@ def of_asking() -> None:
     switch("cells", exact, "lanes", each_by_itself)
     switch("cells", desk, "work_out", work_out)
     switch("draws", Draws, "find", nothing)
+    switch("account", PrivacyAccount, "_reconcile", nothing)
     switch("fitting", FitsTheRelease, "check", nothing)
 
 

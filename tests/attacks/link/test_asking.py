@@ -46,6 +46,12 @@ ATTACKS = (
         "test_asking_again_averages_nothing_out",
     ),
     (
+        "Budget reset by a restored catalogue",
+        "Matetic et al. 2017, ROTE: Rollback Protection for Trusted Execution",
+        "the account takes up what the ledger says was spent",
+        "test_a_restored_catalogue_gives_nothing_back_of_the_account",
+    ),
+    (
         "Cohort-size probes and denial as an oracle, by the bytes that leave",
         "Kenthapadi, Mishra and Nissim 2005, Simulatable auditing",
         "lane, refusal and form follow from manifest and question alone",
@@ -118,6 +124,27 @@ def test_asking_again_averages_nothing_out(siege: Siege) -> None:
     assert abs(statistics.mean(drawn) - 1) < 0.8  # how many are the oldest
 
     assert len(set(ask(5))) == 1
+
+
+def test_a_restored_catalogue_gives_nothing_back_of_the_account(siege: Siege) -> None:
+    def remaining(age: int) -> float:
+        """Ask what wasn't asked before; what the project may still spend."""
+        question = siege.question(COUNT, cohort=Cohort(variable="age", at_least=age), lane="dp")
+        answer = wire.StatisticsAnswer.FromString(siege.offer(question).reply.payload)
+        assert answer.account.spent > 0
+        return answer.account.remaining
+
+    before = remaining(31)
+    siege.back_up()
+    after = remaining(32)
+    assert after < before
+    with siege.off("account"):
+        siege.restore()
+        again = remaining(33)  # as if the second had never been asked
+        assert again == pytest.approx(after, rel=0, abs=1e-6)
+
+    siege.restore()
+    assert remaining(34) < again
 
 
 # ---- what the bytes tell -------------------------------------------------------------------------

@@ -23,7 +23,8 @@ ATTACKS = (
     (
         "Filling the ledger by size: a job's name of half a megabyte",
         "CWE-779, logging of excessive data",
-        "a task names a job by its digest, or nothing is made of it",
+        "a task names a job by its digest, or nothing is made of it; off with it: the limit of "
+        "what is written down unsigned",
         "test_a_task_with_an_endless_name_leaves_no_trace",
     ),
 )

@@ -86,14 +86,35 @@ def told(answers: Sequence[float]) -> float:
     return sum(not on_the_grid_of_one(answer) for answer in answers) / len(answers)
 
 
-def test_the_bits_of_an_answer_tell_nothing() -> None:
-    nobody = naive([0.0] * 5000, 1, 1.0)
-    somebody = naive([1.0] * 5000, 1, 1.0)
-    assert told(nobody) > 0.2  # for all of these the attacker knows for certain
-    assert told(somebody) == 0
+def rare(draw: Draw, *, there: bool) -> list[float]:
+    """How many of 100 have a rare level: one, or nobody; as the lane answers, 5,000 times."""
+    statistic = Statistic(kind="levels", variable="arm")
+    project = World().project(variables=VARIABLES)
+    codes = np.zeros(100, dtype=np.int64)
+    codes[0] = 2 if there else 0
+    exact = measure_module.measure(statistic, project, {"arm": codes}, None)
+    found = []
+    for _ in range(5000):
+        said = noisy_part(statistic, project, exact, 1.0, draw).groups[""]
+        assert isinstance(said, Counts)
+        found.append(float(said.counts[2]))
+    return found
 
-    ours = [float(v) for v in discrete_laplace([0] * 5000, 1, 1.0)[0]]
-    theirs = [float(v) for v in discrete_laplace([1] * 5000, 1, 1.0)[0]]
+
+def test_the_bits_of_an_answer_tell_nothing() -> None:
+    """Off is the lane's mechanism, for the textbook's. Before the link, which has whole numbers
+    alone for counts."""
+
+    def textbook(
+        values: Sequence[int], sensitivity: int, epsilon: float
+    ) -> tuple[list[int], float]:
+        return naive(values, sensitivity, epsilon), sensitivity / epsilon  # type: ignore[return-value]
+
+    assert told(rare(textbook, there=False)) > 0.2  # of these the attacker knows for certain
+    assert told(rare(textbook, there=True)) == 0
+
+    ours = rare(discrete_laplace, there=False)
+    theirs = rare(discrete_laplace, there=True)
     assert told(ours) == told(theirs) == 0
     # Whatever is likely for one is possible for the other.
     likely = {value for value in ours if ours.count(value) > 50}

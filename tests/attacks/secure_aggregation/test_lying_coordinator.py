@@ -35,7 +35,8 @@ ATTACKS = (
     (
         "Two lists of survivors",
         "Bonawitz et al., CCS 2017, section 6.2",
-        "sites sign the list, and give shares only when enough signed the same",
+        "sites sign the list, and give shares only when enough signed the same; off with it: a "
+        "threshold above two thirds",
         "test_sites_that_are_told_different_lists_give_nothing",
     ),
     (
@@ -160,6 +161,7 @@ def two_lists(world: World) -> list[Revealed]:
 def test_sites_that_are_told_different_lists_give_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """With half of the sites as the threshold; above two thirds, no two lists have enough each."""
     world = LowThreshold(7)
     with monkeypatch.context() as off:
         off.setattr(Client, "_check_confirmed", lambda *_: None)

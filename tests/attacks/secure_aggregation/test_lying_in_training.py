@@ -52,7 +52,8 @@ ATTACKS = (
     (
         "Two sums of one round",
         "Bonawitz et al., CCS 2017, section 6.2; differencing",
-        "who gave shares in a sum is in no other of the round",
+        "who gave shares in a sum is in no other of the round; off with it: that a node sums the "
+        "same over one set of sites only",
         "test_no_second_sum_of_a_round_is_learned",
     ),
     (

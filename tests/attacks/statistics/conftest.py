@@ -26,11 +26,13 @@ from node.catalog.store import Catalog
 from node.catalog.strata import StratumWish
 from node.config import NodeSettings
 from node.deid.pseudonyms import Pseudonyms
-from node.gate.before_egress import withhold_small
+from node.gate import exact
+from node.gate.exact import Exactly
 from node.gate.policy import DisclosureSettings, JobLimits, Policy, PrivacySettings
 from node.home import NodeHome
 from node.intake.schema import parse_schema
 from node.intake.tables import ingest_table
+from node.work import desk as work_desk
 from node.work.desk import WorkDesk
 from node.work.statistics import ColumnCache, cohort_rows
 from tests.contract.world import NOW
@@ -58,6 +60,7 @@ SCHEMA = parse_schema(
     },
     "attacks",
 )
+STRICT = Minimums(20, 10, 0.5)
 GRIDS = {"marker": Grid(minimum=0, maximum=200, bins=4)}
 
 
@@ -116,7 +119,12 @@ class Node:
         settings = NodeSettings()
         self.desk = WorkDesk(self.hospital.home, self.hospital.gate, settings, ColumnCache(2**28))
 
-    def freeze(self, table: Sequence[dict[str, Any]], name: str = "trial") -> str:
+    def freeze(
+        self,
+        table: Sequence[dict[str, Any]],
+        name: str = "trial",
+        minimums: Minimums = STRICT,
+    ) -> str:
         """Take a table in and freeze it, by arm and sex; return the release's digest."""
         hospital = self.hospital
         ingest_table(
@@ -132,7 +140,7 @@ class Node:
                 strata=[StratumWish("arm"), StratumWish("sex")],
                 analyses={"main": ("age", "marker")},
                 grids=GRIDS,
-                minimums=Minimums(20, 10, 0.5),
+                minimums=minimums,
             ),
         )
         hospital.catalog.grant(made.digest, hospital.world.consortium, "birth", NOW)
@@ -168,16 +176,29 @@ class Node:
     # ---- without it ----------------------------------------------------------------------------
 
     def undefended(self, *ask: Statistic, cohort: Cohort | None = None) -> list[Part] | None:
-        """Answer as a gate would that looks at each answer by itself: only the minimums hold."""
-        work = StatisticsWork(ask=ask, cohort=cohort)
-        hospital = self.hospital
-        release = hospital.catalog.find_release(self.release)
-        project = hospital.trusted.projects["birth"].document
-        columns, inside = cohort_rows(hospital.home, release, project, work, self.desk.cache)
-        if inside is not None:
-            columns = {name: column[inside] for name, column in columns.items()}
-        kept = withhold_small(answer_locally(ask, project, columns), hospital.policy.disclosure)
-        return None if all(part.withheld for part in kept) else kept
+        """Ask without declared cells: of whatever rows a question names, if the minimums hold.
+
+        That rule is in two places, which are off together: which questions are answered exactly,
+        and that an answer is worked out of cells. All else is the node's own gate and desk.
+        """
+        with pytest.MonkeyPatch.context() as off:
+            off.setattr(exact, "lanes", _each_by_itself)
+            off.setattr(work_desk, "work_out", _of_its_rows)
+            found = self.ask(*ask, cohort=cohort, lane="exact")
+        return None if found is None or all(part.withheld for part in found) else found
+
+
+def _each_by_itself(work: StatisticsWork, *_: Any) -> list[Exactly]:
+    return [Exactly("", {"": ()}) for _ in work.ask]
+
+
+def _of_its_rows(
+    home: NodeHome, release: Any, project: Any, work: StatisticsWork, cache: ColumnCache, *_: Any
+) -> list[Part]:
+    columns, inside = cohort_rows(home, release, project, work, cache)
+    if inside is not None:
+        columns = {name: column[inside] for name, column in columns.items()}
+    return list(answer_locally(work.ask, project, columns))
 
 
 def moments(parts: list[Part] | None, group: str = "") -> Moments:

@@ -33,7 +33,8 @@ ATTACKS = (
     (
         "A table by a stratum, less the table of the others",
         "Cox 1980, Suppression methodology and statistical disclosure control, JASA 75",
-        "a combination that few have in a stratum is exact by no such stratum",
+        "a combination that few have in a stratum is exact by no such stratum; off with it: that a "
+        "cell of few is withheld as such (minimum_cell)",
         "test_a_table_by_strata_tells_of_no_few",
     ),
 )
@@ -123,7 +124,12 @@ def test_a_group_less_one_that_it_contains(
 def test_a_table_by_strata_tells_of_no_few(
     own_release: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 33 who are f and ill two are in arm B."""
+    """Of 33 who are f and ill two are in arm B.
+
+    The rule is in three places, off together: which counts are large, what a table tells besides,
+    and which pieces it is made of. Off too is the policy's ``minimum_cell``, by which the gate
+    would withhold a cell of two.
+    """
     node = own_release
     rows = table(
         *(("A", "f", "yes", 31), ("A", "f", "no", 70), ("A", "m", "yes", 50), ("A", "m", "no", 50)),

@@ -15,7 +15,8 @@ from contract.statistics.summaries import Counts
 from contract.work import Statistic
 from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.strata import Categories, Held, StratumWish
-from tests.attacks.statistics.conftest import Node, counts, moments
+from node.gate import exact
+from tests.attacks.statistics.conftest import Node, counts, moments, rows, total
 
 ATTACKS = (
     (
@@ -137,7 +138,7 @@ def test_a_histogram_less_another(node: Node) -> None:
             assert all(n == 0 or n >= 10 for n in counts(found).counts)
 
 
-def test_edges_moved_by_another_project(node: Node) -> None:
+def test_edges_moved_by_another_project(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two grids, one a little narrower: the bins' difference holds few, here the target alone."""
     values = np.array([float(row["marker"] or "nan") for row in node.table])
     wide = Variable(name="marker", kind="number", minimum=0, maximum=200, bins=2)
@@ -148,42 +149,40 @@ def test_edges_moved_by_another_project(node: Node) -> None:
             break
     else:
         pytest.fail("no edge singles anybody out")
-    # Without the one grid both would be answered: all bins are large.
-    assert min(Counts.of_histogram(values, moved).counts) >= 10
-    assert node.ask(BINS) is not None
+    fixed = counts(node.ask(BINS, lane="exact")).counts
     hospital = node.hospital
     project = hospital.trusted.projects["birth"].document
     variables = tuple(moved if v.name == "marker" else v for v in project.variables)
     hospital.settle(hospital.world.signed_project(3, variables=variables))
+    node.version = 3
     try:
-        envelope = hospital.job(
-            node.release,
-            work=hospital.world.job().work.model_copy(update={"ask": (BINS,), "lane": "exact"}),
-            project_version=3,
-            nonce=f"{node.next_nonce():032x}",
-        )
-        sealed = node.desk.offered(hospital.member, envelope)
-        assert sealed is not None
-        assert sealed.message.decision.code == "not-declared"
+        with monkeypatch.context() as off:
+            off.setattr(exact, "_is_grid", lambda *_: True)
+            found = counts(node.ask(BINS, lane="exact")).counts
+        assert min(found) >= 10
+        assert found[0] - (fixed[0] + fixed[1]) == 1
+        assert node.message(BINS, lane="exact").decision.code == "not-declared"
     finally:
         hospital.settle(hospital.world.signed_project(4, variables=project.variables))
         node.version = 4
 
 
 def test_a_total_that_is_mostly_one_subjects(node: Node) -> None:
-    """One value so large that the mean is that value over n, to three digits."""
-    rng = np.random.default_rng(1)
-    values = rng.uniform(1, 2, 100)
-    values[17] = 1e6
-    known = 1e6 / 100
-    assert abs(values.mean() / known - 1) < 1e-3
-    held: Held = {"marker": values}
-    subjects = [f"{i:06x}" for i in range(100)]
-    without = declare(held, subjects, Wishes(strata=[], minimums=Minimums(20, 10, 1.0)))
-    assert "moments" in without.declaration.variables[0].by
-    made = declare(held, subjects, Wishes(strata=[], minimums=Minimums(20, 10, 0.5)))
-    assert "moments" not in made.declaration.variables[0].by
-    assert "count" in made.declaration.variables[0].by
+    """One value so large that the total is that value, to three digits."""
+    table = rows()
+    for number, row in enumerate(table):
+        row["marker"] = 123.456 if number == 0 else round(0.00001 * (number + 1), 6)
+    before = node.release
+    try:
+        # Off: one subject may have any share of a sum.
+        node.release = node.freeze(table, "dominated", Minimums(20, 10, 1.0))
+        assert total(moments(node.ask(MARKER, lane="exact"))) == pytest.approx(123.456, abs=1)
+        node.release = node.freeze(table, "not-dominated")
+        assert node.message(MARKER, lane="exact").decision.code == "not-declared"
+        size = Statistic(kind="count", variable="marker")
+        assert counts(node.ask(size, lane="exact")).n > 300
+    finally:
+        node.release = before
 
 
 def test_other_users_and_restarts_find_nothing_more(node: Node) -> None:

@@ -5,16 +5,18 @@ Each attack first succeeds without its one defence, in the same test.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from contract.models import Model
+from contract.statistics.answers import Part
 from contract.statistics.summaries import CoMoments
 from contract.work import Statistic
-from node.catalog.declaring import Minimums, Wishes, declare
+from node.catalog.declaring import Minimums, Wishes
 from node.catalog.releases import create_release
 from node.catalog.selection import Selection
-from node.catalog.strata import Held
 from node.deid.pseudonyms import Pseudonyms
 from node.gate.fitting import FitsTheRelease
 from node.intake.schema import parse_schema
@@ -42,40 +44,48 @@ ATTACKS = (
 TARGET, MARKER = 17, 123.456
 
 
-def held(single: int) -> Held:
-    """A marker, and a number that so many have as 1 and all others as 0."""
-    marker = np.random.default_rng(3).uniform(5, 195, 400)
-    marker[TARGET] = MARKER
-    flag = np.zeros(400)
-    flag[TARGET : TARGET + single] = 1
-    return {"marker": marker, "flag": flag}
+def flagged(single: int) -> list[dict[str, Any]]:
+    """Rows of whom so many are 31, the target first, and all others 30."""
+    found = rows()
+    for number, row in enumerate(found):
+        row |= {"age": 31 if TARGET <= number < TARGET + single else 30, "sex": row["sex"] or "f"}
+        row["marker"] = row["marker"] or 50
+    found[TARGET]["marker"] = MARKER
+    return found
 
 
-def test_a_covariance_with_a_number_that_one_subject_has() -> None:
-    one = held(1)
-    assert isinstance(one["marker"], np.ndarray)
-    assert isinstance(one["flag"], np.ndarray)
-    told = CoMoments.of([one["marker"], one["flag"]])
-    # n, both means and the sum of products, as an answer has them: the one's marker is left.
-    learned = told.means[0] + told.products[1] / (told.n * told.means[1])
-    assert learned == pytest.approx(MARKER)
+def test_a_covariance_with_a_number_that_one_subject_has(node: Node) -> None:
+    """Off are both halves of the rule: how many have a value (``minimum_cell``), and what share one
+    has of a sum (``largest_contribution``).
+    """
+    products = Statistic(kind="comoments", variable="marker", across=("age",))
+    hospital, before = node.hospital, node.release
+    strict = hospital.policy
 
-    def declared(single: int, least: int) -> bool:
-        wishes = Wishes(
-            strata=[],
-            analyses={"main": ("marker", "flag")},
-            minimums=Minimums(20, least, 1.0 if least == 1 else 0.5),
-        )
-        subjects = [f"{i:06x}" for i in range(400)]
-        [analysis] = declare(held(single), subjects, wishes).declaration.analyses
-        return analysis.products_by(("marker", "flag")) is not None
+    def told(single: int, least: int, share: float) -> list[Part] | None:
+        name = f"flag-{single}-{least}"
+        node.release = node.freeze(flagged(single), name, Minimums(20, least, share))
+        disclosure = strict.disclosure.model_copy(update={"minimum_cell": least})
+        hospital.policy = strict.model_copy(update={"disclosure": disclosure})
+        return node.ask(products, analysis="main", lane="exact")
 
-    assert declared(1, least=1)  # where one is enough
+    try:
+        parts = told(1, 1, 1.0)
+        assert parts is not None
+        answer = parts[0].groups[""]
+        assert isinstance(answer, CoMoments)
+        # n, both means and the sum of products: the one's marker is left.
+        flags = answer.n * (answer.means[1] - 30)
+        assert flags == pytest.approx(1)
+        assert answer.means[0] + answer.products[1] / flags == pytest.approx(MARKER)
+
+        assert told(1, 10, 0.5) is None
+        assert told(9, 10, 0.5) is None
+        assert told(100, 10, 0.5) is not None
+    finally:
+        node.release, hospital.policy = before, strict
     with pytest.raises(ValueError, match="Extra inputs"):  # nor does a question bring a vector
         Statistic.model_validate({"kind": "comoments", "variable": "a", "vector": [1.0, 0.0]})
-    assert not declared(1, least=10)
-    assert not declared(9, least=10)
-    assert declared(100, least=10)
 
 
 def outlying() -> list[dict[str, object]]:

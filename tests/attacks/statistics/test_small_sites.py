@@ -41,7 +41,8 @@ ATTACKS = (
     (
         "A secure sum in which only one site has the group",
         "Hundepool et al. 2012, Statistical Disclosure Control, 5.4 (coverage known to others)",
-        "who lacks a group adds random words, so that its total tells nothing",
+        "who lacks a group adds random words, so that its total tells nothing; off with it: what "
+        "the coordinator itself leaves out, which a lying one doesn't",
         "test_a_group_that_one_site_has_is_in_no_total",
     ),
 )

@@ -1,7 +1,7 @@
 """Broad questions, added and subtracted, so that one patient's value is what remains.
 
-Each attack first succeeds against a gate that looks at each answer by itself: every cohort is
-larger than the policy's minimum. Against the release's declared cells it gets no answer.
+Each attack first succeeds at the node without declared cells: every cohort is larger than the
+policy's minimum, by which its gate looks at each answer by itself. With them it gets no answer.
 """
 
 from __future__ import annotations
