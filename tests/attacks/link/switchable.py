@@ -48,6 +48,7 @@ def of_asking() -> None:
     from node.gate.dp.draws import Draws
     from node.gate.exact import Exactly
     from node.gate.fitting import FitsTheRelease
+    from node.gate.modelling import Together
     from node.work import desk
     from node.work.statistics import cohort_rows
 
@@ -64,6 +65,7 @@ def of_asking() -> None:
     switch("cells", desk, "work_out", work_out)
     switch("draws", Draws, "find", nothing)
     switch("account", PrivacyAccount, "_reconcile", nothing)
+    switch("together", Together, "check", nothing)
     switch("fitting", FitsTheRelease, "check", nothing)
 
 

@@ -10,11 +10,15 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
+from contract.documents import Project
 from contract.envelope import Envelope
+from contract.models import Model
+from contract.statistics import models
 from contract.statistics.summaries import Counts, Moments
 from contract.work import Statistic
 from node.catalog.declaring import Minimums, Wishes
@@ -22,7 +26,7 @@ from node.catalog.releases import create_release
 from node.catalog.selection import Selection
 from node.catalog.store import Catalog
 from node.catalog.strata import StratumWish
-from tests.attacks.link.siege import VARIABLES, Siege
+from tests.attacks.link.siege import VARIABLES, Siege, digest
 from tests.end_to_end.federation import PROJECT, SUBJECTS, records, take_in, write_csv, write_schema
 from tests.end_to_end.hostile import SITE, now
 
@@ -44,6 +48,12 @@ ATTACKS = (
         "Dinur and Nissim 2003; DataSHIELD's known holes",
         "an answer with noise is kept and given again",
         "test_asking_again_averages_nothing_out",
+    ),
+    (
+        "A rare pair of levels, read off a regression's sums",
+        "Denning 1982, Cryptography and Data Security, section 6.2: small query sets",
+        "a model's categories are declared jointly, pair by pair of its terms",
+        "test_a_rare_pair_of_levels_is_in_no_regressions_sums",
     ),
     (
         "Budget reset by a restored catalogue",
@@ -145,6 +155,45 @@ def test_a_restored_catalogue_gives_nothing_back_of_the_account(siege: Siege) ->
 
     siege.restore()
     assert remaining(34) < again
+
+
+def test_a_rare_pair_of_levels_is_in_no_regressions_sums(siege: Siege) -> None:
+    """All of arm A have the outcome, and of arm B the target alone, whose age the sums tell."""
+    table = records(SITE, 0, few=False)
+    for row in table:
+        row["outcome"] = "yes" if row["arm"] == "A" else "no"
+    table[int(np.argmax([int(str(row["age"])) for row in table]))] |= {"arm": "B", "outcome": "yes"}
+    folder = siege.root / "rare-pair"
+    folder.mkdir()
+    home = siege.victim.home
+    take_in(home.root, write_csv(folder / "trial.csv", table), write_schema(folder))
+    wishes = Wishes(
+        strata=[], analyses={"main": ("arm", "outcome", "age")}, minimums=Minimums(K, 5, 0.9)
+    )
+    with Catalog.open(home) as catalog:
+        release = create_release(
+            catalog, home, "pair", Selection(table="trial"), now=now(), wishes=wishes
+        ).digest
+        catalog.grant(release, siege.victim.name, PROJECT, now())
+    terms = [["arm"], ["outcome"], ["arm", "outcome"]]
+    model = Model.model_validate({"family": "linear", "outcome": "age", "terms": terms})
+    ask = models.marginals(model, Project.read(Envelope.parse(siege.agreed).body))
+
+    def question() -> bytes:
+        return siege.question(*ask, release=release, analysis="main", lane="exact", fit=model)
+
+    with siege.off("together"):
+        job = question()
+        assert siege.said(job) == "accepted"
+        said = siege.task(digest(job), "step-0", wire.ModelStep().SerializeToString())
+        siege.end(digest(job))
+    factor = np.zeros((5, 5))
+    factor[np.triu_indices(5)] = wire.ModelPart.FromString(said.reply.payload).information
+    products = factor.T @ factor  # of (1, arm[B], outcome[yes], both, age)
+    assert products[0, 3] == pytest.approx(1)
+    assert products[3, 4] == pytest.approx(int(str(OLDEST["age"])))
+
+    assert siege.said(question()) == "not-declared-together"
 
 
 # ---- what the bytes tell -------------------------------------------------------------------------
