@@ -40,6 +40,7 @@ class Analysis(StrEnum):
     TABLE1 = "table1"
     HISTOGRAM = "histogram"
     INTENSITIES = "intensities"
+    ACQUISITION = "acquisition"
     QUANTILES = "quantiles"
     T_TEST = "t-test"
     PAIRED_T = "paired-t"
@@ -81,6 +82,7 @@ class _Options:
     equal_variances: bool
     given: list[str]
     shares: list[float]
+    modality: str | None
 
     def check(self, kind: Analysis) -> None:
         """Raise ``UsageError`` for an option that the analysis doesn't have."""
@@ -88,6 +90,7 @@ class _Options:
             (self.equal_variances, "--equal-variances", (Analysis.T_TEST, Analysis.ANOVA)),
             (self.given, "--given", (Analysis.CORRELATION,)),
             (self.shares, "--share", (Analysis.QUANTILES,)),
+            (self.modality, "--modality", (Analysis.ACQUISITION,)),
         ):
             if given and kind not in kinds:
                 raise UsageError(f"{option} is of {' and '.join(one.value for one in kinds)}.")
@@ -139,6 +142,7 @@ _OF_ONE = (
 
 _OF_NO_GROUPS = (
     Analysis.INTENSITIES,
+    Analysis.ACQUISITION,
     Analysis.PAIRED_T,
     Analysis.CALIBRATION,
     Analysis.ICC,
@@ -153,6 +157,12 @@ def _run(
     if by is not None and kind in _OF_NO_GROUPS:
         raise UsageError(f"{kind.value} is of everybody; use --where for a part of them.")
     options.check(kind)
+    if kind is Analysis.ACQUISITION:
+        if names:
+            raise UsageError("acquisition is of all parameters; use --modality for one modality's.")
+        return study.acquisition(options.modality)
+    if not names:
+        raise UsageError(f"{kind.value} is of variables; say which: wardgate analyse KIND age.")
     if kind in _OF_ONE:
         return _of_one(study, kind, _one(names, kind.value), by, options)
     match kind:
@@ -180,7 +190,10 @@ def analyse(
         Analysis,
         typer.Argument(metavar="KIND", help=f"One of {', '.join(one.value for one in Analysis)}."),
     ],
-    variables: Annotated[list[str], typer.Argument(help="What it is of.")],
+    variables: Annotated[
+        list[str] | None,
+        typer.Argument(help="What it is of.", metavar="VARIABLES...", show_default=False),
+    ] = None,
     project: ProjectOption,
     by: ByOption = None,
     whom: Whom,
@@ -199,6 +212,9 @@ def analyse(
         list[float] | None,
         typer.Option("--share", help="Of quantiles: 0.9 for the 90th percentile; repeatable."),
     ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Of acquisition: CT for how CT images were taken.")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw it into this file: .png, .svg or .pdf.")
     ] = None,
@@ -215,6 +231,8 @@ def analyse(
     Example: wardgate analyse t-test age -p preterm --by arm --where 'age >= 18'
 
     Example: wardgate analyse survival months died -p t --by arm --analysis main --plot km.svg
+
+    Example: wardgate analyse acquisition -p lung --modality CT
     """
     if plot is not None:
         from researcher.plots import check_suffix
@@ -230,8 +248,8 @@ def analyse(
             **protection.terms(),
             **summed.terms(),
         )
-        options = _Options(equal_variances, given or [], share or [])
-        found = _run(study, kind, variables, by, options)
+        options = _Options(equal_variances, given or [], share or [], modality)
+        found = _run(study, kind, variables or [], by, options)
     show(found, as_json=as_json, methods=methods)
     if plot is not None:
         if found.figure is None:

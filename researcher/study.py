@@ -14,7 +14,15 @@ from contract.documents import Project
 from contract.errors import DocumentError
 from contract.work import Statistic
 from researcher import imputed
-from researcher.analyses import evaluation, imaging, numbers, related, survival, tables
+from researcher.analyses import (
+    acquisition,
+    evaluation,
+    imaging,
+    numbers,
+    related,
+    survival,
+    tables,
+)
 from researcher.analyses.groups import variable_of
 from researcher.columns import Column
 from researcher.findings import Finding
@@ -138,6 +146,15 @@ class Study:
         ``name``: what the dictionary calls them, without ``.mean``, ``.sd`` and ``.b00``.
         """
         return imaging.intensities(self.ask(*imaging.ask_intensities(self.project, name)), name)
+
+    def acquisition(self, modality: str | None = None) -> Finding:
+        """Return how images were taken: the dictionary's parameters, by modality.
+
+        Such as tube voltage, slice thickness, field strength, stain and magnification; one question
+        for all, or for those of one ``modality``. ``DocumentError`` when the dictionary has none.
+        """
+        asked = acquisition.ask_acquisition(self.project, modality)
+        return acquisition.acquisition(self.ask(*asked), modality)
 
     # ---- imputed -------------------------------------------------------------------------------
 

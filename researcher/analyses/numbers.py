@@ -53,7 +53,7 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
         if part.statistic.kind == "histogram" and not part.part.withheld:
             variable = variable_of(answer.project, name)
             for group, counts in counts_of(part).items():
-                kept[name, group] = _quantiles(counts, part, variable, QUARTILES)
+                kept[name, group] = quantiles_of(counts, part, variable, QUARTILES)
     for part in answer.parts:
         if part.statistic.kind != "shape":
             continue
@@ -146,7 +146,7 @@ def _skewness(found: Shape, part: PartAnswer, variable: Variable) -> tuple[float
     )
 
 
-def _quantiles(
+def quantiles_of(
     counts: Counts, part: PartAnswer, variable: Variable, shares: Sequence[float]
 ) -> list[quantiles.Quantile]:
     """Return quantiles from a grid's counts; with noise, between the edges that it leaves open."""
@@ -183,7 +183,7 @@ def quantile_table(answer: StatisticsAnswer, shares: Sequence[float], by: str | 
     part = answer.parts[0]
     variable = variable_of(answer.project, part.statistic.variable)
     counts = counts_of(part)
-    found = {g: _quantiles(c, part, variable, shares) for g, c in counts.items()}
+    found = {g: quantiles_of(c, part, variable, shares) for g, c in counts.items()}
     rows = [
         (
             "" if group == ALL else group, q.q, q.value, q.low, q.high, q.interval_low,
