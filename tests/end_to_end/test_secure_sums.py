@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 
 from contract import wire_pb2 as wire
 from contract.errors import JobFailed
 from contract.statistics.summaries import Moments, Shape
+from node.config import create_home
 from researcher import count, crosstab, levels, mean, shape
-from tests.end_to_end.federation import PROJECT, Federation
+from tests.end_to_end.federation import (
+    POLICY,
+    PROJECT,
+    Federation,
+    records,
+    take_in,
+    write_csv,
+    write_schema,
+)
+from tests.node.homes import new_home
+
+SMALL = 9
+"""Subjects of a site that is too small to answer for itself: its policy wants ten."""
 
 QUESTION = (
     mean("age"),
@@ -97,3 +114,37 @@ def test_a_site_that_is_gone_before_the_sum_is_in_none(
     assert answer.answered == ("a", "b", "c")
     assert answer[0].moments().n == plain[0].moments().n
     assert [m.site for m in answer.missing] == ["d"]
+
+
+def test_nine_patients_are_in_a_sum_that_is_over_enough_in_all(
+    federations: Callable[..., Federation],
+) -> None:
+    federation = federations("a", "b", "c")
+    for number, site in enumerate(federation.sites):
+        home = federation.homes[site] = federation.root / site
+        place = create_home(new_home(home))
+        place.policy.write_text(POLICY.replace("[training]", "small_sites = true\n[training]"))
+        rows = records(site, number, few=False)
+        table = write_csv(home.parent / f"{site}.csv", rows[:SMALL] if site == "c" else rows)
+        take_in(home, table, write_schema(home.parent))
+        how = ("--table", "trial", "--small-site", "--analysis", "main=arm,age", "--cells", "arm")
+        done = federation.on(site, "release", "create", "trial", *how)
+        assert done.code == 0, done.errors
+        assert "in secure sums alone" in done.out
+    federation.bring_up(apps=(), minimum=3)
+    # Asked by itself, no site answers from such a release.
+    mean_age = ("statistics", "-p", PROJECT, "--analysis", "main", "--mean", "age")
+    federation.as_researcher("ana", *mean_age).fails(16, "no exact answer")
+    done = federation.as_researcher("ana", *mean_age, "--small-sites", "--json")
+    assert done.code == 0, done.errors
+    found = {row["statistic"]: row for row in map(json.loads, done.out.splitlines())}
+    ages = [
+        row["age"]
+        for number, site in enumerate(federation.sites)
+        for row in records(site, number, few=False)[: SMALL if site == "c" else None]
+    ]
+    assert found["mean"]["n"] == len(ages)
+    assert found["mean"]["value"] == pytest.approx(np.mean(ages), rel=1e-9)  # type: ignore[arg-type]
+    # A sum without the small site would tell its part.
+    mean_age += ("--small-sites", "--minimum-sites", "2", "--site", "a", "--site", "b")
+    assert federation.as_researcher("ana", *mean_age).code != 0
