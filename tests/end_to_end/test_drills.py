@@ -34,11 +34,13 @@ from node.gate.inbox.decisions import decide, verdict
 from node.gate.inbox.stewards import allowed_keys
 from node.home import NodeHome
 from node.link.membership import load_membership
+from researcher import mean
 from researcher.home import ResearcherHome, join
 from tests.docs.reading import ROOT
 from tests.end_to_end.federation import PROJECT, Federation
 from tests.end_to_end.hostile import HostileCoordinator, now
 from tests.end_to_end.processes import BIN, environment, eventually
+from tests.end_to_end.test_kills import STEPS, wait_for_round
 
 pytestmark = pytest.mark.slow
 T = TypeVar("T")
@@ -282,8 +284,17 @@ def test_the_drill_for_a_stewards_key(runbook: Runbook) -> None:
     if "FINGERPRINT" not in runbook.known:
         runbook.command("coordinator", "wardgate-coordinator authority show")
     home = NodeHome(federation.home("north"))
-    thief = SigningKey.from_pem(home.steward_key.read_bytes())
-    runbook.run(runbook.section("A steward's key"))
+    thief, accomplice = (
+        SigningKey.from_pem(home.steward_key.read_bytes()),
+        SigningKey.generate(),
+    )
+    added = federation.on("north", "steward", "add", "mallory", accomplice.public)
+    assert added.code == 0, added.errors
+    first, number, rest = runbook.section("A steward's key").partition("\n2. ")
+    _check_that_it_stops_at_once(runbook, first)
+    runbook.run(number + rest)
+    listed = federation.on("north", "steward", "list").out
+    assert re.search(r"mallory.*doesn't count", listed), listed
     for site in federation.sites:
         eventually(
             lambda site=site: believed(federation, site).roster.document.version == 2,  # type: ignore[union-attr]
@@ -301,6 +312,24 @@ def test_the_drill_for_a_stewards_key(runbook: Runbook) -> None:
         view.update_project(envelope.to_bytes(), now())
     decision = decide(thief, "job", "0" * 64, ("opt", "north"), now())
     assert _counts(federation, decision) is None
+
+
+def _check_that_it_stops_at_once(runbook: Runbook, text: str) -> None:
+    """Run the first step while a job is under way: north works on nothing more, the others do."""
+    federation = runbook.federation
+    federation.wait_for_sites()
+    with federation.connect() as ana:
+        handle = ana.train(
+            PROJECT, "steps", STEPS | {"minimum": 2, "pause": 2.0}, seed=1, minimum_sites=2
+        )
+        wait_for_round(handle, 2)
+        runbook.run(text)
+        before = len(federation.answers("north", handle.digest))
+        eventually(lambda: not federation.node("north").confined(), "north's worker ends")
+        assert handle.result().answered
+        assert len(federation.answers("north", handle.digest)) == before
+        with pytest.raises(WardgateError):
+            ana.statistics(PROJECT, [mean("age")], minimum_sites=3)
 
 
 def _counts(federation: Federation, decision: bytes) -> object:
