@@ -1,6 +1,6 @@
 """Bundles that were made to hurt whoever unpacks or looks at them.
 
-Each attack first succeeds without its one defence, in the same test.
+Each attack first succeeds without its defence, in the same test.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What questions tell, asked over the link of a node with real releases.
 
-Each attack first succeeds without its one defence, at the same node, in the same test.
+Each attack first succeeds without its defence, at the same node, in the same test.
 """
 
 from __future__ import annotations

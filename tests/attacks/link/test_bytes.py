@@ -1,6 +1,6 @@
 """What a coordinator can do with the bytes that it sends, and the connection that it offers.
 
-Each attack first succeeds without its one defence, at the same node, in the same test.
+Each attack first succeeds without its defence, at the same node, in the same test.
 """
 
 from __future__ import annotations

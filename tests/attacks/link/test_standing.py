@@ -1,6 +1,6 @@
 """Who may ask, over the link of a node: minted members, old rosters, old jobs, changed questions.
 
-Each attack first succeeds without its one defence, at the same node, in the same test.
+Each attack first succeeds without its defence, at the same node, in the same test.
 """
 
 from __future__ import annotations

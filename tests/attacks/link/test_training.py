@@ -1,6 +1,6 @@
 """What a coordinator learns of single patients by weights that it made, over the link of a node.
 
-Each attack first succeeds without its one defence, at the same node, in the same test.
+Each attack first succeeds without its defence, at the same node, in the same test.
 """
 
 from __future__ import annotations

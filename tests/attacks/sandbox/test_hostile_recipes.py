@@ -50,7 +50,12 @@ ATTACKS = (
         (
             case.title,
             case.source,
-            "; ".join(_WORDS[name] for name in case.defences.split()),
+            "; ".join(
+                [
+                    *(_WORDS[name] for name in case.defences.split()),
+                    *(f"off with it: {_WORDS[name]}" for name in case.besides.split()),
+                ]
+            ),
             "test_an_attack_succeeds_without_its_defences_and_fails_with_any_of_them",
         )
         for case in CASES

@@ -1,6 +1,6 @@
 """Tables of two variables, each with large counts only, that together tell of one patient.
 
-Each attack first succeeds without its one defence, in the same test.
+Each attack first succeeds without its defence, in the same test.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a refusal, a form, a grid, another user or a restart gives away.
 
-Each attack first succeeds without its one defence, in the same test.
+Each attack first succeeds without its defence, in the same test.
 """
 
 from __future__ import annotations

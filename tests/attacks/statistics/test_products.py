@@ -1,6 +1,6 @@
 """What sums of products give away, and numbers that are moved into another range.
 
-Each attack first succeeds without its one defence, in the same test.
+Each attack first succeeds without its defence, in the same test.
 """
 
 from __future__ import annotations
