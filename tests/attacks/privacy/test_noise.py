@@ -27,7 +27,8 @@ ATTACKS = (
     (
         "Least significant bits of floating-point noise",
         "Mironov 2012, On Significance of the Least Significant Bits for Differential Privacy",
-        "noise is drawn in whole numbers by exact arithmetic, and added to whole numbers",
+        "noise is drawn in whole numbers by exact arithmetic, and added to whole numbers; off with "
+        "it: that the link has whole numbers alone for counts",
         "test_the_bits_of_an_answer_tell_nothing",
     ),
     (

@@ -54,7 +54,8 @@ ATTACKS = (
     (
         "A hospital alone among invented ones",
         "So et al., Securing secure aggregation, AAAI 2023",
-        "a sum needs the policy's number of sites that the roster has",
+        "a sum needs the policy's number of sites that the roster has; off with it: a threshold "
+        "above two thirds",
         "test_a_site_alone_sends_nothing",
     ),
 )
