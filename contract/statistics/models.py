@@ -41,6 +41,10 @@ _DIGEST_BYTES = 32
 GROWING = DocumentError(
     "A model's coefficients grow without end: something may tell the outcome apart perfectly."
 )
+ENDLESS = DocumentError(
+    "The model's steps don't end: too few events, or something that tells the outcome apart "
+    "perfectly, leave a coefficient without a value."
+)
 
 
 def marginals(model: Model, project: Project) -> tuple[Statistic, ...]:

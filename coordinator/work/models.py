@@ -84,7 +84,7 @@ class ModelJob(SteppedJob):
                 for site in sorted(gone):
                     self.say_left(site)
                 return None
-        raise DocumentError("The model's steps don't end.")
+        raise models.ENDLESS
 
     async def _checked(
         self, fit: Fit, step: Step, before: Mapping[str, wire.Reply], model: Model, back: Matrix

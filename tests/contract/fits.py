@@ -78,7 +78,8 @@ def fit(
         found = fitting.take(parts)
         if found is not None:
             break
-    assert found is not None
+    if found is None:
+        raise models.ENDLESS
     if family == "cox" and model.site == "pooled":
         checks = [
             models.encode(models.checks(model, columns, own, fitting.beta_of(place)))
