@@ -23,6 +23,11 @@ SMALL: dict[str, dict[str, Scalar]] = {
     },
     "classification_2d": {"size": 32},
     "classification_3d": {"shape": "16,16,16"},
+    "segmentation": {"shape": "32,32", "widths": "4,8"},
+    "brain_age": {"slices": 16, "rows": 16, "columns": 16, "channels": 4, "blocks": 3},
+    "slide_mil": {"source": "table", "feature-count": 6, "most-tiles": 5, "width": 4},
+    "prognosis": {"features": "age,sex=f", "hidden-units": 4},
+    "despeckling": {"side": 32, "patch": 16, "channels": 8, "depth": 4},
 }  # fmt: skip
 """Of each recipe that declares an export, parameters of a small model."""
 
@@ -37,13 +42,10 @@ def test_every_declared_export_is_tried_here() -> None:
     assert found == set(SMALL)
 
 
-SLOW = [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in ("classification_2d", "classification_3d")
-]
+TRIED = [pytest.param(name, marks=() if name == "tabular" else pytest.mark.slow) for name in SMALL]
 
 
-@pytest.mark.parametrize("recipe", ["tabular", *SLOW])
+@pytest.mark.parametrize("recipe", TRIED)
 def test_a_recipes_model_is_the_same_as_onnx(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.parse(build(RECIPES / recipe))
     parameters = SMALL[recipe]
