@@ -193,6 +193,8 @@ def test_a_hospital_whose_policy_allows_no_models_is_in_none(clinics: Federation
         policy.write_text(text)
     assert found.answered == ("north", "south")
     assert "allows no models" in found.notes[0]
+    assert (found.missing_share, found.absent_share) == (0, pytest.approx(1 / 3, abs=0.05))
+    assert "are at sites that are not in this model (1 refused)" in found.notes[1]
 
 
 def test_a_model_with_many_coefficients_for_its_subjects_is_refused(clinics: Federation) -> None:
