@@ -501,6 +501,7 @@ def test_flowers_internals_are_imported_in_the_adapters_only():
         "foundation/flower.py",
         "node/work/training/flower.py",
         "coordinator/work/training/flower.py",
+        "coordinator/work/training/older_apps.py",
         "node/work/superlink/flower.py",
         "coordinator/work/superlink/flower.py",
     }
