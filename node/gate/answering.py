@@ -48,7 +48,7 @@ class Answering(Deciding, Announcing):
 
         ``answered`` is what ``noise`` returned, if some of the parts are from there.
         """
-        policy = self.policy()
+        policy = self.policy_of(admission)
         kept = before_egress.withhold_small(parts, policy.disclosure)
         message = forms.encode(kept)
         if answered is not None:
@@ -69,7 +69,7 @@ class Answering(Deciding, Announcing):
         self, member: Membership, admission: Admission, ask: Sequence[Statistic], look: Look
     ) -> Answered:
         """Answer statistics with noise (``node.gate.dp``); ``look`` gives columns and cohort."""
-        policy, job = self.policy(), admission.job
+        policy, job = self.policy_of(admission), admission.job
         assert isinstance(job.work, StatisticsWork)
         asked = DpQuestion(
             Payer(member.consortium, job.project),
@@ -91,7 +91,7 @@ class Answering(Deciding, Announcing):
         self, member: Membership, admission: Admission, task: str, parts: list[Part]
     ) -> list[Part]:
         """Return a site's parts as they may go into a secure sum: checked, and small ones gone."""
-        policy = self.policy()
+        policy = self.policy_of(admission)
         if self._is_held(member, admission, policy):
             refusal = Refused("held", "This site looks at answers, which a secure sum forbids.")
             self._record_withheld(member, admission, task, refusal)
@@ -127,7 +127,7 @@ class Answering(Deciding, Announcing):
         digests of both. ``partners`` are the only sites with which the release may be summed
         (``node.catalog.partners``): the ledger remembers them for a catalogue that is turned back.
         """
-        policy = self.policy()
+        policy = self.policy_of(admission)
         payload = reply.SerializeToString(deterministic=True)
         if (reply.WhichOneof("step") == "words") is (parts is None):
             raise Refused("undeclared-output", "A masked vector is made of no checked parts.")
@@ -167,7 +167,7 @@ class Answering(Deciding, Announcing):
             admission.job,
             admission.project,
             admission.release,
-            self.policy(),
+            self.policy_of(admission),
             ModelOutput(part, width),
             len(payload),
         )
@@ -189,7 +189,7 @@ class Answering(Deciding, Announcing):
         ``keep`` is given the tensors that leave, before the ledger is written, so that they can be
         sent again.
         """
-        policy = self.policy()
+        policy = self.policy_of(admission)
         treated = None
         try:
             events = replies.charges(output.records, policy.training)
@@ -198,7 +198,7 @@ class Answering(Deciding, Announcing):
                 output,
                 policy.training,
                 secret=self._noise_secret,
-                subjects=published(admission.release.subjects, policy),
+                subjects=published(admission.release.subjects, self.policy()),
             )
         except Refused as refusal:
             self._record_withheld(member, admission, task, refusal)
@@ -252,7 +252,7 @@ class Answering(Deciding, Announcing):
         self, member: Membership, admission: Admission, task: str, received: Records
     ) -> None:
         """Raise ``Refused`` when arrays to train from are made to give single records away."""
-        if not self.policy().training.check_imprint:
+        if not self.policy_of(admission).training.check_imprint:
             return
         try:
             imprint.check(received)

@@ -66,6 +66,7 @@ def lanes(
     imputed values: these depend on other subjects too, and noise would hide one subject's part of
     them no more. ``Refused`` when all are.
     """
+    policy = policy.under(project.name)
     allowed = policy.limits(project.name).lanes or ["exact", "dp"]
     declaration = declared(manifest, policy)
     found: list[Exactly | None] = [None] * len(work.ask)

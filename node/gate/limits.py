@@ -47,7 +47,8 @@ class WithinLimits:
     code = "limit"
 
     def check(self, question: Question) -> None:
-        """Refuse what is outside a limit."""
+        """Refuse what is outside a limit; the later rules go by the project's stricter figures."""
+        question.policy = question.policy.under(question.job.project)
         limits = question.policy.limits(question.job.project)
         for name, (objects, sentence) in LIMITS.items():
             if objects(question, limits):
@@ -125,6 +126,28 @@ def _recipe(question: Question, limits: ProjectLimits) -> bool:
     return isinstance(work, TrainingWork) and _outside({work.bundle}, limits.recipes)
 
 
+def _granularity(question: Question, limits: ProjectLimits) -> bool:
+    if isinstance(question.job.work, TrainingWork) or not limits.granularity:
+        return False
+    asked = variables_of(question) & set(limits.granularity)
+    return any(
+        max(len(v.levels), v.bins or 0) > limits.granularity[v.name]
+        for v in _project(question).variables
+        if v.name in asked
+    )
+
+
+def _parameter(question: Question, limits: ProjectLimits) -> bool:
+    work = question.job.work
+    if not isinstance(work, TrainingWork):
+        return False
+    ranges = limits.parameters.get(work.bundle, {})
+    return not all(
+        name in work.parameters and allowed.admits(work.parameters[name])
+        for name, allowed in ranges.items()
+    )
+
+
 def _rate(question: Question, limits: ProjectLimits) -> bool:
     if limits.per_hour is None or question.seen_nonce(question.job.nonce) is not None:
         return False
@@ -143,6 +166,14 @@ LIMITS: Mapping[str, tuple[Objection, str]] = {
     ),
     "variable": (_variable, "This site doesn't answer about a variable of the question."),
     "recipe": (_recipe, "This site doesn't run this recipe for the project."),
+    "granularity": (
+        _granularity,
+        "The project's dictionary is finer in a variable of the question than this site allows.",
+    ),
+    "parameter": (
+        _parameter,
+        "A parameter of the recipe is not given, or outside what this site allows the project.",
+    ),
     "rate": (_rate, "The project is asked under more often than this site allows."),
 }
 """Each limit by the end of its code: what objects, and the sentence."""

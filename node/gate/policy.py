@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from contract.documents import Name
+from contract.documents import Name, ParameterRange
 from foundation import settings
 from foundation.hours import Hours
 
@@ -225,8 +226,28 @@ class ProjectLimits(settings.Settings):
     """Lanes by which its questions are answered."""
     hold_outputs: bool | None = None
     """Whether its answers wait for the steward."""
+    granularity: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Most levels or bins that its dictionary may give a variable which is asked about."""
+    parameters: dict[str, dict[str, ParameterRange]] = Field(default_factory=dict)
+    """By a bundle's SHA-256: values that a parameter may have, and must be given by the job."""
+    minimum_cohort: Annotated[int, Field(ge=HARD_MINIMUM)] | None = None
+    """Where it is more than disclosure.minimum_cohort: instead of it."""
+    minimum_cell: Annotated[int, Field(ge=HARD_MINIMUM)] | None = None
+    """Where it is more than disclosure.minimum_cell: instead of it."""
+    epsilon_question: Annotated[float, Field(gt=0)] | None = None
+    """Where it is less than privacy.epsilon_question: instead of it."""
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Largest delta of its guarantees."""
+    noise_multiplier: Annotated[float, Field(gt=0)] | None = None
+    """Where it is more than training.noise_multiplier: instead of it."""
 
     _hours = field_validator("hours")(_are_hours)
+
+    @property
+    def is_stricter(self) -> bool:
+        """Whether it may change what the rest of the policy says of a job."""
+        stricter = (self.minimum_cohort, self.minimum_cell, self.epsilon_question)
+        return any(one is not None for one in (*stricter, self.noise_multiplier))
 
 
 class Policy(settings.Settings):
@@ -246,6 +267,39 @@ class Policy(settings.Settings):
     def limits(self, project: str) -> ProjectLimits:
         """Return what holds for one project."""
         return self.projects.get(project, ProjectLimits())
+
+    def under(self, project: str) -> Policy:
+        """Return what holds for one project's jobs: where its limits are stricter, those.
+
+        Its digest is that of the whole policy, which is what the ledger knows.
+        """
+        own = self.limits(project)
+        if not own.is_stricter:
+            return self
+        disclosure, privacy, training = self.disclosure, self.privacy, self.training
+        cell = max(disclosure.minimum_cell, own.minimum_cell or 0)
+        cohort = max(disclosure.minimum_cohort, own.minimum_cohort or 0, cell)
+        epsilon = min(privacy.epsilon_question, own.epsilon_question or math.inf)
+        noise = max(training.noise_multiplier, own.noise_multiplier or 0.0)
+        made = self.model_copy(
+            update={
+                "disclosure": disclosure.model_copy(
+                    update={"minimum_cell": cell, "minimum_cohort": cohort}
+                ),
+                "privacy": privacy.model_copy(update={"epsilon_question": epsilon}),
+                "training": training.model_copy(update={"noise_multiplier": noise}),
+            }
+        )
+        made.__dict__["digest"] = self.digest
+        return made
+
+    @model_validator(mode="after")
+    def _noise_of_projects_is_of_something(self) -> Self:
+        if not self.training.clip_norm:
+            for name, own in self.projects.items():
+                if own.noise_multiplier:
+                    raise ValueError(f"projects.{name}.noise_multiplier needs training.clip_norm")
+        return self
 
     def holds_outputs(self, project: str, kind: str) -> bool:
         """Say whether answers of a kind of work wait for the steward under a project."""

@@ -67,7 +67,7 @@ def with_noise(
         work.model_copy(update={"ask": noisy}),
         project,
         Limits.of(policy, project.name),
-        policy.privacy.epsilon_question,
+        policy.under(project.name).privacy.epsilon_question,
         now,
     )
 

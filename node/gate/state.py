@@ -69,4 +69,9 @@ class State:
         self.account = PrivacyAccount(catalog.engine, ledger)
         self.dp = DpLane(self.account, Draws(catalog.engine))
         self.policy = policy
+        """Gives the whole policy as it is now."""
         self.clock = clock
+
+    def policy_of(self, admission: Admission) -> Policy:
+        """Return the policy as it is now for an admitted job's project."""
+        return self.policy().under(admission.job.project)

@@ -39,7 +39,7 @@ class Summing(Answering):
         self, member: Membership, admission: Admission, task: str, output: TrainingOutput
     ) -> SealedIn:
         """Treat a recipe's reply and run the second table over it; ``Refused`` if it objects."""
-        policy = self.policy()
+        policy = self.policy_of(admission)
         try:
             if self._is_held(member, admission, policy):
                 raise Refused("held", "This site looks at answers, which a secure sum forbids.")
@@ -49,7 +49,7 @@ class Summing(Answering):
                 output,
                 policy.training,
                 secret=self._noise_secret,
-                subjects=published(admission.release.subjects, policy),
+                subjects=published(admission.release.subjects, self.policy()),
             )
             output = treated.output if treated is not None else output
             encoded = treated.encoded if treated is not None else tensors.encode(output.records)
@@ -115,7 +115,7 @@ class Summing(Answering):
             return ()
         events = (GaussianRelease(noise / 2),) * releases
         try:
-            self._charge(member, admission, task, events, self.policy())
+            self._charge(member, admission, task, events, self.policy_of(admission))
         except Refused as refusal:
             self._record_withheld(member, admission, task, refusal)
             raise
@@ -140,7 +140,7 @@ class Summing(Answering):
         """
         encoded = tensors.encode(step)
         payload, blob = encoded.message.SerializeToString(deterministic=True), encoded.blob
-        policy = self.policy()
+        policy = self.policy_of(admission)
         grant = admission.project.recipe(getattr(admission.job.work, "bundle", ""))
         limit = min(policy.training.max_reply_bytes, grant.max_reply_bytes if grant else 0)
         if bool(blob) != bool(masked):

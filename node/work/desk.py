@@ -116,7 +116,7 @@ class WorkDesk:
         With them, what noise cost, if there is some.
         """
         release, project = admission.release, admission.project
-        policy, plan = self.gate.policy(), admission.plan
+        policy, plan = self.gate.policy_of(admission), admission.plan
         found = work_out(self.home, release, project, work, self.cache, policy, plan)
         noisy = [s for s, part in zip(work.ask, found, strict=True) if part is None]
         answered = None

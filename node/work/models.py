@@ -112,7 +112,7 @@ class ModelFit:
 
         And one at which a gamma model's inverse isn't defined, which is so by somebody's values.
         """
-        disclosure = self._gate.policy().disclosure
+        disclosure = self._gate.policy_of(self._admission).disclosure
         undefined = isinstance(found, Sums) and found.deviance >= regression.IMPOSSIBLE
         if (undefined and self._model.link == "inverse") or not weights.are_shared(
             disclosure.minimum_cohort, disclosure.largest_contribution
@@ -122,7 +122,7 @@ class ModelFit:
     def _load(self) -> _Held:
         """Return the model's variables, of the analysis set's rows within the cohort's cells."""
         release, project = self._admission.release, self._admission.project
-        policy = self._gate.policy()
+        policy = self._gate.policy_of(self._admission)
         plan = self._admission.plan
         first = plan[0]
         if first is None or any(one is None or one.set != first.set for one in plan):

@@ -114,7 +114,7 @@ class SecureSum:
             admission.project,
             self._work,
             self._cache,
-            self._gate.policy(),
+            self._gate.policy_of(admission),
             admission.plan,
         )
         exact = [part for part in found if part is not None]

@@ -13,7 +13,7 @@ from contract.errors import exit_codes
 from coordinator.config import CoordinatorSettings
 from foundation.defaults import default_text
 from node.config import NodeSettings
-from node.gate.policy import Policy
+from node.gate.policy import Policy, ProjectLimits
 from tests.docs.reading import ROOT, table_below
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -56,6 +56,12 @@ def test_every_policy_key_is_documented_with_its_value_in_each_profile() -> None
         section, _, name = key.rpartition(".")
         assert f"### {section or name}" in text
         assert not section or f"- `{name}`: " in text.split(f"### {section}")[1].split("###")[0]
+
+
+def test_every_limit_of_a_project_is_documented() -> None:
+    text = (REFERENCE / "policy.md").read_text()
+    rows = table_below(text, "### projects")
+    assert [row[0] for row in rows] == list(ProjectLimits.model_fields)
 
 
 def test_the_standard_profile_is_the_default() -> None:

@@ -71,6 +71,8 @@ class Limits:
     delta: float
     cell: int
     """The number of subjects that releases are listed to the next multiple of."""
+    largest_delta: float = 1.0
+    """What delta is at most, however few the subjects are."""
 
     @classmethod
     def of(cls, policy: Policy, project: str) -> Limits:
@@ -82,6 +84,7 @@ class Limits:
             privacy.epsilon_subject_year,
             privacy.delta,
             policy.disclosure.minimum_cell,
+            policy.limits(project).delta or 1.0,
         )
 
 
@@ -266,6 +269,7 @@ class PrivacyAccount:
         if not delta:
             releases = self._tally.releases | {release}
             delta = 1 / (10 * _subjects(connection, releases, limits.cell))
+        delta = min(delta, limits.largest_delta)
         return Standing(epsilon(ever, delta), epsilon(year, delta), delta, limits)
 
     # ---- the ledger remembers ------------------------------------------------------------------

@@ -6,10 +6,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from contract import wire_pb2 as wire
+from contract.cohorts import Cohort
+from contract.documents import ParameterRange
 from contract.errors import Refused
+from contract.statistics.answers import Part
+from contract.statistics.summaries import Moments
 from contract.work import Statistic, StatisticsWork
+from node.catalog.manifest import Declaration, DeclaredVariable
+from node.gate.account import Limits, Payer
 from node.gate.limits import LIMITS, is_open
 from node.gate.policy import JobLimits, Policy, ProjectLimits, TrainingSettings
 from tests.contract.world import BUNDLE, NOW
@@ -41,6 +50,10 @@ def code(hospital: Hospital, envelope: bytes) -> str:
 
 AGE = asking(("moments", "age", None))
 BY_ARM = asking(("moments", "age", "arm"))
+HISTOGRAM = asking(("histogram", "age", None))
+OF_ARM_A = AGE.model_copy(
+    update={"cohort": Cohort.model_validate({"variable": "arm", "levels": ["A"]})}
+)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +142,137 @@ def test_a_limit_that_comes_later_stops_a_job_that_is_under_way(hospital: Hospit
     assert caught.value.code == "limit-researcher"
 
 
+@pytest.mark.parametrize(
+    ("granularity", "work", "expected"),
+    [
+        ({"age": 10}, HISTOGRAM, ""),  # the dictionary has ten bins
+        ({"age": 9}, HISTOGRAM, "limit-granularity"),
+        ({"arm": 2}, BY_ARM, ""),
+        ({"arm": 1}, BY_ARM, "limit-granularity"),
+        ({"arm": 1}, AGE, ""),
+        ({"arm": 1}, OF_ARM_A, "limit-granularity"),  # selected by
+    ],
+)
+def test_a_dictionary_that_is_finer_than_a_site_allows_the_project_is_not_answered_by(
+    hospital: Hospital, granularity: dict[str, int], work: StatisticsWork, expected: str
+) -> None:
+    limited(hospital, granularity=granularity)
+    assert code(hospital, hospital.job(hospital.release(), work=work)) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"rate": 0.1}, ""),
+        ({"rate": 0.9}, "limit-parameter"),  # the project allows it
+        ({}, "limit-parameter"),  # the recipe's own value isn't known
+    ],
+)
+def test_a_parameter_is_within_what_the_site_allows_the_project(
+    hospital: Hospital, given: dict[str, float], expected: str
+) -> None:
+    limited(hospital, parameters={BUNDLE: {"rate": ParameterRange(minimum=0, maximum=0.5)}})
+    assert code(hospital, hospital.training(hospital.release(), **given)) == expected
+
+
+def test_a_range_of_another_recipe_is_not_this_ones(hospital: Hospital) -> None:
+    limited(hospital, parameters={"0" * 64: {"rate": ParameterRange(minimum=0, maximum=0.5)}})
+    assert code(hospital, hospital.training(hospital.release(), rate=0.9)) == ""
+
+
+STRICTER = ("minimum_cohort", "minimum_cell", "epsilon_question", "delta", "noise_multiplier")
+
+
+@given(
+    cohort=st.none() | st.integers(3, 500),
+    cell=st.none() | st.integers(3, 500),
+    epsilon=st.none() | st.floats(0.01, 16),
+    noise=st.none() | st.floats(0.01, 100),
+)
+def test_what_holds_for_a_project_is_never_laxer_than_for_all(
+    cohort: int | None, cell: int | None, epsilon: float | None, noise: float | None
+) -> None:
+    own = ProjectLimits(
+        minimum_cohort=cohort, minimum_cell=cell, epsilon_question=epsilon, noise_multiplier=noise
+    )
+    whole = Policy(
+        training=TrainingSettings(clip_norm=1, noise_multiplier=2), projects={"birth": own}
+    )
+    found = whole.under("birth")
+    assert found.disclosure.minimum_cell == max(whole.disclosure.minimum_cell, cell or 0)
+    assert found.disclosure.minimum_cohort >= max(
+        whole.disclosure.minimum_cohort, cohort or 0, found.disclosure.minimum_cell
+    )
+    assert found.privacy.epsilon_question == min(0.5, epsilon or 0.5)
+    assert found.training.noise_multiplier == max(2, noise or 0)
+    assert found.digest == whole.digest
+    assert found.under("birth") == found
+    assert whole.under("death") is whole
+    Policy.model_validate(found.model_dump())  # and it is in order
+
+
+def test_a_project_with_a_larger_cohort_gets_nothing_of_a_smaller_release(
+    hospital: Hospital,
+) -> None:
+    release = hospital.release(100)
+    limited(hospital, minimum_cohort=101)
+    assert code(hospital, hospital.job(release, work=AGE)) == "cohort-too-small"
+    limited(hospital, minimum_cohort=100)
+    assert code(hospital, hospital.job(release, work=AGE)) == ""
+
+
+def test_a_project_with_a_larger_cell_has_no_exact_answer_of_finer_cells(
+    hospital: Hospital,
+) -> None:
+    declaration = Declaration(
+        minimum_cohort=20,
+        minimum_cell=10,
+        cells=(((),),),
+        variables=(DeclaredVariable(name="age", by={"moments": ()}),),
+    )
+    release = hospital.release(declaration=declaration)
+    exactly = AGE.model_copy(update={"lane": "exact"})
+    limited(hospital, minimum_cell=11)
+    assert code(hospital, hospital.job(release, work=exactly)) == "not-declared"
+    limited(hospital, minimum_cell=10)
+    assert code(hospital, hospital.job(release, work=exactly)) == ""
+
+
+def test_an_answer_that_is_small_for_the_project_is_withheld(hospital: Hospital) -> None:
+    release = hospital.release()
+    part = Part({"": Moments(n=60, missing=0, mean=50.0, m2=10.0)})
+    for least, withheld in ((61, True), (60, False)):
+        limited(hospital, minimum_cohort=least)
+        admission = hospital.gate.admit(hospital.member, hospital.job(release, work=AGE))
+        sealed = hospital.gate.answer_statistics(hospital.member, admission, [part], 0.0)
+        answer = wire.StatisticsAnswer.FromString(sealed.message.reply.payload)
+        assert answer.parts[0].withheld == withheld
+
+
+def test_a_project_has_no_larger_delta_than_it_is_allowed(hospital: Hospital) -> None:
+    payer = Payer("preterm", "birth")
+    standing = []
+    for delta in (None, 1e-12):
+        limited(hospital, delta=delta)
+        limits = Limits.of(hospital.policy, "birth")
+        standing.append(hospital.gate.account.standing(payer, limits, hospital.now).delta)
+    assert standing[1] == 1e-12 < standing[0]
+
+
+def test_noise_for_a_project_needs_a_norm_to_clip_to() -> None:
+    with pytest.raises(ValidationError, match="clip_norm"):
+        Policy(projects={"birth": ProjectLimits(noise_multiplier=1)})
+
+
 def test_every_limit_of_the_policy_is_checked_somewhere() -> None:
     checked = {
         "kinds": "kind", "researchers": "researcher", "purposes": "purpose",
         "legal_bases": "legal-basis", "jurisdictions": "jurisdiction", "variables": "variable",
-        "recipes": "recipe", "per_hour": "rate",
+        "recipes": "recipe", "per_hour": "rate", "granularity": "granularity",
+        "parameters": "parameter",
     }  # fmt: skip
     assert set(checked.values()) == set(LIMITS)
-    elsewhere = {"hours", "epsilon", "lanes", "hold_outputs"}
+    elsewhere = {"hours", "epsilon", "lanes", "hold_outputs", *STRICTER}
     assert set(ProjectLimits.model_fields) == set(checked) | elsewhere
 
 

@@ -14,6 +14,7 @@ from contract.documents import MetricRange, RecipeGrant
 from contract.errors import Refused
 from contract.receipts import Receipt
 from node.gate.account.events import GaussianRelease
+from node.gate.policy import ProjectLimits
 from node.gate.updates.noise import DiscreteGaussian, UpdateNoise
 from node.gate.updates.replies import noised_metric
 from tests.attacks.training.asking import SUBJECTS, Rounds
@@ -53,6 +54,17 @@ def test_with_noise_no_exact_number_leaves(hospital: Hospital) -> None:
     assert metrics["loss"] != 0.5
     assert 0 <= metrics["loss"] <= 10
     assert not np.isin(left["w"], REPLY["w"] * (1 / math.sqrt(80))).any()
+
+
+def test_a_project_may_have_more_noise_than_the_others(hospital: Hospital) -> None:
+    rounds = Rounds(hospital, {"clip_norm": 1.0})
+    for noise in (None, 4.0):
+        limits = {"birth": ProjectLimits(noise_multiplier=noise)}
+        hospital.policy = hospital.policy.model_copy(update={"projects": limits})
+        rounds.send(WEIGHTS, REPLY, {"loss": 0.5})
+    charged = [row.event for row in hospital.gate.account.spends()]
+    assert charged == [GaussianRelease(2.0)] * 2
+    assert [e.body.get("noise") for e in hospital.entries("answer")] == [None, [2.0, 2.0]]
 
 
 @pytest.mark.parametrize("tells", [True, False])
