@@ -20,9 +20,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scipy.optimize import brentq
-from scipy.special import log_ndtr
-
 from contract.receipts import Receipt
 
 DELTA = 1e-5
@@ -67,11 +64,15 @@ def epsilon(multipliers: Iterable[float], delta: float = DELTA) -> float:
     most = 1.0
     while above(most) > 0:
         most *= 2
+    from scipy.optimize import brentq
+
     return float(brentq(above, 0.0, most, xtol=1e-12))
 
 
 def _log_delta(guess: float, mu: float) -> float:
     """Return the logarithm of the delta at which ``guess`` is the epsilon."""
+    from scipy.special import log_ndtr
+
     first = float(log_ndtr(mu / 2 - guess / mu))
     second = guess + float(log_ndtr(-mu / 2 - guess / mu))
     return first + math.log1p(-math.exp(second - first)) if second < first else -math.inf

@@ -17,7 +17,10 @@ UP = "up"
 async def upload(
     stub: wire_pb2_grpc.WardgateStub, job: str, blob: wire.BlobReference, data: bytes
 ) -> None:
-    """Send a blob, beginning where the coordinator says it has not got it yet."""
+    """Send a blob, beginning where the coordinator says it has not got it yet.
+
+    One that it has all of, and was killed before it gave it its name, is finished by no bytes more.
+    """
     state = await stub.BlobState(wire.BlobRequest(job=job, blob=blob))
     if state.complete:
         return
@@ -25,7 +28,7 @@ async def upload(
     async def chunks() -> AsyncIterator[wire.BlobChunk]:
         view = memoryview(data)
         first = True
-        for start in range(state.offset, len(data), CHUNK_BYTES):
+        for start in range(state.offset, max(len(data), state.offset + 1), CHUNK_BYTES):
             chunk = wire.BlobChunk(offset=start, data=bytes(view[start : start + CHUNK_BYTES]))
             if first:
                 chunk.job = job
