@@ -23,6 +23,8 @@ from tests.end_to_end.processes import eventually, run
 from tests.end_to_end.test_kills import STEPS, wait_for_round
 
 Make = Callable[..., Federation]
+SLOWLY = STEPS | {"minimum": 2, "pause": 2.0}
+"""So that a command is through long before the rounds are."""
 
 
 def identity_of(federation: Federation, site: str) -> TransportIdentity:
@@ -35,7 +37,7 @@ def test_a_revoked_site_is_cut_off_at_once_and_training_goes_on_while_enough_are
     one = federations("north", "south", "west").bring_up(researchers=("ana",))
     identity = identity_of(one, "west")
     with one.connect() as ana:
-        handle = ana.train(PROJECT, "steps", STEPS | {"minimum": 2}, seed=1, minimum_sites=2)
+        handle = ana.train(PROJECT, "steps", SLOWLY, seed=1, minimum_sites=2)
         wait_for_round(handle, 2)
         revoked = one.at_coordinator("site", "revoke", "west")
         assert revoked.code == 0, revoked.errors
@@ -64,7 +66,7 @@ def test_a_revoked_site_is_cut_off_at_once_and_training_goes_on_while_enough_are
         assert answer.answered == ("north", "south")
 
         # With one site more gone, too few are left, and the reason says so.
-        handle = ana.train(PROJECT, "steps", STEPS | {"minimum": 2}, seed=1, minimum_sites=2)
+        handle = ana.train(PROJECT, "steps", SLOWLY, seed=1, minimum_sites=2)
         wait_for_round(handle, 2)
         assert one.at_coordinator("site", "revoke", "south").code == 0
         one.node("south").ended().fails(5, "south was revoked")
