@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from contract.receipts import Receipt
 
 DELTA = 1e-5
+_MOST = 1e6
+"""Of mu, beyond which an epsilon of more than 1e11 says nothing and isn't worked out."""
 MECHANISM, ACCOUNTANT = "Gaussian", "exact composition of Gaussian releases"
 
 
@@ -52,9 +54,11 @@ def spent(receipts: Iterable[Receipt], delta: float = DELTA) -> Spent:
 
 def epsilon(multipliers: Iterable[float], delta: float = DELTA) -> float:
     """Return the epsilon, at ``delta``, of Gaussian releases with these noise multipliers."""
-    mu = math.sqrt(math.fsum(1 / z**2 for z in multipliers))
+    mu = math.hypot(*(1 / z for z in multipliers))  # whatever a receipt says: no square is 0
     if not mu:
         return 0.0
+    if mu > _MOST:
+        return math.inf
 
     def above(guess: float) -> float:
         return _log_delta(guess, mu) - math.log(delta)

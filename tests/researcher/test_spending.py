@@ -59,3 +59,8 @@ def test_payloads_without_noise_are_counted_and_steps_of_a_sum_are_not() -> None
     assert (found.releases, found.payloads_without) == (2, 1)
     assert found.epsilon == epsilon([4.0, 4.0])
     assert spent([]).epsilon == 0
+
+
+@pytest.mark.parametrize("multiplier", [5e-324, 1e-200, 1e-9])
+def test_a_receipt_that_says_next_to_no_noise_ends_nothing(multiplier: float) -> None:
+    assert epsilon([multiplier, 1.0]) == math.inf
