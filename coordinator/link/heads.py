@@ -170,13 +170,16 @@ class HeadRelay:
         """Return the roster in force, or None; what another one's keys signed is forgotten."""
         now = self.clock()
         try:
-            roster = self.shelf.trusted(self.consortium, now).current_roster(now)
+            trusted = self.shelf.trusted(self.consortium, now)
+            roster = trusted.current_roster(now)
         except (DocumentError, SignatureError):
             return None
-        if self._roster is None or self._roster.roster is not roster:
+        assert trusted.roster is not None
+        digest = trusted.roster.digest
+        if self._roster is None or self._roster.digest != digest:
             self.flush()
             self._newest.clear()
-            self._roster = _Witnessed.of(roster)
+            self._roster = _Witnessed.of(roster, digest)
         return self._roster
 
 
@@ -185,17 +188,18 @@ class _Witnessed:
     """A roster, each site's witnesses, and whose witness each site is."""
 
     roster: Roster
+    digest: str
     witnesses: dict[str, frozenset[str]]
     witnessed: dict[str, list[str]]
 
     @classmethod
-    def of(cls, roster: Roster) -> _Witnessed:
+    def of(cls, roster: Roster, digest: str) -> _Witnessed:
         found = {member.name: witnesses(roster, member.name) for member in roster.sites}
         turned: dict[str, list[str]] = {}
         for site, names in found.items():
             for name in names:
                 turned.setdefault(name, []).append(site)
-        return cls(roster, found, turned)
+        return cls(roster, digest, found, turned)
 
 
 def _verified(envelope: bytes, roster: Roster) -> SignedHead | None:

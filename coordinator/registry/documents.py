@@ -100,8 +100,10 @@ class DocumentShelf:
             published = self.all("published")
             believed = self._believe(published, consortium, now)
             self._cache.clear()
-            projects = [d for d in published if d.kind == "project"]
-            if len(believed.projects) < len(projects):
+            left_out = [
+                d for d in published if d.kind == "project" and d.name not in believed.projects
+            ]
+            if not all(_is_over(d, now) for d in left_out):
                 return believed  # one that was left out may begin to hold
             self._cache[key] = believed
         return self._cache[key]
@@ -162,6 +164,14 @@ class DocumentShelf:
             else:
                 message.projects.append(document.envelope.to_bytes())
         return message
+
+
+def _is_over(document: DocumentRow, now: datetime) -> bool:
+    """Say whether a project has expired, and so never holds again."""
+    try:
+        return Project.read(document.envelope.body).expires_at <= now
+    except DocumentError:
+        return False
 
 
 def _has_enough(kind: Kind, envelope: Envelope, current: Roster | None) -> bool:

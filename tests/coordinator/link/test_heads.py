@@ -212,3 +212,19 @@ def test_what_is_not_signed_by_whom_it_names_is_not_carried(relay: Relay) -> Non
     relay.now = NOW + timedelta(hours=1)
     relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(5)))
     assert len(relay.heard(WEST)) == 1
+
+
+@pytest.mark.parametrize("life", [timedelta(hours=1), YEAR / 2])
+def test_a_project_that_is_over_costs_no_message_anything(relay: Relay, life: timedelta) -> None:
+    signed = relay.world.signed_project(expires_at=NOW + life)
+    proposed = Envelope.parse(relay.world.signed_project(by=(), expires_at=NOW + life))
+    relay.shelf.propose("project", "birth", 1, proposed, NOW)
+    relay.shelf.sign(signed, NOW)
+    relay.now = NOW + timedelta(hours=2)
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(5)))
+    known = relay.relay._roster
+    relay.relay.offered(NORTH, wire.HeadOffer(envelope=relay.head(6)))
+    assert relay.relay._roster is known is not None
+    trusted = relay.shelf.trusted(relay.world.consortium, relay.now)
+    assert relay.shelf.trusted(relay.world.consortium, relay.now) is trusted
+    assert list(trusted.projects) == (["birth"] if life > timedelta(hours=2) else [])

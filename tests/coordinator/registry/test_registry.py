@@ -369,3 +369,13 @@ def test_no_table_keeps_a_private_key_or_a_token(registry: Registry) -> None:
     with registry.engine.connect() as connection:
         row = connection.execute(select(schema.invitations)).one()
     assert set(row._mapping) == {"id", "role", "name", "token_hash", "expires_at", "used_at"}
+
+
+def test_a_project_that_holds_later_is_looked_at_again(shelf: DocumentShelf, world: World) -> None:
+    publish(shelf, world)
+    begin = NOW + timedelta(hours=1)
+    proposed = Envelope.parse(world.signed_project(by=(), issued_at=begin))
+    shelf.propose("project", "birth", 1, proposed, NOW)
+    shelf.sign(world.signed_project(issued_at=begin), NOW)
+    assert not shelf.trusted("preterm", NOW).projects
+    assert list(shelf.trusted("preterm", NOW + timedelta(hours=2)).projects) == ["birth"]
