@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -260,6 +261,17 @@ class Asked:
                 .order_by(table.c.received_at)
             ).all()
         return [(r.digest, r.envelope) for r in rows]
+
+    def over(self, jobs: Collection[str]) -> set[str]:
+        """Return which of these jobs are known here and under way no more."""
+        table = schema.jobs
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(table.c.digest).where(
+                    table.c.digest.in_(jobs), table.c.state.not_in(("accepted", "waiting"))
+                )
+            ).all()
+        return {r.digest for r in rows}
 
     def newest_jobs(self, limit: int = 100) -> list[AskedRow]:
         """Return the newest jobs first."""

@@ -76,6 +76,7 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
             raise NotFound("This node has joined no consortium; run 'wardgate-node join' first.")
         gate = open_gate(home, catalog)
         desk = WorkDesk(home, gate, settings, ColumnCache(settings.work.column_cache_bytes))
+        await asyncio.to_thread(_tidy, desk)
         pool = ThreadPoolExecutor(settings.work.threads, thread_name_prefix="work")
         training = ThreadPoolExecutor(settings.work.training_jobs, thread_name_prefix="training")
         if gate.policy().training.allowed:
@@ -131,6 +132,15 @@ async def serve(home: NodeHome, settings: NodeSettings) -> None:
             await asyncio.to_thread(desk.stop)
             pool.shutdown(wait=False, cancel_futures=True)
             training.shutdown(wait=False, cancel_futures=True)
+
+
+def _tidy(desk: WorkDesk) -> None:
+    """Settle what a kill left behind; what can't be settled now is at the next start."""
+    try:
+        desk.training.tidy()
+    except Exception as error:
+        # Its text might hold a patient's data, so only its type is logged.
+        log.error("what the last run left behind can't be settled: %s", type(error).__name__)
 
 
 def _stop_with(links: set[asyncio.Task[None]], supernode: SuperNode) -> None:

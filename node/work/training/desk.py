@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from contract import wire_pb2 as wire
+from contract.documents import Job
+from contract.envelope import Envelope
 from contract.errors import DocumentError, Refused
 from contract.names import node_id_of
 from contract.records import Arrays
@@ -256,6 +258,48 @@ class TrainingDesk:
                 raise Refused("data", "What was held is not there any more.")
             tensors = blobs.path(row.tensors_digest).read_bytes()
         return self.gate.settle_held(member, admission, row, tensors)
+
+    # ---- what a kill left behind ---------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Settle drafts that were noted; delete files of no draft, and what is left of ended jobs.
+
+        At a node's start, before any job is at work: a kill in the midst of a task, or of a job's
+        end, leaves such files, and nobody would come back to them. What the catalogue knows nothing
+        of stays: it may be one that was turned back.
+        """
+        from node.work.training import drafts
+
+        asked, engine = self.gate.asked, self.gate.catalog.engine
+        under_way = {
+            digest: (row.site, envelope)
+            for row in asked.consortia()
+            for digest, envelope in asked.open_jobs(row.name, "accepted", "waiting")
+        }
+        folders = [path for path in self.home.jobs.iterdir() if path.is_dir()]
+        over = asked.over([path.name for path in folders])
+        for folder in folders:
+            if folder.name in under_way:
+                self._settle_note(folder.name, *under_way[folder.name])
+            elif folder.name not in over:
+                continue
+            drafts.sweep(engine, self.home, folder.name)
+            if folder.name in over:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _settle_note(self, digest: str, site: str, envelope: bytes) -> None:
+        """Keep or drop the drafts that an open job noted before a kill."""
+        from node.work.training.drafts import Room, Takes
+
+        job = Job.read(Envelope.parse(envelope).body)
+        Takes(
+            self.gate.catalog.engine,
+            self.home,
+            job=digest,
+            release=job.releases.get(site, ""),
+            recipe=job.work.bundle if isinstance(job.work, TrainingWork) else "",
+            room=Room(0, 0),
+        ).resume(functools.partial(self._is_decided, digest), self.gate.ledger, self.gate.clock())
 
     # ---- what ends a job -----------------------------------------------------------------------
 

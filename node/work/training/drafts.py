@@ -178,7 +178,12 @@ class Takes:
         return len(rows)
 
     def drop(self) -> None:
-        """Forget what was taken since the last ``keep``."""
+        """Forget what was taken since the last ``keep``.
+
+        What ``keep`` could not keep stays noted: the next start does.
+        """
+        if not self._taken:
+            return
         digests = {digest for digest, *_ in self._taken.values()}
         self._taken = {}
         self._note.unlink(missing_ok=True)
@@ -288,6 +293,27 @@ def discard(engine: Engine, home: NodeHome, drafts: Sequence[Draft]) -> int:
             count += connection.execute(delete(table).where(*same)).rowcount
     for job in {draft.job for draft in drafts}:
         _drop_unused(engine, home, job, {draft.digest for draft in drafts if draft.job == job})
+    return count
+
+
+def sweep(engine: Engine, home: NodeHome, job: str) -> int:
+    """Delete a job's files that are no draft, as a kill leaves behind; return how many.
+
+    Only while the job is not at work: what was just taken is no draft yet.
+    """
+    folder, count = home.drafts / job, 0
+    if not folder.is_dir():
+        return 0
+    query = select(schema.drafts.c.digest).where(schema.drafts.c.job == job)
+    with engine.connect() as connection:
+        used = set(connection.execute(query).scalars())
+    for path in list(folder.iterdir()):
+        if path.name not in used:
+            path.unlink(missing_ok=True)
+            count += 1
+    if not used:
+        with suppress(OSError):
+            folder.rmdir()
     return count
 
 

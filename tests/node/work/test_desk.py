@@ -104,3 +104,39 @@ def test_drafts_are_kept_of_a_task_whose_reply_passed_the_gate_and_of_no_other(
     kinds = [e.kind for e in read_entries(home.ledger) if e.kind != "notice"]
     assert kinds[-2:] == (["held", "drafted"] if held else ["answer", "drafted"])
     assert kinds.count("drafted") == 1
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_start_settles_what_a_kill_left_behind(hospital: Hospital, answered: bool) -> None:
+    release = hospital.release()
+    home, engine, gate = hospital.home, hospital.catalog.engine, hospital.gate
+    admission = gate.admit(hospital.member, hospital.training(release))
+    job, over = admission.digest, gate.admit(hospital.member, hospital.training(release)).digest
+    home.release(release).mkdir(parents=True)
+    pl.DataFrame({"digest": [ASSET]}).write_parquet(home.release(release) / "assets.parquet")
+    for digest in (job, over, "f" * 64):
+        (home.jobs / digest).mkdir(parents=True)
+        (home.jobs / digest / "worker.log").write_text("a patient's data")
+        takes = Takes(
+            engine, home, job=digest, release=release, recipe="3" * 64, room=Room(10**6, 9)
+        )
+        takes.take(f"{ASSET}.json", b"{}")
+        if digest == job:
+            takes.note("1")
+        takes.take(f"{ASSET}-more.json", b"[]")
+    gate.asked.close(hospital.member.consortium, over, hospital.now)
+    desk = WorkDesk(home, gate, NodeSettings(), ColumnCache(0))
+    if answered:
+        reply: records.Records = {"metrics": Metrics({"loss": 0.5, "num-examples": 100})}
+        encoded = tensors.encode(reply)
+        output = TrainingOutput("evaluate", reply, {}, GRANT)
+        gate.answer_task(
+            hospital.member, admission, "1", output, encoded.message, encoded.blob, 0.1
+        )
+    for _ in range(2):  # the second finds nothing to do
+        desk.training.tidy()
+        assert [one.name for one in list_drafts(engine)] == [f"{ASSET}.json"] * answered
+        assert {path.name for path in home.jobs.iterdir()} == {job, "f" * 64}
+        left = {path.parent.name for path in home.drafts.rglob("*") if path.is_file()}
+        assert left == ({job} if answered else set()) | {"f" * 64}  # that nothing is known of
+        assert len(list((home.drafts / job).glob("*"))) == answered

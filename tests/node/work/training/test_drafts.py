@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from typer.testing import CliRunner
 
 from contract import records
-from contract.errors import AlreadyExists, DocumentError
+from contract.errors import AlreadyExists, DocumentError, StorageError
 from foundation.bubblewrap import Limits
 from node.catalog.store import Catalog
 from node.cli import application
@@ -188,6 +188,26 @@ def test_after_a_kill_drafts_are_kept_if_their_task_was_answered_and_dropped_if_
     assert len(files(home)) == answered
     drafted = [e for e in read_entries(home.ledger) if e.kind == "drafted"]
     assert len(drafted) == answered
+
+
+def test_what_could_not_be_kept_stays_noted_for_the_next_start(
+    home: NodeHome, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("The disk is full.")
+
+    (home.jobs / JOB).mkdir(parents=True)
+    job = takes(home, catalog)
+    job.take(f"{ASSET}.png", png())
+    job.note("t1")
+    with contextlib.closing(Ledger(home.ledger)) as ledger:
+        with monkeypatch.context() as patched, pytest.raises(StorageError):
+            patched.setattr(ledger, "append", full)
+            job.keep("t1", ledger, NOW)
+        job.drop()  # as at the end of every task
+        takes(home, catalog).resume(lambda _: True, ledger, NOW)
+    assert [draft.name for draft in drafts.list_drafts(catalog.engine)] == [f"{ASSET}.png"]
+    assert len(files(home)) == 1
 
 
 def test_what_is_of_no_asset_of_the_release_is_refused(home: NodeHome, catalog: Catalog) -> None:
