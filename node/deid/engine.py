@@ -48,6 +48,7 @@ _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D,
 _BURNED_IN, _FEATURES, _LONGITUDINAL = 0x00280301, 0x00280302, 0x00280303
 _REMOVED, _METHOD, _METHOD_CODES = 0x00120062, 0x00120063, 0x00120064
 _HEADS = ("HEAD", "BRAIN", "SKULL", "FACE", "NECK", "ORBIT", "SINUS", "EAR", "JAW", "EYE", "")
+_WITHOUT_EARS = ("HEART", "FOREARM")
 _SHOW_FACES = {
     "CT": _HEADS,
     "MR": _HEADS,
@@ -64,8 +65,10 @@ _MOST_DEFLATED = 1 << 30
 
 def shows_face(modality: str, part: str) -> bool:
     """Say whether images of a part of the body may show a face. No part stated: any."""
-    shown = _SHOW_FACES.get(modality.upper(), ())
-    return any(part.upper() == s or (s and s in part.upper()) for s in shown)
+    shown, part = _SHOW_FACES.get(modality.upper(), ()), part.upper()
+    for word in _WITHOUT_EARS:
+        part = part.replace(word, "-")
+    return any(part == s or (s and s in part) for s in shown)
 
 
 class Deidentifier:

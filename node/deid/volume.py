@@ -26,6 +26,8 @@ from node.deid.reading import Unsafe
 MAX_BYTES = 2**30
 """Of a volume's voxels."""
 _HEADER, _VOXELS = 348, 352
+_FURTHEST = 2**26
+"""Where voxels may begin, behind extensions: no more is unpacked for these."""
 _MAGIC = b"n+1\0"
 _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
@@ -79,7 +81,7 @@ def clean_volume(data: Buffer, *, matcher: Matcher | None) -> CleanVolume:
     start = struct.unpack_from(f"{order}f", head, 108)[0]
     if size > MAX_BYTES:
         raise Unsafe("too-large-pixels")
-    if not _VOXELS <= start <= MAX_BYTES:
+    if not _VOXELS <= start <= _FURTHEST:
         raise Unsafe("unsupported-image")
     stored = rest.read(int(start), size)
     if len(stored) != size:

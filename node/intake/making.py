@@ -17,7 +17,7 @@ from typing import Any
 
 from node.catalog.rows import AssetRow
 from node.deid.elements import Buffer, parse, value
-from node.deid.engine import Deidentifier, shows_face
+from node.deid.engine import Deidentifier
 from node.deid.identifiers import Known, Matcher, matcher
 from node.deid.reading import Unsafe
 from node.deid.result import Deidentified
@@ -26,7 +26,7 @@ from node.deid.slides.dicom import VISIBLE_LIGHT
 from node.intake.drafts import StoredDraft
 from node.intake.items import Setup, Taken
 from node.intake.kinds import kind_of, read_text
-from node.intake.manifest import MODALITIES, VOLUMES, Listed, term
+from node.intake.manifest import MODALITIES, VOLUMES, Listed, lies_below_the_head, term
 from node.intake.vault import remove_staged, staged_path, write_file
 
 _SUFFIXES = {
@@ -144,9 +144,8 @@ class Maker:
             raise Unsafe("nifti")
         subject, find = self._of(listed)
         refused = self._deidentifier.profile.settings.options.visual_features == "refused"
-        # A mask of no part or of a head has its outline.
-        modality = "MR" if listed.kind == "mask" else MODALITIES[listed.kind]
-        if refused and not listed.consent_faces and shows_face(modality, listed.body_site):
+        # A mask has its outline, too.
+        if refused and not listed.consent_faces and not lies_below_the_head(listed.body_site):
             raise Unsafe("recognizable-visual-features")
         made = clean_volume(given.data, matcher=find)
         row = self._row(

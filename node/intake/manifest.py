@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -54,6 +55,16 @@ MODALITIES: Mapping[str, str] = {
 """Modality by kind (PS3.16 CID 29 and 33); without a kind, what the file is decides."""
 VOLUMES = ("ct", "mr", "pet", "mask")
 """What a NIfTI volume can be: tomography, and outlines in it."""
+_PARTS = """
+abdomen adrenal ankle anus aorta appendix arm axilla biceps bladder bowel breast breasts
+bronchus calf calves cardiac chest clavicle coccyx colon duodenum elbow extremity feet femur
+fibula finger fingers foot forearm gallbladder hand hands heart hip hips humerus ileum jejunum
+kidney kidneys knee knees leg legs liver lspine lumbar lung lungs mediastinum myocardium ovary
+pancreas pelvis prostate radius rectum rib ribs sacrum scapula shoulder shoulders spleen sternum
+stomach testis thigh thighs thoracic thorax tibia toe toes tspine ulna ureter uterus wrist
+"""
+_BESIDE = "and both cavity gland left lower of right spine the upper wall"
+"""Words of parts of the body that show no face, and words that may stand beside them."""
 _SIDES: Mapping[str, str] = {
     "": "",
     "l": "L",
@@ -203,6 +214,16 @@ def _listed(number: int, row: Mapping[str, str]) -> Listed:
         laterality=side,
         stain=row["stain"],
     )
+
+
+def lies_below_the_head(body_site: str) -> bool:
+    """Say whether a part of the body is known to show no face: in English, as DICOM names parts.
+
+    A part in another language, by a code, or of the whole body may.
+    """
+    words = re.findall(r"[^\W_]+", body_site.lower())
+    named = set(words) - set(_BESIDE.split())
+    return bool(named) and named <= set(_PARTS.split())
 
 
 def term(value: str, find: Matcher, limit: int = 64) -> str:

@@ -287,8 +287,11 @@ def test_heads_can_be_refused() -> None:
         under(visual_features="refused")(made)
     made.RecognizableVisualFeatures = "NO"
     assert under(visual_features="refused")(made)
-    chest = dataset(Modality="CT", BodyPartExamined="CHEST")
-    assert under(visual_features="refused")(chest)
+    for part in ("CHEST", "HEART", "FOREARM"):
+        assert under(visual_features="refused")(dataset(Modality="CT", BodyPartExamined=part))
+    for part in ("EAR", "INNEREAR", "HEART AND HEAD"):
+        with pytest.raises(Unsafe, match="recognizable-visual-features"):
+            under(visual_features="refused")(dataset(Modality="CT", BodyPartExamined=part))
 
 
 def test_every_option_is_said_by_its_code() -> None:

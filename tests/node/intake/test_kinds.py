@@ -253,9 +253,11 @@ def test_a_head_that_nobody_agreed_to_show_stays_out_under_a_profile_that_refuse
         report = ingest([source], home, catalog, deidentifier, clock=lambda: NOW, manifest=manifest)
         return report.accepted == 1
 
-    assert not accepted("", "")
-    assert not accepted("Brain", "no")
+    for site in ("", "Brain", "Kopf", "头部", "69536005", "whole body", "left", "chest and skull"):
+        assert not accepted(site, "no"), site
     assert accepted("Brain", "yes")
+    (source / "a.nii").write_bytes(nifti(np.ones((4, 3, 2), "u1")))
+    assert accepted("Left knee", "no")
 
 
 def test_a_report_is_a_draft_until_a_person_has_released_it(
