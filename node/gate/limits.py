@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
+from contract import derivations
 from contract.documents import Project
 from contract.errors import Refused
 from contract.work import TrainingWork
@@ -129,11 +130,17 @@ def _recipe(question: Question, limits: ProjectLimits) -> bool:
 def _granularity(question: Question, limits: ProjectLimits) -> bool:
     if isinstance(question.job.work, TrainingWork) or not limits.granularity:
         return False
-    asked = variables_of(question) & set(limits.granularity)
+    asked, variables = variables_of(question), _project(question).variables
+    most = dict(limits.granularity)
+    for variable in variables:
+        if variable.derive is not None and variable.name not in most:
+            of = [most[name] for name in derivations.variables_of(variable.derive) if name in most]
+            if of:  # the same under another name is no coarser
+                most[variable.name] = min(of)
     return any(
-        max(len(v.levels), v.bins or 0) > limits.granularity[v.name]
-        for v in _project(question).variables
-        if v.name in asked
+        max(len(v.levels), v.bins or 0) > most[v.name]
+        for v in variables
+        if v.name in asked and v.name in most
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
+from contract.dictionary import Variable
 from contract.documents import ParameterRange
 from contract.errors import Refused
 from contract.statistics.answers import Part
@@ -21,7 +22,7 @@ from node.catalog.manifest import Declaration, DeclaredVariable
 from node.gate.account import Limits, Payer
 from node.gate.limits import LIMITS, is_open
 from node.gate.policy import JobLimits, Policy, ProjectLimits, TrainingSettings
-from tests.contract.world import BUNDLE, NOW
+from tests.contract.world import BUNDLE, NOW, VARIABLES
 from tests.node.gate.conftest import GRANT, Hospital
 
 
@@ -158,6 +159,30 @@ def test_a_dictionary_that_is_finer_than_a_site_allows_the_project_is_not_answer
 ) -> None:
     limited(hospital, granularity=granularity)
     assert code(hospital, hospital.job(hospital.release(), work=work)) == expected
+
+
+@pytest.mark.parametrize(
+    ("granularity", "refused"),
+    [({"age": 9}, True), ({"age": 9, "old": 20}, False), ({"age": 20}, False), ({"arm": 1}, False)],
+)
+def test_a_variable_is_no_finer_under_another_name(
+    hospital: Hospital, granularity: dict[str, int], refused: bool
+) -> None:
+    derived = [
+        Variable.model_validate(
+            {"name": name, "kind": "number", "minimum": 0, "maximum": 100, "bins": bins,
+             "derive": {"add": [0, {"variable": of}]}}
+        )
+        for name, of, bins in (("old", "age", 20), ("older", "old", 15))
+    ]  # fmt: skip
+    variables = (*VARIABLES, *derived)
+    hospital.settle(hospital.world.signed_project(2, variables=variables, recipes=(GRANT,)))
+    limited(hospital, granularity=granularity)
+    for name in ("old", "older"):
+        asked = hospital.job(
+            hospital.release(), project_version=2, work=asking(("moments", name, None))
+        )
+        assert (code(hospital, asked) == "limit-granularity") == refused
 
 
 @pytest.mark.parametrize(
