@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import struct
+import time
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -131,8 +132,9 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    _write_ahead(connection)
     # NORMAL: a power cut may take the last entries, and then these files are read again.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-32768"):
+    for pragma in ("synchronous=NORMAL", "cache_size=-32768"):
         connection.execute(f"PRAGMA {pragma}")
     with connection:
         connection.execute(
@@ -143,3 +145,16 @@ def _connect(path: Path) -> sqlite3.Connection:
             "CREATE TABLE IF NOT EXISTS last (one INTEGER PRIMARY KEY, source TEXT NOT NULL)"
         )
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on; of two that do so at once SQLite lets one fail, not wait."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
