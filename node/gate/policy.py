@@ -277,7 +277,9 @@ class Policy(settings.Settings):
         if not own.is_stricter:
             return self
         disclosure, privacy, training = self.disclosure, self.privacy, self.training
-        cell = max(disclosure.minimum_cell, own.minimum_cell or 0)
+        # A multiple: rounded by two that aren't, one count would tell more than either does.
+        times = math.ceil((own.minimum_cell or 0) / disclosure.minimum_cell)
+        cell = disclosure.minimum_cell * max(1, times)
         cohort = max(disclosure.minimum_cohort, own.minimum_cohort or 0, cell)
         epsilon = min(privacy.epsilon_question, own.epsilon_question or math.inf)
         noise = max(training.noise_multiplier, own.noise_multiplier or 0.0)

@@ -224,7 +224,7 @@ def test_what_holds_for_a_project_is_never_laxer_than_for_all(
         training=TrainingSettings(clip_norm=1, noise_multiplier=2), projects={"birth": own}
     )
     found = whole.under("birth")
-    assert found.disclosure.minimum_cell == max(whole.disclosure.minimum_cell, cell or 0)
+    assert found.disclosure.minimum_cell >= max(whole.disclosure.minimum_cell, cell or 0)
     assert found.disclosure.minimum_cohort >= max(
         whole.disclosure.minimum_cohort, cohort or 0, found.disclosure.minimum_cell
     )
@@ -336,3 +336,11 @@ def test_hours_that_are_none_make_no_policy(text: str) -> None:
 
 def test_no_hours_are_always() -> None:
     assert is_open("", datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_projects_cell_is_a_multiple_of_the_policys() -> None:
+    """Rounded to 10 and to 13, twelve would read as 10 and as 0: between 10 and 12."""
+    for told, cell in ((13, 20), (20, 20), (9, 10), (21, 30)):
+        whole = Policy.model_validate({"projects": {"birth": {"minimum_cell": told}}})
+        assert whole.disclosure.minimum_cell == 10
+        assert whole.under("birth").disclosure.minimum_cell == cell
