@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Engine, bindparam, delete, insert, select
-from sqlalchemy.exc import DBAPIError
 
 from contract import wire_pb2 as wire
 from contract.documents import Roster
@@ -140,9 +139,9 @@ class HeadRelay:
             try:
                 self.flush()
                 failing = False
-            except DBAPIError as error:
+            except Exception as error:  # whatever it is, the next heads are told again
                 if not failing:
-                    log.error("heads of ledgers can't be written (%s)", type(error).__name__)
+                    log.error("heads of ledgers are not told on (%s)", type(error).__name__)
                 failing = True
 
     def _keep(self, signed: SignedHead, roster: Roster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -228,3 +229,22 @@ def test_a_project_that_is_over_costs_no_message_anything(relay: Relay, life: ti
     trusted = relay.shelf.trusted(relay.world.consortium, relay.now)
     assert relay.shelf.trusted(relay.world.consortium, relay.now) is trusted
     assert list(trusted.projects) == (["birth"] if life > timedelta(hours=2) else [])
+
+
+def test_an_error_ends_no_telling_of_heads(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [RuntimeError("anything"), DBAPIError(None, None, Exception())]
+    told = asyncio.Event()
+
+    def flush() -> None:
+        if errors:
+            raise errors.pop()
+        told.set()
+
+    async def wait() -> None:
+        running = asyncio.create_task(relay.relay.run())
+        await asyncio.wait_for(told.wait(), 60)
+        running.cancel()
+
+    monkeypatch.setattr("coordinator.link.heads.FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr(relay.relay, "flush", flush)
+    asyncio.run(wait())
