@@ -181,8 +181,8 @@ class Imaging(Operation):
 class Intensity(Operation):
     """The intensities of a subject's images of a modality, each image with a weight of 1.
 
-    ``mean`` and ``sd``, in the modality's unit (Hounsfield units of a CT, stored values of others,
-    brightness from 0 to 255 of a colour image), or the share of pixels in one of ``bins`` equal
+    ``mean`` and ``sd``, in the modality's unit (Hounsfield units of a CT, of others stored values
+    of which more is brighter, of a colour image brightness from 0 to 255), or the share of pixels in one of ``bins`` equal
     bins from ``minimum`` to ``maximum``; what lies outside is counted into the first or last.
     """
 

@@ -1,9 +1,12 @@
 """The spread of an image's intensities over a grid: mean, standard deviation, shares of pixels.
 
-Intensities are what the modality's own transformation makes of stored values (PS3.3 C.11.1:
-Hounsfield units of a CT), and brightness from 0 to 255 (ITU-R BT.601) of colour. What lies outside
-the grid is moved to its ends, so that all figures are bounded. Pixels that only fill the frame
-(Pixel Padding Value, C.7.5.1.1.2) don't count.
+Intensities are what the modality's own transformation makes of stored values (PS3.3 C.11.1, of an
+enhanced image C.7.6.16.2.9: Hounsfield units of a CT), and brightness from 0 to 255 (ITU-R BT.601)
+of colour and palettes. Where they have no unit, those of MONOCHROME1 (C.7.6.3.1.2: the least is
+white) are turned round within the range that an image can store, so that more is brighter in every
+image; a quantity with a unit stays what it is, however it is shown. What lies outside the grid is
+moved to its ends, so that all figures are bounded. Pixels that only fill the frame (Pixel Padding
+Value, C.7.5.1.1.2) don't count.
 """
 
 from __future__ import annotations
@@ -12,10 +15,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 Numbers = NDArray[np.float64]
 MOST_FRAMES = 64
@@ -24,6 +30,8 @@ MOST_PIXELS = 256 * 2**20
 """Of a frame or photograph; a larger one isn't read."""
 THUMBNAIL = 1024
 """Pixels of the longer side at which a slide or photograph is looked at."""
+_MEASURED = ("CT", "PT")
+"""Modalities whose intensities have a unit though no element need say it."""
 
 
 @dataclass(frozen=True)
@@ -96,26 +104,78 @@ def spread(path: Path, kind: str, low: float, high: float, bins: int) -> Spread 
 
 def _dicom(path: Path) -> Iterator[Numbers]:
     import pydicom
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, iter_pixels
+    from pydicom.pixels import apply_color_lut, iter_pixels
 
     dataset = pydicom.dcmread(path, stop_before_pixels=True)
     number = int(dataset.get("NumberOfFrames") or 1)
     samples = int(dataset.get("SamplesPerPixel") or 1)
     if int(dataset.Rows) * int(dataset.Columns) * samples > MOST_PIXELS:
         return
-    padding = dataset.get("PixelPaddingValue")
-    limit = dataset.get("PixelPaddingRangeLimit", padding)
+    padding = _padding(dataset)
     wanted = sorted({round(at) for at in np.linspace(0, number - 1, min(number, MOST_FRAMES))})
     palette = dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
-    for frame in iter_pixels(path, indices=wanted):
-        if samples > 1 or palette:
-            yield brightness(apply_color_lut(frame, dataset) if palette else frame).ravel()
-            continue
-        values = np.asarray(apply_modality_lut(frame, dataset), dtype=np.float64)
-        if padding is not None:
-            first, last = sorted((int(padding), int(limit)))
-            values = values[(frame < first) | (frame > last)]
-        yield values.ravel()
+    for at, frame in zip(wanted, iter_pixels(path, indices=wanted), strict=True):
+        if palette:
+            yield brightness(apply_color_lut(frame, dataset)).ravel()
+        elif samples > 1:
+            yield brightness(frame, int(dataset.BitsStored)).ravel()
+        else:
+            values = _measured(frame, dataset, _transformation(dataset, at))
+            if padding is not None:
+                values = values[(frame < padding[0]) | (frame > padding[1])]
+            yield values.ravel()
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    """Return the least and greatest stored value that only fill the frame."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return None
+    ends = [int(value), int(dataset.get("PixelPaddingRangeLimit", value))]
+    if dataset.PixelRepresentation:
+        # Signed, and yet written without a sign: 63536 for -2000.
+        whole = 1 << int(dataset.BitsAllocated)
+        ends = [end - whole if end >= whole // 2 else end for end in ends]
+    return min(ends), max(ends)
+
+
+def _transformation(dataset: Dataset, frame: int) -> Dataset:
+    """Return where a frame's modality transformation is: of an enhanced image in a macro."""
+    for groups, at in (
+        ("PerFrameFunctionalGroupsSequence", frame),
+        ("SharedFunctionalGroupsSequence", 0),
+    ):
+        held = dataset.get(groups) or []
+        macro = held[at].get("PixelValueTransformationSequence") if at < len(held) else None
+        if macro:
+            found: Dataset = macro[0]
+            return found
+    return dataset
+
+
+def _measured(frame: NDArray[np.generic], dataset: Dataset, transformation: Dataset) -> Numbers:
+    """Return a grey frame's intensities; without a unit more is brighter."""
+    from pydicom.pixels import apply_modality_lut
+
+    values = np.asarray(apply_modality_lut(frame, transformation), dtype=np.float64)
+    if dataset.PhotometricInterpretation != "MONOCHROME1" or _has_unit(dataset, transformation):
+        return values
+    table = transformation.get("ModalityLUTSequence")
+    if table:
+        ends = np.array([0, (1 << int(table[0].LUTDescriptor[2])) - 1])
+    else:
+        signed = dataset.PixelRepresentation
+        low = -(1 << int(dataset.BitsStored) - 1) if signed else 0
+        stored = np.array([low, low + (1 << int(dataset.BitsStored)) - 1])
+        ends = np.asarray(apply_modality_lut(stored, transformation), dtype=np.float64)
+    return np.asarray(ends.sum() - values, dtype=np.float64)
+
+
+def _has_unit(dataset: Dataset, transformation: Dataset) -> bool:
+    """Say whether intensities are of a physical quantity. "US" is unspecified (C.11.1.1.2)."""
+    table = transformation.get("ModalityLUTSequence")
+    kind = table[0].get("ModalityLUTType") if table else transformation.get("RescaleType")
+    return dataset.get("Modality") in _MEASURED or kind not in (None, "", "US")
 
 
 def _picture(path: Path, kind: str) -> Iterator[Numbers]:
@@ -139,13 +199,14 @@ def _picture(path: Path, kind: str) -> Iterator[Numbers]:
         yield brightness(np.asarray(small)).ravel()
 
 
-def brightness(colours: NDArray[np.generic]) -> Numbers:
-    """Return the luma of red, green and blue from 0 to 255 (ITU-R BT.601)."""
+def brightness(colours: NDArray[np.generic], bits: int | None = None) -> Numbers:
+    """Return the luma of red, green and blue from 0 to 255 (ITU-R BT.601).
+
+    ``bits`` are those of each colour; else all that its numbers have.
+    """
     held = np.asarray(colours)
     if held.ndim == 2:
         return held.astype(np.float64)
-    values = held[..., :3].astype(np.float64)
-    if held.dtype.itemsize == 2:
-        values /= 257
+    values = held[..., :3] * (255 / ((1 << (bits or 8 * held.dtype.itemsize)) - 1))
     found: Numbers = values @ np.array([0.299, 0.587, 0.114])
     return found

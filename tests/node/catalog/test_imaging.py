@@ -226,6 +226,12 @@ def test_release_create_makes_them(hospital: NodeHome, tmp_path: Path) -> None:
         "emri_small.dcm",
         "693_J2KI.dcm",
         "color3d_jpeg_baseline.dcm",
+        "mlut_18.dcm",
+        "gdcm-US-ALOKA-16.dcm",
+        "SC_rgb_rle_16bit.dcm",
+        "SC_rgb_rle_32bit.dcm",
+        "examples_overlay.dcm",
+        "liver_1frame.dcm",
     ],
 )
 def test_pixels_of_pydicoms_own_files_are_read(name: str) -> None:
@@ -247,6 +253,123 @@ def test_a_ct_is_measured_in_hounsfield_units() -> None:
     assert found is not None
     assert found.mean == pytest.approx(units.mean(), rel=1e-12)
     assert found.part("sd") == pytest.approx(units.std(), rel=1e-9)
+
+
+UNITLESS = {"Modality": "DX", "RescaleSlope": 1, "RescaleIntercept": 0}
+SIGNED = {"PixelRepresentation": 1, "BitsStored": 12, "HighBit": 11}
+
+
+def measured(folder: Path, pixels: np.ndarray, **elements: Any) -> tuple[float, float, list[float]]:
+    path = folder / "one.dcm"
+    path.write_bytes(dicom(pixels, **elements))
+    found = spread(path, "dicom", -70000, 70000, 50)
+    assert found is not None
+    return found.mean, found.part("sd"), found.shares.tolist()
+
+
+@pytest.mark.parametrize(
+    ("elements", "turned"),
+    [
+        ({}, lambda stored: 65535 - stored),
+        ({"BitsStored": 12, "HighBit": 11}, lambda stored: 4095 - stored),
+        (SIGNED, lambda stored: -1 - stored),
+        ({"RescaleSlope": 3, "RescaleIntercept": -50, "RescaleType": "US"}, lambda s: 65535 - s),
+    ],
+)
+def test_images_whose_least_value_is_white_are_as_bright_as_those_whose_least_is_black(
+    tmp_path: Path, elements: dict[str, Any], turned: Any
+) -> None:
+    stored = np.random.default_rng(1).integers(-1500 if elements == SIGNED else 0, 1500, (8, 8))
+    elements = UNITLESS | elements
+    inverse = measured(tmp_path, stored, PhotometricInterpretation="MONOCHROME1", **elements)
+    assert inverse == measured(tmp_path, turned(stored), **elements)
+    # Padding is a stored value, however the image is shown.
+    padded = {**elements, "PixelPaddingValue": int(stored[0, 0])}
+    inverse = measured(tmp_path, stored, PhotometricInterpretation="MONOCHROME1", **padded)
+    padded["PixelPaddingValue"] = int(turned(stored[0, 0]))
+    assert inverse == measured(tmp_path, turned(stored), **padded)
+
+
+def test_a_radiograph_of_pydicoms_files_is_turned_round_within_what_it_can_store() -> None:
+    path = get_testdata_file("RG1_J2KI.dcm")
+    if path is None:
+        pytest.skip("pydicom hasn't got the file here")
+    held = pydicom.dcmread(str(path))
+    assert (held.PhotometricInterpretation, held.BitsStored) == ("MONOCHROME1", 15)
+    found = spread(Path(str(path)), "dicom", 0, 2**15 - 1, 1)
+    assert found is not None
+    assert found.mean == pytest.approx(2**15 - 1 - held.pixel_array.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("elements", [{}, UNITLESS | {"RescaleType": "OD"}])
+def test_a_quantity_with_a_unit_is_the_same_however_it_is_shown(
+    tmp_path: Path, elements: dict[str, Any]
+) -> None:
+    stored = np.random.default_rng(1).integers(0, 1500, (8, 8))
+    inverse = measured(tmp_path, stored, PhotometricInterpretation="MONOCHROME1", **elements)
+    assert inverse == measured(tmp_path, stored, **elements)
+
+
+def test_a_table_of_the_modality_is_turned_round_within_what_it_gives(tmp_path: Path) -> None:
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [4, 0, 16])
+    table.ModalityLUTType = "US"
+    table.add_new("LUTData", "US", [1000, 600, 200, 100])
+    pixels = np.arange(64).reshape(8, 8) % 4
+    path = tmp_path / "table.dcm"
+    made = pydicom.dcmread(BytesIO(dicom(pixels, Modality="DX")))
+    del made.RescaleSlope, made.RescaleIntercept
+    made.ModalityLUTSequence = [table]
+    for shown, mean in (("MONOCHROME2", 475), ("MONOCHROME1", 65535 - 475)):
+        made.PhotometricInterpretation = shown
+        made.save_as(path, enforce_file_format=True)
+        found = spread(path, "dicom", 0, 70000, 1)
+        assert found is not None
+        assert found.mean == pytest.approx(mean)
+
+
+def test_an_enhanced_image_is_measured_by_each_frames_own_transformation(tmp_path: Path) -> None:
+    def group(slope: float, intercept: float) -> Dataset:
+        macro, found = Dataset(), Dataset()
+        macro.RescaleSlope, macro.RescaleIntercept, macro.RescaleType = slope, intercept, "HU"
+        found.PixelValueTransformationSequence = [macro]
+        return found
+
+    made = pydicom.dcmread(BytesIO(dicom(np.full((2, 8, 8), 100))))
+    del made.RescaleSlope, made.RescaleIntercept
+    path = tmp_path / "enhanced.dcm"
+    for groups, held, mean in (
+        ("SharedFunctionalGroupsSequence", [group(2, -1000)], -800),
+        ("PerFrameFunctionalGroupsSequence", [group(1, 0), group(3, 100)], 250),
+    ):
+        setattr(made, groups, held)
+        made.save_as(path, enforce_file_format=True)
+        found = spread(path, "dicom", -2000, 2000, 1)
+        assert found is not None
+        assert found.mean == pytest.approx(mean)
+    real = get_testdata_file("eCT_Supplemental.dcm")
+    if real is not None:
+        stored = pydicom.dcmread(str(real)).pixel_array
+        found = spread(Path(str(real)), "dicom", -5000, 70000, 1)
+        assert found is not None
+        assert found.mean == pytest.approx(stored.mean() - 1024, rel=1e-9)
+
+
+def test_bits_beside_those_of_the_value_do_not_count(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 1500, (8, 8))
+    bits = {"BitsStored": 12, "HighBit": 11}
+    overlay = np.where(np.arange(64).reshape(8, 8) % 3 == 0, 1 << 12, 0)
+    assert measured(tmp_path, pixels + overlay, **bits) == measured(tmp_path, pixels, **bits)
+
+
+def test_padding_that_was_written_without_its_sign_does_not_count(tmp_path: Path) -> None:
+    made = pydicom.dcmread(BytesIO(dicom(np.array([[-2000, 10], [10, 10]]), PixelRepresentation=1)))
+    made.add_new("PixelPaddingValue", "US", 63536)
+    path = tmp_path / "padded.dcm"
+    made.save_as(path, enforce_file_format=True)
+    found = spread(path, "dicom", -5000, 1000, 4)
+    assert found is not None
+    assert found.mean == 10 * 2 - 1000
 
 
 def test_padding_does_not_count(tmp_path: Path) -> None:
