@@ -6,6 +6,7 @@ document may hold; who must have signed it is said in ``contract.trust``.
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 from datetime import datetime, timedelta
@@ -39,6 +40,8 @@ Line = names.Line
 PublicKey = Annotated[str, StringConstraints(min_length=44, max_length=44)]
 
 MAX_JOB_LIFE_DAYS = 31
+_READ = 8
+"""Documents that are kept as read: a job's is wanted by several, one after the other."""
 
 
 class Document(BaseModel):
@@ -59,13 +62,9 @@ class Document(BaseModel):
     @classmethod
     def read(cls, payload: bytes) -> Self:
         """Parse a payload whose signatures were checked; ``DocumentError`` names bad fields."""
-        try:
-            return cls.model_validate_json(payload)
-        except ValidationError as error:
-            fields = sorted({".".join(map(str, e["loc"])) or "itself" for e in error.errors()})
-            raise DocumentError(
-                f"A {cls.__name__.lower()} is malformed at: {', '.join(fields[:5])}."
-            ) from None
+        read = _read(cls, payload)
+        assert isinstance(read, cls)
+        return read
 
     def check_begun(self, now: datetime) -> None:
         """Raise ``DocumentError`` unless ``issued_at <= now``."""
@@ -83,6 +82,17 @@ class Document(BaseModel):
     def seal(self, payload_type: str) -> Envelope:
         """Return an unsigned envelope with this document."""
         return Envelope.seal(payload_type, self.model_dump_json().encode())
+
+
+@functools.lru_cache(_READ)
+def _read(kind: type[Document], payload: bytes) -> Document:
+    try:
+        return kind.model_validate_json(payload)
+    except ValidationError as error:
+        fields = sorted({".".join(map(str, e["loc"])) or "itself" for e in error.errors()})
+        raise DocumentError(
+            f"A {kind.__name__.lower()} is malformed at: {', '.join(fields[:5])}."
+        ) from None
 
 
 class Member(BaseModel):
@@ -267,7 +277,10 @@ class Project(Document):
 
     def variable(self, name: str) -> Variable | None:
         """Return the dictionary's entry for ``name``, or None."""
-        return next((v for v in self.variables if v.name == name), None)
+        for variable in self.variables:
+            if variable.name == name:
+                return variable
+        return None
 
     def recipe(self, bundle: str) -> RecipeGrant | None:
         """Return the grant for the bundle with this SHA-256, or None."""

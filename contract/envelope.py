@@ -6,6 +6,7 @@ Source: Dead Simple Signing Envelope 1.0 (secure-systems-lab/dsse, protocol.md a
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Self
@@ -24,6 +25,8 @@ from contract.errors import DocumentError, SignatureError
 
 MAX_ENVELOPE_BYTES = 4 * 1024 * 1024
 """An envelope larger than this is refused before it is parsed."""
+PARSED = 4
+"""Envelopes of which the parsed form is kept: an offer is read by several, one after the other."""
 MAX_SIGNATURES = 2048
 """More than a roster has stewards (1,024), each of whom may sign a document."""
 
@@ -71,16 +74,13 @@ class Envelope(BaseModel):
         """Read an envelope from bytes of a stranger; ``DocumentError`` when it is none."""
         if len(data) > MAX_ENVELOPE_BYTES:
             raise DocumentError(f"A signed document is larger than {MAX_ENVELOPE_BYTES} bytes.")
-        try:
-            return cls.model_validate_json(data)
-        except ValidationError:
-            raise DocumentError("A signed document is not a DSSE envelope.") from None
+        return _parsed(data)
 
     def to_bytes(self) -> bytes:
         """Return the envelope as JSON."""
         return self.model_dump_json().encode()
 
-    @property
+    @functools.cached_property
     def body(self) -> bytes:
         """The payload's bytes."""
         try:
@@ -88,7 +88,7 @@ class Envelope(BaseModel):
         except ValueError:
             raise DocumentError("A signed document's payload is not base64.") from None
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the payload: what a document is called, whoever signed it."""
         return hashlib.sha256(self.body).hexdigest()
@@ -146,3 +146,11 @@ class Envelope(BaseModel):
                 "needs."
             )
         return signers, self.body
+
+
+@functools.lru_cache(PARSED)
+def _parsed(data: bytes) -> Envelope:
+    try:
+        return Envelope.model_validate_json(data)
+    except ValidationError:
+        raise DocumentError("A signed document is not a DSSE envelope.") from None

@@ -151,7 +151,7 @@ def _form_of(summary: Summary, kind: str, width: int, lowest: int) -> bool:
                 kind == "moments"
                 and _are_finite([summary.mean, summary.mean_low], [summary.m2], lowest)
                 # No room for more than what a rounding leaves out.
-                and abs(summary.mean_low) <= abs(np.spacing(summary.mean))
+                and abs(summary.mean_low) <= math.ulp(summary.mean)
             )
         case Shape():
             good = kind == "shape" and _are_finite(
@@ -170,7 +170,7 @@ def _form_of(summary: Summary, kind: str, width: int, lowest: int) -> bool:
             good = kind in _COUNTED and len(summary.counts) == width
             if kind != "histogram":
                 good = good and summary.below == 0 and summary.above == 0
-    return good and all(lowest <= count <= MAX_SUBJECTS for count in counts)
+    return good and lowest <= min(counts) and max(counts) <= MAX_SUBJECTS
 
 
 _COUNTED = ("count", "levels", "histogram", "crosstab")
@@ -178,7 +178,7 @@ _COUNTED = ("count", "levels", "histogram", "crosstab")
 
 def _are_finite(numbers: Sequence[float], squares: Sequence[float], lowest: int) -> bool:
     """Say whether all are finite, and sums of squares not below zero but by noise."""
-    return bool(np.isfinite([*numbers, *squares]).all()) and (
+    return all(map(math.isfinite, [*numbers, *squares])) and (
         lowest < 0 or all(square >= 0 for square in squares)
     )
 

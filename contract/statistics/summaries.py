@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -272,11 +273,9 @@ class Counts:
     @classmethod
     def of_histogram(cls, values: Numbers, variable: Variable) -> Counts:
         """Return counts in ``variable.bins`` equal bins, closed left, the last one closed both."""
-        if variable.minimum is None or variable.maximum is None or variable.bins is None:
-            raise DocumentError(f"The dictionary gives {variable.name} no grid for a histogram.")
-        low, high = variable.minimum, variable.maximum
-        edges = np.linspace(low, high, variable.bins + 1)
-        counts = np.zeros(variable.bins, dtype=np.int64)
+        grid = _Grid.of(variable)
+        low, high = grid.low, grid.high
+        counts = np.zeros(grid.bins, dtype=np.int64)
         below = above = missing = 0
         room = np.empty(min(values.size, _PIECE)), np.empty(min(values.size, _PIECE), dtype=np.intp)
         for start in range(0, values.size, _PIECE):
@@ -286,7 +285,7 @@ class Counts:
                 above += int(np.count_nonzero(piece > high))
                 missing += int(np.count_nonzero(np.isnan(piece)))
                 piece = piece[(piece >= low) & (piece <= high)]
-            counts += np.bincount(_bins(piece, edges, *room), minlength=variable.bins)
+            counts += np.bincount(grid.places(piece, *room), minlength=grid.bins)
         return cls(tuple(int(c) for c in counts), missing, below, above)
 
     @classmethod
@@ -359,37 +358,57 @@ def grid_places(values: Numbers, variable: Variable) -> Codes:
 
     A missing value is put below.
     """
-    if variable.minimum is None or variable.maximum is None or variable.bins is None:
-        raise DocumentError(f"The dictionary gives {variable.name} no grid for a histogram.")
-    places = np.full(values.size, variable.bins, dtype=np.int64)
-    inside = (values >= variable.minimum) & (values <= variable.maximum)
-    edges = np.linspace(variable.minimum, variable.maximum, variable.bins + 1)
+    grid = _Grid.of(variable)
+    places = np.full(values.size, grid.bins, dtype=np.int64)
+    inside = (values >= grid.low) & (values <= grid.high)
     room = np.empty(values.size), np.empty(values.size, dtype=np.intp)
-    places[inside] = _bins(values[inside], edges, *room)
-    places[values > variable.maximum] = variable.bins + 1
+    places[inside] = grid.places(values[inside], *room)
+    places[values > grid.high] = grid.bins + 1
     return places
 
 
-def _bins(
-    values: Numbers, edges: Numbers, places: Numbers, found: NDArray[np.intp]
-) -> NDArray[np.intp]:
-    """Return each value's bin; where rounding could decide, the edges themselves do.
+@dataclass(frozen=True)
+class _Grid:
+    """A variable's grid, and how near to an edge a value's place is in doubt."""
 
-    ``places`` and ``found`` are room for at least as many values.
-    """
-    places, found = places[: values.size], found[: values.size]
-    bins = edges.size - 1
-    scale = bins / (edges[-1] - edges[0])
-    np.subtract(values, edges[0], out=places)
-    places *= scale
-    np.copyto(found, places, casting="unsafe")
-    # An edge is itself rounded, by more of a bin the farther the grid lies from zero.
-    doubt = 1e-6 + 4 * scale * np.spacing(np.abs(edges).max())
-    places -= found
-    places -= 0.5
-    np.abs(places, out=places)
-    near = np.flatnonzero(places > 0.5 - doubt)
-    if near.size:
-        found[near] = np.searchsorted(edges, values[near], side="right") - 1
-    np.minimum(found, bins - 1, out=found)
-    return found
+    low: float
+    high: float
+    bins: int
+    edges: Numbers
+    scale: float
+    doubt: float
+
+    @classmethod
+    def of(cls, variable: Variable) -> _Grid:
+        """Return a variable's grid; ``DocumentError`` where the dictionary gives it none."""
+        if variable.minimum is None or variable.maximum is None or variable.bins is None:
+            raise DocumentError(f"The dictionary gives {variable.name} no grid for a histogram.")
+        return cls._of(variable.minimum, variable.maximum, variable.bins)
+
+    @classmethod
+    @functools.lru_cache(256)
+    def _of(cls, low: float, high: float, bins: int) -> _Grid:
+        edges = np.linspace(low, high, bins + 1)
+        edges.flags.writeable = False
+        scale = bins / (edges[-1] - edges[0])
+        # An edge is itself rounded, by more of a bin the farther the grid lies from zero.
+        doubt = 1e-6 + 4 * scale * np.spacing(np.abs(edges).max())
+        return cls(low, high, bins, edges, float(scale), float(doubt))
+
+    def places(self, values: Numbers, room: Numbers, found: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return each value's bin; where rounding could decide, the edges themselves do.
+
+        ``room`` and ``found`` are for at least as many values.
+        """
+        room, found = room[: values.size], found[: values.size]
+        np.subtract(values, self.edges[0], out=room)
+        room *= self.scale
+        np.copyto(found, room, casting="unsafe")
+        room -= found
+        room -= 0.5
+        np.abs(room, out=room)
+        near = np.flatnonzero(room > 0.5 - self.doubt)
+        if near.size:
+            found[near] = np.searchsorted(self.edges, values[near], side="right") - 1
+        np.minimum(found, self.bins - 1, out=found)
+        return found

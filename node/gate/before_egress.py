@@ -261,7 +261,8 @@ def _summary_is_small(summary: Summary, disclosure: DisclosureSettings) -> bool:
     cells = [summary.missing]
     if isinstance(summary, Counts):
         cells += [*summary.counts, summary.below, summary.above]
-    return any(0 < cell < disclosure.minimum_cell for cell in cells)
+    least = disclosure.minimum_cell
+    return min(cells) < least and any(0 < cell < least for cell in cells)
 
 
 def withhold_small(parts: list[Part], disclosure: DisclosureSettings) -> list[Part]:
@@ -275,7 +276,9 @@ def withhold_small(parts: list[Part], disclosure: DisclosureSettings) -> list[Pa
 
 
 def _round_missing(part: Part, cell: int) -> Part:
-    if part.lane == "dp":
+    if part.lane == "dp" or (
+        part.rest is None and not any(s.missing % cell for s in part.groups.values())
+    ):
         return part
     return dataclasses.replace(
         part,

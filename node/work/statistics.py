@@ -236,10 +236,10 @@ class _Exact:
 
     def _told(self, found: Summary, cells: Sequence[int]) -> Summary:
         if self._members.declaration.sums_only:  # there is one set, and only it is told of
-            return dataclasses.replace(found, missing=0)
-        # Of whom no value is told are those of the cells' largest sets who aren't in this one.
-        missing = int(self._members.largest[list(cells)].sum()) - found.n
-        return dataclasses.replace(found, missing=missing)
+            missing = 0
+        else:  # of whom no value is told are those of the cells' largest sets who aren't in this
+            missing = int(self._members.largest[list(cells)].sum()) - found.n
+        return found if found.missing == missing else dataclasses.replace(found, missing=missing)
 
 
 def cohort_rows(
