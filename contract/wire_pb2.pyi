@@ -676,12 +676,24 @@ class SumReply(_message.Message):
     def __init__(self, keys: _Optional[_Union[SumKeys, _Mapping]] = ..., shares: _Optional[_Union[SumSharesOfAll, _Mapping]] = ..., words: _Optional[bytes] = ..., confirmation: _Optional[_Union[SumConfirmation, _Mapping]] = ..., revealed: _Optional[_Union[SumRevealed, _Mapping]] = ...) -> None: ...
 
 class SumTerms(_message.Message):
-    __slots__ = ("sites", "minimum")
+    __slots__ = ("sites", "minimum", "before", "check")
     SITES_FIELD_NUMBER: _ClassVar[int]
     MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    CHECK_FIELD_NUMBER: _ClassVar[int]
     sites: _containers.RepeatedScalarFieldContainer[str]
     minimum: int
-    def __init__(self, sites: _Optional[_Iterable[str]] = ..., minimum: _Optional[int] = ...) -> None: ...
+    before: SumRecord
+    check: bool
+    def __init__(self, sites: _Optional[_Iterable[str]] = ..., minimum: _Optional[int] = ..., before: _Optional[_Union[SumRecord, _Mapping]] = ..., check: _Optional[bool] = ...) -> None: ...
+
+class SumRecord(_message.Message):
+    __slots__ = ("vectors", "seeds")
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    vectors: _containers.RepeatedCompositeFieldContainer[SignedPart]
+    seeds: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, vectors: _Optional[_Iterable[_Union[SignedPart, _Mapping]]] = ..., seeds: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class SumKeys(_message.Message):
     __slots__ = ("sender", "channel_key", "mask_key", "commitment", "signature")

@@ -69,8 +69,8 @@ class StatisticsWork(BaseModel):
     """What the question would spend on noise at each site, all its statistics together; the
     policies' most when absent."""
     secure: bool = False
-    """Whether the sites' parts are summed securely, so that nobody sees a site's own. Of the lane
-    ``exact`` only."""
+    """Whether the sites' parts are summed securely, so that nobody sees a site's own; of a model
+    those of each step. Of the lane ``exact`` only."""
     small_sites: bool = False
     """Of a secure sum over releases that are declared for such sums alone: so that sites can take
     part that are too small to answer for themselves."""
@@ -85,8 +85,10 @@ class StatisticsWork(BaseModel):
             raise ValueError("a secure sum or a model is of the lane exact")
         if self.small_sites and not self.secure:
             raise ValueError("small sites take part in secure sums only")
-        if self.fit is not None and (self.secure or self.analysis is None):
-            raise ValueError("a model is of an analysis set, and its sums are in clear")
+        if self.fit is not None and (self.small_sites or self.analysis is None):
+            raise ValueError("a model is of an analysis set, and of sites that each are enough")
+        if self.fit is not None and self.secure and self.fit.site != "pooled":
+            raise ValueError("what differs between sites is not in a secure sum of them")
         return self
 
 

@@ -1,4 +1,4 @@
-"""A site's half of a secure sum: five steps, each once and in order; anything odd ends it.
+"""A site's half of a secure sum: its steps, each once and in order; anything odd ends it.
 
 Guarantee: over the complete graph, whatever the server and up to ``threshold - 1`` less than all
 honest sites do, they learn of an honest site's vector no more than the sum over at least
@@ -10,12 +10,17 @@ AES-CTR, Ed25519 and SHA-256 hold; the site's random source is good; fewer than
 ``2 * threshold - sites`` participants work with the server. What the sum itself tells, and what a
 site that lies puts in, is not hidden or checked here.
 
+A sixth step is for sums that the sites go on from, of all sites without exception: ``recount``
+returns the total from what the sites sent under their signatures, so that the server can't hand out
+one of its choice.
+
 Source: Bonawitz et al., Practical secure aggregation for privacy-preserving machine learning, CCS
 2017, figure 4 with the steps for active adversaries; Bell et al., CCS 2020, for the sparse graph.
 """
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 
@@ -67,6 +72,7 @@ class Client:
         self._sent: dict[int, EncryptedShares] = {}
         self._own: tuple[bytes, bytes] = (b"", b"")
         self._survivors = Survivors(())
+        self._masked = b""
         self._step = 0
 
     def _begin(self, step: int) -> None:
@@ -189,6 +195,7 @@ class Client:
             )
             masks.append((seed, self._me > other))
         add_masks(words, masks)
+        self._masked = _digest(words)
         self._step = 3
         return MaskedVector(self._me, words)
 
@@ -237,6 +244,7 @@ class Client:
                 revealed_keys[other] = plain[:SHARE_BYTES]
         me = self._me
         self._end()
+        self._step = 5
         return Revealed(me, revealed_keys, seeds)
 
     def _check_confirmed(self, confirmations: Sequence[Confirmation]) -> None:
@@ -251,6 +259,44 @@ class Client:
             key = self.terms.participants[confirmation.sender].key
             if confirmation.sender != self._me and not verify(key, confirmation.signature, signed):
                 raise self._refuse("survivors", "Sites were told different lists of survivors.")
+
+    # ---- 6: the total, worked out again --------------------------------------------------------
+
+    def recount(self, vectors: Sequence[MaskedVector], seeds: Sequence[bytes]) -> Words:
+        """Return the total of a sum over all its sites; both are in the sites' order.
+
+        Guarantee: it is the sum of what these sites masked, or nothing anybody chose. Each took
+        off its own mask by the seed that it committed to under its signature, and the masks that
+        sites share go out of the sum of all. A total that is neither is uniformly random, as where
+        a site masked with fewer than all, which the terms' minimum forbids. Assumptions: those of
+        the module; that each vector is the one its site sent in this sum, which is for the caller
+        to check by the site's signature.
+        """
+        self._begin(5)
+        everyone = range(self.terms.sites)
+        if (
+            self.terms.degree
+            or self.terms.minimum != self.terms.sites
+            or self._survivors.members != tuple(everyone)
+        ):
+            raise self._refuse("recount", "Only a sum over all its sites is worked out again.")
+        if [v.sender for v in vectors] != list(everyone) or len(seeds) != self.terms.sites:
+            raise self._refuse("recount", "A sum comes back without a site, or with one twice.")
+        if _digest(vectors[self._me].words) != self._masked:
+            raise self._refuse("recount", "This site's own vector came back changed.")
+        total = np.zeros(self.terms.length, np.dtype(f"u{self.terms.word // 8}"))
+        for vector, seed in zip(vectors, seeds, strict=True):
+            known = self._known[vector.sender].commitment
+            if keys.commitment(seed, self._digest, vector.sender) != known:
+                raise self._refuse("recount", "A mask's seed is not the one its site committed to.")
+            check_words(vector.words, self.terms)
+            np.add(total, vector.words, out=total)
+        add_masks(total, [(seed, True) for seed in seeds])
+        return total
+
+
+def _digest(words: Words) -> bytes:
+    return hashlib.sha256(words.tobytes()).digest()
 
 
 def _bound(sender: int, receiver: int) -> bytes:

@@ -155,10 +155,7 @@ class Server:
         ``Refused`` when shares are missing, ``DocumentError`` when they fit nothing that was
         signed: it says of whom.
         """
-        masks = []
-        for survivor in sorted(self._vectors):
-            seed = self._revealed.secret(survivor, partial(self._is_seed_of, survivor))
-            masks.append((seed, True))
+        masks = [(seed, True) for seed in self.seeds()]
         for gone in sorted(set(self._shared) - self._vectors):
             private = self._revealed.secret(gone, partial(self._is_key_of, gone))
             key = X25519PrivateKey.from_private_bytes(private)
@@ -169,6 +166,13 @@ class Server:
                     masks.append((seed, survivor < gone))
         add_masks(self._total, masks)
         return self._total
+
+    def seeds(self) -> list[bytes]:
+        """Return the seeds of the survivors' own masks, in their order. Raises as ``total``."""
+        return [
+            self._revealed.secret(survivor, partial(self._is_seed_of, survivor))
+            for survivor in sorted(self._vectors)
+        ]
 
     def wrong_shares(self) -> list[tuple[str, str]]:
         """Return who sent a wrong share, and of whose secret: one of the two broke the protocol."""

@@ -40,6 +40,11 @@ IMPOSSIBLE = 1e200
 """The deviance of coefficients at which a model isn't defined, or its sums could overflow: the step
 that led there is halved."""
 
+UNDEFINED = DocumentError(
+    "The model's steps lead to where it isn't defined: something may tell the outcome apart, or "
+    "the dictionary's ranges are far too wide."
+)
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -272,10 +277,7 @@ def advance(family: str, state: State, merged: Sums, setting: Setting = Setting(
                 direction=smaller,
             )
     if merged.deviance >= IMPOSSIBLE:
-        raise DocumentError(
-            "The model's steps lead to where it isn't defined: something may tell the outcome "
-            "apart, or the dictionary's ranges are far too wide."
-        )
+        raise UNDEFINED
     direction = _solve(merged, setting.names)
     moved = float(np.max(np.abs(direction) * np.sqrt(np.diag(merged.information))))
     slow = state.slow + (moved < _SLOW and family != "gamma")
@@ -296,6 +298,8 @@ def _towards_null(family: str, state: State, merged: Sums, setting: Setting) -> 
     """Return a step of the intercept alone, or the null model's deviance when it is there."""
     if not setting.intercept or family in ("cox", "linear"):
         return merged.deviance
+    if merged.deviance >= IMPOSSIBLE:
+        raise UNDEFINED
     if state.step == 0:
         intercept = _intercept(family, merged, setting)
     else:

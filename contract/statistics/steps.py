@@ -102,15 +102,15 @@ def verified(payload: bytes, step: Step, terms: Terms, width: int) -> Mapping[st
         raise DocumentError("A step is malformed.") from None
     found: dict[str, bytes] = {}
     for part in told.parts:
-        site = _signed(part, step.before, terms)
+        site = signed_by(part, step.before.task, terms)
         if site in found:
             raise DocumentError("A step holds a site's part twice.")
         found[site] = part.payload
     return {site: found[site] for site in sorted(found)}
 
 
-def _signed(part: wire.SignedPart, step: Step, terms: Terms) -> str:
-    """Return whose part this is."""
+def signed_by(part: wire.SignedPart, task: str, terms: Terms) -> str:
+    """Return whose part this is, which its site let out for this job in this task."""
     try:
         receipt = Receipt.verify(part.receipt, terms.roster)
     except SignatureError:
@@ -120,7 +120,7 @@ def _signed(part: wire.SignedPart, step: Step, terms: Terms) -> str:
         site in terms.project.sites
         and receipt.consortium == terms.question.consortium
         and receipt.job == terms.job
-        and receipt.task == step.task
+        and receipt.task == task
         and receipt.release == terms.question.releases.get(site)
         and receipt.payload == hashlib.sha256(part.payload).hexdigest()
         and receipt.payload_bytes == len(part.payload)

@@ -26,17 +26,25 @@ def terms(
     if work.small_sites and (set(sites) != set(job.releases) or minimum != len(sites)):
         # Two sums over other sites would tell, by their difference, what those have who are in one.
         raise DocumentError("A sum with small sites is over all sites that the job asks.")
-    participants = []
+    everyone = participants(job, project, roster, sites)
+    return Terms(
+        session=hashlib.sha256(b"wardgate statistics\0" + bytes.fromhex(digest)).digest(),
+        participants=everyone,
+        minimum=minimum,
+        length=words.length(work.ask, project),
+        word=64,
+        threshold=smallest_threshold(len(everyone)),
+    )
+
+
+def participants(
+    job: Job, project: Project, roster: Roster, sites: Sequence[str]
+) -> tuple[Participant, ...]:
+    """Return who takes part; ``DocumentError`` unless the job asks each, and the roster has it."""
+    found = []
     for name in sites:
         member = roster.site(name)
         if member is None or name not in job.releases or name not in project.sites:
             raise DocumentError("A secure sum names a site that the job doesn't ask.")
-        participants.append(Participant(member.name, member.key))
-    return Terms(
-        session=hashlib.sha256(b"wardgate statistics\0" + bytes.fromhex(digest)).digest(),
-        participants=tuple(participants),
-        minimum=minimum,
-        length=words.length(work.ask, project),
-        word=64,
-        threshold=smallest_threshold(len(participants)),
-    )
+        found.append(Participant(member.name, member.key))
+    return tuple(found)

@@ -288,8 +288,8 @@ def test_a_part_that_the_coordinator_made_up(node: Node, monkeypatch: pytest.Mon
     assert not said.reply.payload
 
 
-def only_signed(part: wire.SignedPart, step: Step, terms: Terms) -> str:
-    """``steps._signed`` of a node that doesn't ask what a receipt is of."""
+def only_signed(part: wire.SignedPart, task: str, terms: Terms) -> str:
+    """``steps.signed_by`` of a node that doesn't ask what a receipt is of."""
     return Receipt.verify(part.receipt, terms.roster).site
 
 
@@ -312,7 +312,7 @@ def test_a_part_said_elsewhere(
 
     with monkeypatch.context() as undefended:
         undefended.setattr(ModelFit, "_check_shared", lambda *_: None)
-        undefended.setattr(steps, "_signed", only_signed)
+        undefended.setattr(steps, "signed_by", only_signed)
         found = read_off(part_of(steered()))
         assert found == pytest.approx(node.table[TARGET]["marker"], rel=1e-3)
     assert steered().failed.code == "malformed"
