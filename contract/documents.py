@@ -147,7 +147,10 @@ class Roster(Document):
 
     def site(self, name: str) -> Member | None:
         """Return the site called ``name``, or None."""
-        return next((m for m in self.sites if m.name == name), None)
+        for member in self.sites:
+            if member.name == name:
+                return member
+        return None
 
     def researcher(self, name: str) -> Member | None:
         """Return the researcher called ``name``, or None."""

@@ -51,23 +51,24 @@ class Receipt(BaseModel):
     @classmethod
     def verify(cls, data: bytes, roster: Roster) -> Receipt:
         """Return the receipt if the site that it names, as on ``roster``, signed it."""
+        # It names whose signature counts, so it is read before it is believed.
         envelope = Envelope.parse(data)
-        by_key = {m.key_id: m for m in roster.sites}
-        payload = envelope.open(RECEIPT_TYPE, {i: m.key for i, m in by_key.items()}, 1)
+        receipt = cls._read(envelope)
+        site = roster.site(receipt.site)
+        if site is None:
+            raise SignatureError("A receipt names a site that is not on the roster.")
+        envelope.open(RECEIPT_TYPE, {site.key_id: site.key}, 1)
+        return receipt
+
+    @classmethod
+    def _read(cls, envelope: Envelope) -> Receipt:
         try:
-            receipt = cls.model_validate_json(payload)
+            return cls.model_validate_json(envelope.body)
         except ValidationError:
             raise DocumentError("A receipt is malformed.") from None
-        signers = envelope.signers({i: m.key for i, m in by_key.items()})
-        if receipt.site not in {by_key[i].name for i in signers}:
-            raise SignatureError("A receipt is not signed by the site that it names.")
-        return receipt
 
     @staticmethod
     def head_of(data: bytes) -> tuple[int, bytes]:
         """Return the ledger's head that a receipt names, its signature unchecked."""
-        try:
-            receipt = Receipt.model_validate_json(Envelope.parse(data).body)
-        except ValidationError:
-            raise DocumentError("A receipt is malformed.") from None
+        receipt = Receipt._read(Envelope.parse(data))
         return receipt.ledger_sequence, bytes.fromhex(receipt.ledger_head)

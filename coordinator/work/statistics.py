@@ -101,6 +101,7 @@ class StatisticsJob(ActiveJob):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._replies: dict[str, wire.Reply] = {}
+        self._said: dict[str, tuple[list[Part], wire.StatisticsAnswer]] = {}
 
     async def run(self) -> None:
         """Offer, wait, merge in the roster's order, write replies and result at once.
@@ -118,17 +119,13 @@ class StatisticsJob(ActiveJob):
             return
         if self.too_few(len(answered)):
             return
-        work = self.job.work
-        assert isinstance(work, StatisticsWork)
-        said = {
-            site: wire.StatisticsAnswer.FromString(self._replies[site].payload) for site in answered
-        }
-        parts = {site: forms.decode(message) for site, message in said.items()}
+        parts = {site: self._said[site][0] for site in answered}
         suppressed = self._suppressed()
         listed = self._listed([*answered, *suppressed])
         estimates, who = settle(parts, suppressed, listed, self.project.most_missing_share)
         result = wire.JobResult(answered=answered, statistics=forms.encode(estimates), parts=who)
-        for site, message in said.items():
+        for site in answered:
+            message = self._said[site][1]
             if message.HasField("account"):
                 result.accounts.add(site=site, account=message.account)
         self.say_absent(result)
@@ -161,15 +158,17 @@ class StatisticsJob(ActiveJob):
         assert isinstance(work, StatisticsWork)
         try:
             self.check_receipt(site, reply)
-            parts = forms.decode(wire.StatisticsAnswer.FromString(reply.payload))
+            message = wire.StatisticsAnswer.FromString(reply.payload)
+            parts = forms.decode(message)
             if not forms.fits(parts, work.ask, self.project):
                 raise DocumentError("An answer hasn't the form that was asked for.")
         except (DocumentError, SignatureError, DecodeError) as error:
             self.set_site(site, SiteState.FAILED, "malformed", str(error))
             return False
-        self._replies[site] = reply
+        self._replies[site], self._said[site] = reply, (parts, message)
         self.sites[site] = SiteState.ANSWERED
-        self.changed.set()
+        if SiteState.WAITING not in self.sites.values():  # else it needn't look at them all
+            self.changed.set()
         return False
 
     def tidy(self) -> None:
