@@ -21,14 +21,17 @@ from contract.statistics.cox import Checks, Rows, cox_checks, cox_sums, numbered
 from contract.statistics.design import Column
 from contract.statistics.fit import Fit
 from contract.statistics.fitting import Fitting, Part
+from contract.statistics.held import Held, Lines
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums, Vector
 from contract.statistics.summaries import Codes, Numbers
 from contract.work import Statistic, StatisticsWork
 
-__all__ = ["Fitting", "Part"]
+__all__ = ["Checks", "Fitting", "Held", "Part"]
 
 MOST_COLUMNS = 60
+ROWS_AT_ONCE = 4096
+"""Rows of which the matrix is made at once."""
 MOST_TASKS = 60
 """Steps, halved ones included, that a site takes part in for one job."""
 LARGEST_REACH = 1e5
@@ -112,11 +115,11 @@ def columns_of(model: Model, project: Project) -> tuple[Column, ...]:
 
 def way_back(model: Model, columns: Sequence[Column]) -> design.Matrix:
     """Return the matrix that makes a model's own coefficients of those that its steps are of."""
-    groups = design.polynomials(columns, _degrees(model, columns))
+    groups = design.polynomials(columns, degrees_of(model, columns))
     return recoding.way_back(len(columns), groups, None if model.family == "cox" else 0)
 
 
-def _degrees(model: Model, columns: Sequence[Column]) -> dict[int, int]:
+def degrees_of(model: Model, columns: Sequence[Column]) -> dict[int, int]:
     """Return the degrees of the polynomials that stand in for columns.
 
     A QR keeps the digits of powers up to the fifth better than Chebyshev's polynomials would: it
@@ -154,17 +157,7 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
 
 
 def _reach(model: Model, columns: Sequence[Column], beta: Vector) -> float:
-    return design.reach(columns, beta, _degrees(model, columns))
-
-
-def clipped(values: Mapping[str, Numbers | Codes], project: Project) -> dict[str, Numbers | Codes]:
-    """Return values with numbers brought into the dictionary's ranges."""
-    found = dict(values)
-    for name in values:
-        variable = _variable(name, project)
-        if variable.kind == "number":
-            found[name] = np.clip(np.asarray(values[name], np.float64), *design.bounds(variable))
-    return found
+    return design.reach(columns, beta, degrees_of(model, columns))
 
 
 def part(
@@ -174,20 +167,17 @@ def part(
     beta: Vector,
     observe: Callable[[Vector], None] = lambda _: None,
 ) -> Part:
-    """Return a site's part of a step. Rows must have a value of every variable of the model.
+    """Return the part of some rows in a step of a model other than Cox's.
 
-    ``observe`` is told what each row weighs at the step: of a Cox model up to a factor, and
-    nothing of a linear model, or where the step must turn back.
+    Rows must have a value of every variable of the model. ``observe`` is told what each weighs at
+    the step: nothing of a linear model, or where the step must turn back.
     """
-    exponential = model.family in ("poisson", "gamma", "cox") and model.link == "log"
-    if exponential and _reach(model, columns, beta) > _LARGEST_EXPONENT:
-        return regression.impossible(len(values[model.outcome]), len(columns))
     if model.family == "cox":
-        own = _rows(model, columns, values)
-        observe(own.hazards(beta))
-        return cox_sums(own, beta, model.ties)
+        raise DocumentError("A Cox model's sums are of all rows together.")
+    if _must_turn(model, columns, beta):
+        return regression.impossible(len(values[model.outcome]), len(columns))
     rows = len(values[model.outcome])
-    x = design.matrix(columns, values, rows, _degrees(model, columns))
+    x = design.matrix(columns, values, rows, degrees_of(model, columns))
     y = np.asarray(values[model.outcome], dtype=np.float64)
     weights = None if model.weights is None else np.asarray(values[model.weights], np.float64)
     offset = design.total(model.offset, values)
@@ -198,33 +188,67 @@ def part(
     return regression.sums(model.family, x, y, beta, weights, offset, model.link, observe)
 
 
-def checks(
+def part_of(
     model: Model,
     columns: Sequence[Column],
-    values: Mapping[str, Numbers | Codes],
+    held: Held,
     beta: Vector,
-) -> Checks:
+    observe: Callable[[Vector], None] = lambda _: None,
+) -> Part:
+    """Return a site's part of a step; only as many rows are copied at once as are worked on.
+
+    ``observe`` is told what rows weigh at the step, of a Cox model up to a factor.
+    """
+    if model.family == "cox":
+        if _must_turn(model, columns, beta):
+            return regression.impossible(len(held), len(columns))
+        return cox_sums(_rows(model, columns, held), beta, model.ties, observe)
+    found: Part | None = None
+    for start in range(0, max(len(held), 1), ROWS_AT_ONCE):
+        some = held.some(slice(start, start + ROWS_AT_ONCE))
+        one = part(model, columns, some, beta, observe)
+        found = one if found is None else _added(found, one)
+    assert found is not None
+    return found
+
+
+def _must_turn(model: Model, columns: Sequence[Column], beta: Vector) -> bool:
+    exponential = model.family in ("poisson", "gamma", "cox") and model.link == "log"
+    return exponential and _reach(model, columns, beta) > _LARGEST_EXPONENT
+
+
+def _added(one: Part, other: Part) -> Part:
+    if isinstance(one, Factor):
+        assert isinstance(other, Factor)
+        return one.merge(other)
+    assert isinstance(other, Sums)
+    return one.merge(other)
+
+
+def checks(model: Model, columns: Sequence[Column], held: Held, beta: Vector) -> Checks:
     """Return a site's part of the checks of a Cox model's fit."""
     if model.family != "cox":
         raise DocumentError("Only a Cox model's fit is checked.")
-    return cox_checks(_rows(model, columns, values), beta, model.ties, model.time_scale)
+    return cox_checks(_rows(model, columns, held), beta, model.ties, model.time_scale)
 
 
-def _rows(model: Model, columns: Sequence[Column], values: Mapping[str, Numbers | Codes]) -> Rows:
+def _rows(model: Model, columns: Sequence[Column], held: Held) -> Rows:
     assert model.event is not None
 
     def number(name: str | None) -> Vector | None:
-        return None if name is None else np.asarray(values[name], np.float64)
+        return None if name is None else np.asarray(held.one(name), np.float64)
 
-    time = np.asarray(values[model.outcome], np.float64)
+    time = number(model.outcome)
+    assert time is not None
+    offsets = {factor.variable: held.one(factor.variable) for factor in model.offset}
     return Rows(
-        design.matrix(columns, values, len(time), _degrees(model, columns)),
+        Lines(tuple(columns), held, degrees_of(model, columns)),
         time,
-        np.asarray(values[model.event] == 1),
+        np.asarray(held.one(model.event) == 1),
         number(model.entry),
         number(model.weights),
-        design.total(model.offset, values),
-        numbered([np.asarray(values[name], np.int64) for name in model.strata]),
+        design.total(model.offset, offsets),
+        numbered([np.asarray(held.one(name), np.int64) for name in model.strata]),
     )
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
-from contract.documents import Project
 from contract.errors import Refused
 from contract.statistics import models, regression
+from contract.statistics.held import Held
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums, Vector
 from contract.statistics.steps import Step, Terms
@@ -21,11 +18,7 @@ from node.catalog.declaring import Minimums
 from node.gate.gate import Admission, Gate, Membership, Sealed
 from node.home import NodeHome
 from node.work.coefficients import OwnCoefficients, Place
-from node.work.statistics import Column, ColumnCache
-
-ROWS_AT_ONCE = 4096
-"""Rows of which the matrix is made at once. Sums are of any rows, so they are added up; a Cox
-model's are of all at once, for they are of who is at risk."""
+from node.work.statistics import ColumnCache
 
 
 class ModelFit:
@@ -48,7 +41,7 @@ class ModelFit:
         self._member = member
         self._admission = admission
         self._columns = models.check(admission.job.work, admission.project)
-        self._rows: _Held | None = None
+        self._rows: Held | None = None
         self._coefficients = OwnCoefficients(
             self._model, len(self._columns), member.site, self._terms
         )
@@ -87,23 +80,15 @@ class ModelFit:
         roster = self._member.trusted.current_roster(self._gate.clock())
         return Terms(admission.digest, admission.job, admission.project, roster)
 
-    def _made(self, rows: _Held, beta: Vector, payload: bytes) -> wire.ModelPart:
+    def _made(self, rows: Held, beta: Vector, payload: bytes) -> wire.ModelPart:
         """Return the part of a step, or of the checks that end a Cox model's."""
         if wire.ModelStep.FromString(payload).check:
-            values = rows.between(0, len(rows))
-            return models.encode(models.checks(self._model, self._columns, values, beta))
+            return models.encode(models.checks(self._model, self._columns, rows, beta))
         return models.encode(self._part(rows, beta))
 
-    def _part(self, rows: _Held, beta: Vector) -> Sums | Factor:
-        most = max(len(rows), 1)
-        at_once = most if self._model.family == "cox" else ROWS_AT_ONCE
-        found: Sums | Factor | None = None
+    def _part(self, rows: Held, beta: Vector) -> Sums | Factor:
         weights = _Weights()
-        for start in range(0, most, at_once):
-            some = rows.between(start, start + at_once)
-            part = models.part(self._model, self._columns, some, beta, weights.take)
-            found = part if found is None else _added(found, part)
-        assert found is not None
+        found = models.part_of(self._model, self._columns, rows, beta, weights.take)
         self._check_shared(weights, found)
         return found
 
@@ -119,7 +104,7 @@ class ModelFit:
         ):
             raise models.GROWING
 
-    def _load(self) -> _Held:
+    def _load(self) -> Held:
         """Return the model's variables, of the analysis set's rows within the cohort's cells."""
         release, project = self._admission.release, self._admission.project
         policy = self._gate.policy_of(self._admission)
@@ -138,7 +123,7 @@ class ModelFit:
         columns = self._cache.load(self._home, release, wanted)
         number = len(next(iter(columns.values())))
         places = None if isinstance(rows, slice) else np.flatnonzero(rows)
-        return _Held(columns, places, number if places is None else len(places), project)
+        return Held(columns, places, number if places is None else len(places), project)
 
 
 class _Weights:
@@ -160,30 +145,3 @@ class _Weights:
             return True
         many = self._total**2 >= least * self._squares * (1 - 1e-9)  # but for rounding
         return many and self._largest <= share * self._total
-
-
-@dataclass(frozen=True)
-class _Held:
-    """Rows of cached columns; only as many are copied at once as are worked on."""
-
-    columns: Mapping[str, Column]
-    places: NDArray[np.intp] | None
-    """Where the rows are; None: all of them."""
-    number: int
-    project: Project
-
-    def __len__(self) -> int:
-        return self.number
-
-    def between(self, start: int, end: int) -> dict[str, Column]:
-        """Return the values of some rows, brought into the dictionary's ranges."""
-        here = slice(start, end) if self.places is None else self.places[start:end]
-        return models.clipped({n: column[here] for n, column in self.columns.items()}, self.project)
-
-
-def _added(one: Sums | Factor, other: Sums | Factor) -> Sums | Factor:
-    if isinstance(one, Factor):
-        assert isinstance(other, Factor)
-        return one.merge(other)
-    assert isinstance(other, Sums)
-    return one.merge(other)

@@ -12,9 +12,10 @@ from contract import wire_pb2 as wire
 from contract.dictionary import Variable
 from contract.documents import Project
 from contract.models import Model
-from contract.statistics import models
+from contract.statistics import model_words, models
 from contract.statistics.fit import Fit
-from contract.statistics.fitting import Fitting, with_checks
+from contract.statistics.fitting import Fitting, Part, with_checks
+from contract.statistics.held import Held
 from contract.work import StatisticsWork
 from researcher.formulas import parse
 from tests.contract.world import World
@@ -52,9 +53,14 @@ def fit(
     dictionary: Sequence[Variable],
     data: Mapping[str, Any],
     sites: Sequence[Rows],
+    *,
+    secure: bool = False,
     **settings: Any,
 ) -> tuple[list[str], Fit]:
-    """Return the columns' names and the fit; every part and the fit go over the wire's forms."""
+    """Return the columns' names and the fit; every part and the fit go over the wire's forms.
+
+    ``secure``: parts are added up as words, as where nobody sees one.
+    """
     project = World().project(variables=tuple(dictionary))
     model = parse(formula, family, **settings)
     names = check(model, project)
@@ -62,34 +68,38 @@ def fit(
     width = len(columns)
     held = {name: np.asarray(data[name]) for name in model.variables}
     values = [
-        models.clipped({name: column[rows] for name, column in held.items()}, project)
-        for rows in sites
+        Held.of({name: column[rows] for name, column in held.items()}, project) for rows in sites
     ]
     back = models.way_back(model, columns)
     fitting = Fitting(model, width, names, back)
+    powers = model_words.exponents(model, columns, project)
     found: Fit | None = None
     for _ in range(models.MOST_TASKS):
-        parts = []
+        parts: list[Part] = []
+        total = np.zeros(model_words.length(model, width), np.uint64)
         for place, own in enumerate(values):
             beta = fitting.beta_of(place)
             models.check_coefficients(model, columns, beta)
-            said = models.encode(models.part(model, columns, own, beta)).SerializeToString()
+            part = models.part_of(model, columns, own, beta)
+            total += model_words.encode(part, powers)
+            said = models.encode(part).SerializeToString()
             parts.append(models.decode(wire.ModelPart.FromString(said), model, width))
+        if secure:
+            parts = [model_words.decode(total, model, width, powers)]
         found = fitting.take(parts)
         if found is not None:
             break
     if found is None:
         raise models.ENDLESS
     if family == "cox" and model.site == "pooled":
-        checks = [
-            models.encode(models.checks(model, columns, own, fitting.beta_of(place)))
-            for place, own in enumerate(values)
-        ]
-        for one in checks:
+        made = [models.checks(model, columns, own, fitting.beta) for own in values]
+        for one in map(models.encode, made):
             models.check_form(one, model, width)
-        found = with_checks(
-            found, [models.decode_checks(one, model, width) for one in checks], back
-        )
+        if secure:
+            total = np.sum([model_words.encode(one, powers) for one in made], 0, np.uint64)
+            made = [model_words.decode_checks(total, model, width, powers)]
+        sent = [models.decode_checks(models.encode(one), model, width) for one in made]
+        found = with_checks(found, sent, back)
     said = models.encode_fit(found, columns, [str(i) for i in range(len(sites))])
     message = wire.ModelFit.FromString(said.SerializeToString())
     return names, models.decode_fit(message, model, columns)

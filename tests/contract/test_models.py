@@ -267,6 +267,33 @@ def test_late_entry_is_that_of_statsmodels() -> None:
     assert fit.coefficients == pytest.approx(expected.params, rel=1e-6)
 
 
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+@pytest.mark.parametrize("at_once", [1, 7, 64])
+def test_a_cox_models_sums_are_those_of_all_rows_however_few_are_worked_on_at_once(
+    monkeypatch: pytest.MonkeyPatch, ties: Ties, at_once: int
+) -> None:
+    chance = np.random.default_rng(at_once)
+    n = 150
+    time = chance.integers(1, 12, n) + np.where(chance.random(n) < 0.5, 0.0, chance.random(n))
+    rows = CoxRows(
+        chance.normal(50, 1, (n, 3)), time, chance.random(n) < 0.6,
+        np.maximum(time - chance.integers(0, 9, n), 0.0), chance.uniform(0.5, 2, n),
+        chance.normal(size=n), chance.integers(0, 3, n),
+    )  # fmt: skip
+    beta = np.array([0.5, -0.2, 0.1])
+    sums, checks = cox_models.cox_sums(rows, beta, ties), cox_models.cox_checks(rows, beta, ties)
+    monkeypatch.setattr(cox_models.risk_sets, "ROWS_AT_ONCE", at_once)
+    few = cox_models.cox_sums(rows, beta, ties)
+    assert few.n == sums.n < n
+    assert few.deviance == pytest.approx(sums.deviance, rel=1e-13)
+    assert few.score == pytest.approx(sums.score, rel=1e-11, abs=1e-10)
+    assert few.information == pytest.approx(sums.information, rel=1e-11, abs=1e-10)
+    again = cox_models.cox_checks(rows, beta, ties)
+    assert again.with_time == pytest.approx(checks.with_time, rel=1e-11, abs=1e-9)
+    assert again.with_square == pytest.approx(checks.with_square, rel=1e-11, abs=1e-8)
+    assert (again.concordant, again.tied) == (checks.concordant, checks.tied)
+
+
 def test_a_stratum_with_one_event_or_none_is_allowed() -> None:
     data = load_rossi()
     x, time = data[["fin", "age"]].to_numpy(float), data["week"].to_numpy(float)
