@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
 from flwr.serverapp.strategy.result import Result
+from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
+from learning.strategies.quasi_newton import QuasiNewton
 from learning.strategies.schedules import Scheduled, cosine
 
 Scalar = bool | int | float | str
@@ -77,6 +79,16 @@ def _sorted(replies: Iterable[Message]) -> list[Message]:
     return sorted(replies, key=lambda reply: int(reply.metadata.src_node_id))
 
 
+def _mean_over_hospitals(records: list[RecordDict], key: str) -> MetricRecord:
+    """Average metrics over the hospitals with an example, whatever their number of examples."""
+    alike = []
+    for record in records:
+        told = next(iter(record.metric_records.values()))
+        alike.append(RecordDict({"metrics": MetricRecord({**told, key: int(told[key] > 0)})}))
+    found: MetricRecord = aggregate_metricrecords(alike, key)
+    return found
+
+
 class _FedAvg(_InOrder, FedAvg):  # type: ignore[misc]  # Flower is untyped here
     pass
 
@@ -97,12 +109,28 @@ class _FedYogi(_InOrder, FedYogi):  # type: ignore[misc]
     pass
 
 
+class _QuasiNewton(_InOrder, QuasiNewton):
+    pass
+
+
+def is_full_gradient(config: Mapping[str, Scalar]) -> bool:
+    """Say whether a hospital's round is one plain step on all its examples: its gradient."""
+    from learning.training import Local
+
+    local = Local.of(config)
+    one = local.steps == 1 or (local.steps == 0 and local.epochs == 1)
+    changed = local.momentum or local.clip_norm or local.mixed_precision
+    return one and local.batch_size == 0 and local.optimiser == "sgd" and not changed
+
+
 def strategy_of(config: Mapping[str, Scalar], *, evaluate: bool = True) -> Strategy:
     """Return the strategy that ``strategy`` names, federated averaging when nothing does.
 
     ``fedavg``, ``fedprox`` (``proximal-mu``), ``fedavgm`` (``server-learning-rate``,
-    ``server-momentum``), ``fedadam`` and ``fedyogi`` (``server-learning-rate``). All
-    ``minimum-nodes`` must take part in a round.
+    ``server-momentum``), ``fedadam`` and ``fedyogi`` (``server-learning-rate``), ``lbfgs`` for
+    rounds of one plain step on all examples. All ``minimum-nodes`` must take part in a round.
+    ``mean-over`` "hospitals" lets each hospital count alike in what evaluation shows, as published
+    federated benchmarks do; a secure sum is always over patients.
     """
     minimum = int(config["minimum-nodes"])
     common: dict[str, Any] = {
@@ -111,6 +139,11 @@ def strategy_of(config: Mapping[str, Scalar], *, evaluate: bool = True) -> Strat
         "min_evaluate_nodes": minimum if evaluate else 0,
         "min_available_nodes": minimum,
     }
+    over = config.get("mean-over", "patients")
+    if over not in ("patients", "hospitals"):
+        raise ValueError("mean-over: must be patients or hospitals")
+    if over == "hospitals":
+        common["evaluate_metrics_aggr_fn"] = _mean_over_hospitals
     rate = float(config.get("server-learning-rate", 0.0))
     name = config.get("strategy", "fedavg")
     if name == "fedavg":
@@ -124,7 +157,14 @@ def strategy_of(config: Mapping[str, Scalar], *, evaluate: bool = True) -> Strat
         return _FedAdam(**common, eta=rate or 0.1)
     if name == "fedyogi":
         return _FedYogi(**common, eta=rate or 0.01)
-    raise ValueError("strategy: must be fedavg, fedprox, fedavgm, fedadam or fedyogi")
+    if name == "lbfgs":
+        if not is_full_gradient(config):
+            raise ValueError(
+                "strategy: lbfgs needs one step of sgd a round, on all examples, without momentum,"
+                " clip-norm or mixed-precision"
+            )
+        return _QuasiNewton(**common, weight_decay=float(config.get("weight-decay", 0.0)))
+    raise ValueError("strategy: must be fedavg, fedprox, fedavgm, fedadam, fedyogi or lbfgs")
 
 
 def run(

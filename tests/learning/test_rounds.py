@@ -72,3 +72,43 @@ def test_without_anybody_to_train_on_it_is_said_and_without_anybody_to_score_it_
         run(examples=0)
     told, _ = run(evaluate=True)
     assert len(told) == 5
+
+
+def test_a_mean_over_hospitals_counts_each_alike_and_leaves_out_who_has_nobody() -> None:
+    held_out = {2: (0.5, 10), 3: (0.9, 30), 4: (0.0, 0)}
+
+    def hospital(node: int) -> ClientApp:
+        app = ClientApp()
+
+        @app.train()
+        def train(message: Message, context: Context) -> Message:
+            arrays = message.content.array_records["arrays"]
+            metrics = MetricRecord({"num-examples": 5})
+            return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+
+        @app.evaluate()
+        def score(message: Message, context: Context) -> Message:
+            value, number = held_out[node]
+            metrics = MetricRecord({"eval_auc": value, "num-examples": number})
+            return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+        return app
+
+    shown = {}
+    for over in ("patients", "hospitals"):
+        grid = LocalGrid({node: hospital(node) for node in held_out})
+        server = Context(1, 1, {}, RecordDict(), {**CONFIG, "mean-over": over})
+        result = rounds.run(grid, server, ArrayRecord({"w": torch.zeros(1)}))
+        shown[over] = result.evaluate_metrics_clientapp[1]["eval_auc"]
+    assert shown == {"patients": pytest.approx(0.8), "hospitals": pytest.approx(0.7)}
+    with pytest.raises(ValueError, match="mean-over"):
+        rounds.strategy_of({**CONFIG, "mean-over": "all"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"batch-size": 8}, {"local-epochs": 2}, {"local-steps": 3}, {"optimiser": "adam"}],
+)
+def test_lbfgs_of_rounds_that_are_no_gradient_is_refused(changes: dict[str, str | int]) -> None:
+    with pytest.raises(ValueError, match="lbfgs needs one step"):
+        rounds.strategy_of({**CONFIG, "strategy": "lbfgs", **changes})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+import numpy as np
 import torch
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -20,26 +21,24 @@ app = ClientApp()
 def moments(message: Message, context: Context) -> Message:
     """Return what the federation's means and standard deviations are made of."""
     patients, _ = task.of_release(_release(context), task.Plan.read(context.run_config))
-    return standardising.answer(message, patients.rows)
+    return standardising.answer(message, np.column_stack([patients.rows, patients.events]))
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Return the weights after local training, ``train_loss`` and ``num-examples``.
 
-    In the average, a hospital weighs as many as the events that it trains on: the loss is a mean
-    over events, so that one step for each round is a step of the stratified partial likelihood.
+    The loss is over patients, in the federation's events for each: so a hospital weighs as many as
+    its patients, none tells how few events it has, and one step for each round is a step of the
+    stratified partial likelihood.
     """
     plan, model = _prepare(message, context)
     patients, _ = task.of_release(_release(context), plan)
-    events = int(patients.events.sum())
     local = Local.of(context.run_config, message)
-    done = training.Trained(0.0, 0, 0)
-    if events:
-        torch.set_num_threads(1)  # a table is too small to be shared out
-        loss = functools.partial(task.loss, ties=plan.ties)
-        done = training.train(model, patients.tensors, loss, local)
-    metrics = MetricRecord({"train_loss": done.loss, "num-examples": events})
+    torch.set_num_threads(1)  # a table is too small to be shared out
+    loss = functools.partial(task.loss, ties=plan.ties)
+    done = training.train(model, patients.tensors, loss, local)
+    metrics = MetricRecord({"train_loss": done.loss, "num-examples": done.examples})
     content = RecordDict({"arrays": training.arrays(model), "metrics": metrics})
     return Message(content=content, reply_to=message)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from learning import releases, training
+from learning import releases, rounds, training
 from learning.releases import NAME, SUBJECT, Release
 from learning.training import Scalar
 from prognosis_recipe.survival import Ties, concordance, partial_loss
@@ -69,6 +69,7 @@ class Plan:
     hidden_layers: int
     dropout: float
     ties: Ties
+    event_share: float
     seed: int
     held_out: float
     split_seed: int
@@ -94,6 +95,7 @@ class Plan:
             hidden_layers=int(config["hidden-layers"]),
             dropout=float(config["dropout"]),
             ties=ties[str(config["ties"])],
+            event_share=float(config["event-share"]),
             seed=int(config["seed"]),
             held_out=float(config["held-out"]),
             split_seed=int(config["split-seed"]),
@@ -113,6 +115,8 @@ class Plan:
             raise ValueError("features: time or event is among them")
         if not (0 <= self.hidden_units <= 1024 and 1 <= self.hidden_layers <= 8):
             raise ValueError("hidden-units must be 0 (Cox) to 1024, hidden-layers 1 to 8")
+        if not 0 <= self.event_share <= 1:
+            raise ValueError("event-share must be 0 to 1")
         if not (0 <= self.dropout < 1 and 0 <= self.held_out < 1):
             raise ValueError("dropout and held-out must be 0 or above and below 1")
 
@@ -170,7 +174,8 @@ def _patients(frame: pl.DataFrame, plan: Plan) -> Patients:
 class Risk(nn.Module):
     """The log relative hazard of each row: linear (Cox), or a network (DeepSurv).
 
-    ``mean`` and ``sd`` are the federation's; a missing value becomes the mean.
+    ``mean`` and ``sd`` are the federation's, and ``event_share`` is the share of its patients with
+    the event; a missing value becomes the mean.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -178,6 +183,7 @@ class Risk(nn.Module):
         width = len(plan.features)
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("sd", torch.ones(width))
+        self.register_buffer("event_share", torch.full((1,), plan.event_share or 1.0))
         layers: list[nn.Module] = []
         generator = torch.Generator().manual_seed(plan.seed)
         if plan.hidden_units:
@@ -204,10 +210,26 @@ class Risk(nn.Module):
         return risks
 
 
-def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], ties: Ties) -> Tensor:
-    """Return the partial loss of a batch as one stratum."""
+def chosen(config: Mapping[str, Scalar], plan: Plan) -> dict[str, Scalar]:
+    """Return the run config with ``strategy`` "auto" decided.
+
+    Cox's model, of which a round is the gradient, is solved by L-BFGS; all else is averaged.
+    """
+    if config["strategy"] != "auto":
+        return dict(config)
+    solved = not plan.hidden_units and rounds.is_full_gradient(config)
+    return {**config, "strategy": "lbfgs" if solved else "fedavg"}
+
+
+def loss(model: Risk, batch: tuple[Tensor, Tensor, Tensor], ties: Ties) -> Tensor:
+    """Return a batch's partial loss as one stratum: for each event that so many patients have.
+
+    That is by the federation's share. By the batch's own events, a batch (or a hospital) with one
+    would push as hard as one with ten.
+    """
     inputs, times, events = batch
-    return partial_loss(model(inputs).float(), times, events, ties)
+    value = partial_loss(model(inputs).float(), times, events, ties) * events.mean()
+    return (value / model.event_share).squeeze()
 
 
 @dataclass(frozen=True)
