@@ -101,7 +101,7 @@ class StatisticsJob(ActiveJob):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._replies: dict[str, wire.Reply] = {}
-        self._said: dict[str, tuple[list[Part], wire.StatisticsAnswer]] = {}
+        self._decoded: dict[str, tuple[list[Part], wire.StatisticsAnswer]] = {}
 
     async def run(self) -> None:
         """Offer, wait, merge in the roster's order, write replies and result at once.
@@ -119,13 +119,13 @@ class StatisticsJob(ActiveJob):
             return
         if self.too_few(len(answered)):
             return
-        parts = {site: self._said[site][0] for site in answered}
+        parts = {site: self._decoded[site][0] for site in answered}
         suppressed = self._suppressed()
         listed = self._listed([*answered, *suppressed])
         estimates, who = settle(parts, suppressed, listed, self.project.most_missing_share)
         result = wire.JobResult(answered=answered, statistics=forms.encode(estimates), parts=who)
         for site in answered:
-            message = self._said[site][1]
+            message = self._decoded[site][1]
             if message.HasField("account"):
                 result.accounts.add(site=site, account=message.account)
         self.say_absent(result)
@@ -165,7 +165,7 @@ class StatisticsJob(ActiveJob):
         except (DocumentError, SignatureError, DecodeError) as error:
             self.set_site(site, SiteState.FAILED, "malformed", str(error))
             return False
-        self._replies[site], self._said[site] = reply, (parts, message)
+        self._replies[site], self._decoded[site] = reply, (parts, message)
         self.sites[site] = SiteState.ANSWERED
         if SiteState.WAITING not in self.sites.values():  # else it needn't look at them all
             self.changed.set()
