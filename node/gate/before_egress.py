@@ -261,8 +261,7 @@ def _summary_is_small(summary: Summary, disclosure: DisclosureSettings) -> bool:
     cells = [summary.missing]
     if isinstance(summary, Counts):
         cells += [*summary.counts, summary.below, summary.above]
-    least = disclosure.minimum_cell
-    return min(cells) < least and any(0 < cell < least for cell in cells)
+    return min(filter(None, cells), default=disclosure.minimum_cell) < disclosure.minimum_cell
 
 
 def withhold_small(parts: list[Part], disclosure: DisclosureSettings) -> list[Part]:
