@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from contract.errors import DocumentError, JobFailed
@@ -17,6 +18,15 @@ Knots = Literal["even", "quantiles"]
 def names(model: Model) -> tuple[str, ...]:
     """Return the numbers of a model that are in splines whose knots its formula leaves open."""
     return tuple(dict.fromkeys(f.variable for f in _factors(model) if _is_open(f)))
+
+
+def how(names: Sequence[str], analysis: str) -> str:
+    """Return how a hospital declares what such knots, and any spline, need."""
+    grids = " ".join(f"--grid {name}=MINIMUM:MAXIMUM:BINS" for name in names)
+    return (
+        f"the hospital makes its release again with {grids} --analysis {analysis}=..., the grids "
+        "those of the project's dictionary and coarse enough that no bin is small."
+    )
 
 
 def placed(model: Model, answer: StatisticsAnswer) -> Model:

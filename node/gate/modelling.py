@@ -18,7 +18,7 @@ from contract.models import Model
 from contract.statistics import design, knots, models
 from contract.terms import Factor, Polynomial, Power, Spline, Transformed, Value
 from contract.work import StatisticsWork
-from node.catalog.manifest import AnalysisSet, Declaration, Strata
+from node.catalog.manifest import AnalysisSet, Declaration, Grid, Strata
 from node.catalog.strata import Blocks
 from node.gate import exact
 from node.gate.rules import Question
@@ -161,8 +161,23 @@ class Together:
             raise Refused(
                 "not-declared-together",
                 f"Counts of {', '.join(names[:-1])} and {names[-1]} together are not declared in "
-                f"{self._set.name}, and the model's sums would tell them.",
+                f"{self._set.name}, and the model's sums would tell them. "
+                f"{self._once_declared(counted)}",
             )
+
+    def _once_declared(self, names: set[str]) -> str:
+        """Return how to declare counts; what is held says nothing here, only what is asked."""
+        if len(names) > MOST_TOGETHER:
+            return f"No more than {MOST_TOGETHER} are ever counted together."
+        found = []
+        for name in sorted(names):
+            variable = self._project.variable(name)
+            if variable is not None and variable.kind == "number":
+                told = variable if variable.bins is not None else None
+                found.append(_grid(name, told))
+        how = " ".join([*(f"--grid {one}" for one in found), f"--analysis {self._set.name}=..."])
+        coarse = "a coarser grid" if found else "fewer levels"
+        return f"Make the release again with {how}; small counts need {coarse}, or fewer variables."
 
     def _check_function(self, factor: Factor) -> None:
         """Refuse a function of a number that would single out values."""
@@ -179,7 +194,7 @@ class Together:
             raise Refused(
                 "not-declared-together",
                 f"{factor.label} needs counts of {name} on its grid, which are not declared in "
-                f"{self._set.name}.",
+                f"{self._set.name}. {self._once_declared({name})}",
             )
         if _power(factor) > MOST_POWER:
             raise Refused(
@@ -197,7 +212,8 @@ class Together:
             if any(np.abs(edges - knot).min() > near for knot in places):
                 raise Refused(
                     "not-declared-together",
-                    f"The knots of {factor.label} are not edges of {name}'s grid.",
+                    f"The knots of {factor.label} are not edges of {name}'s grid, which is "
+                    f"{_grid(name, declared.grid)}.",
                 )
 
     def _check_offsets(self, offsets: Sequence[Factor]) -> None:
@@ -231,6 +247,12 @@ class Together:
             block = self._blocks.of(by)
             self._passed[by] = not np.isin(block[~self._inside], block[self._inside]).any()
         return self._passed[by]
+
+
+def _grid(name: str, grid: Grid | Variable | None) -> str:
+    if grid is None:
+        return f"{name}=MINIMUM:MAXIMUM:BINS"
+    return f"{name}={grid.minimum:g}:{grid.maximum:g}:{grid.bins}"
 
 
 def _is_gridded(factor: Factor) -> bool:

@@ -201,7 +201,7 @@ def spline(**said: Any) -> dict[str, Any]:
 )
 def test_a_splines_knots_are_edges_of_the_declared_grid(said: dict[str, Any], fits: bool) -> None:
     found = objection(declaration(), **spline(**said))
-    assert found == "" if fits else "not edges of u's grid" in found
+    assert found == "" if fits else "not edges of u's grid, which is u=1:101:10" in found
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,9 @@ def test_a_function_of_a_number_needs_counts_on_its_grid(factor: dict[str, Any])
     model = {"outcome": "v", "terms": [[factor], ["a"]]}
     joined = [*PAIRS, ("a", "u")]
     assert objection(declaration(joint=joined), **model) == ""
-    assert "on its grid" in objection(declaration(joint=joined, gridded=()), **model)
+    said = objection(declaration(joint=joined, gridded=()), **model)
+    assert "on its grid" in said
+    assert "Make the release again with --grid u=" in said
     assert "a and u together" in objection(declaration(), **model)
 
 
