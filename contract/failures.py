@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 MEANINGS: Mapping[str, str] = {
     "absent": "it was away for too long",
+    "absurd-values": "an array of its update holds a number beyond 1e18",
     "bad-weight": "what weighs its update is no number from 0 to 1e9",
     "budget": "the hospital's privacy budget is spent",
     "draft": "the recipe left a draft that it may not leave",

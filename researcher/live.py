@@ -112,6 +112,10 @@ def line_of(event: wire.JobEvent) -> str:
     return ""
 
 
+def _failed(event: wire.JobEvent) -> bool:
+    return event.text.startswith("failed: ")
+
+
 def _with_meaning(text: str) -> str:
     """Return what is said of a site; the code of a failure with what it means."""
     before, failed, rest = text.partition("failed: ")
@@ -150,7 +154,7 @@ def _follow_live(
             for event in handle.events():
                 if event.kind == "round":
                     progress.rounds.append(_heard(Round.of(event), on_round))
-                elif event.kind == "site" and "steward" in event.text:
+                elif event.kind == "site" and ("steward" in event.text or _failed(event)):
                     live.console.print(line_of(event), markup=False, highlight=False)
                 elif log and event.kind == "log":
                     live.console.print(log_line(event), markup=False, highlight=False)

@@ -126,11 +126,16 @@ def graph_seed(agreed: Terms) -> bytes:
 
 @dataclass(frozen=True)
 class Mean:
-    """What a sum tells: the weighted means, and over how many examples."""
+    """What a sum tells: the weighted means, and over how many examples.
+
+    ``of_some``: metrics that not all sites have, and how many do. A sum can't tell their mean, for
+    the examples of the sites that lack one are in it.
+    """
 
     update: dict[str, NDArray[np.float64]]
     metrics: dict[str, float]
     examples: int
+    of_some: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -304,10 +309,13 @@ class SumOfUpdates:
         if examples > survivors * self.work.most_examples:
             raise DocumentError("A site put more into a secure sum than it may.")
         each = self.work.most_examples / examples
-        metrics = {}
+        metrics: dict[str, float] = {}
+        of_some: dict[str, int] = {}
         for index, metric in enumerate(self.metrics):
             place = 2 + 2 * index
-            if int(signed[place]) == survivors:
+            if 0 < (having := int(signed[place])) < survivors:
+                of_some[metric] = having
+            elif having == survivors:
                 allowed = self.ranges[metric]
                 mean = int(signed[place + 1]) * self.metric_step(metric) * each
                 metrics[metric] = min(max(allowed.minimum + mean, allowed.minimum), allowed.maximum)
@@ -322,4 +330,4 @@ class SumOfUpdates:
             rounded = math.sqrt(self.length) * survivors * self.step * each / 2
             if length > self.work.clip_norm * (1 + 1e-6) + rounded:
                 raise DocumentError("A site put more into a secure sum than it may.")
-        return Mean(update, metrics, examples)
+        return Mean(update, metrics, examples, of_some)

@@ -103,6 +103,11 @@ GRANTS = {
         'num_examples = "other"',
     ),
     "trees": ('metrics = ["num-examples", "auc"]', "max_model_bytes = 1000000"),
+    "strategies": (
+        'metrics = ["num-examples", "train_loss", "size", "norm_bit"]',
+        "max_model_bytes = 1000000",
+    ),
+    "unruly": ('metrics = ["num-examples", "loss"]',),
 }
 """What may come out of an app, where it isn't what comes out of most."""
 
@@ -220,6 +225,8 @@ def project_text(
             "initial = { choices = [true, false] }",
             "summed = { choices = [true, false] }",
             'strategy = { choices = ["scaffold", "cyclic"] }',
+            'amiss = { choices = ["unsound", "broken"] }',
+            "place = { minimum = 0, maximum = 9 }",
         ]
     for name, meaning in (("age", "minimum = 0\nmaximum = 120\nbins = 4"), ("weight", "")):
         lines += ["[[variables]]", f"name = {quoted(name)}", 'kind = "number"', meaning]

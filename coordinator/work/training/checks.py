@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from foundation.stored import StoredArray, StoredArrays, StoredRecords
 
 WEIGHTS = frozenset({"num-examples", "num_examples"})
 MAX_WEIGHT = 1e9
+MOST = 1e18
+"""Largest number of an update: the sum of many squares of larger ones isn't finite in 32 bits."""
 
 Layout = tuple[object, ...]
 Trees = Literal["no", "cyclic", "bagging"]
@@ -36,13 +38,13 @@ def objection(
 ) -> str:
     """Return why a reply isn't sound, as a code, or an empty string.
 
-    ``not-finite``: an array holds NaN or infinity. ``bad-weight``: a weight is not a number from 0
-    to 1e9. ``unlike-instruction``: a trained model's arrays have other names, shapes or dtypes
-    than a group of those that were sent. With ``trees``, a model is one array of bytes of any
-    length; ``malformed-trees``: Flower's bagging can't take it in.
+    ``not-finite``: an array or a metric is NaN or infinite. ``absurd-values``: a trained array
+    holds a number beyond 1e18 and beyond all that it was sent with. ``bad-weight``: what weighs the
+    update is not a number from 0 to 1e9. ``unlike-instruction``: a trained model's arrays have
+    other names, shapes or dtypes than a group of those that were sent. With ``trees``, a model is
+    one array of bytes of any length; ``malformed-trees``: Flower's bagging can't take it in.
     """
-    instruction = _arrays(sent)
-    answer = _arrays(reply)
+    instruction, answer = _arrays(sent), _arrays(reply)
     if train and instruction:
         if trees != "no":
             if not _are_bytes(answer) or answer.keys() != instruction.keys():
@@ -51,13 +53,31 @@ def objection(
                 return "malformed-trees"
         elif _shapes(answer) not in (_shapes(instruction), *_group_shapes(sent)):
             return "unlike-instruction"
-    if not all(is_finite(array) for array in answer.values()):
-        return "not-finite"
+    code = _objection_to_values(instruction if train else {}, answer)
+    return code or _objection_to_metrics(reply, weights)
+
+
+def _objection_to_values(
+    instruction: Mapping[str, NDArray[np.generic] | StoredArray],
+    answer: Mapping[str, NDArray[np.generic] | StoredArray],
+) -> str:
+    for key, array in answer.items():
+        if _is_within(array, MOST):
+            continue
+        if not is_finite(array):
+            return "not-finite"
+        if key in instruction and not _is_within(array, largest(instruction[key])):
+            return "absurd-values"
+    return ""
+
+
+def _objection_to_metrics(reply: Records | StoredRecords, weights: frozenset[str]) -> str:
     for record in reply.values():
         if isinstance(record, Metrics):
-            for key in weights & record.items.keys():
-                if not is_weight(record.items[key]):
-                    return "bad-weight"
+            if not all(is_weight(record.items[key]) for key in weights & record.items.keys()):
+                return "bad-weight"
+            if not all(_is_sound(value) for value in record.items.values()):
+                return "not-finite"
     return ""
 
 
@@ -96,15 +116,36 @@ def is_weight(value: object) -> bool:
     return number and math.isfinite(value) and 0 <= value <= MAX_WEIGHT  # type: ignore[operator,arg-type]
 
 
+def _is_sound(metric: object) -> bool:
+    values = metric if isinstance(metric, list) else [metric]
+    return all(math.isfinite(value) for value in values if isinstance(value, float))
+
+
 def is_finite(array: NDArray[np.generic] | StoredArray) -> bool:
     """Say whether an array holds neither NaN nor infinity; a stored one is read in pieces."""
+    return _is_within(array, np.inf)
+
+
+def _is_within(array: NDArray[np.generic] | StoredArray, most: float) -> bool:
+    """Say whether all of an array's numbers are finite and at most so large."""
     if array.dtype.kind != "f":
         return True
     if isinstance(array, StoredArray):
-        return all(is_finite(piece) for piece in array.pieces())
-    with np.errstate(all="ignore"):
-        # A finite sum has finite terms; only an overflow needs the slower look.
-        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+        return all(_is_within(piece, most) for piece in array.pieces())
+    if array.dtype.itemsize > 2 and most >= MOST:
+        with np.errstate(all="ignore"):
+            flat: NDArray[np.floating[Any]] = array.reshape(-1)  # type: ignore[assignment]
+            # No term is larger than the sum of squares; only a large one needs the slower look.
+            if float(np.vdot(flat, flat)) <= MOST**2:
+                return True
+    return bool(np.isfinite(array).all()) and largest(array) <= most
+
+
+def largest(array: NDArray[np.generic] | StoredArray) -> float:
+    """Return the largest absolute value of an array, 0 without any."""
+    if isinstance(array, StoredArray):
+        return max((largest(piece) for piece in array.pieces()), default=0.0)
+    return float(np.abs(array).max()) if array.size else 0.0
 
 
 def _arrays(records: Records | StoredRecords) -> dict[str, NDArray[np.generic] | StoredArray]:
@@ -140,25 +181,32 @@ def layout(records: Records | StoredRecords, weights: Collection[str] = WEIGHTS)
 
 
 def set_apart(
-    replies: Sequence[StoredRecords], weights: Collection[str] = WEIGHTS
+    replies: Sequence[StoredRecords], weights: Collection[str] = WEIGHTS, minimum: int = 1
 ) -> dict[str, float]:
-    """Take those metrics out of replies that only some have, as a strategy wants the same of all.
+    """Take metrics out of replies that not all have alike, as a strategy wants the same of all.
 
-    Return the mean over the sites that have one, weighted by their examples, and under
-    ``NAME-sites`` how many these are.
+    Alike: all have one number, or a list of as many. Return under ``NAME-sites`` how many sites
+    have one, and, if these are at least ``minimum``, their mean, weighted by their examples. What
+    fewer sites say isn't told.
     """
     found: dict[str, float] = {}
     records = [(n, r) for reply in replies for n, r in reply.items() if isinstance(r, Metrics)]
     for group in {name for name, _ in records}:
         metrics = [record for name, record in records if name == group]
+        forms: dict[str, set[int | None]] = {}
+        for one in metrics:
+            for key, value in one.items.items():
+                forms.setdefault(key, set()).add(len(value) if isinstance(value, list) else None)
         common = frozenset.intersection(*(frozenset(one.items) for one in metrics))
-        partial = {key for one in metrics for key in one.items} - common - set(weights)
+        alike = {key for key in common if len(forms[key]) == 1}
+        partial = forms.keys() - alike - set(weights)
         for key in sorted(partial):
             having = [one for one in metrics if key in one.items]
             found[f"{key}-sites"] = len(having)
             pairs = [(one.items[key], _examples(one)) for one in having]
             total = sum(weight for _, weight in pairs)
-            if total and all(_is_number(value) for value, _ in pairs):
+            enough = len(having) >= minimum and total > 0
+            if enough and all(_is_number(value) for value, _ in pairs):
                 found[key] = sum(value * weight for value, weight in pairs) / total  # type: ignore[operator,misc]
         for reply in replies:
             record = reply.get(group)

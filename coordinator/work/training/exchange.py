@@ -26,6 +26,8 @@ from foundation.frames import MAX_MESSAGE_BYTES
 
 _CODE = re.compile(r"^[a-z0-9][a-z0-9-]{0,63}$")
 POLL_SECONDS = 0.02
+LATE = "timeout"
+"""The code of a task whose site hasn't answered in time."""
 Answers = list[tuple[str, str]]
 """Task and code: the code is empty when there is a ``reply``."""
 
@@ -62,6 +64,7 @@ class Exchange:
         self._cancelled = False
         self._expected: dict[str, str] = {}
         self._answered: set[str] = set()
+        self._gave_up_on: list[str] = []
         self._read_journal()
         make_readable(self.incoming)
 
@@ -209,6 +212,11 @@ class Exchange:
         """Return every task's answer; a site that hasn't answered in time gets ``timeout``."""
         return self._answer(tasks, seconds, everything=True)
 
+    def gave_up_on(self) -> list[str]:
+        """Return, once, the sites that ``wait`` waited for in vain."""
+        sites, self._gave_up_on = self._gave_up_on, []
+        return sites
+
     def pull(self, tasks: Sequence[str]) -> Answers:
         """Return the answers that are there. Having none is not remembered: apps ask in a loop."""
         if self.journal.replaying and not set(self.journal.ahead().get("answers", "?")) <= set(
@@ -246,8 +254,10 @@ class Exchange:
                 if left is not None and left <= 0:
                     break
                 self._changed.wait(left)
-            late = "timeout" if everything else None
+            late = LATE if everything else None
             found = {task: late if one.code is None else one.code for task, one in asked.items()}
+            if everything:
+                self._gave_up_on += [one.site for one in asked.values() if one.code is None]
         return {task: code for task, code in found.items() if code is not None}
 
     def reply(self, task: str) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, FedXgbBagging, FedXgbCyclic, Strategy
 from flwr.serverapp.strategy.result import Result
+from flwr.supercore.differential_privacy import KEY_NORM_BIT
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 SERVER_NODE_ID = 1
 TASK_ID = 1
 ON_THE_SERVER = "evaluate on the server"
+COUNTS_CLIPPED = "DifferentialPrivacyClientSideAdaptiveClipping"
 _ERRORS = {
     "exception": ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
     "killed": ErrorCode.CLIENT_APP_CRASHED,
@@ -224,8 +226,11 @@ def _shown_at_once(
 
 def _take_note_of_kind(observed: Observed, strategy: object) -> None:
     inner = innermost(strategy)
-    key = getattr(inner, "weighted_by_key", None)
-    observed.weights = frozenset({key} if isinstance(key, str) else ())
+    # QFedAvg weighs by the loss as well, and ends its run when a site has none.
+    keys = [getattr(inner, name, None) for name in ("weighted_by_key", "train_loss_key")]
+    if any(type(one).__name__ == COUNTS_CLIPPED for one in chain(strategy)):
+        keys.append(KEY_NORM_BIT)
+    observed.weights = frozenset(key for key in keys if isinstance(key, str))
     observed.single_updates = needs_single_updates(strategy)
     observed.uniform = isinstance(inner, FedAvg)
     observed.trees = "no"
@@ -294,14 +299,19 @@ def cross_evaluation(name_of: Callable[[int], str], minimum: int) -> Callable[[A
     return instead
 
 
+def chain(strategy: object) -> Iterator[object]:
+    """Yield a strategy and, one after another, those that it is put around."""
+    for _ in range(10):
+        if strategy is None:
+            return
+        yield strategy
+        strategy = getattr(strategy, "strategy", None)
+
+
 def innermost(strategy: object) -> object:
     """Return the strategy that the others are put around."""
-    for _ in range(10):
-        inner = getattr(strategy, "strategy", None)
-        if inner is None:
-            break
-        strategy = inner
-    return strategy
+    *_, last = chain(strategy)
+    return last
 
 
 _SINGLE_UPDATES = {
@@ -327,16 +337,14 @@ def needs_single_updates(strategy: object) -> str:
     others say so by an attribute ``needs_single_updates``. One that says nothing is taken to work
     on means: what it gets in secure aggregation is one mean, so it can learn no more.
     """
-    for _ in range(10):
-        for kind in type(strategy).__mro__:
+    for one in chain(strategy):
+        for kind in type(one).__mro__:
             reason = _SINGLE_UPDATES.get(kind.__name__)
             if reason and kind.__module__.startswith("flwr."):
                 return f"{kind.__name__} {reason}, which secure aggregation hides."
-        said = getattr(strategy, "needs_single_updates", "")
+        said = getattr(one, "needs_single_updates", "")
         if isinstance(said, str) and said:
             return said
-        if (strategy := getattr(strategy, "strategy", None)) is None:
-            break
     return ""
 
 

@@ -90,7 +90,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         self._waited = 0
         self.asked_queries_only = True
         self.of_some_sites: dict[str, float] = {}
-        """Metrics that not all sites of the last replies had: ``checks.set_apart``."""
+        """Metrics that not all sites of the last replies had alike: ``checks.set_apart``."""
         self._secure = (
             None
             if summing is None
@@ -256,6 +256,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         ]
         seconds = ttl if timeout is None else min(ttl, timeout)
         task, site, reply = secure.round(questions, from_flower(content), seconds)
+        self.of_some_sites = secure.of_some_sites
         [message] = [m for m in messages if self._site(m) == site]
         flower.call(message, task)
         return [flower.reply_to(message, task, to_flower(reply))]
@@ -399,6 +400,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         tasks = [part.decode() for part in answer[0::3]]
         codes = [part.decode() for part in answer[1::3]]
         found: list[StoredRecords | None] = []
+        said_by_sites = list(codes)
         for index, data in enumerate(answer[2::3]):
             content: StoredRecords | None = None
             if not codes[index]:
@@ -414,11 +416,14 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             for odd in checks.odd_ones([checks.layout(found[i] or {}, weights) for i in good]):
                 codes[good[odd]] = "unlike-the-others"
             self.of_some_sites = checks.set_apart(
-                [found[i] or {} for i in good if not codes[i]], weights
+                [found[i] or {} for i in good if not codes[i]], weights, self._minimum
             )
         messages: list[Message] = []
-        for task, code, content in zip(tasks, codes, found, strict=True):
+        for task, code, said, content in zip(tasks, codes, said_by_sites, found, strict=True):
             sent = self._sent.pop(task)
+            if code != said:
+                event = wire.JobEvent(kind="site", site=sent.site, text=code)
+                self.ask(protocol.OBJECT, event.SerializeToString())
             if code:
                 messages.append(flower.error_to(sent.message, task, code))
             else:

@@ -15,6 +15,7 @@ folder, read-only, as ``/blobs``.
 | PULL | task id, ... | the same, for those that are answered |
 | REPLY | task id, of one that is answered without a code | its ``wire.Reply`` |
 | ROUND | a ``wire.JobEvent`` | |
+| OBJECT | a ``wire.JobEvent``: a site, and by which code its reply isn't taken | |
 | MODEL | a ``wire.RecordDict`` | (the process ends) |
 | FAILED | one line | (the process ends) |
 """
@@ -26,7 +27,7 @@ from collections.abc import Iterator, Sequence
 START, ANSWER = b"S", b"A"
 NODES, PEEK, BLOB, PUSH, WAIT, PULL = b"N", b"K", b"B", b"P", b"W", b"L"
 MORE, REPLY = b"Q", b"Y"
-ROUND, MODEL, FAILED = b"R", b"M", b"F"
+ROUND, OBJECT, MODEL, FAILED = b"R", b"O", b"M", b"F"
 
 PAGE_BYTES = 16 * 2**20
 """Most bytes of a frame's parts, unless one alone is larger."""

@@ -32,7 +32,7 @@ from contract.documents import Job, Project, printable
 from contract.errors import DocumentError, WardgateError
 from contract.work import TrainingWork
 from coordinator.work.training import protocol
-from coordinator.work.training.exchange import Answers, Cancelled, Exchange
+from coordinator.work.training.exchange import LATE, Answers, Cancelled, Exchange
 from coordinator.work.training.outgoing import Outgoing
 from coordinator.work.training.room import Room
 from coordinator.work.training.secure import Summing
@@ -337,13 +337,21 @@ class TrainingRun:
             case protocol.WAIT:
                 seconds, *asked = unpack(frame.message)
                 limit = float(seconds) if seconds else None
-                return _flat(exchange.wait([task.decode() for task in asked], limit))
+                answers = exchange.wait([task.decode() for task in asked], limit)
+                for site in exchange.gave_up_on():
+                    self._failed(site, LATE)
+                return _flat(answers)
             case protocol.PULL:
                 return _flat(exchange.pull([t.decode() for t in unpack(frame.message)]))
             case protocol.REPLY:
                 return [exchange.reply(frame.message.decode())]
             case protocol.ROUND:
                 self._round(wire.JobEvent.FromString(frame.message))
+                return []
+            case protocol.OBJECT:
+                said = wire.JobEvent.FromString(frame.message)
+                if said.site in self.sites and not exchange.journal.replaying:
+                    self._failed(said.site, printable(said.text, 64))
                 return []
         raise DocumentError("The ServerApp's process asked something unknown.")
 
@@ -362,6 +370,11 @@ class TrainingRun:
 
     def _say(self, text: str) -> None:
         self._emit(wire.JobEvent(kind="log", text=text, time=time.time()))
+
+    def _failed(self, site: str, code: str) -> None:
+        """Name a site whose part of a round isn't in it, as ``TrainingJob.failed`` does."""
+        event = wire.JobEvent(kind="site", site=site, text=f"failed: {code}", time=time.time())
+        self._emit(event)
 
     def _round(self, said: wire.JobEvent) -> None:
         """Show a round, unless it was shown before a restart."""

@@ -105,6 +105,8 @@ class SecureRounds:
         self.job = job
         self.summing = summing
         self.minimum = minimum_sites
+        self.of_some_sites: dict[str, float] = {}
+        """How many sites have a metric, ``NAME-sites``, of those that not all of a round have."""
 
     def round(
         self, questions: Sequence[Question], received: Records, seconds: float
@@ -281,4 +283,5 @@ class _Sum:
                     for key, before in arrays.items.items()
                 }
             )
+        self._rounds.of_some_sites = {f"{key}-sites": n for key, n in mean.of_some.items()}
         return reply | {"metrics": Metrics({EXAMPLES: mean.examples, **mean.metrics})}

@@ -103,11 +103,13 @@ def test_a_long_update_is_clipped_and_a_short_one_is_not() -> None:
         assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_metric_that_a_site_lacks_is_in_no_mean() -> None:
+def test_a_metric_that_a_site_lacks_is_in_no_mean_and_how_many_have_it_is_told() -> None:
     words = form()
     made = [words.encode(update_of(i), {"loss": 1.0} if i else {}, 10) for i in range(3)]
-    assert words.decode(total_of(made), 3).metrics == {}
-    assert words.decode(total_of(made[1:]), 2).metrics == pytest.approx({"loss": 1.0}, abs=1e-4)
+    mean = words.decode(total_of(made), 3)
+    assert mean.metrics == {} and mean.of_some == {"loss": 2}
+    mean = words.decode(total_of(made[1:]), 2)
+    assert mean.metrics == pytest.approx({"loss": 1.0}, abs=1e-4) and mean.of_some == {}
 
 
 def test_what_cannot_be_summed_is_refused() -> None:

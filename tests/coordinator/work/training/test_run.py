@@ -192,9 +192,14 @@ def test_an_unsound_update_counts_as_that_sites_failure(consortium):
     expected = by_hand(one.folder, len(changes), sites=("alder", "cedar"))
     np.testing.assert_allclose(one.model(outcome)["w"], expected, rtol=1e-12)
     assert one.log().count("aggregate_train: Received 2 results and 1 failures") == len(changes)
+    named = [(e.site, e.text) for e in one.events if e.kind == "site"]
+    codes = ["not-finite"] * 2 + ["unlike-instruction"] * 3 + ["bad-weight"] * 5
+    assert named == [("birch", f"failed: {code}") for code in codes]
 
 
-def test_a_metric_that_one_site_has_is_told_with_how_many_have_it_and_its_update_counts(consortium):
+def test_a_metric_that_one_site_has_is_not_told_but_that_it_has_it_and_its_update_counts(
+    consortium,
+):
     one = consortium(parameters={"rounds": 2})
 
     def apply(site, task, reply):
@@ -207,7 +212,8 @@ def test_a_metric_that_one_site_has_is_told_with_how_many_have_it_and_its_update
     rounds = [event for event in one.events if event.kind == "round"]
     said = [{m.key: records.decode_entry(m) for m in event.metrics} for event in rounds]
     apart = [found for found in said if "extra" in found]
-    assert [(found["extra"], found["extra-sites"]) for found in apart] == [(1.0, 1)] * 2
+    assert not apart
+    assert [found["extra-sites"] for found in said if "extra-sites" in found] == [1, 1]
 
 
 def as_bytes(make):
@@ -296,6 +302,9 @@ def test_a_site_that_fails_or_is_too_late_is_left_out_of_the_round(consortium):
     outcome = one.train()
     assert outcome.model is not None
     assert one.log().count("Received 2 results and 1 failures") == 1
+    assert [(e.site, e.text) for e in one.events if e.kind == "site"] == [
+        ("cedar", "failed: timeout")
+    ]
 
 
 def test_open_tasks_are_known_for_a_site_that_comes_back(consortium):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.server.strategy import FedXgbNnAvg
+from flwr.serverapp import strategy as strategies
 from flwr.serverapp.strategy import (
     FedAdagrad,
     FedAdam,
     FedAvg,
     FedAvgM,
-    FedMedian,
     FedProx,
     FedYogi,
     Krum,
@@ -68,9 +71,46 @@ def test_a_strategy_arrives_at_the_same_model_from_the_mean_alone(kind: type[Fed
     assert its["loss"] == pytest.approx(ones["loss"])
 
 
-@pytest.mark.parametrize("kind", [FedMedian, Krum])
-def test_a_strategy_that_needs_single_updates_is_known(kind: type[FedAvg]) -> None:
-    assert flower.needs_single_updates(kind()).endswith(".")
+DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "reference" / "training.md"
+
+
+def documented() -> dict[str, str]:
+    """Return by strategy what the reference says of secure sums."""
+    found: dict[str, str] = {}
+    for line in DOCUMENT.read_text().splitlines():
+        if (cells := line.split("|"))[1:] and cells[2].strip() in ("yes", "no"):
+            found |= dict.fromkeys(re.findall(r"`([A-Za-z.]+)`", cells[1]), cells[2].strip())
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(set(strategies.__all__) - {"Result", "Strategy"}))
+def test_a_strategy_that_needs_single_updates_refuses_a_secure_job_in_one_sentence(
+    name: str,
+) -> None:
+    kind = getattr(strategies, name, FedAvg)
+    if not isinstance(kind, type):
+        return
+    single = flower.needs_single_updates(object.__new__(kind))
+    said = re.sub(r"ServerSide(Fixed|Adaptive)", "ServerSide...", name)
+    assert documented()[said] == ("no" if single else "yes")
+    if not single:
+        return
+    observed = flower.Observed()
+    observed.single_updates = single
+    with pytest.raises(DocumentError, match=f"{name}.*hides") as refused:
+        grid(observed).send_and_receive(messages())
+    assert str(refused.value).count(". ") == 1
+
+
+def test_strategies_of_both_kinds_and_those_around_them_are_known() -> None:
+    class Own(Krum):  # type: ignore[misc]
+        pass
+
+    class Around:
+        strategy = Own()
+
+    for one in (Own(), Around(), FedXgbNnAvg()):
+        assert flower.needs_single_updates(one).endswith("which secure aggregation hides.")
     assert flower.needs_single_updates(FedAvg()) == ""
 
 

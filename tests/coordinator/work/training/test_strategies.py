@@ -1,4 +1,4 @@
-"""Every strategy of Flower's, unchanged, against Flower by itself with the same clients."""
+"""Every strategy, unchanged, against Flower by itself with the same clients."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ def names() -> list[str]:
     return sorted(set(flower.__all__) - {"Result", "Strategy", "strategy_utils"})
 
 
-@pytest.mark.parametrize("name", names())
+OURS = ["Cyclic", "Ditto", "FedBN", "Scaffold"]
+
+
+@pytest.mark.parametrize("name", [*names(), *OURS])
 def test_a_strategy_gives_the_model_that_flower_gives_by_itself(
     name: str, trained: Consortium, models: dict[str, np.ndarray], everyone: tuple
 ) -> None:

@@ -7,24 +7,41 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
 
+from learning.mods import Ditto, KeepLocal, corrections, keep_control, scaffold
+from learning.mods.ditto import reference_of
 
-def clipping(message, context, app):
-    """Flower's own mods, for the strategies that want them."""
-    name = message.content["config"].get("strategy", "")
-    if name.endswith("ClientSideFixedClipping"):
-        return fixedclipping_mod(message, context, app)
-    if name.endswith("ClientSideAdaptiveClipping"):
-        return adaptiveclipping_mod(message, context, app)
-    return app(message, context)
+MODS = {
+    "DifferentialPrivacyClientSideFixedClipping": fixedclipping_mod,
+    "DifferentialPrivacyClientSideAdaptiveClipping": adaptiveclipping_mod,
+    "Scaffold": scaffold,
+    "FedBN": KeepLocal(["b"]),
+    "Ditto": Ditto(0.5),
+}
 
 
-app = ClientApp(mods=[clipping])
+def chosen(message, context, app):
+    """The mod that a strategy wants, if it wants one."""
+    mod = MODS.get(message.content["config"].get("strategy", ""))
+    return mod(message, context, app) if mod else app(message, context)
+
+
+app = ClientApp(mods=[chosen])
 
 
 def rows(context):
     """Return inputs (n, 3) and outcome (n)."""
-    data = np.loadtxt(Path(str(context.node_config["data-path"])) / "rows.csv", delimiter=",")
-    return data[:, :-1], data[:, -1]
+    folder = Path(str(context.node_config["data-path"]))
+    if (file := folder / "rows.csv").exists():
+        data = np.loadtxt(file, delimiter=",")
+        return data[:, :-1], data[:, -1]
+    import polars as pl
+
+    [file] = folder.glob("tables/*.parquet")
+    table = pl.read_parquet(file)
+    age = (table["age"].to_numpy() - 50) / 20
+    arm = (table["arm"] == "B").to_numpy().astype(float)
+    y = (table["outcome"] == "yes").to_numpy().astype(float)
+    return np.stack([np.ones_like(age), age, arm], axis=1), y
 
 
 @app.train()
@@ -38,11 +55,19 @@ def train(message, context):
     w, b = arrays["w"].numpy(), arrays["b"].numpy()
     wrong = x @ w + b[0, 0] - y
     loss = float(np.mean(wrong**2) / 2)
-    w -= 0.1 * (x.T @ wrong) / len(y)
-    b -= 0.1 * wrong.mean()
+    gradients = {"w": (x.T @ wrong) / len(y), "b": np.full((1, 1), wrong.mean())}
+    pull = config.get("proximal-mu", 0.0)
+    reference = {key: array.numpy() for key, array in reference_of(message).items()}
+    correction = corrections(message)
+    for key, value in {"w": w, "b": b}.items():
+        drift = pull * (value - reference[key])
+        value[...] -= 0.1 * (gradients[key] + correction.get(key, 0.0) + drift)
     metrics = MetricRecord({"num-examples": len(y), "train_loss": loss})
     trained = ArrayRecord({"w": Array(w), "b": Array(b)})
-    return Message(RecordDict({"arrays": trained, "metrics": metrics}), reply_to=message)
+    reply = Message(RecordDict({"arrays": trained, "metrics": metrics}), reply_to=message)
+    if config["strategy"] == "Scaffold":
+        keep_control(reply, gradients)
+    return reply
 
 
 def tree(message, x, y):

@@ -1,10 +1,12 @@
-"""Every strategy of Flower's, with settings under which three sites are enough."""
+"""Every strategy, Flower's and ours, with settings under which three sites are enough."""
 
 import random
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp import strategy as flower
+
+from learning.strategies import Cyclic, Scaffold
 
 THREE = {
     "min_train_nodes": 3,
@@ -38,6 +40,11 @@ MAKE = {
     "DifferentialPrivacyClientSideAdaptiveClipping": lambda: (
         flower.DifferentialPrivacyClientSideAdaptiveClipping(flower.FedAvg(**THREE), 0.1, 3)
     ),
+    "Scaffold": lambda: Scaffold(**THREE),
+    "Cyclic": lambda: Cyclic(fraction_evaluate=0.0, min_available_nodes=3),
+    # By mods of the site's half.
+    "FedBN": lambda: flower.FedAvg(**THREE),
+    "Ditto": lambda: flower.FedAvg(**THREE),
 }
 
 
