@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from contract.errors import NotFound, WardgateError
@@ -55,8 +56,10 @@ class PolicyFile:
 
     def __call__(self) -> Policy:
         """Return the policy in force. A file that can't be read stops all work."""
-        status = self._path.stat() if self._path.exists() else None
-        stamp = (status.st_ino, status.st_mtime_ns, status.st_size) if status else None
+        stamp = None
+        with suppress(FileNotFoundError):
+            status = self._path.stat()
+            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
         if stamp is None or stamp != self._stamp:
             self._policy = load_policy(self._path)
             self._stamp = stamp
