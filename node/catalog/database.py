@@ -13,7 +13,7 @@ from node.home import NodeHome
 __all__ = ["HEAD", "MIGRATIONS", "READING", "open_database", "revision"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision in ``migrations/versions``."""
 
 

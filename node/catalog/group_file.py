@@ -92,7 +92,7 @@ def resolve(
         subject = pseudonyms.subject(group.number)
         links: set[Link] = set()
         for named in group.links:
-            targets = _targets(named, folder, catalog, pseudonyms)
+            targets = _targets(named, subject, folder, catalog, pseudonyms)
             unknown += not targets
             links |= {Link(named.role, kind, target) for kind, target in targets}
         name = group_name(pseudonyms, subject, group.name)
@@ -110,7 +110,7 @@ def group_name(pseudonyms: Pseudonyms, subject: str, label: str) -> str:
 
 
 def _targets(
-    named: NamedLink, folder: Path, catalog: Catalog, pseudonyms: Pseudonyms
+    named: NamedLink, subject: str, folder: Path, catalog: Catalog, pseudonyms: Pseudonyms
 ) -> list[tuple[Literal["asset", "observations", "table"], str]]:
     match named.target:
         case "observations" | "table":
@@ -127,7 +127,7 @@ def _targets(
                 source = pseudonyms.source_of(pieces(folder / named.identifier))
             except OSError:
                 return []
-            known = catalog.known(source)
+            known = catalog.known(source, subject)
             return [] if known is None or known.asset is None else [("asset", known.asset)]
 
 

@@ -53,13 +53,19 @@ class AssetRow:
 
 @dataclass(frozen=True)
 class IntakeRow:
-    """What became of one file: ``accepted``, ``duplicate`` or ``quarantined``, and why."""
+    """What became of one file: ``accepted``, ``duplicate`` or ``quarantined``, and why.
+
+    A picture that doesn't say whose it is can be several patients', as a blank mask is: then it has
+    a row for each.
+    """
 
     source_digest: str
     outcome: str
     reason: str
     asset: str | None
     time: datetime
+    subject: str = ""
+    """Pseudonym; empty where it isn't known."""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,9 @@ intake = Table(
     "intake",
     metadata,
     Column("source_digest", String(64), primary_key=True, doc="keyed digest of the file taken in"),
+    Column(
+        "subject", String(64), primary_key=True, server_default="", doc="pseudonym; empty: unknown"
+    ),
     Column("outcome", String(16), nullable=False, doc="accepted, duplicate or quarantined"),
     Column("reason", String(64), nullable=False),
     Column("asset", String(64), nullable=True),

@@ -118,13 +118,16 @@ class Catalog:
             if members:
                 add_members(connection, members)
 
-    def known(self, source_digest: str) -> IntakeRow | None:
-        """Return what became of the file with this keyed digest, or None if it is new."""
+    def known(self, source_digest: str, subject: str | None = None) -> IntakeRow | None:
+        """Return what became of the file with this keyed digest, or None if it is new.
+
+        Of several rows it is that of ``subject``, or one of what is in quarantine.
+        """
         table = schema.intake
+        first = table.c.outcome != "quarantined" if subject is None else table.c.subject != subject
+        query = select(table).where(table.c.source_digest == source_digest)
         with self.reading.connect() as connection:
-            found = connection.execute(
-                select(table).where(table.c.source_digest == source_digest)
-            ).first()
+            found = connection.execute(query.order_by(first, table.c.subject)).first()
         return None if found is None else IntakeRow(**_utc(found._mapping))
 
     def outcomes(self) -> dict[tuple[str, str], int]:

@@ -3,7 +3,8 @@
 Kept are the voxels, their type and scale, and where they lie in space. Everything else of the file
 goes: description, name of the database, further file and intent, times of acquisition, extensions,
 what stands between header and voxels or after them, the packed file's name and time
-(nifti1.h; RFC 1952, section 2.3).
+(nifti1.h; RFC 1952, section 2.3). In the description's place stands the subject's pseudonym, so
+that two patients' same voxels, of blank masks say, stay two files.
 
 Voxels aren't looked at: that a volume is tomography, without writing in it, is the hospital's own
 word. A head shows its face, as it does in DICOM.
@@ -20,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from node.deid.elements import Buffer
+from node.deid.photographs.container import said_subject
 from node.deid.photographs.photograph import Matcher, check_nothing_left
 from node.deid.reading import Unsafe
 
@@ -33,6 +35,7 @@ _TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4",
 }  # fmt: skip
 _PACKED = b"\x1f\x8b"
+_DESCRIPTION, _DESCRIPTION_BYTES = 148, 80
 _KNOWN_CODES = range(6)
 """Of the coordinates that the file's maps lead to."""
 _SPATIAL_UNITS = 7
@@ -59,8 +62,8 @@ def is_volume(data: Buffer) -> bool:
     return head[344:348] == _MAGIC
 
 
-def clean_volume(data: Buffer, *, matcher: Matcher | None) -> CleanVolume:
-    """Return the volume without anything but its voxels and where they lie.
+def clean_volume(data: Buffer, *, matcher: Matcher | None, subject: str = "") -> CleanVolume:
+    """Return the volume without anything but its voxels, where they lie, and ``subject``.
 
     ``Unsafe`` for what isn't one whole volume of real numbers, and when a word that identifies can
     be read in the voxels.
@@ -101,9 +104,10 @@ def clean_volume(data: Buffer, *, matcher: Matcher | None) -> CleanVolume:
     struct.pack_into("<18f", made, 256, *map(_number, places))
     made[344:348] = _MAGIC
     voxels = np.frombuffer(stored, kind.newbyteorder(order)).astype(kind.newbyteorder("<"))
-    clean = bytes(made) + voxels.tobytes()
-    check_nothing_left(clean, matcher)
-    return CleanVolume(clean, slices, rows, columns)
+    body = voxels.tobytes()
+    check_nothing_left(bytes(made) + body, matcher)
+    struct.pack_into(f"{_DESCRIPTION_BYTES}s", made, _DESCRIPTION, said_subject(subject))
+    return CleanVolume(bytes(made) + body, slices, rows, columns)
 
 
 def _number(value: float) -> float:

@@ -64,6 +64,8 @@ class Taken:
     """Keyed digest of what was read."""
     outcome: Outcome
     reason: str = ""
+    subject: str = ""
+    """Pseudonym by the manifest, of a file that doesn't say itself whose it is."""
     asset: AssetRow | None = None
     staged: Path | None = None
     group: str = ""

@@ -121,6 +121,7 @@ class Maker:
             bytes(given.data),
             faces="keep" if listed.consent_faces else self._faces,
             matcher=find,
+            subject=subject,
         )
         row = self._row(
             given,
@@ -147,7 +148,7 @@ class Maker:
         # A mask has its outline, too.
         if refused and not listed.consent_faces and not lies_below_the_head(listed.body_site):
             raise Unsafe("recognizable-visual-features")
-        made = clean_volume(given.data, matcher=find)
+        made = clean_volume(given.data, matcher=find, subject=subject)
         row = self._row(
             given,
             listed,
@@ -206,7 +207,14 @@ class Maker:
         cleaned = clean_report(read_text(given.data), find)
         draft = StoredDraft(subject, cleaned.text, given.now)
         staged = self._written(draft.to_bytes())
-        return Taken(given.source, "draft", "report", staged=staged, draft=draft.identifier)
+        return Taken(
+            given.source,
+            "draft",
+            "report",
+            subject=subject,
+            staged=staged,
+            draft=draft.identifier,
+        )
 
     # ---- what kinds have in common -------------------------------------------------------------
 
@@ -269,7 +277,8 @@ class Maker:
             role = listed.kind or row.kind
         if self._staging is None:
             staged = None
-        return Taken(given.source, "accepted", "", row, staged, group, role)
+        subject = "" if row.kind == "dicom" else row.subject
+        return Taken(given.source, "accepted", "", subject, row, staged, group, role)
 
 
 def _shows_label(data: Buffer) -> bool:

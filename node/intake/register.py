@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from contract.errors import StorageError
@@ -169,13 +169,17 @@ class Register:
             if batch.again:
                 with self._catalog.engine.begin() as connection:
                     table = schema.intake
-                    connection.execute(delete(table).where(table.c.source_digest.in_(batch.again)))
+                    connection.execute(
+                        delete(table).where(
+                            tuple_(table.c.source_digest, table.c.subject).in_(batch.again)
+                        )
+                    )
             self._catalog.record(batch.assets, list(batch.outcomes.values()), batch.members)
         except DBAPIError:
             raise StorageError(
                 "The catalogue can't be written (is its disk full?); run `ingest` again."
             ) from None
-        if released := [s for s in batch.again if batch.outcomes[s].outcome != "quarantined"]:
+        if released := {source for source, _ in batch.again if not batch.there.is_held(source)}:
             Quarantine(self._home).release(released)
         if self._journal is not None:
             now_ns = int(self._clock().timestamp() * 1e9)
@@ -184,7 +188,7 @@ class Register:
                 for item, taken in self._waiting
                 if item.key and taken.steady and _is_settled(item, now_ns)
             ]
-            self._journal.add(keys, next(reversed(batch.outcomes), None))
+            self._journal.add(keys, next((source for source, _ in reversed(batch.outcomes)), None))
 
     def _there(self) -> _There:
         """Return what the catalogue has of the sources, instances and assets in question."""
@@ -193,10 +197,12 @@ class Register:
         rows = [one.asset for one in taken if one.asset is not None]
         with self._catalog.reading.connect() as connection:
             intake, assets = schema.intake, schema.assets
-            query = select(intake.c.source_digest, intake.c.outcome, intake.c.reason).where(
-                intake.c.source_digest.in_({one.source for one in taken})
+            columns = select(
+                intake.c.source_digest, intake.c.subject, intake.c.outcome, intake.c.reason
             )
-            there.sources.update({row[0]: (row[1], row[2]) for row in connection.execute(query)})
+            query = columns.where(intake.c.source_digest.in_({one.source for one in taken}))
+            for source, subject, *became in connection.execute(query):
+                there.sources.setdefault(source, {})[subject] = (became[0], became[1])
             instances = {row.sop_instance_uid for row in rows} - {""}
             columns = select(assets.c.digest, assets.c.subject, assets.c.sop_instance_uid)
             for condition in (
@@ -212,12 +218,27 @@ class Register:
 
 @dataclass
 class _There:
-    sources: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Outcome and reason by source."""
+    sources: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
+    """Outcome and reason by source and subject."""
     instances: dict[str, str] = field(default_factory=dict)
     """Asset by SOP Instance UID."""
     subjects: dict[str, str] = field(default_factory=dict)
     """Subject by asset."""
+
+    def before(self, taken: Taken) -> tuple[tuple[str, str], tuple[str, str]] | None:
+        """Return the key of what was decided of a file before, and what; None if it is new.
+
+        What says itself whose it is, or isn't listed, was decided before for whomever it was.
+        """
+        rows = self.sources.get(taken.source, {})
+        found = sorted(rows, key=lambda subject: (rows[subject][0] == "quarantined", subject))
+        if taken.subject:
+            found = [subject for subject in (taken.subject, "") if subject in rows]
+        return ((taken.source, found[0]), rows[found[0]]) if found else None
+
+    def is_held(self, source: str) -> bool:
+        """Say whether the quarantine has to hold a file for somebody."""
+        return any(outcome == "quarantined" for outcome, _ in self.sources[source].values())
 
 
 class _Batch:
@@ -229,9 +250,10 @@ class _Batch:
         self.there = there
         self.assets: list[AssetRow] = []
         self.members: list[MemberRow] = []
-        self.outcomes: dict[str, IntakeRow] = {}
-        self.again: set[str] = set()
-        """Sources that have a row which is replaced."""
+        self.outcomes: dict[tuple[str, str], IntakeRow] = {}
+        """By source and subject."""
+        self.again: set[tuple[str, str]] = set()
+        """Keys of rows that are replaced."""
         self.settled: list[Settled] = []
         self._counted: list[tuple[str, str, int]] = []
         self._vault = vault
@@ -240,14 +262,17 @@ class _Batch:
 
     def decide(self, item: Item, taken: Taken, quarantine: Quarantining) -> None:
         """Decide what becomes of one file, and give it its name if it is kept."""
-        before = self.there.sources.get(taken.source)
-        if before is not None and not _is_worth_another_try(before, taken):
-            _remove(taken)
-            self._counted.append(("known", "", taken.bytes_read))
-            self.settled.append(Settled(item, before[0], taken.steady))
-            return
-        if before is not None and taken.source not in self.outcomes:
-            self.again.add(taken.source)
+        before = self.there.before(taken)
+        if before is not None:
+            key, became = before
+            if not _is_worth_another_try(became, taken):
+                _remove(taken)
+                self._counted.append(("known", "", taken.bytes_read))
+                self.settled.append(Settled(item, became[0], taken.steady))
+                return
+            del self.there.sources[taken.source][key[1]]
+            if self.outcomes.pop(key, None) is None:
+                self.again.add(key)
         outcome: str = taken.outcome
         reason, asset = taken.reason, taken.asset
         if outcome == "accepted" and asset is not None:
@@ -265,8 +290,10 @@ class _Batch:
             digest = asset.digest
             if taken.group:
                 self._link(taken, asset)
-        self.outcomes[taken.source] = IntakeRow(taken.source, outcome, reason, digest, self._now)
-        self.there.sources[taken.source] = outcome, reason
+        source, subject = taken.source, taken.subject
+        row = IntakeRow(source, outcome, reason, digest, self._now, subject)
+        self.outcomes[source, subject] = row
+        self.there.sources.setdefault(source, {})[subject] = outcome, reason
         self._counted.append((outcome, reason, taken.bytes_read))
         self.settled.append(Settled(item, outcome, taken.steady))
 

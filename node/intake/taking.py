@@ -77,7 +77,7 @@ class Taker:
                 try:
                     taken = self._made(content, item, source, now)
                 except Unsafe as unsafe:
-                    taken = self._quarantined(content, source, unsafe.reason)
+                    taken = self._quarantined(content, source, unsafe.reason, self._owner(item))
                 return _counted(taken, content, item)
         except OSError:
             return self._unreadable(item)
@@ -91,7 +91,7 @@ class Taker:
         try:
             with self._opened(item) as content:
                 source = self._pseudonyms.source_of(content.pieces())
-                taken = self._quarantined(content, source, reason)
+                taken = self._quarantined(content, source, reason, self._owner(item))
                 return _counted(taken, content, item)
         except OSError:
             return self._unreadable(item)
@@ -169,10 +169,13 @@ class Taker:
             # A fault of ours or of a library on one file: the file is kept, the rest goes on.
             raise Unsafe("internal-error") from None
 
-    def _quarantined(self, content: _Content, source: str, reason: str) -> Taken:
+    def _owner(self, item: Item) -> str:
+        return "" if item.listed is None else self._pseudonyms.subject(item.listed.patient)
+
+    def _quarantined(self, content: _Content, source: str, reason: str, subject: str) -> Taken:
         if self._quarantine is not None and not self._quarantine.path(source).exists():
             self._quarantine.put(source, content.pieces())
-        return Taken(source, "quarantined", reason)
+        return Taken(source, "quarantined", reason, subject)
 
 
 _takers: dict[str, Taker] = {}

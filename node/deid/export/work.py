@@ -116,7 +116,9 @@ class Work:
 
         subject, matcher = self._owner(position)
         reads = self.deidentifier.profile.settings.options.pixels == "ocr"
-        cleaned = clean_photograph(bytes(source.data), faces="mask", matcher=matcher, text=reads)
+        cleaned = clean_photograph(
+            bytes(source.data), faces="mask", matcher=matcher, text=reads, subject=subject
+        )
         relative = picture_name(
             subject, "PHOTOS", self._digest(position), _SUFFIXES[cleaned.format]
         )

@@ -41,6 +41,14 @@ class Stripped:
     """Kinds of what is gone, by the formats' own names."""
 
 
+def said_subject(subject: str) -> bytes:
+    """Return the one text that a made file has: whose it is, by the pseudonym; empty without one.
+
+    By it two patients' same pictures are two files, as they are in DICOM.
+    """
+    return f"subject {subject}".encode() if subject else b""
+
+
 def check_size(width: int, height: int, bytes_per_pixel: int) -> None:
     """Refuse a picture by what its header says, before any of it is decoded."""
     if width < 1 or height < 1:

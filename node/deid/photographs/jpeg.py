@@ -16,7 +16,7 @@ import numpy as np
 from node.deid.codestream_jpeg import walk_jpeg
 from node.deid.codestream_splice import Splice
 from node.deid.photographs import exif
-from node.deid.photographs.container import Meaning, Pixels, Stripped, check_size
+from node.deid.photographs.container import Meaning, Pixels, Stripped, check_size, said_subject
 from node.deid.photographs.icc import MAX_BYTES as MAX_PROFILE_BYTES
 from node.deid.photographs.icc import clean_profile
 from node.deid.reading import Unsafe
@@ -74,6 +74,12 @@ def strip(data: bytes) -> Stripped:
         _density(segments),
         removed=_removed(segments, profile, trailing=end < len(data)),
     )
+
+
+def with_subject(data: bytes, subject: str) -> bytes:
+    """Return a stripped file with a comment (T.81, B.2.4.5) that says whose it is."""
+    position = _after_jfif(data)
+    return data[:position] + _segment(_COM, said_subject(subject)) + data[position:]
 
 
 def decode(data: bytes) -> Pixels:
@@ -227,9 +233,7 @@ def _kinds(segment: _Segment) -> Iterator[str]:
 
 def _with_segments(picture: bytes, turned: int, profile: bytes | None) -> bytes:
     """Put orientation and profile after the JFIF segment, or first if there is none."""
-    position = 2
-    if picture[2:4] == b"\xff\xe0":
-        position = 4 + int.from_bytes(picture[4:6], "big")
+    position = _after_jfif(picture)
     new = b""
     if turned != 1:
         new += _segment(_APP1, _EXIF + exif.with_orientation(turned))
@@ -237,6 +241,10 @@ def _with_segments(picture: bytes, turned: int, profile: bytes | None) -> bytes:
     for number, part in enumerate(parts, start=1):
         new += _segment(_APP2, _ICC + bytes([number, len(parts)]) + part)
     return picture[:position] + new + picture[position:]
+
+
+def _after_jfif(picture: bytes) -> int:
+    return 4 + int.from_bytes(picture[4:6], "big") if picture[2:4] == b"\xff\xe0" else 2
 
 
 def _segment(code: int, payload: bytes) -> bytes:

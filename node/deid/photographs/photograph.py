@@ -1,4 +1,4 @@
-"""A photograph in, the same picture out, with no word in its file and no face or name in it.
+"""A photograph in, the same picture out: no word in its file but a pseudonym, no face, no name.
 
 Everything but the picture goes: Exif, XMP, IPTC, positions, thumbnails, makers' notes, comments,
 further pictures, what follows the end. The coded picture of a JPEG or PNG stays bit for bit; a TIFF
@@ -86,12 +86,18 @@ def recognise(head: bytes) -> Format | None:
 
 
 def clean_photograph(
-    data: bytes, *, faces: Faces, matcher: Matcher | None, text: bool = True
+    data: bytes,
+    *,
+    faces: Faces,
+    matcher: Matcher | None,
+    text: bool = True,
+    subject: str = "",
 ) -> Photograph:
     """Return the photograph without anything that identifies, all other pixels as they were.
 
     ``faces`` is "keep" only for a picture whose consent covers faces. With ``text``, writing in the
-    picture is read and blacked out unless it is known to be harmless. ``Unsafe`` for what isn't one
+    picture is read and blacked out unless it is known to be harmless. The file says ``subject``, a
+    pseudonym, and no other word. ``Unsafe`` for what isn't one
     whole picture of a common kind, for a face under "quarantine", and for what may be a face or a
     lesion ("possible-face"): a person has to look.
     """
@@ -110,8 +116,9 @@ def clean_photograph(
         form = "tiff" if form == "tiff" else "png"
         stripped = _masked(stripped, pixels, masked_text + masked_faces, form)
     check_nothing_left(stripped.data, matcher)
+    named = {"jpeg": jpeg, "png": png, "tiff": tiff}[form].with_subject if subject else None
     return Photograph(
-        stripped.data,
+        stripped.data if named is None else named(stripped.data, subject),
         form,
         stripped.width,
         stripped.height,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from node.deid.photographs import exif
-from node.deid.photographs.container import Pixels, Stripped, check_size
+from node.deid.photographs.container import Pixels, Stripped, check_size, said_subject
 from node.deid.photographs.icc import MAX_BYTES as MAX_PROFILE_BYTES
 from node.deid.photographs.icc import clean_profile
 from node.deid.reading import Unsafe
@@ -78,6 +78,14 @@ def strip(data: bytes) -> Stripped:
         density,
         removed=tuple(sorted(removed)),
     )
+
+
+def with_subject(data: bytes, subject: str) -> bytes:
+    """Return a stripped file with a comment (11.3.3.2) that says whose it is."""
+    header, chunks, _ = _chunks(data)
+    said = (b"tEXt", b"Comment\0" + said_subject(subject))
+    kept = [one for one in chunks if one[0] != b"IDAT"]
+    return write(header, [*kept, said], [body for kind, body in chunks if kind == b"IDAT"])
 
 
 def decode(data: bytes) -> Pixels:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from node.deid.photographs.container import Meaning, Pixels, Stripped, check_size
+from node.deid.photographs.container import Meaning, Pixels, Stripped, check_size, said_subject
 from node.deid.photographs.icc import clean_profile
 from node.deid.reading import Unsafe
 
@@ -60,6 +60,12 @@ _ORIENTATION, _PROFILE, _DENSITY_UNIT = 274, 34675, 296
 _PER_METRE = {2: 1 / 0.0254, 3: 100.0}
 
 
+def with_subject(data: bytes, subject: str) -> bytes:
+    """Return a stripped file with a description that says whose it is."""
+    stripped, pixels = strip(data)
+    return encode(pixels, stripped, subject)
+
+
 def strip(data: bytes) -> tuple[Stripped, Pixels]:
     """Return the file with its picture alone, and the picture as stored.
 
@@ -83,8 +89,11 @@ def strip(data: bytes) -> tuple[Stripped, Pixels]:
     return replace(known, data=encode(pixels, known)), pixels
 
 
-def encode(pixels: Pixels, like: Stripped) -> bytes:
-    """Return a TIFF of these pixels, with the colours and the orientation of ``like``."""
+def encode(pixels: Pixels, like: Stripped, subject: str = "") -> bytes:
+    """Return a TIFF of these pixels, with the colours and the orientation of ``like``.
+
+    Its ImageDescription says whose it is.
+    """
     import tifffile
 
     target = io.BytesIO()
@@ -105,6 +114,7 @@ def encode(pixels: Pixels, like: Stripped) -> bytes:
             iccprofile=like.profile,
             resolution=resolution,
             resolutionunit="centimeter" if resolution else None,
+            description=said_subject(subject) or None,
             metadata=None,
             software=False,
             datetime=None,

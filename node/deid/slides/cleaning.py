@@ -63,4 +63,4 @@ def _clean(
         return clean_mirax(source, target, pseudonyms, subject)
     from node.deid.slides.tiff_slides import clean_tiff
 
-    return clean_tiff(source, target, form, allow)
+    return clean_tiff(source, target, form, subject, allow)

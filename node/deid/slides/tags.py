@@ -44,6 +44,8 @@ _NDPI = {
 """Technical numbers of NDPI, each single: lens, offsets, focal plane, channel, wavelength."""
 DESCRIPTION, MAKE, MODEL, SOFTWARE, PROFILE, TABLES = 270, 271, 272, 305, 34675, 347
 MCU_STARTS, MCU_STARTS_HIGH, FILTER, PROPERTIES = 65426, 65432, 65434, 65449
+IMAGE_ID = 32781
+"""What identifies the original picture (TIFF technical notes for PageMaker 6, ImageID)."""
 MAX_TEXT_BYTES = 4 << 20
 MAX_TABLES_BYTES = 1 << 16
 

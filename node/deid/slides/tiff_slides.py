@@ -11,10 +11,10 @@ import numpy as np
 from node.deid.reading import Unsafe
 from node.deid.slides import texts
 from node.deid.slides.facts import Format, SlideFacts
-from node.deid.slides.layout import Layout, Page, lay_out
+from node.deid.slides.layout import Layout, Page, lay_out, words
 from node.deid.slides.pictures import SOURCE_LENS, Picture, Sorted, sort_pictures
 from node.deid.slides.streams import Blob, Spans, find_text
-from node.deid.slides.tags import PROFILE, Rebuilder, Tags, micrometres
+from node.deid.slides.tags import IMAGE_ID, PROFILE, Rebuilder, Tags, micrometres
 from node.deid.slides.tiff import Numbers, Tiff, Variant
 from node.deid.slides.writing import copy_blob, new_file
 
@@ -23,20 +23,23 @@ _DATA_TAGS = (273, 279, 324, 325, 330)
 
 
 def clean_tiff(
-    source: Path, target: Path, form: Format, allow: Callable[[str], bool]
+    source: Path, target: Path, form: Format, subject: str, allow: Callable[[str], bool]
 ) -> SlideFacts:
     """Write ``source`` anew as ``target``; ``Unsafe`` if it can't be made safe.
 
-    ``allow`` says of a text from a closed list whether it may stay.
+    ``allow`` says of a text from a closed list whether it may stay. The first picture's ImageID
+    is ``subject``, so that two patients' same slides are two files.
     """
     descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        return _clean(Tiff(descriptor), target, form, allow)
+        return _clean(Tiff(descriptor), target, form, subject, allow)
     finally:
         os.close(descriptor)
 
 
-def _clean(tiff: Tiff, target: Path, form: Format, allow: Callable[[str], bool]) -> SlideFacts:
+def _clean(
+    tiff: Tiff, target: Path, form: Format, subject: str, allow: Callable[[str], bool]
+) -> SlideFacts:
     found = sort_pictures(tiff, form)
     if tiff.variant is Variant.NDPI and any(len(one.counts) != 1 for one in found.all_kept):
         raise Unsafe("unreadable-slide")
@@ -51,6 +54,8 @@ def _clean(tiff: Tiff, target: Path, form: Format, allow: Callable[[str], bool])
         page = blobs.page(picture, own)
         page.below = [blobs.page(a, b) for a, b in zip(picture.below, below, strict=True)]
         pages.append(page)
+    if subject:
+        pages[0].fields.append(words(IMAGE_ID, subject))
     layout = lay_out(tiff.variant, tiff.order, pages, blobs.sizes)
     with new_file(target) as file:
         file.write(layout.head)

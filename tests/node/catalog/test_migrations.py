@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, create_engine, insert, inspect, select
+from sqlalchemy import MetaData, create_engine, insert, inspect, select, text
 
 from node.catalog import schema
 from node.catalog.cohorts import Cohort, Cohorts
 from node.catalog.database import MIGRATIONS
 from node.catalog.manifest import ReleaseManifest
+from node.catalog.rows import IntakeRow
 from node.catalog.selection import AssetFilter, Selection
 from node.catalog.store import Catalog
 from node.home import NodeHome
@@ -67,6 +70,16 @@ def first_catalogue(url: str) -> None:
             insert(old.tables["grants"]),
             {"release": "d" * 64, "consortium": "north", "project": "stroke", "granted_at": NOW},
         )
+        connection.execute(
+            insert(old.tables["intake"]),
+            {
+                "source_digest": "s" * 64,
+                "outcome": "accepted",
+                "reason": "",
+                "asset": f"{7:064x}",
+                "time": NOW,
+            },
+        )
     engine.dispose()
 
 
@@ -114,3 +127,23 @@ def test_two_slides_without_an_instance_uid_are_two_assets(url: str, home: NodeH
             [asset(n, "s", sop_instance_uid="", kind="slide", suffix=".svs") for n in range(2)], []
         )
         assert catalog.assets_by(("kind",)) == {("slide",): 2}
+
+
+def test_a_file_taken_in_before_is_its_patients_and_may_be_anothers_too(
+    url: str, home: NodeHome
+) -> None:
+    first_catalogue(url)
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        connection.execute(text("UPDATE assets SET kind = 'photograph' WHERE subject = 's00007'"))
+    engine.dispose()
+    with Catalog.open(home, url) as catalog:
+        before = IntakeRow("s" * 64, "accepted", "", f"{7:064x}", NOW, "s00007")
+        other = replace(before, asset=f"{8:064x}", subject="s00008")
+        assert catalog.known("s" * 64) == before
+        catalog.record([], [other])
+        assert [catalog.known("s" * 64, row.subject) for row in (before, other)] == [before, other]

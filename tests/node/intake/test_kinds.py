@@ -28,6 +28,7 @@ from node.deid.pseudonyms import Pseudonyms
 from node.home import NodeHome
 from node.intake.drafts import Drafts
 from node.intake.manifest import Manifest, read_manifest
+from node.intake.quarantine import Quarantine
 from node.intake.run import IntakeReport, ingest
 from tests.node.deid.slides.making import Plants, aperio
 from tests.node.deid.test_volume import WORD, nifti
@@ -131,15 +132,61 @@ def test_a_photograph_is_its_patients_and_says_nothing_else(
     assert NUMBER not in str(groups)
 
 
-def test_one_picture_of_two_patients_is_a_mistake_that_is_not_taken_in(
-    take: Take, source: Path, catalog: Catalog
+def test_the_same_file_of_two_patients_is_kept_for_each_and_once_for_one(
+    take: Take, source: Path, home: NodeHome, catalog: Catalog, pseudonyms: Pseudonyms
 ) -> None:
-    (source / "a.jpg").write_bytes(photograph())
-    (source / "b.jpg").write_bytes(photograph() + b"trailing")
-    manifest = listing(source, f"landing/a.jpg,{NUMBER}", "landing/b.jpg,another")
+    mask, black = nifti(np.zeros((4, 3, 2), "u1")), np.zeros((40, 50, 3), np.uint8)
+    files = {"mask.nii": mask, "report.txt": b"Nothing of note."}
+    for suffix, form in (("jpg", "JPEG"), ("png", "PNG"), ("tif", "TIFF")):
+        picture = io.BytesIO()
+        Pictures.fromarray(black).save(picture, form)
+        files[f"black.{suffix}"] = picture.getvalue()
+    people = ("one", "another", "one")
+    lines = []
+    for number, patient in enumerate(people):
+        for name, data in files.items():
+            (source / f"{number}-{name}").write_bytes(data)
+            kind = {"nii": "mask", "txt": "report"}.get(name[-3:], "clinical")
+            lines.append(f"landing/{number}-{name},{patient},{kind},abdomen")
+    manifest = listing(source, *lines, columns="path,patient,kind,body_site")
     report = take(source, manifest=manifest)
-    assert (report.accepted, report.quarantined) == (1, {"other-subject": 1})
-    assert len(catalog.list_assets()) == 1
+    assert (report.accepted, report.drafts, report.known) == (8, 2, 5), report.lines()
+    assert not report.quarantined
+    expected = {pseudonyms.subject(patient) for patient in people}
+    assets = catalog.list_assets()
+    for suffix in (".nii", ".jpg", ".png", ".tif"):
+        some = [asset for asset in assets if asset.suffix == suffix]
+        assert {asset.subject for asset in some} == expected
+        for asset in some:
+            kept = (
+                home.vault / "assets" / asset.digest[:2] / f"{asset.digest}{suffix}"
+            ).read_bytes()
+            assert hashlib.sha256(kept).hexdigest() == asset.digest
+            assert kept.count(asset.subject.encode()) == 1
+            if suffix != ".nii":
+                assert np.array_equal(np.asarray(Pictures.open(io.BytesIO(kept))), black)
+    # Delivered again, without a manifest too, nothing is taken in a second time.
+    (source / "once-more.png").write_bytes(files["black.png"])
+    again = take(source)
+    assert (again.accepted, again.drafts, again.quarantined) == (0, 0, {}), again.lines()
+
+
+def test_a_file_stays_in_quarantine_while_it_is_wanted_there_for_somebody(
+    take: Take, source: Path, home: NodeHome, catalog: Catalog
+) -> None:
+    data = nifti(np.ones((4, 3, 2), "u1"))
+    (source / "a.nii").write_bytes(data)
+    (source / "b.nii").write_bytes(data)
+    columns = "path,patient,kind,body_site"
+    lines = ["landing/a.nii,one,clinical,knee", "landing/b.nii,another,clinical,knee"]
+    held = Quarantine(home).held
+    assert take(source, manifest=listing(source, *lines, columns=columns)).quarantined["nifti"] == 2
+    lines[0] = lines[0].replace("clinical", "mask")
+    assert take(source, manifest=listing(source, *lines, columns=columns)).accepted == 1
+    assert len(held()) == 1
+    lines[1] = lines[1].replace("clinical", "mask")
+    assert take(source, manifest=listing(source, *lines, columns=columns)).accepted == 1
+    assert (held(), len(catalog.list_assets())) == ([], 2)
 
 
 def test_a_slide_loses_label_and_words_and_opens(
