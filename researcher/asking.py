@@ -8,7 +8,7 @@ from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
 from contract.documents import Job
 from contract.envelope import Envelope
-from contract.errors import JobFailed
+from contract.errors import JobFailed, UsageError
 from contract.statistics.models import marginals
 from contract.work import Statistic, StatisticsWork
 from researcher import formulas, splines_at_quantiles
@@ -82,6 +82,7 @@ class Asking(Connection):
         method: str = "reml",
         time_scale: str = "identity",
         knots: Knots = "even",
+        secure: bool = False,
         cohort: Cohort | None = None,
         sites: Sequence[str] | None = None,
         minimum_sites: int = 1,
@@ -104,6 +105,11 @@ class Asking(Connection):
         ``knots`` says where a spline's lie that the formula leaves open: ``even`` over the
         dictionary's range, or at all subjects' ``quantiles``, as R has them; either at the nearest
         edges of the number's grid. Quantiles are asked for first, as one question.
+
+        ``secure`` sums the sites' parts of each step so that nobody sees a site's own, neither the
+        coordinator nor another site: of a model that is the same at all sites (no ``by_site``),
+        over five sites or what their policies say, in five round trips a step. A site that leaves
+        once the first step is summed ends the fit.
         """
         fit = formulas.parse(
             formula,
@@ -114,7 +120,10 @@ class Asking(Connection):
             by_site=by_site,
             method=method,
             time_scale=time_scale,
+            numbers={v.name for v in self.project(project).variables if v.kind == "number"},
         )
+        if secure and fit.site != "pooled":
+            raise UsageError("What differs between sites shows their own sums: leave out secure.")
         if knots == "quantiles" and (names := splines_at_quantiles.names(fit)):
             try:
                 counted = self.statistics(
@@ -126,11 +135,13 @@ class Asking(Connection):
                     cohort=cohort,
                     analysis=analysis,
                     lane="exact",
+                    secure=secure,
                     waiting=waiting,
                 )
             except JobFailed as error:
                 raise JobFailed(
-                    f"Knots at quantiles need counts of {' and '.join(names)} on the grid. {error}"
+                    f"Knots at quantiles need counts of {' and '.join(names)} on the grid in "
+                    f"{analysis}, as splines do: {splines_at_quantiles.how(names, analysis)} {error}"
                 ) from None
             fit = splines_at_quantiles.placed(fit, counted)
         work = StatisticsWork(
@@ -138,6 +149,7 @@ class Asking(Connection):
             cohort=cohort,
             analysis=analysis,
             lane="exact",
+            secure=secure,
             fit=fit,
         )
         job, result = self._asked(project, work, sites, minimum_sites, releases, waiting)

@@ -18,6 +18,7 @@ from researcher.options import (
     HomeOption,
     MethodsOption,
     ProjectOption,
+    SecureOption,
     Whom,
     grouped,
     say_who_waits,
@@ -109,6 +110,7 @@ def fit(
         Knots, typer.Option(help="Of splines by df: even over the range, or at quantiles.")
     ] = Knots.EVEN,
     method: Annotated[Method, typer.Option(help="Of a random intercept.")] = Method.REML,
+    secure: SecureOption = False,
     whom: Whom,
     confidence: Annotated[
         float, typer.Option(help="Of the intervals.", min=0.5, max=0.9999)
@@ -133,6 +135,8 @@ def fit(
     Example: wardgate fit -p t "falls ~ arm + offset(log(years))" --family poisson --analysis main
 
     Example: wardgate fit -p t "died ~ arm" --family logistic --analysis main --by-site each
+
+    Example: wardgate fit -p t "died ~ arm" --family logistic --analysis main --secure
     """
     if plot is not None:
         from researcher.plots import check_suffix
@@ -151,6 +155,7 @@ def fit(
             method=method.value,
             time_scale=time_scale.value,
             knots=knots.value,
+            secure=secure,
             waiting=say_who_waits,
             **whom.terms(),
         )

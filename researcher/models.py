@@ -84,6 +84,8 @@ class ModelAnswer:
     """Which share of the subjects, as listed, sites have that are too small for the model."""
     absent_share: float = 0.0
     """Share of the subjects listed at all sites asked that are at sites in ``missing``."""
+    secure: bool = False
+    """Whether the sites' parts of each step were summed so that nobody saw a site's own."""
 
     @classmethod
     def from_result(
@@ -121,6 +123,7 @@ class ModelAnswer:
             sites=tuple(result.fit.sites),
             missing_share=missing_share,
             absent_share=result.absent_share,
+            secure=work.secure,
         )
 
     # ---- coefficients --------------------------------------------------------------------------
@@ -384,6 +387,8 @@ class ModelAnswer:
                 "The fit did not converge: a level or a combination may tell the outcome apart "
                 "perfectly. Its figures are not estimates."
             )
+        if self.secure:
+            said.append("By secure sums: nobody saw the sums of a single hospital.")
         if self.model.family == "cox" and not self.fit.each:
             said.append("Stratified by site: each has a baseline hazard of its own.")
         said += summaries.spline_places(self)

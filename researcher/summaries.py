@@ -11,7 +11,7 @@ from rich.table import Table
 from contract.models import Model
 from contract.statistics import knots
 from contract.statistics.design import bounds
-from contract.terms import Spline
+from contract.terms import Factor, Spline, Value
 from researcher.findings import p_value
 
 if TYPE_CHECKING:
@@ -35,11 +35,19 @@ def formula(model: Model) -> str:
         times = [model.entry, model.outcome] if model.entry else [model.outcome]
         left = f"Surv({', '.join([*times, model.event])})"
     right = [] if model.intercept else ["0"]
-    right += [term.label for term in model.terms]
+    right += [":".join(map(_written, term.factors)) for term in model.terms]
     right += [f"offset({factor.label})" for factor in model.offset]
     right += [f"strata({', '.join(model.strata)})"] if model.strata else []
     right += ["(1 | site)"] if model.site == "random" else []
     return f"{left} ~ {' + '.join(right or ['1'])}"
+
+
+def _written(factor: Factor) -> str:
+    """Return a factor as a formula has it: a label, which columns bear, tells of no reference."""
+    if isinstance(factor, Value) and factor.reference is not None:
+        quote = "'" if '"' in factor.reference else '"'
+        return f"relevel({factor.variable}, ref = {quote}{factor.reference}{quote})"
+    return factor.label
 
 
 def spline_places(answer: ModelAnswer) -> list[str]:
@@ -210,6 +218,18 @@ def _counted(answer: ModelAnswer) -> list[str]:
     return [s for s, own in zip(answer.sites, answer.fit.each, strict=False) if _is_pooled(own)]
 
 
+def _sent(answer: ModelAnswer) -> str:
+    linear = answer.model.family == "linear"
+    if answer.secure:
+        what = "sums of squares and products" if linear else "score and information"
+        return (
+            f"each site's {what} were summed with the others' by a secure aggregation protocol "
+            "(Bonawitz et al. 2017), so that nobody saw those of a single site"
+        )
+    what = "the triangular factor of its data's QR decomposition"
+    return f"each site sent {what if linear else 'its score and information'}"
+
+
 def methods(answer: ModelAnswer) -> str:
     """Return a methods paragraph."""
     model, fit, project = answer.model, answer.fit, answer.project
@@ -219,13 +239,8 @@ def methods(answer: ModelAnswer) -> str:
         f"A {name(model)} was fitted to {fit.n} subjects{events} of {len(sites)} sites "
         f"({', '.join(sites)}): {formula(model)}.",
         f"It was fitted by federation with Wardgate {version('wardgate')}, under project "
-        f"{project.name} version {project.version} ({project.ethics_reference}): each site sent "
-        + (
-            "the triangular factor of its data's QR decomposition, "
-            if model.family == "linear"
-            else "its score and information, "
-        )
-        + "and no individual's data left it.",
+        f"{project.name} version {project.version} ({project.ethics_reference}): {_sent(answer)}, "
+        "and no individual's data left it.",
     ]
     if model.site == "each":
         said.append(

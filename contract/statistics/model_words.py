@@ -30,6 +30,7 @@ from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.models import Model
+from contract.secure_aggregation.masking import Words
 from contract.statistics import design, models, regression
 from contract.statistics.cox import Checks
 from contract.statistics.design import Column, Matrix
@@ -174,7 +175,7 @@ def _products(factor: Factor, powers: Sequence[int]) -> list[int]:
 # ---- from words to the merged part ---------------------------------------------------------------
 
 
-def decode(total: Words64, model: Model, width: int, powers: Sequence[int]) -> Sums | Factor:
+def decode(total: Words, model: Model, width: int, powers: Sequence[int]) -> Sums | Factor:
     """Return the part of all sites together."""
     undefined, n, figures = _read(total, length(model, width))
     if model.family == "linear":
@@ -191,7 +192,7 @@ def decode(total: Words64, model: Model, width: int, powers: Sequence[int]) -> S
     return Sums(n, _symmetric(figures[:triangle], powers), score, *beside)
 
 
-def decode_checks(total: Words64, model: Model, width: int, powers: Sequence[int]) -> Checks:
+def decode_checks(total: Words, model: Model, width: int, powers: Sequence[int]) -> Checks:
     """Return the checks of all sites together; ``DocumentError`` where they can't be summed."""
     undefined, n, figures = _read(total, length(model, width, check=True))
     if undefined:
@@ -207,9 +208,9 @@ def decode_checks(total: Words64, model: Model, width: int, powers: Sequence[int
     )
 
 
-def _read(total: Words64, wanted: int) -> tuple[int, int, list[int]]:
+def _read(total: Words, wanted: int) -> tuple[int, int, list[int]]:
     """Return for how many sites it is beyond what can be summed, of how many, and the figures."""
-    if total.shape != (wanted,):
+    if total.shape != (wanted,) or total.dtype != np.uint64:
         raise DocumentError("A sum of a model's step has another length than its model.")
     signed = [int(word) for word in total.view(np.int64)]
     if signed[0] < 0 or signed[1] < 0:

@@ -25,6 +25,7 @@ from coordinator.link.sessions import Sessions
 from coordinator.registry.models import ModelRegistry
 from coordinator.work.models import ModelJob
 from coordinator.work.statistics import StatisticsJob
+from coordinator.work.summed_models import SummedModelJob
 from coordinator.work.sums import SecureSumJob
 
 if TYPE_CHECKING:
@@ -94,10 +95,10 @@ class JobDesk:
         )
         roster = trusted.current_roster(now)
         kind: type[ActiveJob] = StatisticsJob
-        if isinstance(job.work, StatisticsWork) and job.work.secure:
+        if isinstance(job.work, StatisticsWork) and job.work.fit is not None:
+            kind = SummedModelJob if job.work.secure else ModelJob
+        elif isinstance(job.work, StatisticsWork) and job.work.secure:
             kind = SecureSumJob
-        elif isinstance(job.work, StatisticsWork) and job.work.fit is not None:
-            kind = ModelJob
         if not isinstance(job.work, StatisticsWork):
             from coordinator.work.training.job import TrainingJob
 

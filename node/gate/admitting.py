@@ -10,7 +10,7 @@ from pathlib import Path
 
 from contract.errors import DocumentError, Refused
 from contract.trust import Believed
-from contract.work import StatisticsWork, TrainingWork
+from contract.work import StatisticsWork, TrainingWork, Work
 from node.catalog.store import Catalog
 from node.gate import before_work, limits, modelling, recipe_rules, remembering
 from node.gate.deciding import Deciding
@@ -87,9 +87,7 @@ class Admitting(Deciding):
             if resumed:
                 self._count(member, question)
             else:
-                secure = isinstance(job.work, TrainingWork) and job.work.secure is not None
-                kind = "secure training" if secure else job.work.kind
-                self._floods.pay(member.consortium, kind, digest)
+                self._floods.pay(member.consortium, _paying(job.work), digest)
                 waited = question.seen_nonce(job.nonce) is not None
                 self.ledger.append(
                     "admitted",
@@ -272,3 +270,10 @@ class Admitting(Deciding):
         elif refusal.code != "replay":
             self.asked.set_state(believed.digest, "refused", question.now, refusal.code)
             self.inbox.finish(believed.digest, "refused")
+
+
+def _paying(work: Work) -> str:
+    """Return as what kind of work a job pays for its messages."""
+    if isinstance(work, TrainingWork):
+        return "secure training" if work.secure is not None else work.kind
+    return "secure model" if work.secure and work.fit is not None else work.kind

@@ -117,25 +117,25 @@ class Answering(Deciding, Announcing):
         admission: Admission,
         task: str,
         reply: wire.SumReply,
-        parts: list[Part] | None,
+        plain: bytes | None,
         seconds: float,
         partners: str = "",
     ) -> Sealed:
         """Write a step of a secure sum on the ledger and seal it.
 
-        ``parts`` are what a masked vector holds, as ``withhold`` returned them; the ledger has the
-        digests of both. ``partners`` are the only sites with which the release may be summed
-        (``node.catalog.partners``): the ledger remembers them for a catalogue that is turned back.
+        ``plain`` is what a masked vector holds, as ``withhold`` or ``pass_model`` returned it; the
+        ledger has the digests of both. ``partners`` are the only sites with which the release may
+        be summed (``node.catalog.partners``): the ledger remembers them for a catalogue that is
+        turned back.
         """
         policy = self.policy_of(admission)
         payload = reply.SerializeToString(deterministic=True)
-        if (reply.WhichOneof("step") == "words") is (parts is None):
+        if (reply.WhichOneof("step") == "words") is not bool(plain):
             raise Refused("undeclared-output", "A masked vector is made of no checked parts.")
         if len(payload) > policy.jobs.max_answer_bytes:
             refusal = Refused("too-large", "The payload is larger than what may leave.")
             self._record_withheld(member, admission, task, refusal)
             raise refusal
-        plain = b"" if parts is None else forms.encode(parts).SerializeToString(deterministic=True)
         entry = entry_of(
             member,
             admission,
@@ -148,6 +148,34 @@ class Answering(Deciding, Announcing):
             partners=partners,
         )
         return self._leave(member, admission, task, entry, payload, b"", seconds)
+
+    def pass_model(
+        self, member: Membership, admission: Admission, task: str, part: wire.ModelPart, width: int
+    ) -> bytes:
+        """Return a site's part of a model's step as it may go into a secure sum.
+
+        It passes the second table as one that leaves in clear does; ``Refused`` if that objects.
+        """
+        policy = self.policy_of(admission)
+        plain = part.SerializeToString(deterministic=True)
+        try:
+            if self._is_held(member, admission, policy):
+                raise Refused("held", "This site looks at answers, which a secure sum forbids.")
+            output = ModelOutput(part, width)
+            before_egress.let_pass(
+                Outbound(
+                    admission.job,
+                    admission.project,
+                    admission.release,
+                    policy,
+                    output,
+                    len(plain),
+                )
+            )
+        except Refused as refusal:
+            self._record_withheld(member, admission, task, refusal)
+            raise
+        return plain
 
     def answer_model(
         self,

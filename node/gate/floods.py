@@ -22,8 +22,14 @@ from datetime import datetime, timedelta
 
 log = logging.getLogger("wardgate.node")
 
-BOUGHT: Mapping[str, int] = {"statistics": 100, "training": 2000, "secure training": 12_000}
-"""How many messages a newly admitted job pays for, by its kind of work; a secure round has six."""
+BOUGHT: Mapping[str, int] = {
+    "statistics": 100,
+    "secure model": 500,
+    "training": 2000,
+    "secure training": 12_000,
+}
+"""How many messages a newly admitted job pays for, by its kind of work: a secure round has six, a
+model's step five where it is summed securely."""
 SHARE = 0.25
 """Of a consortium's number, what refusals of one researcher's signed jobs may take."""
 MOST_KEPT = 4096

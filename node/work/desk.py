@@ -26,6 +26,7 @@ from node.home import NodeHome
 from node.work.models import ModelFit
 from node.work.statistics import ColumnCache, cohort_rows, work_out
 from node.work.steps import StepDesk
+from node.work.summed_models import SummedModelFit
 from node.work.sums import SecureSum
 from node.work.training.desk import Fetch, TrainingDesk
 
@@ -78,7 +79,9 @@ class WorkDesk:
         self, member: Membership, admission: Admission, work: StatisticsWork, envelope: bytes
     ) -> Sealed:
         """Begin with a question of several steps, and say so."""
-        kind = SecureSum if work.secure else ModelFit
+        kind: type[ModelFit] | type[SecureSum] = SecureSum
+        if work.fit is not None:
+            kind = SummedModelFit if work.secure else ModelFit
         stepped = functools.partial(kind, self.home, self.gate, self.cache, member, admission)
         period = self.gate.period_seconds(member, envelope)
         try:

@@ -14,7 +14,7 @@ from contract.errors import Refused
 from contract.secure_aggregation import Client, encoding
 from contract.secure_aggregation.encoding import Answer
 from contract.secure_aggregation.messages import Survivors
-from contract.statistics import sums, words
+from contract.statistics import forms, sums, words
 from contract.statistics.answers import Part
 from contract.work import StatisticsWork
 from node.catalog.partners import SumPartners
@@ -62,7 +62,8 @@ class SecureSum:
                 filler = (lambda: secrets.randbits(64)) if self._work.small_sites else None
                 vector = words.encode(parts, ask, self._admission.project, filler)
                 masked = client.mask(encoding.shares(step.shares), vector)
-                return self._seal(task, masked, parts, started)
+                plain = forms.encode(parts).SerializeToString(deterministic=True)
+                return self._seal(task, masked, plain, started)
             case "survivors":
                 answer = client.confirm(Survivors(tuple(step.survivors.members)))
             case _:
@@ -126,12 +127,12 @@ class SecureSum:
         self,
         task: wire.Task,
         answer: Answer,
-        parts: list[Part] | None,
+        plain: bytes | None,
         started: float,
         partners: str = "",
     ) -> Sealed:
         seconds = time.perf_counter() - started
         reply = encoding.encode_answer(answer)
         return self._gate.answer_step(
-            self._member, self._admission, task.task, reply, parts, seconds, partners
+            self._member, self._admission, task.task, reply, plain, seconds, partners
         )

@@ -118,6 +118,47 @@ def test_a_linear_model_takes_one_step(clinics: Federation) -> None:
         assert entry.body["lane"] == "exact"
 
 
+SECURE = (
+    ("outcome ~ age + arm", "logistic"),
+    ("age ~ arm + outcome", "linear"),
+    ("Surv(age, outcome) ~ arm", "cox"),
+)
+
+
+@pytest.mark.parametrize(("formula", "family"), SECURE)
+def test_a_fit_of_secure_sums_is_the_one_in_clear(
+    clinics: Federation, formula: str, family: str
+) -> None:
+    with clinics.connect() as ana:
+        plain = ana.model(PROJECT, formula, family, analysis="main")
+        found = ana.model(PROJECT, formula, family, analysis="main", secure=True)
+    assert found.fit.converged
+    assert found.fit.n == plain.fit.n
+    assert found.fit.coefficients == pytest.approx(plain.fit.coefficients, rel=1e-9)
+    assert found.fit.standard_errors == pytest.approx(plain.fit.standard_errors, rel=1e-9)
+    assert found.fit.pairs == plain.fit.pairs
+    assert found.fit.proportionality == pytest.approx(plain.fit.proportionality, rel=1e-7)
+    assert {r.site for r in found.receipts} == set(SITES)
+    assert any("nobody saw the sums of a single hospital" in note for note in found.notes)
+    assert "secure aggregation" in found.methods
+    for site in SITES:
+        first = clinics.answers(site, plain.job)[0].body["payload"]
+        entries = clinics.answers(site, found.job)
+        assert all(e.body["task"].startswith("sum-") for e in entries)
+        vectors = [e for e in entries if e.body["task"].endswith(".3")]
+        assert [bool(e.body.get("masked")) for e in entries] == [e in vectors for e in entries]
+        # What was masked is what leaves in clear otherwise: the ledger has the digests of both.
+        assert vectors[0].body["masked"] == first
+
+
+def test_the_command_fits_by_secure_sums(clinics: Federation) -> None:
+    asked = ("fit", "-p", PROJECT, "outcome ~ age", "--family", "logistic", "--analysis", "main")
+    done = clinics.as_researcher("ana", *asked, "--secure")
+    assert done.code == 0, done.errors
+    assert "By secure sums" in done.out
+    clinics.as_researcher("ana", *asked, "--secure", "--by-site", "fixed").fails(2, "own sums")
+
+
 def by_site() -> NDArray[np.int64]:
     """Return the place of each complete row's site."""
     sites = [SITES.index(site) for site in SITES for r in rows(site) if r["age"] != ""]

@@ -1,4 +1,4 @@
-"""A coordinator that lies to steer a fit whose steps are summed, or to learn one hospital's part."""
+"""A coordinator that lies to steer a fit whose steps are summed, or to learn a hospital's part."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_sum_of_the_coordinators_choice(monkeypatch: pytest.MonkeyPatch) -> No
     """It adds to one site's masked vector what it likes, under a receipt of its own making."""
 
     def steered(sites: Summed) -> NDArray[np.float64]:
-        total, record = sites.sum_up(SumTask(0))
+        _, record = sites.sum_up(SumTask(0))
         said = encoding.answer(record.vectors[STEERED].payload, STEERED, 64)
         assert isinstance(said, MaskedVector)
         words = said.words.copy()
