@@ -2,7 +2,8 @@
 
 On the right: names, ``+ - : * / ^`` and brackets as Wilkinson and Rogers have them, ``0``, ``1``,
 ``log(x)`` and its like, ``I((x - 50)/10)``, ``I(x^2)``, ``poly(x, 3, raw = TRUE)``,
-``ns(x, df = 4)``, ``bs(x, knots = c(1, 2))``, ``C(arm, ref = "placebo")``, ``offset(log(x))``,
+``ns(x, df = 4)``, ``bs(x, knots = c(1, 2))``, ``factor(arm)``, ``as.factor(arm)``,
+``C(arm, ref = "placebo")``, ``relevel(arm, ref = "placebo")``, ``offset(log(x))``,
 ``strata(centre)``, ``(1 | site)``. On the left a name, ``log(y)``, ``Surv(time, event)`` or
 ``Surv(start, stop, event)``.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -31,6 +32,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _FUNCTIONS = get_args(Function)
+_CODINGS = ("C", "factor", "as.factor", "relevel")
 
 _Made = TypeVar("_Made")
 _Product = tuple[Factor, ...]
@@ -47,12 +49,14 @@ def parse(
     by_site: str | None = None,
     method: str = "reml",
     time_scale: str = "identity",
+    numbers: Collection[str] = (),
 ) -> Model:
     """Return the model that a formula says. ``UsageError`` names what can't be read.
 
     ``weights`` names a variable; the other settings are a ``Model``'s, ``by_site`` its ``site``.
+    ``numbers`` names the dictionary's numbers: none of them has levels for ``factor(x)`` to code.
     """
-    parser = _Parser(_tokens(formula))
+    parser = _Parser(_tokens(formula), numbers)
     values: dict[str, Any] = {"family": family, **parser.formula(), "weights": weights}
     if parser.by_site and by_site not in (None, "random"):
         raise UsageError(f"(1 | site) is a random intercept, and by_site is {by_site!r}.")
@@ -89,8 +93,9 @@ def _tokens(formula: str) -> list[str]:
 
 
 class _Parser:
-    def __init__(self, tokens: list[str]) -> None:
+    def __init__(self, tokens: list[str], numbers: Collection[str]) -> None:
         self._tokens = tokens
+        self._without_levels = numbers
         self._at = 0
         self._depth = 0
         self._offsets: list[Factor] = []
@@ -246,15 +251,20 @@ class _Parser:
         """Return the factor of a call, whose '(' is read and whose ')' isn't."""
         if name == "I":
             return self._arithmetic()
-        if name not in (*_FUNCTIONS, "C", "factor", "relevel", "poly", "ns", "bs"):
+        if name not in (*_FUNCTIONS, *_CODINGS, "poly", "ns", "bs"):
             raise UsageError(f"A formula can't hold {name}(...).")
         variable = self._name()
         if name in _FUNCTIONS:
             return Transformed(variable=variable, function=name)
+        if name in _CODINGS and variable in self._without_levels:
+            raise UsageError(
+                f"{name}({variable}): {variable} is a number in the dictionary. Derive a category "
+                "of it by bins or recode, and put that into the formula."
+            )
         given = self._arguments(name)
         sentence = f"{name}({variable}, ...) can't be"
         match name:
-            case "C" | "factor" | "relevel":
+            case "C" | "factor" | "as.factor" | "relevel":
                 return Value(variable=variable, reference=given.get("ref"))
             case "poly":
                 values = {"variable": variable, "degree": given.get("degree", 1)}
@@ -273,6 +283,7 @@ class _Parser:
         every: dict[str, dict[str, Callable[[], Any]]] = {
             "C": {"ref": self._text},
             "factor": {},
+            "as.factor": {},
             "relevel": {"ref": self._text},
             "poly": {"degree": lambda: self._whole(1, 10), "raw": self._truth},
             "ns": {
@@ -416,8 +427,10 @@ def _key(term: _Product) -> frozenset[str]:
 
 
 def _product(a: _Product, b: _Product) -> _Product:
-    held = _key(a)
-    return (*a, *(f for f in b if f.label not in held))
+    held = {f.label: f for f in a}
+    for factor in b:
+        _check_same(held.setdefault(factor.label, factor), factor)
+    return tuple(held.values())
 
 
 def _times(a: Sequence[_Product], b: Sequence[_Product]) -> list[_Product]:
@@ -427,10 +440,18 @@ def _times(a: Sequence[_Product], b: Sequence[_Product]) -> list[_Product]:
 def _union(*lists: Sequence[_Product]) -> list[_Product]:
     found: dict[frozenset[str], _Product] = {}
     for term in itertools.chain(*lists):
-        found.setdefault(_key(term), term)
+        ours = {f.label: f for f in found.setdefault(_key(term), term)}
+        for factor in term:
+            _check_same(ours[factor.label], factor)
     if len(found) > _MOST_TERMS:
         raise UsageError(f"A formula has at most {_MOST_TERMS} terms.")
     return list(found.values())
+
+
+def _check_same(one: Factor, other: Factor) -> None:
+    """Raise unless two factors of one label, so of one category, have one reference."""
+    if one != other:
+        raise UsageError(f"{one.variable} has two reference levels in one formula.")
 
 
 def _term(factors: _Product) -> Term:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from typing import Any
 
 import formulaic
 import pytest
@@ -17,7 +18,7 @@ from researcher.formulas import parse
 from researcher.questions import count, question
 
 
-def labels(formula: str, family: str = "linear", **settings: str) -> list[str]:
+def labels(formula: str, family: str = "linear", **settings: Any) -> list[str]:
     """Return a formula's terms as R would write them."""
     return [term.label for term in parse(formula, family, **settings).terms]
 
@@ -61,6 +62,7 @@ def test_what_is_done_with_a_variable_is_one_of_a_closed_list() -> None:
     assert term.factors == (Power(variable="a", shift=50, scale=10),)
     [term] = parse("y ~ C(arm, ref = 'placebo')", "linear").terms
     assert term.factors == (Value(variable="arm", reference="placebo"),)
+    assert labels("y ~ factor(arm) + as.factor(sex) + a", numbers="a") == ["arm", "sex", "a"]
     model = parse("log(y) ~ a + offset(log(t)) + offset(u)", "linear", weights="w")
     assert (model.transform, model.weights) == ("log", "w")
     assert [factor.label for factor in model.offset] == ["log(t)", "u"]
@@ -161,11 +163,18 @@ def test_any_formula_has_the_terms_of_another_parser(right: str) -> None:
         ("y ~ a; b", "can't hold ';'"),
         ("y ~ y", "explain itself"),
         ("Surv(t, e) ~ a", "what a Cox model explains"),
+        ("y ~ C(a, ref='1') + relevel(a, ref='2')", "a has two reference levels"),
+        ("y ~ a + b*relevel(a, ref='2')", "a has two reference levels"),
+        ("y ~ b:C(a, ref='1'):relevel(a, ref='2')", "a has two reference levels"),
+        ("y ~ factor(x)", "x is a number in the dictionary"),
+        ("y ~ a + b:as.factor(x)", "x is a number in the dictionary"),
+        ("y ~ C(x)", "Derive a category"),
+        ("y ~ relevel(x, ref='1')", "x is a number in the dictionary"),
     ],
 )
 def test_what_is_no_formula_is_refused(formula: str, says: str) -> None:
     with pytest.raises(UsageError, match=re.escape(says)):
-        parse(formula, "linear")
+        parse(formula, "linear", numbers=("x",))
 
 
 @given(st.text(max_size=60), st.sampled_from(["linear", "cox"]))

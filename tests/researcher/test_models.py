@@ -58,7 +58,7 @@ ALL = (
     answer("age ~ fin + ns(prio, df = 3)", "gamma"),
     answer("age ~ fin + (1 | site)", "linear"),
     answer("Surv(week, arrest) ~ age + strata(race)", "cox", by_site="each", ties="breslow"),
-    answer("log(age) ~ 0 + race", "linear", weights="week"),
+    answer("log(age) ~ relevel(race, ref = 'other') + fin", "linear", weights="week"),
 )  # fmt: skip
 
 
