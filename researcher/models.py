@@ -311,7 +311,10 @@ class ModelAnswer:
         hartung_knapp: bool = True,
         confidence: float = 0.95,
     ) -> Pooled:
-        """Pool a coefficient of sites' own fits: ``fixed``, ``dl`` or ``reml``."""
+        """Pool a coefficient of sites' own fits: ``fixed``, ``dl``, ``pm``, ``ml`` or ``reml``.
+
+        DataSHIELD's and metafor's intervals are those without ``hartung_knapp``.
+        """
         fits = [one for _, one in self._own_fits()]
         place = self._place(name)
         return pool(

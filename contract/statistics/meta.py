@@ -1,8 +1,8 @@
 """Meta-analysis of sites' own estimates: fixed and random effects, heterogeneity, prediction.
 
-Sources: DerSimonian, Laird 1986; Viechtbauer 2005 (REML); Hartung, Knapp 2001; Sidik, Jonkman 2002;
-Higgins, Thompson 2002 (I-squared); Higgins, Thompson, Spiegelhalter 2009 (prediction interval);
-Viechtbauer 2007 (interval of tau-squared by Q's profile).
+Sources: DerSimonian, Laird 1986; Paule, Mandel 1982; Viechtbauer 2005 (REML, ML); Hartung, Knapp
+2001; Sidik, Jonkman 2002; Higgins, Thompson 2002 (I-squared); Higgins, Thompson, Spiegelhalter 2009
+(prediction interval); Viechtbauer 2007 (interval of tau-squared by Q's profile).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from contract.errors import DocumentError
 
 Vector = NDArray[np.float64]
-Method = Literal["fixed", "dl", "reml"]
+Method = Literal["fixed", "dl", "pm", "ml", "reml"]
+"""How the variance between sites is estimated: not at all, by DerSimonian and Laird, by Paule and
+Mandel, by (restricted) maximum likelihood."""
 _MOST_STEPS = 1000
 
 
@@ -57,7 +59,9 @@ def pool(
     hartung_knapp: bool = True,
     confidence: float = 0.95,
 ) -> Pooled:
-    """Pool sites' estimates. ``DocumentError`` when there are none, or an error isn't above zero.
+    """Pool sites' estimates.
+
+    ``DocumentError`` for another method, when there is no estimate, or an error isn't above zero.
 
     ``hartung_knapp`` is of random effects: the interval is then Student's, with a standard error
     from the estimates' own spread. The prediction interval has k - 2 degrees of freedom, as Higgins
@@ -65,6 +69,8 @@ def pool(
     """
     from scipy.stats import chi2, norm, t
 
+    if method not in get_args(Method):
+        raise DocumentError(f"Estimates are pooled by {', '.join(get_args(Method))}, not {method}.")
     y, v = np.array(estimates, dtype=np.float64), np.array(standard_errors, dtype=np.float64) ** 2
     k = len(y)
     if not k or y.shape != v.shape:
@@ -74,7 +80,13 @@ def pool(
     q = _q(y, v, 0.0)
     tau2 = 0.0
     if k > 1 and method != "fixed":
-        tau2 = _dersimonian_laird(y, v, q) if method == "dl" else _reml(y, v)
+        match method:
+            case "dl":
+                tau2 = _dersimonian_laird(y, v, q)
+            case "pm":
+                tau2 = _of_q(y, v, float(k - 1))
+            case _:
+                tau2 = _likeliest(y, v, restricted=method == "reml")
     w = 1 / (v + tau2)
     estimate = float(w @ y / w.sum())
     error = math.sqrt(1 / w.sum())
@@ -125,15 +137,18 @@ def _dersimonian_laird(y: Vector, v: Vector, q: float) -> float:
     return max(0.0, (q - (len(y) - 1)) / float(w.sum() - (w**2).sum() / w.sum()))
 
 
-def _reml(y: Vector, v: Vector) -> float:
-    """Return the restricted maximum-likelihood estimate, by Fisher's scoring."""
+def _likeliest(y: Vector, v: Vector, *, restricted: bool) -> float:
+    """Return the (restricted) maximum-likelihood estimate, by Fisher's scoring."""
 
     def slope(tau2: float) -> tuple[float, float]:
         w = 1 / (v + tau2)
         mean = w @ y / w.sum()
         s1, s2, s3 = w.sum(), (w**2).sum(), (w**3).sum()
-        first = -s1 + s2 / s1 + float((w**2) @ (y - mean) ** 2)
-        second = s2 - 2 * s3 / s1 + (s2 / s1) ** 2
+        first = -s1 + float((w**2) @ (y - mean) ** 2)
+        second = s2
+        if restricted:
+            first += s2 / s1
+            second += -2 * s3 / s1 + (s2 / s1) ** 2
         return float(first), float(second)
 
     tau2 = _dersimonian_laird(y, v, _q(y, v, 0.0))
@@ -148,18 +163,23 @@ def _reml(y: Vector, v: Vector) -> float:
 
 def _tau2_interval(y: Vector, v: Vector, confidence: float) -> tuple[float, float]:
     """Return the interval by Q's profile."""
-    from scipy.optimize import brentq
     from scipy.stats import chi2
 
     degrees = len(y) - 1
-    found = []
-    for share in (0.5 + confidence / 2, 0.5 - confidence / 2):
-        wanted = float(chi2(degrees).ppf(share))
-        high = 1.0 + float(v.max())
-        if _q(y, v, 0.0) <= wanted:
-            found.append(0.0)
-            continue
-        while _q(y, v, high) > wanted:
-            high *= 10
-        found.append(float(brentq(lambda tau2, w=wanted: _q(y, v, tau2) - w, 0.0, high)))
-    return found[0], found[1]
+    low, high = (
+        _of_q(y, v, float(chi2(degrees).ppf(share)))
+        for share in (0.5 + confidence / 2, 0.5 - confidence / 2)
+    )
+    return low, high
+
+
+def _of_q(y: Vector, v: Vector, wanted: float) -> float:
+    """Return the variance between sites at which Q is this large; 0 where it is never."""
+    from scipy.optimize import brentq
+
+    if _q(y, v, 0.0) <= wanted:
+        return 0.0
+    high = 1.0 + float(v.max())
+    while _q(y, v, high) > wanted:
+        high *= 10
+    return float(brentq(lambda tau2: _q(y, v, tau2) - wanted, 0.0, high, xtol=1e-14))

@@ -32,13 +32,17 @@ def log_risk_ratios() -> tuple[list[float], list[float]]:
     ("method", "estimate", "error", "low", "high", "tau2", "i2", "h2"),
     [
         # R 4.2.2, metafor 3.8-1: rma(yi, vi, data = escalc("RR", ..., data = dat.bcg)). Its REML
-        # stops at 1e-5.
+        # stops at 1e-5; ML and PM are told to go on to 1e-12.
         ("fixed", -0.430285163654, 0.0404987517109, -0.509661258426, -0.350909068882,
          0.0, 0.921173468546, 12.6860840069),
         ("dl", -0.714117222073, 0.178742089535, -1.06444528008, -0.363789164062,
          0.308760262862, 0.921173468546, 12.6860840069),
         ("reml", -0.714532348365, 0.17978153178, -1.06689767574, -0.36216702099,
          0.313243325981, 0.92221386075, 12.8557608031),
+        ("ml", -0.711199135474, 0.171896808777, -1.048110689734, -0.374287581214,
+         0.280028137269, 0.913782837894, 11.598618831550),
+        ("pm", -0.714968153493, 0.180892191538, -1.069510333992, -0.360425972995,
+         0.318068452205, 0.923303379542, 13.038384142904),
     ],
 )  # fmt: skip
 def test_the_bcg_trials_are_pooled_as_metafor_does(
@@ -118,3 +122,10 @@ def test_one_site_is_its_own_pool() -> None:
 def test_what_can_not_be_pooled_is_said(values: list[float], errors: list[float]) -> None:
     with pytest.raises(DocumentError):
         pool(values, errors)
+
+
+def test_another_method_is_refused_and_agreement_leaves_no_variance() -> None:
+    with pytest.raises(DocumentError, match="fixed, dl, pm, ml, reml, not typo"):
+        pool([0.1, 0.9], [0.1, 0.2], "typo")  # type: ignore[arg-type]
+    for method in ("dl", "pm", "ml", "reml"):
+        assert pool([0.1, 0.1, 0.1], [0.1, 0.2, 0.3], method).tau2 == 0
