@@ -1,0 +1,1 @@
+"""A Flower app for the tests; it knows nothing of Wardgate."""
