@@ -42,6 +42,8 @@ class Analysis(StrEnum):
     INTENSITIES = "intensities"
     ACQUISITION = "acquisition"
     QUANTILES = "quantiles"
+    BOX_PLOT = "box-plot"
+    DENSITY = "density"
     T_TEST = "t-test"
     PAIRED_T = "paired-t"
     ANOVA = "anova"
@@ -141,6 +143,7 @@ _OF_ONE = (
 
 
 _OF_NO_GROUPS = (
+    Analysis.DENSITY,
     Analysis.INTENSITIES,
     Analysis.ACQUISITION,
     Analysis.PAIRED_T,
@@ -168,6 +171,10 @@ def _run(
     match kind:
         case Analysis.DESCRIBE:
             found = study.describe(*names, by=by)
+        case Analysis.BOX_PLOT:
+            found = study.box_plots(*names, by=by)
+        case Analysis.DENSITY:
+            found = study.density(*_two(names, kind.value, "two numbers"))
         case Analysis.TABLE1:
             found = study.table_one(*names, by=_by(by, kind.value))
         case Analysis.CROSSTAB:

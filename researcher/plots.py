@@ -74,7 +74,27 @@ class Heat:
     high: float | None = None
 
 
-Figure = Forest | Curves | Bars | Heat
+@dataclass(frozen=True)
+class Boxes:
+    """A box for each label, of five numbers: whisker, quartile, median, quartile, whisker."""
+
+    labels: tuple[str, ...]
+    numbers: tuple[Floats, ...]
+    y_name: str
+
+
+@dataclass(frozen=True)
+class Density:
+    """Counts on two grids, by the bins along x and then those along y."""
+
+    x_edges: Floats
+    y_edges: Floats
+    counts: tuple[Floats, ...]
+    x_name: str
+    y_name: str
+
+
+Figure = Forest | Curves | Bars | Heat | Boxes | Density
 
 
 def draw(figure: Figure, axes: Axes | None = None) -> Axes:
@@ -90,6 +110,10 @@ def draw(figure: Figure, axes: Axes | None = None) -> Axes:
             _bars(figure, axes)
         case Heat():
             _heat(figure, axes)
+        case Boxes():
+            _boxes(figure, axes)
+        case Density():
+            _density(figure, axes)
     return axes
 
 
@@ -176,3 +200,22 @@ def _heat(figure: Heat, axes: Axes) -> None:
     axes.set_yticks(range(len(figure.rows)), figure.rows)
     for (i, row), j in itertools.product(enumerate(figure.values), range(len(figure.columns))):
         axes.text(j, i, f"{row[j]:.2g}", ha="center", va="center", fontsize=8)
+
+
+def _boxes(figure: Boxes, axes: Axes) -> None:
+    names = ("whislo", "q1", "med", "q3", "whishi")
+    boxes = [
+        dict(zip(names, five, strict=True)) | {"label": label, "fliers": []}
+        for label, five in zip(figure.labels, figure.numbers, strict=True)
+    ]
+    axes.bxp(boxes, showfliers=False)
+    axes.set_ylabel(figure.y_name)
+
+
+def _density(figure: Density, axes: Axes) -> None:
+    columns = [_from_zero(column) for column in figure.counts]
+    rows = list(zip(*columns, strict=True))
+    mesh = axes.pcolormesh(figure.x_edges, figure.y_edges, rows, cmap="viridis")
+    axes.figure.colorbar(mesh, ax=axes, label="subjects")
+    axes.set_xlabel(figure.x_name)
+    axes.set_ylabel(figure.y_name)

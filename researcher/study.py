@@ -20,6 +20,7 @@ from researcher.analyses import (
     imaging,
     numbers,
     related,
+    spread,
     survival,
     tables,
 )
@@ -111,6 +112,14 @@ class Study:
     ) -> Finding:
         """Return quantiles of all subjects together, each within one cell of the grid."""
         return numbers.quantile_table(self.ask(histogram(variable, by)), shares, by)
+
+    def box_plots(self, *variables: str, by: str | None = None) -> Finding:
+        """Return quartiles, and the 5th and 95th percentile, of each number; one question."""
+        return spread.box_plots(self.ask(*spread.ask_boxes(self.project, variables, by)), by)
+
+    def density(self, first: str, second: str) -> Finding:
+        """Return counts of two numbers together on their grids: a heat map for a scatter plot."""
+        return spread.density(self.ask(*spread.ask_density(self.project, first, second)))
 
     def quality(
         self,

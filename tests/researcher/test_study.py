@@ -78,6 +78,42 @@ def test_quartiles_lie_within_a_cell_of_the_pooled_ones(study: Study) -> None:
         assert abs(float(line["value"]) - true) <= 1.0
 
 
+def test_boxes_of_all_numbers_are_one_question_and_within_a_cell(
+    consortium: LocalConsortium, tmp_path: Path
+) -> None:
+    found = consortium.study().box_plots("age", "bmi", by="arm")
+    assert len(consortium.asked) == 1
+    for arm, label in enumerate(("control", "treatment")):
+        for name in ("age", "bmi"):
+            held = TABLE[name][(TABLE["arm"] == arm) & ~np.isnan(TABLE[name])]
+            line = row(found, variable=name, group=label)
+            assert line["n"] == held.size
+            for column, share in (("5 %", 0.05), ("Q1", 0.25), ("median", 0.5), ("95 %", 0.95)):
+                true = np.quantile(held, share, method="inverted_cdf")
+                cell = next(q for q in found.result[name, label] if q.q == share)
+                assert cell.low <= true <= cell.high
+                assert line[column] == cell.value
+    axes = found.plot()
+    assert [one.get_text() for one in axes.get_xticklabels()] == [
+        "age, control", "age, treatment", "bmi, control", "bmi, treatment",
+    ]  # fmt: skip
+    with pytest.raises(DocumentError, match="no grid"):
+        consortium.study().box_plots("stage")
+
+
+def test_the_density_of_two_numbers_is_their_counts_on_both_grids(study: Study) -> None:
+    found = study.density("age", "bmi")
+    one = found.result
+    known = ~np.isnan(TABLE["bmi"]) & ~np.isnan(TABLE["age"])
+    true = np.histogram2d(
+        TABLE["age"][known], TABLE["bmi"][known], [one.first_edges, one.second_edges]
+    )[0]
+    assert np.array_equal(one.counts, true)
+    assert one.outside == known.sum() - true.sum()
+    assert sum(float(line["count"]) for line in found.tidy()) == true.sum()
+    found.plot()
+
+
 def test_a_t_test_is_scipys_over_the_pooled_rows(study: Study) -> None:
     control, treatment = (TABLE["age"][TABLE["arm"] == arm] for arm in (0, 1))
     for equal in (False, True):
