@@ -72,7 +72,7 @@ def test_a_delta_lowers_what_is_proven(delta: float) -> None:
 def test_randomised_response_is_never_proven_to_be_more_than_it_is(epsilon: float) -> None:
     """Warner 1965: the mechanism that is exactly epsilon; the bound errs in 1 of 20 audits."""
     generator = np.random.default_rng(7)
-    audits, above = examples(60, 200), 0
+    audits, above = examples(40, 200), 0
     for _ in range(audits):
         included = generator.random(300) < 0.5
         told = generator.random(300) < 1 / (1 + math.exp(-epsilon))

@@ -18,6 +18,7 @@ from node.deid.engine import Deidentifier
 from node.deid.profile import load_profile
 from node.deid.pseudonyms import Pseudonyms
 from node.deid.reading import Unsafe
+from tests.examples import examples
 
 PROFILES = [load_profile(name).with_pixels("off") for name in ("basic", "research")]
 Change = Callable[[Dataset], None]
@@ -72,7 +73,7 @@ def _bytes(dataset: Dataset) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(50, 150), deadline=None)
 @given(st.data())
 def test_what_came_before_makes_no_difference(
     public_file: Callable[[str], Path], data: st.DataObject

@@ -172,7 +172,7 @@ def test_a_slide_that_is_cut_anywhere_is_refused_or_clean(
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@settings(max_examples=examples(40, 120), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15, 120), deadline=None, suppress_health_check=list(HealthCheck))
 @given(draw=st.data())
 def test_a_slide_with_damaged_structures_is_refused_or_clean(
     name: str, tmp_path: Path, pseudonyms: Pseudonyms, draw: st.DataObject
