@@ -15,7 +15,7 @@ from rich.text import Text
 
 from contract.errors import UsageError
 from contract.receipts import Receipt
-from contract.statistics.estimates import Estimate, HypothesisTest
+from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from researcher.absent import percent
 from researcher.rendering import WIDTH, as_html, as_text
 from researcher.statistics import PLUS_MINUS, StatisticsAnswer
@@ -35,6 +35,25 @@ _LAYOUTS = (
 )  # fmt: skip
 """How a table is drawn, with how much room about a cell, and with how many digits; the first that
 fits is taken."""
+_HEADINGS = {
+    "conf.high": "to",
+    "cell.low": "cell from",
+    "cell.high": "to",
+    "bins.low": "bins: from",
+    "bins.high": "to",
+    "hazard.low": "hazard from",
+    "hazard.high": "hazard to",
+    "p.value": "p",
+}
+"""What a table's column is headed by where that isn't its name."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What is printed of a finding that has more rows, or other columns, than a page holds."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,10 @@ class Finding:
     """The tests and estimates that are told beside the rows."""
     fitted: tuple[Receipt, ...] = field(default=())
     """Of models that it pools: their receipts."""
+    confidence: float = CONFIDENCE
+    """Of all its intervals."""
+    in_print: Printed | None = None
+    """What is printed instead of ``rows``."""
 
     @property
     def lane(self) -> str:
@@ -83,7 +106,9 @@ class Finding:
         return methods(self.answers, self.about)
 
     def tidy(self) -> list[dict[str, Cell]]:
-        """Return the rows as records."""
+        """Return the rows as records. Figures are numbers, an interval's ends ``conf.low`` and
+        ``conf.high``.
+        """
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def glance(self) -> list[dict[str, Cell]]:
@@ -122,18 +147,20 @@ class Finding:
 
     def table(self) -> Table:
         """Return the rows as a table that fits 80 columns, without columns that say nothing."""
+        page = self.in_print or Printed(self.columns, self.rows)
+        headings = [self._heading(name) for name in page.columns]
         kept = [
             place
-            for place in range(len(self.columns))
-            if not self.rows or any(shown(row[place]) for row in self.rows)
+            for place in range(len(headings))
+            if not page.rows or any(shown(row[place]) for row in page.rows)
         ]
-        numeric = [any(not isinstance(row[at], str) for row in self.rows) for at in kept]
+        numeric = [any(not isinstance(row[at], str) for row in page.rows) for at in kept]
         for layout in _LAYOUTS:
             box, room, digits = layout
-            rows = [[shown(row[at], digits) for at in kept] for row in self.rows]
+            rows = [[_cell(page.columns[at], row[at], digits) for at in kept] for row in page.rows]
             widths = [
                 # A heading is folded between words.
-                max(len(word) for word in [*self.columns[at].split(), "", *(r[i] for r in rows)])
+                max(len(word) for word in [*headings[at].split(), "", *(r[i] for r in rows)])
                 for i, at in enumerate(kept)
             ]
             if sum(widths) + (2 * room + 1) * len(kept) + 1 <= WIDTH:
@@ -141,10 +168,15 @@ class Finding:
         table = Table(title=self.title, title_justify="left", box=box, padding=(0, room))
         for at, right in zip(kept, numeric, strict=True):
             justify: Literal["left", "right"] = "right" if right else "left"
-            table.add_column(self.columns[at], justify=justify, overflow="fold")
+            table.add_column(headings[at], justify=justify, overflow="fold")
         for row in rows:
             table.add_row(*row)
         return table
+
+    def _heading(self, name: str) -> str:
+        if name == "conf.low":
+            return f"{100 * self.confidence:g}% from"
+        return _HEADINGS.get(name, name)
 
     def printed(self) -> Group:
         """Return all that is shown of it."""
@@ -167,6 +199,15 @@ def shown(cell: Cell, digits: int = 6) -> str:
     if not math.isfinite(cell):
         return "" if math.isnan(cell) else str(cell)
     return str(int(cell)) if cell == int(cell) and abs(cell) < 1e15 else f"{cell:.{digits}g}"
+
+
+def _cell(column: str, cell: Cell, digits: int) -> str:
+    if not isinstance(cell, str):
+        if column == "p.value":
+            return p_value(cell)
+        if column == "missing information" and not math.isnan(cell):
+            return f"{cell:.0%}"
+    return shown(cell, digits)
 
 
 def _glanced(of: str, one: Estimate | HypothesisTest) -> dict[str, Cell]:

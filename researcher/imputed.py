@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 
 from contract.derivations import Impute
 from contract.documents import Project
 from contract.errors import DocumentError
+from contract.statistics.estimates import CONFIDENCE
 from contract.statistics.rubin import Pooled, pool
 from contract.work import Statistic
 from researcher.analyses.groups import ALL, moments_of, remarks
-from researcher.findings import Cell, Finding, p_value
+from researcher.findings import Cell, Finding
 from researcher.models import Coefficient, ModelAnswer
 from researcher.questions import mean
 from researcher.statistics import StatisticsAnswer
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-COLUMNS = ("estimate", "standard error", "low", "high", "p", "missing information")
+COLUMNS = (
+    *("estimate", "std.error", "df", "conf.low", "conf.high", "p.value"),
+    "missing information",
+)
 RULES = (
     "Missing values were imputed at each hospital by chained equations; estimates of {} "
     "imputations were pooled by Rubin's rules, with the degrees of freedom of Barnard and Rubin."
@@ -48,7 +51,9 @@ def ask_means(project: Project, name: str, by: str | None) -> list[Statistic]:
     return [mean(one, by) for one in draws(project, name)]
 
 
-def pooled_means(answer: StatisticsAnswer, name: str, by: str | None) -> Finding:
+def pooled_means(
+    answer: StatisticsAnswer, name: str, by: str | None, confidence: float = CONFIDENCE
+) -> Finding:
     """Return the pooled mean, of each group or of all."""
     each = [moments_of(part, answer.project) for part in answer.parts]
     if len({(part.answered, part.partial, part.unnamed) for part in answer.parts}) > 1:
@@ -63,11 +68,14 @@ def pooled_means(answer: StatisticsAnswer, name: str, by: str | None) -> Finding
     return Finding(
         title=f"Mean of {name}, {len(each)} imputations",
         columns=("group", *COLUMNS),
-        rows=tuple(_row("" if group == ALL else group, one) for group, one in pooled.items()),
+        rows=tuple(
+            _row("" if group == ALL else group, one, confidence) for group, one in pooled.items()
+        ),
         result=pooled,
         answers=(answer,),
         about=RULES.format(len(each)),
         remarks=remarks(answer),
+        confidence=confidence,
     )
 
 
@@ -114,7 +122,12 @@ def pooled_coefficients(
     }
 
 
-def table_of(pooled: Mapping[str, Pooled], title: str, fits: Sequence[ModelAnswer]) -> Finding:
+def table_of(
+    pooled: Mapping[str, Pooled],
+    title: str,
+    fits: Sequence[ModelAnswer],
+    confidence: float = CONFIDENCE,
+) -> Finding:
     """Return pooled coefficients as a finding, with the fits' receipts.
 
     ``DocumentError`` when the fits are of other sites each, or one didn't converge.
@@ -127,19 +140,19 @@ def table_of(pooled: Mapping[str, Pooled], title: str, fits: Sequence[ModelAnswe
     return Finding(
         title=title,
         columns=("coefficient", *COLUMNS),
-        rows=tuple(_row(name, one) for name, one in pooled.items()),
+        rows=tuple(_row(name, one, confidence) for name, one in pooled.items()),
         result=dict(pooled),
         answers=(),
         about=f"{RULES.format(len(fits))} The first: {fits[0].methods} All are jobs {jobs}.",
         remarks=tuple(dict.fromkeys(note for fit in fits for note in fit.notes)),
         fitted=tuple(receipt for fit in fits for receipt in fit.receipts),
+        confidence=confidence,
     )
 
 
-def _row(name: str, one: Pooled) -> tuple[Cell, ...]:
-    low, high = one.interval()
-    p = one.p_value()
+def _row(name: str, one: Pooled, confidence: float) -> tuple[Cell, ...]:
+    low, high = one.interval(confidence)
     return (
-        *(name, one.estimate, one.standard_error, low, high),
-        *("" if math.isnan(p) else p_value(p), f"{one.missing_information:.0%}"),
+        *(name, one.estimate, one.standard_error, one.degrees_of_freedom, low, high),
+        *(one.p_value(), one.missing_information),
     )

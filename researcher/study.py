@@ -12,6 +12,7 @@ from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
 from contract.documents import Project
 from contract.errors import DocumentError
+from contract.statistics.estimates import CONFIDENCE, checked_confidence
 from contract.work import Statistic
 from researcher import imputed
 from researcher.analyses import (
@@ -57,7 +58,13 @@ class Study:
     secure: bool = False
     small_sites: bool = False
     releases: Mapping[str, str] | None = None
+    confidence: float = CONFIDENCE
+    """Of all intervals: 0.9 for those of an equivalence trial."""
     waiting: Callable[[wire.JobStatus], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a confidence that isn't one, before anything is asked."""
+        checked_confidence(self.confidence)
 
     @property
     def project(self) -> Project:
@@ -96,9 +103,13 @@ class Study:
         """Return n, missing, mean, SD, quartiles, skewness and kurtosis of numbers."""
         return numbers.describe(self.ask(*numbers.ask_description(self.project, variables, by)), by)
 
-    def table_one(self, *variables: str, by: str) -> Finding:
-        """Return a trial's table 1: numbers and categories by group, how the groups differ, p."""
-        return tables.table_one(self.ask(*tables.ask_table_one(self.project, variables, by)), by)
+    def table_one(self, *variables: str, by: str | None = None) -> Finding:
+        """Return a trial's table 1: numbers and categories by group, how the groups differ, p.
+
+        Without ``by`` it is of everybody.
+        """
+        answer = self.ask(*tables.ask_table_one(self.project, variables, by))
+        return tables.table_one(answer, by, self.confidence)
 
     def histogram(self, variable: str, by: str | None = None) -> Finding:
         """Return a number's counts on the dictionary's grid."""
@@ -111,7 +122,8 @@ class Study:
         shares: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
     ) -> Finding:
         """Return quantiles of all subjects together, each within one cell of the grid."""
-        return numbers.quantile_table(self.ask(histogram(variable, by)), shares, by)
+        answer = self.ask(histogram(variable, by))
+        return numbers.quantile_table(answer, shares, by, self.confidence)
 
     def box_plots(self, *variables: str, by: str | None = None) -> Finding:
         """Return quartiles, and the 5th and 95th percentile, of each number; one question."""
@@ -170,7 +182,7 @@ class Study:
     def imputed_mean(self, name: str, by: str | None = None) -> Finding:
         """Return the mean of a variable of which the dictionary has imputations, pooled."""
         asked = imputed.ask_means(self.project, name, by)
-        return imputed.pooled_means(self.ask(*asked), name, by)
+        return imputed.pooled_means(self.ask(*asked), name, by, self.confidence)
 
     def imputed_model(
         self, formula: str, family: str, names: Sequence[str], **options: Any
@@ -203,29 +215,35 @@ class Study:
             complete = max(fits[0].fit.n - len(fits[0].columns), 1)
         rows = [list(fit.rows()) for fit in fits]
         pooled = imputed.pooled_coefficients(rows, drawn, complete)
-        return imputed.table_of(pooled, f"{formula} ({family}), {len(fits)} imputations", fits)
+        title = f"{formula} ({family}), {len(fits)} imputations"
+        return imputed.table_of(pooled, title, fits, self.confidence)
 
     # ---- compared ------------------------------------------------------------------------------
 
     def t_test(self, variable: str, by: str, *, equal_variances: bool = False) -> Finding:
         """Compare two groups' means: Welch's t test, or Student's."""
         answer = self.ask(*numbers.ask_means(variable, by))
-        return numbers.t_test(answer, by, equal_variances=equal_variances)
+        return numbers.t_test(
+            answer, by, equal_variances=equal_variances, confidence=self.confidence
+        )
 
     def anova(self, variable: str, by: str, *, equal_variances: bool = False) -> Finding:
         """Compare several groups' means: Welch's analysis of variance, or the classic one."""
         answer = self.ask(*numbers.ask_means(variable, by))
-        return numbers.anova(answer, by, equal_variances=equal_variances)
+        return numbers.anova(
+            answer, by, equal_variances=equal_variances, confidence=self.confidence
+        )
 
     def ranks(self, variable: str, by: str) -> Finding:
         """Compare groups by ranks on the grid: Mann and Whitney's test, or Kruskal and Wallis'."""
-        return numbers.ranks(self.ask(histogram(variable, by)), by)
+        return numbers.ranks(self.ask(histogram(variable, by)), by, self.confidence)
 
     def crosstab(self, *variables: str, by: str | None = None) -> Finding:
         """Cross two or three categories (or numbers on their grids), and test independence."""
         if not 2 <= len(variables) <= 3:
             raise DocumentError("A crosstab is of two or three variables.")
-        return tables.crossed(self.ask(*tables.ask_crosstab(variables, by)), by)
+        answer = self.ask(*tables.ask_crosstab(variables, by))
+        return tables.crossed(answer, by, self.confidence)
 
     def correlations(
         self, *variables: str, by: str | None = None, given: Sequence[str] = ()
@@ -237,11 +255,12 @@ class Study:
         if len(variables) < 2:
             raise DocumentError("Correlations are of two numbers or more.")
         asked = related.ask_correlation(variables, by, given)
-        return related.correlations(self.ask(*asked), given)
+        return related.correlations(self.ask(*asked), given, self.confidence)
 
     def paired_t_test(self, first: str, second: str) -> Finding:
         """Compare the means of two numbers of the same subjects."""
-        return related.paired_t_test(self.ask(*related.ask_pair(first, second)))
+        answer = self.ask(*related.ask_pair(first, second))
+        return related.paired_t_test(answer, self.confidence)
 
     def rank_correlation(self, first: str, second: str, by: str | None = None) -> Finding:
         """Return Spearman's, Kendall's and Goodman and Kruskal's measures of two orders.
@@ -249,18 +268,31 @@ class Study:
         Of categories whose levels are ordered, or numbers on their grids.
         """
         asked = related.ask_order(self.project, first, second, by)
-        return related.rank_correlation(self.ask(*asked))
+        return related.rank_correlation(self.ask(*asked), self.confidence)
 
-    def survival(self, time: str, event: str, by: str | None = None) -> Finding:
+    def survival(
+        self,
+        time: str,
+        event: str,
+        by: str | None = None,
+        *,
+        stratum: str | None = None,
+        at: Sequence[float] = (),
+        until: float | None = None,
+        rho: float = 0.0,
+        gamma: float = 0.0,
+    ) -> Finding:
         """Return Kaplan and Meier's curves on the time's grid, and the log-rank test of groups.
 
         Beside them are Nelson and Aalen's cumulative hazards with their intervals.
-        ``event`` is a category of two levels, the second the event.
+        ``event`` is a category of two levels, the second the event. ``stratum`` makes the test
+        stratified by a category; ``at`` tells survival at times, ``until`` the mean time up to
+        one; ``rho`` and ``gamma`` weigh the test as Fleming and Harrington do (``rho=1``: Peto's).
         """
-        asked = survival.ask_survival(
-            self.project, time, event, by, by_strata=by is not None and self._is_stratum(by)
-        )
-        return survival.curves(self.ask(*asked))
+        by_strata = by is not None and self._is_stratum(by)
+        asked = survival.ask_survival(self.project, time, event, by, stratum, by_strata=by_strata)
+        wanted = survival.Wanted(tuple(at), until, rho, gamma)
+        return survival.curves(self.ask(*asked), wanted, self.confidence)
 
     def _is_stratum(self, name: str) -> bool:
         """Say whether all releases that are asked can be asked by a category exactly."""
@@ -276,12 +308,13 @@ class Study:
 
     def roc(self, score: str, outcome: str, by: str | None = None) -> Finding:
         """Return the ROC curve of a score for an outcome of two levels, the second the event."""
-        return evaluation.roc(self.ask(*evaluation.ask_scores(self.project, score, outcome, by)))
+        asked = evaluation.ask_scores(self.project, score, outcome, by)
+        return evaluation.roc(self.ask(*asked), self.confidence)
 
     def calibration(self, probability: str, outcome: str) -> Finding:
         """Compare predicted probabilities with what happened."""
         asked = evaluation.ask_scores(self.project, probability, outcome, None)
-        return evaluation.calibrated(self.ask(*asked))
+        return evaluation.calibrated(self.ask(*asked), self.confidence)
 
     def agreement(self, *raters: str, ratings: str | None = None) -> Finding:
         """Return kappas and Krippendorff's alpha of raters of one category.
@@ -290,12 +323,14 @@ class Study:
         (levels "2", "3" and so on, derived by ``known`` and ``bins``).
         """
         asked = evaluation.ask_agreement(self.project, raters, ratings)
-        return evaluation.agreed(self.ask(*asked), raters, ratings)
+        return evaluation.agreed(self.ask(*asked), raters, ratings, self.confidence)
 
     def icc(self, *raters: str) -> Finding:
         """Return the intraclass correlations of raters of one number."""
-        return evaluation.intraclass(self.ask(*evaluation.ask_ratings(raters)))
+        answer = self.ask(*evaluation.ask_ratings(raters))
+        return evaluation.intraclass(answer, self.confidence)
 
     def bland_altman(self, first: str, second: str) -> Finding:
         """Return bias and limits of agreement of two methods that measure one number."""
-        return evaluation.limits_of_agreement(self.ask(*evaluation.ask_ratings((first, second))))
+        answer = self.ask(*evaluation.ask_ratings((first, second)))
+        return evaluation.limits_of_agreement(answer, self.confidence)

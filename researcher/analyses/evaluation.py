@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import agreement, calibration, crosstabs, evaluation, reliability
-from contract.statistics.estimates import Estimate, HypothesisTest
+from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.work import Statistic
 from researcher.analyses.groups import (
     ALL,
@@ -24,12 +25,12 @@ from researcher.analyses.groups import (
 )
 from researcher.analyses.numbers import tested
 from researcher.analyses.tables import shaped
-from researcher.findings import Cell, Finding, p_value
+from researcher.findings import Cell, Finding
 from researcher.plots import Curve, Curves, Heat
 from researcher.questions import comoments, crosstab
 from researcher.statistics import PartAnswer, StatisticsAnswer
 
-FIGURES = ("figure", "value", "95% from", "to")
+FIGURES = ("figure", "value", "conf.low", "conf.high")
 
 
 def line(estimate: Estimate) -> tuple[Cell, ...]:
@@ -60,7 +61,7 @@ def _ordered(part: PartAnswer, project: Project, group: str) -> NDArray[np.float
     return np.vstack([table[-2], table[:-2], table[-1]])
 
 
-def roc(answer: StatisticsAnswer) -> Finding:
+def roc(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
     """Return the ROC curve and its area, of each group, with the error that the bins can make."""
     part = answer.parts[0]
     score, outcome = part.statistic.variables
@@ -70,7 +71,7 @@ def roc(answer: StatisticsAnswer) -> Finding:
     said = []
     for group in counts_of(part):
         table = _ordered(part, answer.project, group)
-        one = evaluation.roc(edges, table[:, 1], table[:, 0])
+        one = evaluation.roc(edges, table[:, 1], table[:, 0], confidence)
         found[group] = one
         label = "" if group == ALL else group
         rows.append((label, one.auc.value, one.auc.low, one.auc.high, one.least, one.most,
@@ -79,7 +80,10 @@ def roc(answer: StatisticsAnswer) -> Finding:
     positive, negative = two_levels(answer.project, outcome).levels[::-1]
     return Finding(
         title=f"ROC of {score} for {outcome} = {positive}",
-        columns=("group", "AUC", "95% from", "to", "bins: from", "to ", positive, negative),
+        columns=(
+            *("group", "AUC", "conf.low", "conf.high", "bins.low", "bins.high"),
+            *(positive, negative),
+        ),
         rows=tuple(rows),
         result=found,
         answers=(answer,),
@@ -97,17 +101,20 @@ def roc(answer: StatisticsAnswer) -> Finding:
         ),
         remarks=remarks(answer, *said),
         figures=tuple(("" if g == ALL else g, one.auc) for g, one in found.items()),
+        confidence=confidence,
     )
 
 
-def calibrated(answer: StatisticsAnswer) -> Finding:
+def calibrated(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
     """Return what was predicted and what happened, bin by bin, and the figures that sum it up."""
     part = answer.parts[0]
     score, outcome = part.statistic.variables
     edges = _grid(variable_of(answer.project, score))
     table = shaped(part, answer.project)
     outside = float(table[-2:].sum())
-    found = calibration.calibration(edges, table[:-2, 1], table[:-2, 0], fitted=False)
+    found = calibration.calibration(
+        edges, table[:-2, 1], table[:-2, 0], fitted=False, confidence=confidence
+    )
     brier = calibration.brier_of_bins(edges, table[:-2, 1], table[:-2, 0])
     rows = tuple(
         (f"{b.low:g} to {b.high:g}", b.n, b.predicted, b.observed.value, b.observed.low,
@@ -124,7 +131,7 @@ def calibrated(answer: StatisticsAnswer) -> Finding:
         said.append(f"{outside:g} predictions lie outside the grid and are left out.")
     return Finding(
         title=f"Calibration of {score} for {outcome}",
-        columns=("predicted", "n", "middle", "observed", "95% from", "to"),
+        columns=("predicted", "n", "middle", "observed", "conf.low", "conf.high"),
         rows=rows,
         result=found,
         answers=(answer,),
@@ -156,6 +163,7 @@ def calibrated(answer: StatisticsAnswer) -> Finding:
                 found.hosmer_lemeshow,
             )
         ),
+        confidence=confidence,
     )
 
 
@@ -189,7 +197,12 @@ def _numbers_of_ratings(project: Project, ratings: str) -> list[int]:
     return [int(level) for level in levels]
 
 
-def agreed(answer: StatisticsAnswer, raters: Sequence[str], ratings: str | None = None) -> Finding:
+def agreed(
+    answer: StatisticsAnswer,
+    raters: Sequence[str],
+    ratings: str | None = None,
+    confidence: float = CONFIDENCE,
+) -> Finding:
     """Return kappa and per cent agreement of two raters; of more Fleiss' and Krippendorff's.
 
     With ``ratings`` alpha is of all subjects that two raters or more have rated: each pair of a
@@ -207,14 +220,18 @@ def agreed(answer: StatisticsAnswer, raters: Sequence[str], ratings: str | None 
     said = []
     figures: list[tuple[str, Estimate | HypothesisTest]] = []
     if len(raters) == 2:
-        kappas = [agreement.cohen_kappa(pairs[0], w) for w in ("none", "linear", "quadratic")]
+        kappas = [
+            agreement.cohen_kappa(pairs[0], w, confidence=confidence)
+            for w in ("none", "linear", "quadratic")
+        ]
         found: list[Estimate] = [
-            agreement.percent_agreement(pairs[0]),
+            agreement.percent_agreement(pairs[0], confidence),
             *(k.estimate for k in kappas),
         ]
         said += [k.test.note for k in kappas]
         names = ["percent agreement", "Cohen's kappa", "linear weights", "quadratic weights"]
         figures += zip(names, found, strict=True)
+        figures += [(n, k.test) for n, k in zip(names[1:], kappas, strict=True)]
         if len(levels) == 2:
             changed = crosstabs.mcnemar(pairs[0])
             figures.append(("", changed))
@@ -226,11 +243,13 @@ def agreed(answer: StatisticsAnswer, raters: Sequence[str], ratings: str | None 
             said.append("Raters' pairs rated different subjects: each pair counts those it has.")
             kappas, rows = [], []
         else:
-            kappas = [agreement.fleiss_kappa(pairs, len(raters))]
+            kappas = [agreement.fleiss_kappa(pairs, len(raters), confidence)]
             rows = [("Fleiss' kappa", *line(kappas[0].estimate)[1:])]
+            figures.append(("Fleiss' kappa", kappas[0].test))
         for (a, b), pair in zip(itertools.combinations(raters, 2), pairs, strict=True):
-            one = agreement.cohen_kappa(pair).estimate
-            rows.append((f"Cohen's, {a} and {b}", *line(one)[1:]))
+            one = agreement.cohen_kappa(pair, confidence=confidence)
+            rows.append((f"Cohen's, {a} and {b}", *line(one.estimate)[1:]))
+            figures.append((f"{a} and {b}", one.test))
     if matrix is None:
         matrix = reliability.of_crosstabs(pairs, len(raters))
     for metric in ("nominal", "ordinal"):
@@ -252,6 +271,7 @@ def agreed(answer: StatisticsAnswer, raters: Sequence[str], ratings: str | None 
         figure=Heat(levels, levels, tuple(map(tuple, first.tolist()))),
         remarks=remarks(answer, *said),
         figures=tuple(figures),
+        confidence=confidence,
     )
 
 
@@ -262,35 +282,36 @@ def ask_ratings(raters: Sequence[str]) -> list[Statistic]:
     return [comoments(raters[0], *raters[1:])]
 
 
-def intraclass(answer: StatisticsAnswer) -> Finding:
+def intraclass(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
     """Return Shrout and Fleiss' six intraclass correlations, of subjects that all rated."""
     part = answer.parts[0]
     held = comoments_of(part)[ALL]
-    found = reliability.intraclass_correlations(held.n, held.means, held.products)
+    found = reliability.intraclass_correlations(held.n, held.means, held.products, confidence)
     rows = tuple(
-        (*line(single), p_value(p)) for single, p in zip(found.single, found.p_values, strict=True)
-    ) + tuple((*line(average), "") for average in found.average)
+        (*line(single), p) for single, p in zip(found.single, found.p_values, strict=True)
+    ) + tuple((*line(average), math.nan) for average in found.average)
     said = [single.note for single in found.single]
     return Finding(
         title=f"Intraclass correlations of {', '.join(part.statistic.variables)}, n {held.n}",
-        columns=(*FIGURES, "p"),
+        columns=(*FIGURES, "p.value"),
         rows=rows,
         result=found,
         answers=(answer,),
         about="Intraclass correlations are Shrout and Fleiss'.",
         remarks=remarks(answer, *said),
         figures=tuple(("", one) for one in (*found.single, *found.average)),
+        confidence=confidence,
     )
 
 
-def limits_of_agreement(answer: StatisticsAnswer) -> Finding:
+def limits_of_agreement(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
     """Return Bland and Altman's bias and limits of two methods, and Lin's concordance."""
     part = answer.parts[0]
     if len(part.statistic.variables) != 2:
         raise DocumentError("Limits of agreement are of two methods.")
     held = comoments_of(part)[ALL]
-    found = agreement.bland_altman(held.n, held.means, held.products)
-    lin = agreement.concordance(held.n, held.means, held.products)
+    found = agreement.bland_altman(held.n, held.means, held.products, confidence=confidence)
+    lin = agreement.concordance(held.n, held.means, held.products, confidence)
     first, second = part.statistic.variables
     return Finding(
         title=f"{first} less {second}, n {held.n}",
@@ -302,4 +323,5 @@ def limits_of_agreement(answer: StatisticsAnswer) -> Finding:
         "concordance correlation.",
         remarks=remarks(answer, found.bias.note, lin.note),
         figures=tuple(("", one) for one in (found.bias, found.lower, found.upper, lin)),
+        confidence=confidence,
     )

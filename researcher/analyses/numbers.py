@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
-from contract.statistics import mean_tests, noisy, quantiles, rank_tests
-from contract.statistics.estimates import Estimate, HypothesisTest
+from contract.statistics import balance, mean_tests, noisy, quantiles, rank_tests
+from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.statistics.summaries import Counts, Shape
 from contract.work import Statistic
 from researcher.analyses.groups import (
@@ -147,12 +148,16 @@ def _skewness(found: Shape, part: PartAnswer, variable: Variable) -> tuple[float
 
 
 def quantiles_of(
-    counts: Counts, part: PartAnswer, variable: Variable, shares: Sequence[float]
+    counts: Counts,
+    part: PartAnswer,
+    variable: Variable,
+    shares: Sequence[float],
+    confidence: float = CONFIDENCE,
 ) -> list[quantiles.Quantile]:
     """Return quantiles from a grid's counts; with noise, between the edges that it leaves open."""
     noise = part.part.noise
     if noise is None:
-        return quantiles.of_counts(counts, variable, shares)
+        return quantiles.of_counts(counts, variable, shares, confidence)
     assert variable.minimum is not None
     assert variable.maximum is not None
     found = []
@@ -178,12 +183,17 @@ def ask_quantiles(variable: str, by: str | None) -> list[Statistic]:
     return [histogram(variable, by)]
 
 
-def quantile_table(answer: StatisticsAnswer, shares: Sequence[float], by: str | None) -> Finding:
+def quantile_table(
+    answer: StatisticsAnswer,
+    shares: Sequence[float],
+    by: str | None,
+    confidence: float = CONFIDENCE,
+) -> Finding:
     """Return quantiles of a number, in which cell of the grid each lies, and an interval."""
     part = answer.parts[0]
     variable = variable_of(answer.project, part.statistic.variable)
     counts = counts_of(part)
-    found = {g: quantiles_of(c, part, variable, shares) for g, c in counts.items()}
+    found = {g: quantiles_of(c, part, variable, shares, confidence) for g, c in counts.items()}
     rows = [
         (
             "" if group == ALL else group, q.q, q.value, q.low, q.high, q.interval_low,
@@ -195,13 +205,17 @@ def quantile_table(answer: StatisticsAnswer, shares: Sequence[float], by: str | 
     said = [q.note for some in found.values() for q in some]
     return Finding(
         title=f"Quantiles of {variable.name}" + (f" by {by}" if by else ""),
-        columns=("group", "share", "value", "cell from", "to", "95% from", "to ", "n"),
+        columns=(
+            *("group", "share", "value", "cell.low", "cell.high"),
+            *("conf.low", "conf.high", "n"),
+        ),
         rows=tuple(rows),
         result=found,
         answers=(answer,),
         about="Quantiles are of all sites' subjects together, right within one cell of the grid.",
         figure=bars(answer, part),
         remarks=remarks(answer, *said),
+        confidence=confidence,
     )
 
 
@@ -242,16 +256,22 @@ def ask_means(variable: str, by: str) -> list[Statistic]:
     return [mean(variable, by)]
 
 
-def t_test(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Finding:
+def t_test(
+    answer: StatisticsAnswer, by: str, *, equal_variances: bool, confidence: float = CONFIDENCE
+) -> Finding:
     """Return a t test of two groups' means: Welch's, or Student's."""
     part = answer.parts[0]
     groups = moments_of(part, answer.project)
     first, second = pair(groups, by)
     make = mean_tests.student_t if equal_variances else mean_tests.welch_t
-    found = make(groups[first], groups[second])
+    found = make(groups[first], groups[second], confidence)
+    effects = [
+        (f"{first} and {second}", measure(groups[first], groups[second], confidence))
+        for measure in (balance.hedges_g, balance.of_numbers)
+    ]
     name = part.statistic.variable
     rows: list[tuple[Cell, ...]] = [
-        (f"mean {name}, {g}", m.mean, *_ends(mean_tests.mean_interval(m)), m.n)
+        (f"mean {name}, {g}", m.mean, *_ends(mean_tests.mean_interval(m, confidence)), m.n)
         for g, m in groups.items()
     ]
     if found.estimate is not None:
@@ -260,14 +280,15 @@ def t_test(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Findi
         rows.append((f"{first} less {second}", found.estimate.value, low, high, n))
     return Finding(
         title=f"{name} by {by}: {tested(found)}",
-        columns=("figure", "value", "95% from", "to", "n"),
+        columns=("figure", "value", "conf.low", "conf.high", "n"),
         rows=tuple(rows),
         result=found,
         answers=(answer,),
         about=f"Means were compared by {found.name}.",
         figure=_forest(rows, name),
         remarks=remarks(answer, found.note),
-        figures=((by, found),),
+        figures=((by, found), *effects),
+        confidence=confidence,
     )
 
 
@@ -290,14 +311,17 @@ def tested(found: HypothesisTest) -> str:
     return f"{found.name}: {found.statistic:.4g}{degrees}, p {p if p[0] == '<' else '= ' + p}"
 
 
-def anova(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Finding:
+def anova(
+    answer: StatisticsAnswer, by: str, *, equal_variances: bool, confidence: float = CONFIDENCE
+) -> Finding:
     """Return a one-way analysis of variance, Welch's unless variances are held to be equal."""
     part = answer.parts[0]
     groups = moments_of(part, answer.project)
     held = list(groups.values())
     classic = mean_tests.anova(held)
     found = classic.test if equal_variances else mean_tests.welch_anova(held)
-    pairs = mean_tests.pairwise(held, "student" if equal_variances else "welch")
+    kind: Literal["student", "welch"] = "student" if equal_variances else "welch"
+    pairs = mean_tests.pairwise(held, kind, confidence=confidence)
     names = list(groups)
     compared = [(f"{names[p.first]} less {names[p.second]}", p.test, p.adjusted_p) for p in pairs]
     said = [
@@ -307,12 +331,12 @@ def anova(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Findin
     ]
     name = part.statistic.variable
     rows = tuple(
-        (group, m.mean, *_ends(mean_tests.mean_interval(m)), m.standard_deviation, m.n)
+        (group, m.mean, *_ends(mean_tests.mean_interval(m, confidence)), m.standard_deviation, m.n)
         for group, m in groups.items()
     )
     return Finding(
         title=f"{name} by {by}: {tested(found)}",
-        columns=("group", "mean", "95% from", "to", "SD", "n"),
+        columns=("group", "mean", "conf.low", "conf.high", "SD", "n"),
         rows=rows,
         result=classic if equal_variances else found,
         answers=(answer,),
@@ -325,10 +349,11 @@ def anova(answer: StatisticsAnswer, by: str, *, equal_variances: bool) -> Findin
             (by, mean_tests.bartlett(held)),
             *((of, replace(t, name=f"{t.name}, p by Holm", p_value=p)) for of, t, p in compared),
         ),
+        confidence=confidence,
     )
 
 
-def ranks(answer: StatisticsAnswer, by: str) -> Finding:
+def ranks(answer: StatisticsAnswer, by: str, confidence: float = CONFIDENCE) -> Finding:
     """Return Mann and Whitney's test of two groups, or Kruskal and Wallis' of more, on bins."""
     part = answer.parts[0]
     groups = counts_of(part)
@@ -336,7 +361,7 @@ def ranks(answer: StatisticsAnswer, by: str) -> Finding:
         raise DocumentError(f"Two groups of {by} or more are compared.")
     ordered = [rank_tests.ordered(counts) for counts in groups.values()]
     if len(ordered) == 2:
-        found = rank_tests.mann_whitney(ordered[0], ordered[1])
+        found = rank_tests.mann_whitney(ordered[0], ordered[1], confidence=confidence)
     else:
         found = rank_tests.kruskal_wallis(ordered)
     variable = variable_of(answer.project, part.statistic.variable)
@@ -359,4 +384,5 @@ def ranks(answer: StatisticsAnswer, by: str) -> Finding:
         figure=bars(answer, part),
         remarks=remarks(answer, *said, found.test.note),
         figures=((by, found.test),),
+        confidence=confidence,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import correlation, crosstabs, mean_tests
-from contract.statistics.estimates import Estimate, HypothesisTest
+from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.statistics.summaries import Moments
 from contract.work import Statistic
 from researcher.analyses.groups import ALL, comoments_of, counts_of, remarks, variable_of
@@ -32,7 +33,9 @@ def ask_correlation(
     return [comoments(variables[0], *variables[1:], *given, by=by)]
 
 
-def correlations(answer: StatisticsAnswer, given: Sequence[str] = ()) -> Finding:
+def correlations(
+    answer: StatisticsAnswer, given: Sequence[str] = (), confidence: float = CONFIDENCE
+) -> Finding:
     """Return each pair's correlation, covariance, interval and p value, of complete subjects.
 
     Partial correlations beside them are those with the variables ``given`` held fixed.
@@ -44,7 +47,7 @@ def correlations(answer: StatisticsAnswer, given: Sequence[str] = ()) -> Finding
     rows: list[tuple[Cell, ...]] = []
     matrices: dict[str, correlation.Correlations] = {}
     for group, held in comoments_of(part).items():
-        found = correlation.correlation_matrix(held.n, held.products)
+        found = correlation.correlation_matrix(held.n, held.products, confidence)
         covariance = correlation.covariance_matrix(held.n, held.products)
         matrices[group] = found
         rows += [
@@ -55,7 +58,7 @@ def correlations(answer: StatisticsAnswer, given: Sequence[str] = ()) -> Finding
                 float(found.matrix[i, j]),
                 float(found.low[i, j]),
                 float(found.high[i, j]),
-                p_value(float(found.p_values[i, j])),
+                float(found.p_values[i, j]),
                 float(covariance[i, j]),
                 held.n,
             )
@@ -65,7 +68,7 @@ def correlations(answer: StatisticsAnswer, given: Sequence[str] = ()) -> Finding
         partial += [
             (
                 ("" if group == ALL else f"{group}: ") + f"{names[i]} with {names[j]}",
-                correlation.partial_correlation(held.n, held.products, i, j, behind),
+                correlation.partial_correlation(held.n, held.products, i, j, behind, confidence),
             )
             for i, j in itertools.combinations(range(len(names)), 2)
             if fixed
@@ -82,7 +85,10 @@ def correlations(answer: StatisticsAnswer, given: Sequence[str] = ()) -> Finding
     first = next(iter(matrices.values())).matrix
     return Finding(
         title="Correlations",
-        columns=("group", "of", "with", "r", "95% from", "to", "p", "covariance", "n"),
+        columns=(
+            *("group", "of", "with", "r", "conf.low", "conf.high"),
+            *("p.value", "covariance", "n"),
+        ),
         rows=tuple(rows),
         result=matrices,
         answers=(answer,),
@@ -90,6 +96,7 @@ def correlations(answer: StatisticsAnswer, given: Sequence[str] = ()) -> Finding
         figure=Heat(names, names, tuple(map(tuple, first[:shown, :shown].tolist())), -1.0, 1.0),
         remarks=remarks(answer, *said),
         figures=tuple(partial),
+        confidence=confidence,
     )
 
 
@@ -101,15 +108,15 @@ def ask_pair(first: str, second: str) -> list[Statistic]:
     return [comoments(first, second)]
 
 
-def paired_t_test(answer: StatisticsAnswer) -> Finding:
+def paired_t_test(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
     """Return a paired t test of two numbers, of the subjects who have both."""
     part = answer.parts[0]
     held = comoments_of(part)[ALL]
     first, second = part.statistic.variables
-    found = mean_tests.paired_t(held.n, held.means, held.products)
+    found = mean_tests.paired_t(held.n, held.means, held.products, confidence)
     spreads = held.products[0], held.products[2]
     means = [
-        mean_tests.mean_interval(Moments(held.n, 0, mean, max(m2, 0.0)))
+        mean_tests.mean_interval(Moments(held.n, 0, mean, max(m2, 0.0)), confidence)
         for mean, m2 in zip(held.means, spreads, strict=True)
     ]
     rows: list[tuple[Cell, ...]] = [
@@ -122,13 +129,14 @@ def paired_t_test(answer: StatisticsAnswer) -> Finding:
     missing = f"{held.missing} lack one of the two and are left out." if held.missing else ""
     return Finding(
         title=f"{first} and {second}: {tested(found)}",
-        columns=("figure", "value", "95% from", "to", "n"),
+        columns=("figure", "value", "conf.low", "conf.high", "n"),
         rows=tuple(rows),
         result=found,
         answers=(answer,),
         about="Means of the same subjects were compared by a paired t test.",
         remarks=remarks(answer, found.note, missing),
         figures=(("", found),),
+        confidence=confidence,
     )
 
 
@@ -144,7 +152,7 @@ def ask_order(project: Project, first: str, second: str, by: str | None) -> list
     return [crosstab(first, second, by=by)]
 
 
-def rank_correlation(answer: StatisticsAnswer) -> Finding:
+def rank_correlation(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
     """Return Spearman's correlation, Kendall's tau-b, Goodman and Kruskal's gamma of two variables.
 
     Categories' levels count as ordered, as the dictionary has them. Where one has two levels,
@@ -159,9 +167,9 @@ def rank_correlation(answer: StatisticsAnswer) -> Finding:
         of = "" if group == ALL else group
         table = _in_order(part, answer.project, group)
         told: list[Estimate | HypothesisTest] = [
-            correlation.spearman(table),
+            correlation.spearman(table, confidence),
             crosstabs.kendall_tau_b(table),
-            crosstabs.goodman_kruskal_gamma(table),
+            crosstabs.goodman_kruskal_gamma(table, confidence),
         ]
         if table.shape[0] == 2 or table.shape[1] == 2:
             # The share is of the second level, which the first row is to hold.
@@ -171,7 +179,7 @@ def rank_correlation(answer: StatisticsAnswer) -> Finding:
             said.append(f"{of}: {tested(risen)}" if of else tested(risen))
         for one in told:
             estimate = one if isinstance(one, Estimate) else one.estimate
-            p = p_value(one.p_value) if isinstance(one, HypothesisTest) else ""
+            p = one.p_value if isinstance(one, HypothesisTest) else math.nan
             if estimate is not None:
                 cells = (estimate.value, estimate.low, estimate.high, p, counts.n)
                 rows.append((of, one.name, *cells))
@@ -179,7 +187,7 @@ def rank_correlation(answer: StatisticsAnswer) -> Finding:
         figures += [(of, one) for one in told]
     return Finding(
         title=f"Order of {first} and {second}",
-        columns=("group", "figure", "value", "95% from", "to", "p", "n"),
+        columns=("group", "figure", "value", "conf.low", "conf.high", "p.value", "n"),
         rows=tuple(rows),
         result=figures,
         answers=(answer,),
@@ -187,6 +195,7 @@ def rank_correlation(answer: StatisticsAnswer) -> Finding:
         "tau-b and Goodman and Kruskal's gamma, of levels and bins in the dictionary's order.",
         remarks=remarks(answer, *said),
         figures=tuple(figures),
+        confidence=confidence,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +14,17 @@ from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import balance, crosstabs, mean_tests, proportions, stratified
-from contract.statistics.estimates import Estimate, HypothesisTest
+from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.statistics.summaries import Counts, Moments, places
 from contract.work import Statistic
 from researcher.analyses.groups import ALL, counts_of, moments_of, remarks, variable_of
 from researcher.analyses.numbers import tested
-from researcher.findings import Cell, Finding, interval, p_value
+from researcher.findings import Cell, Finding, Printed, interval, p_value
 from researcher.questions import crosstab, levels, mean
 from researcher.statistics import PartAnswer, StatisticsAnswer, place_names
 
 
-def ask_table_one(project: Project, variables: Sequence[str], by: str) -> list[Statistic]:
+def ask_table_one(project: Project, variables: Sequence[str], by: str | None) -> list[Statistic]:
     """Return what a table 1 is worked out from: means of numbers, counts of categories."""
     return [
         mean(name, by) if variable_of(project, name).kind == "number" else levels(name, by)
@@ -31,110 +32,168 @@ def ask_table_one(project: Project, variables: Sequence[str], by: str) -> list[S
     ]
 
 
-def table_one(answer: StatisticsAnswer, by: str) -> Finding:
+COLUMNS = ("variable", "level", "group", "n", "missing", "mean", "SD", "count", "share")
+_Lines = list[tuple[Cell, ...]]
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A variable of a table 1: its records, the lines that are printed, and how groups differ."""
+
+    rows: _Lines
+    lines: _Lines
+    test: HypothesisTest
+    differences: list[tuple[str, Estimate]]
+
+
+def table_one(answer: StatisticsAnswer, by: str | None, confidence: float = CONFIDENCE) -> Finding:
     """Return a trial's table 1: mean (SD) or count (%) by group, how the groups differ, p.
 
-    Standardised differences are of the two groups, or the largest of any two. p values are of
-    Welch's analysis of variance and Pearson's chi-squared test.
+    Without ``by`` it is of everybody, in one column. Standardised differences are of the two
+    groups, or the largest of any two. p values are of Welch's analysis of variance and Pearson's
+    chi-squared test.
     """
-    levels_of = variable_of(answer.project, by).levels
+    levels_of = (ALL,) if by is None else variable_of(answer.project, by).levels
     there = [
         level
         for level in levels_of
-        if any(level in part.part.groups for part in answer.parts if not part.part.withheld)
+        if any(
+            ("" if level == ALL and by is None else level) in part.part.groups
+            for part in answer.parts
+            if not part.part.withheld
+        )
     ]
-    rows: list[tuple[Cell, ...]] = [_sizes(answer, there)]
+    compared = ("SMD", "p.value") if len(there) > 1 else ()
+    sizes = _sizes(answer, there)
+    lines: _Lines = [("n", *(str(n) for n in sizes.values()), *("" for _ in compared))]
+    nothing = (math.nan,) * 4
+    rows: _Lines = [("", "", g, n, math.nan, *nothing) for g, n in sizes.items()]
     results: dict[str, HypothesisTest] = {}
+    figures: list[tuple[str, Estimate | HypothesisTest]] = []
     said = []
     for part in answer.parts:
         name = part.statistic.variable
         if part.part.withheld:
-            rows.append((name, *("withheld" for _ in there), "", ""))
+            lines.append((name, *("withheld" for _ in there), *("" for _ in compared)))
+            rows += [(name, "", g, math.nan, math.nan, *nothing) for g in there]
             continue
         variable = variable_of(answer.project, name)
         if variable.kind == "number":
-            lines, test = _number(variable, moments_of(part, answer.project), there)
+            found = _number(variable, moments_of(part, answer.project), there, confidence)
         else:
-            lines, test = _category(variable, counts_of(part), there)
-        rows += lines
-        results[name] = test
-        said += [f"{name}: {test.note}"] if test.note else []
+            found = _category(variable, counts_of(part), there, confidence)
+        lines += [line if compared else line[:-2] for line in found.lines]
+        rows += found.rows
+        if compared:
+            results[name] = found.test
+            said += [f"{name}: {found.test.note}"] if found.test.note else []
+            figures.append((name, found.test))
+            figures += [(f"{name}: {of}", one) for of, one in found.differences]
+    about = "Numbers are given as mean (standard deviation), categories as count (per cent)."
+    if compared:
+        about += (
+            " Groups were compared by standardised mean differences, Welch's analysis of variance "
+            "and Pearson's chi-squared test."
+        )
     return Finding(
-        title=f"Table 1 by {by}",
-        columns=("", *there, "SMD", "p"),
+        title=f"Table 1 by {by}" if by else "Table 1",
+        columns=COLUMNS,
         rows=tuple(rows),
         result=results,
         answers=(answer,),
-        about="Numbers are given as mean (standard deviation), categories as count (per cent). "
-        "Groups were compared by standardised mean differences, Welch's analysis of variance and "
-        "Pearson's chi-squared test.",
+        about=about,
         remarks=remarks(answer, *said),
-        figures=tuple(results.items()),
+        figures=tuple(figures),
+        confidence=confidence,
+        in_print=Printed(("", *there, *compared), tuple(lines)),
     )
 
 
-def _sizes(answer: StatisticsAnswer, there: Sequence[str]) -> tuple[Cell, ...]:
-    """Return a line with how many each group holds: the most of whom anything is told or missing.
+def _sizes(answer: StatisticsAnswer, there: Sequence[str]) -> dict[str, int]:
+    """Return how many each group holds: the most of whom anything is told or missing.
 
     Sets of variables differ by whom a value is missing of; the largest is nearest to the group.
     """
     sizes = dict.fromkeys(there, 0)
     for part in answer.parts:
-        for group, summary in part.part.groups.items():
+        for level, summary in part.part.groups.items():
+            group = level or ALL
             if group in sizes:
                 sizes[group] = max(sizes[group], summary.n + summary.missing)
-    return ("n", *(str(n) for n in sizes.values()), "", "")
+    return sizes
 
 
 def _number(
-    variable: Variable, groups: Mapping[str, Moments], there: Sequence[str]
-) -> tuple[list[tuple[Cell, ...]], HypothesisTest]:
+    variable: Variable, groups: Mapping[str, Moments], there: Sequence[str], confidence: float
+) -> _Described:
     cells = [
         f"{groups[g].mean:.4g} ({groups[g].standard_deviation:.3g})" if g in groups else ""
         for g in there
     ]
     held = list(groups.values())
     test = mean_tests.welch_anova(held) if len(held) != 2 else mean_tests.welch_t(held[0], held[1])
-    differences = [balance.of_numbers(a, b) for a, b in itertools.combinations(held, 2)]
+    differences = [
+        (f"{a} and {b}", balance.of_numbers(groups[a], groups[b], confidence))
+        for a, b in itertools.combinations(groups, 2)
+    ]
     unit = f" [{variable.unit}]" if variable.unit else ""
-    line = (f"{variable.name}{unit}", *cells, _largest(differences), p_value(test.p_value))
+    line = (f"{variable.name}{unit}", *cells, _largest(differences), test.p_value)
     missing = [groups[g].missing if g in groups else 0 for g in there]
-    return [line, *_missing(missing)], test
+    rows: _Lines = [
+        (variable.name, "", g, m.n, m.missing, m.mean, m.standard_deviation, math.nan, math.nan)
+        for g, m in groups.items()
+    ]
+    return _Described(rows, [line, *_missing(missing)], test, differences)
 
 
 def _category(
-    variable: Variable, groups: Mapping[str, Counts], there: Sequence[str]
-) -> tuple[list[tuple[Cell, ...]], HypothesisTest]:
+    variable: Variable, groups: Mapping[str, Counts], there: Sequence[str], confidence: float
+) -> _Described:
     held = [groups[g].counts for g in groups]
     if len(held) > 1:
         test = crosstabs.chi_squared(np.array(held)).test
     else:
         test = HypothesisTest("Pearson's chi-squared test", math.nan, math.nan)
-    differences = [balance.of_levels(a, b) for a, b in itertools.combinations(held, 2)]
-    blank = ["" for _ in there]
-    lines: list[tuple[Cell, ...]] = [
-        (variable.name, *blank, _largest(differences), p_value(test.p_value))
+    differences = [
+        (f"{a} and {b}", balance.of_levels(groups[a].counts, groups[b].counts, confidence))
+        for a, b in itertools.combinations(groups, 2)
     ]
+    blank = ["" for _ in there]
+    lines: _Lines = [(variable.name, *blank, _largest(differences), test.p_value)]
     for place, level in enumerate(variable.levels):
         cells = [_share(groups[g].counts, place) if g in groups else "" for g in there]
         lines.append((f"  {level}", *cells, "", ""))
     missing = [groups[g].missing if g in groups else 0 for g in there]
-    return [*lines, *_missing(missing)], test
+    rows: _Lines = [
+        (
+            *(variable.name, level, g, counts.n, counts.missing, math.nan, math.nan),
+            *(counts.counts[place], share_of(counts.counts, place)),
+        )
+        for place, level in enumerate(variable.levels)
+        for g, counts in groups.items()
+    ]
+    return _Described(rows, [*lines, *_missing(missing)], test, differences)
 
 
-def _missing(missing: Sequence[int]) -> list[tuple[Cell, ...]]:
+def _missing(missing: Sequence[int]) -> _Lines:
     # Noise can leave less than none.
     known = [str(max(n, 0)) for n in missing]
     return [("  missing", *known, "", "")] if any(n > 0 for n in missing) else []
 
 
-def _share(counts: Sequence[int], place: int) -> str:
+def share_of(counts: Sequence[int], place: int) -> float:
+    """Return a level's share of a category's counts; what noise left below zero is none."""
     n = sum(max(count, 0) for count in counts)
-    return f"{counts[place]} ({max(counts[place], 0) / n:.1%})" if n else f"{counts[place]}"
+    return max(counts[place], 0) / n if n else math.nan
 
 
-def _largest(differences: Sequence[Estimate]) -> str:
-    values = [abs(d.value) for d in differences if not math.isnan(d.value)]
+def _share(counts: Sequence[int], place: int) -> str:
+    share = share_of(counts, place)
+    return f"{counts[place]}" if math.isnan(share) else f"{counts[place]} ({share:.1%})"
+
+
+def _largest(differences: Sequence[tuple[str, Estimate]]) -> str:
+    values = [abs(d.value) for _, d in differences if not math.isnan(d.value)]
     return f"{max(values):.3f}" if values else ""
 
 
@@ -152,7 +211,7 @@ def shaped(part: PartAnswer, project: Project, group: str = ALL) -> NDArray[np.f
     return crosstabs.table_of(counts_of(part)[group].counts, sizes)
 
 
-def crossed(answer: StatisticsAnswer, by: str | None) -> Finding:
+def crossed(answer: StatisticsAnswer, by: str | None, confidence: float = CONFIDENCE) -> Finding:
     """Return a crosstab with its test of independence; of two by two also risks and odds.
 
     A third variable makes strata, over which Mantel and Haenszel's estimates are taken where the
@@ -174,9 +233,9 @@ def crossed(answer: StatisticsAnswer, by: str | None) -> Finding:
                 rows.append((*((of,) if by else ()), *labels, float(table[place])))
         lead = f"{of}: " if of else ""
         if table.ndim == 2:
-            result[group], told, lines = _associated(table, variables)
+            result[group], told, lines = _associated(table, variables, confidence)
         else:
-            result[group], told, lines = _over_strata(table, variables)
+            result[group], told, lines = _over_strata(table, variables, confidence)
         figures += [(of, one) for one in told]
         said += [lead + line for line in lines]
         if held.missing:
@@ -190,6 +249,7 @@ def crossed(answer: StatisticsAnswer, by: str | None) -> Finding:
         about="Categories were crossed; association by Pearson's chi-squared test and Cramér's V.",
         remarks=remarks(answer, *said),
         figures=tuple(figures),
+        confidence=confidence,
     )
 
 
@@ -203,7 +263,7 @@ def _risks(variables: Sequence[Variable]) -> str:
 
 
 def _associated(
-    table: NDArray[np.float64], variables: Sequence[Variable]
+    table: NDArray[np.float64], variables: Sequence[Variable], confidence: float
 ) -> tuple[object, list[Estimate | HypothesisTest], list[str]]:
     found = crosstabs.chi_squared(table)
     told: list[Estimate | HypothesisTest] = [found.test]
@@ -220,26 +280,31 @@ def _associated(
         said.append(str(error))
     if table.shape == (2, 2):
         flipped = table[::-1, ::-1]
+        plain = crosstabs.chi_squared(table, continuity=False).test
         estimates = [
-            make(flipped)
+            make(flipped, confidence)
             for make in (
                 proportions.risk_difference,
                 proportions.risk_ratio,
                 proportions.odds_ratio,
             )
         ]
-        told += estimates
+        told += [
+            *estimates,
+            proportions.number_needed_to_treat(flipped, confidence),
+            replace(plain, name=f"{plain.name}, without correction"),
+        ]
         said += [f"{e.name} {interval(e.value, e.low, e.high)}" for e in estimates]
         said.append(_risks(variables))
     return found, told, [line for line in said if line]
 
 
 def _over_strata(
-    table: NDArray[np.float64], variables: Sequence[Variable]
+    table: NDArray[np.float64], variables: Sequence[Variable], confidence: float
 ) -> tuple[object, list[Estimate | HypothesisTest], list[str]]:
     if table.shape[:2] != (2, 2):
         return None, [], []
-    found = stratified.mantel_haenszel(np.moveaxis(table[::-1, ::-1], 2, 0))
+    found = stratified.mantel_haenszel(np.moveaxis(table[::-1, ::-1], 2, 0), confidence)
     estimates = (found.odds_ratio, found.risk_ratio, found.risk_difference)
     said = [f"{e.name} {interval(e.value, e.low, e.high)}" for e in estimates]
     said += [_risks(variables), tested(found.association), tested(found.homogeneity)]

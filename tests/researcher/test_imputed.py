@@ -47,7 +47,14 @@ def test_a_mean_is_pooled_over_sites_and_imputations_in_one_question() -> None:
     wanted = pool([c.mean() for c in columns], [c.var(ddof=1) / 400 for c in columns], 399)
     (row,) = found.tidy()
     assert row["estimate"] == pytest.approx(wanted.estimate, rel=1e-9)
-    assert row["standard error"] == pytest.approx(wanted.standard_error, rel=1e-9)
+    assert row["std.error"] == pytest.approx(wanted.standard_error, rel=1e-9)
+    told = [row[name] for name in ("p.value", "missing information", "df")]
+    assert told == pytest.approx(
+        [wanted.p_value(), wanted.missing_information, wanted.degrees_of_freedom], rel=1e-9
+    )
+    assert f"{wanted.missing_information:.0%}" in str(found)
+    narrow = consortium.study(confidence=0.9).imputed_mean("full").tidy()[0]
+    assert (narrow["conf.low"], narrow["conf.high"]) == pytest.approx(wanted.interval(0.9))
     assert "Rubin" in found.methods
     by = consortium.study().imputed_mean("full", by="arm")
     assert [r["group"] for r in by.tidy()] == ["a", "b"]

@@ -74,7 +74,7 @@ def test_a_survival_table_tells_the_cumulative_hazard_with_its_interval(
     row = found.tidy()[3]
     place = int(np.flatnonzero(table.times == row["months"])[0])
     low, high = table.hazard_band()
-    assert [row[name] for name in ("cum. hazard", "hazard from", "hazard to")] == [
+    assert [row[name] for name in ("cum. hazard", "hazard.low", "hazard.high")] == [
         table.cumulative_hazard[place], low[place], high[place],
     ]  # fmt: skip
     assert "hazard" in str(found)

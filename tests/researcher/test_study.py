@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy import stats
 
 from contract import deriving
@@ -74,7 +75,7 @@ def test_quartiles_lie_within_a_cell_of_the_pooled_ones(study: Study) -> None:
     present = np.sort(TABLE["bmi"][~np.isnan(TABLE["bmi"])])
     for line in found.tidy():
         true = present[int(np.ceil(float(line["share"]) * present.size)) - 1]
-        assert float(line["cell from"]) <= true <= float(line["to"])
+        assert float(line["cell.low"]) <= true <= float(line["cell.high"])
         assert abs(float(line["value"]) - true) <= 1.0
 
 
@@ -157,21 +158,55 @@ def test_correlations_are_those_of_complete_subjects(study: Study) -> None:
     found = study.correlations("age", "bmi").tidy()[0]
     interval = true.confidence_interval()
     assert found["r"] == pytest.approx(true.statistic, rel=1e-9)
-    assert found["95% from"] == pytest.approx(interval.low, rel=1e-6)
-    assert found["to"] == pytest.approx(interval.high, rel=1e-6)
+    assert found["conf.low"] == pytest.approx(interval.low, rel=1e-6)
+    assert found["conf.high"] == pytest.approx(interval.high, rel=1e-6)
 
 
 def test_table_1_is_one_question_and_says_how_groups_differ(consortium: LocalConsortium) -> None:
     found = consortium.study().table_one("age", "stage", "ill", by="arm")
     assert len(consortium.asked) == 1
     control, treatment = (TABLE["age"][TABLE["arm"] == arm] for arm in (0, 1))
-    line = row(found, **{"": "age [a]"})
-    assert line["control"] == f"{control.mean():.4g} ({control.std(ddof=1):.3g})"
+    line = row(found, variable="age", group="control")
+    told = [line[name] for name in ("n", "missing", "mean", "SD")]
+    assert told == pytest.approx([control.size, 0, control.mean(), control.std(ddof=1)], rel=1e-12)
     spread = np.sqrt((control.var(ddof=1) + treatment.var(ddof=1)) / 2)
-    assert float(str(line["SMD"])) == pytest.approx(
-        abs(control.mean() - treatment.mean()) / spread, abs=5e-4
+    apart = (control.mean() - treatment.mean()) / spread
+    (smd,) = (r for r in found.glance() if r["of"] == "age: control and treatment")
+    assert smd["estimate"] == pytest.approx(apart, rel=1e-9)
+    (differ,) = (r for r in found.glance() if r["of"] == "age")
+    assert differ["p.value"] == pytest.approx(
+        stats.ttest_ind(control, treatment, equal_var=False).pvalue, rel=1e-9
     )
-    assert {"  I", "  II", "  III", "  missing"} <= {str(r[""]) for r in found.tidy()}
+    second = (TABLE["stage"] == 1) & (TABLE["arm"] == 1)
+    line = row(found, variable="stage", level="II", group="treatment")
+    assert (line["count"], line["share"]) == (second.sum(), second.sum() / treatment.size)
+    printed = str(found)
+    assert f"{control.mean():.4g} ({control.std(ddof=1):.3g})" in printed
+    assert f"{abs(apart):.3f}" in printed
+    assert all(level in printed for level in ("  I ", "  II ", "  III ", "  missing"))
+
+
+def test_a_table_1_without_groups_is_of_everybody(study: Study) -> None:
+    found = study.table_one("age", "ill")
+    line = row(found, variable="age", group="all")
+    assert (line["n"], line["mean"]) == (N, pytest.approx(TABLE["age"].mean(), rel=1e-12))
+    ill, known = (TABLE["ill"] == 1).sum(), (TABLE["ill"] >= 0).sum()
+    line = row(found, variable="ill", level="yes")
+    assert (line["count"], line["missing"], line["share"]) == (ill, N - known, ill / known)
+    assert found.glance() == []
+    assert "SMD" not in str(found)
+
+
+def test_intervals_are_of_the_confidence_that_a_study_has(consortium: LocalConsortium) -> None:
+    control, treatment = (TABLE["age"][TABLE["arm"] == arm] for arm in (0, 1))
+    wanted = stats.ttest_ind(control, treatment, equal_var=False).confidence_interval(0.9)
+    found = consortium.study(confidence=0.9).t_test("age", by="arm")
+    line = row(found, figure="control less treatment")
+    assert (line["conf.low"], line["conf.high"]) == pytest.approx((wanted.low, wanted.high))
+    assert "90% from" in str(found)
+    assert "95%" not in str(found)
+    with pytest.raises(DocumentError, match="confidence"):
+        consortium.study(confidence=95)
 
 
 def test_a_finding_fits_a_terminal_and_says_its_methods(study: Study) -> None:
@@ -264,7 +299,7 @@ def test_the_area_under_the_curve_is_mann_and_whitneys(rated: Study) -> None:
     assert found.result["all"].auc.value == pytest.approx(true, rel=1e-12)
     line = found.tidy()[0]
     assert (line["yes"], line["no"]) == (ill.size, well.size)
-    assert float(line["bins: from"]) <= true <= float(line["to "])
+    assert float(line["bins.low"]) <= true <= float(line["bins.high"])
 
 
 def test_a_calibrated_risk_has_slope_one(rated: Study) -> None:
@@ -404,7 +439,70 @@ def test_curves_and_the_log_rank_test_are_lifelines(strata: tuple[str, ...]) -> 
         LIVES["died"][treatment],
     )
     assert found.result.test.statistic == pytest.approx(true.test_statistic, rel=1e-9)
+    # One baseline hazard for all sites: the grid has a bin for each month but the last two.
+    (ratio,) = (r for r in found.glance() if r["figure"] == "hazard ratio to control")
+    time = np.where(LIVES["months"] >= 60, 60, LIVES["months"])
+    cox = sm.PHReg(time, treatment[:, None].astype(float), status=LIVES["died"], ties="efron")
+    expected = cox.fit(method="newton", tol=1e-14)
+    assert ratio["estimate"] == pytest.approx(np.exp(expected.params[0]), rel=1e-9)
+    ends = np.exp(expected.conf_int()[0])
+    assert (ratio["conf.low"], ratio["conf.high"]) == pytest.approx(tuple(ends), rel=1e-8)
     assert max(map(len, str(found).splitlines())) <= 80
+
+
+def test_survival_tells_every_time_and_prints_some_of_them() -> None:
+    lifelines = pytest.importorskip("lifelines")
+    study = LocalConsortium(FOLLOWED, split(LIVES, 3)).study(confidence=0.9)
+    found = study.survival("months", "died", at=(12, 24), until=36)
+    fitted = lifelines.KaplanMeierFitter(alpha=0.1).fit(LIVES["months"], LIVES["died"])
+    true = fitted.event_table.iloc[1:]
+    # The last bin holds two values, and ends at the greater.
+    assert [r["months"] for r in found.tidy()] == [*true.index[:-1], 61]
+    for name, column in (("events", "observed"), ("lost", "censored"), ("at risk", "at_risk")):
+        assert [r[name] for r in found.tidy()] == true[column].tolist()
+    printed = found.in_print
+    assert printed is not None
+    assert len(printed.rows) == 12 < len(found.rows)
+    assert sum(int(line[-2]) for line in printed.rows) == LIVES["died"].sum()
+    told = {str(r["figure"]): r for r in found.glance()}
+    ends = fitted.confidence_interval_
+    for time in (12, 24):
+        one = told[f"survival at {time}"]
+        assert one["estimate"] == pytest.approx(fitted.predict(time), rel=1e-9)
+        low, high = ends.loc[time]
+        assert (one["conf.low"], one["conf.high"]) == pytest.approx((low, high), rel=1e-6)
+    mean = lifelines.utils.restricted_mean_survival_time(fitted, t=36)
+    assert told["restricted mean to 36"]["estimate"] == pytest.approx(mean, rel=1e-9)
+    assert told["median"]["estimate"] == fitted.median_survival_time_
+
+
+def test_groups_curves_are_compared_within_strata_and_with_weights() -> None:
+    pytest.importorskip("lifelines")
+    from lifelines.statistics import logrank_test
+
+    generator = np.random.default_rng(2)
+    table = LIVES | {"sex": generator.integers(0, 2, N)}
+    sex = Variable(name="sex", kind="category", levels=("f", "m"))
+    consortium = LocalConsortium((*FOLLOWED, sex), split(table, 3))
+    plain = consortium.study().survival("months", "died", by="arm")
+    found = consortium.study().survival("months", "died", by="arm", stratum="sex")
+    (test,) = (r for r in found.glance() if str(r["figure"]).startswith("stratified log-rank"))
+    from statsmodels.duration.survfunc import survdiff
+
+    true = survdiff(table["months"], table["died"], table["arm"], strata=table["sex"])
+    assert test["statistic"] == pytest.approx(true[0], rel=1e-9)
+    assert found.rows == plain.rows
+    peto = consortium.study().survival("months", "died", by="arm", rho=1).result.test
+    by_arm = [
+        (LIVES["months"][LIVES["arm"] == a], LIVES["died"][LIVES["arm"] == a]) for a in (0, 1)
+    ]
+    true = logrank_test(
+        by_arm[0][0], by_arm[1][0], by_arm[0][1], by_arm[1][1],
+        weightings="fleming-harrington", p=1, q=0,
+    )  # fmt: skip
+    assert peto.statistic == pytest.approx(true.test_statistic, rel=1e-9)
+    with pytest.raises(DocumentError, match="which groups"):
+        consortium.study().survival("months", "died", stratum="sex")
 
 
 def test_a_survival_curve_is_drawn(tmp_path: Path) -> None:
