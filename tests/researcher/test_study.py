@@ -13,6 +13,7 @@ from scipy import stats
 from contract import deriving
 from contract.dictionary import Variable
 from contract.errors import DocumentError, UsageError
+from contract.statistics.rates import rate_ratio
 from researcher.findings import Finding
 from researcher.plots import save
 from researcher.study import Study
@@ -503,6 +504,27 @@ def test_groups_curves_are_compared_within_strata_and_with_weights() -> None:
     assert peto.statistic == pytest.approx(true.test_statistic, rel=1e-9)
     with pytest.raises(DocumentError, match="which groups"):
         consortium.study().survival("months", "died", stratum="sex")
+
+
+def test_rates_are_events_by_the_time_of_the_same_subjects() -> None:
+    consortium = LocalConsortium(FOLLOWED, split(LIVES, 3))
+    found = consortium.study().rates("months", "died", by="arm")
+    assert len(consortium.asked) == 1
+    seen = []
+    for place, arm in enumerate(("control", "treatment")):
+        of = LIVES["arm"] == place
+        seen.append((int(LIVES["died"][of].sum()), float(LIVES["months"][of].sum())))
+        line = row(found, group=arm)
+        assert (line["events"], line["n"]) == (seen[-1][0], of.sum())
+        assert line["rate"] == pytest.approx(1000 * seen[-1][0] / seen[-1][1], rel=1e-12)
+    one = next(r for r in found.glance() if "against" in str(r))
+    assert one["p.value"] == pytest.approx(rate_ratio(*seen).p_value, rel=1e-9)
+    gone = {
+        **LIVES,
+        "months": np.where(np.arange(len(LIVES["months"])) == 0, np.nan, LIVES["months"]),
+    }
+    with pytest.raises(DocumentError, match="same subjects"):
+        LocalConsortium(FOLLOWED, split(gone, 3)).study().rates("months", "died")
 
 
 def test_a_survival_curve_is_drawn(tmp_path: Path) -> None:
