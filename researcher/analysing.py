@@ -51,6 +51,7 @@ class Analysis(StrEnum):
     CROSSTAB = "crosstab"
     CORRELATION = "correlation"
     ORDER = "rank-correlation"
+    RATES = "rates"
     SURVIVAL = "survival"
     ROC = "roc"
     CALIBRATION = "calibration"
@@ -173,6 +174,8 @@ def _run(
             found = study.describe(*names, by=by)
         case Analysis.BOX_PLOT:
             found = study.box_plots(*names, by=by)
+        case Analysis.RATES:
+            found = study.rates(*_two(names, kind.value, "a time at risk and an event"), by=by)
         case Analysis.DENSITY:
             found = study.density(*_two(names, kind.value, "two numbers"))
         case Analysis.TABLE1:

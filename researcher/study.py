@@ -20,6 +20,7 @@ from researcher.analyses import (
     evaluation,
     imaging,
     numbers,
+    rates,
     related,
     spread,
     survival,
@@ -269,6 +270,17 @@ class Study:
         """
         asked = related.ask_order(self.project, first, second, by)
         return related.rank_correlation(self.ask(*asked), self.confidence)
+
+    def rates(
+        self, time: str, event: str, by: str | None = None, per: float = rates.PER
+    ) -> Finding:
+        """Return events per person-time at risk, with exact intervals, and groups compared.
+
+        ``event`` is a category of two levels, the second the event; both are of the same subjects,
+        those of the analysis set.
+        """
+        answer = self.ask(*rates.ask_rates(self.project, time, event, by))
+        return rates.incidence(answer, per, self.confidence)
 
     def survival(
         self,
