@@ -11,6 +11,7 @@ from researcher import mean
 from tests.end_to_end.federation import PROJECT, Federation
 from tests.end_to_end.processes import eventually
 from tests.end_to_end.test_link import ESTABLISHED, remote, sockets
+from tests.examples import examples
 
 Make = Callable[..., Federation]
 
@@ -82,7 +83,7 @@ def test_a_ledger_that_was_restored_from_a_backup_stops_the_node_for_good(
     lost = len(list(read_entries(newest))) - len(list(read_entries(ledger)))
     # Each attempt writes to the restored ledger. That must not make it as long, and as good, as
     # the lost one.
-    for _ in range(lost + 2):
+    for _ in range(examples(2, lost + 2)):
         ended = one.node("north").launch().ended()
         assert ended.code == 12
         assert any("restored from a backup" in line for line in ended.errors), ended.errors

@@ -24,7 +24,7 @@ from tests.examples import examples
 SITES = ("north", "south", "west")
 STEPS = {"noise": 0.1, "rounds": 4, "minimum": 3, "pause": 0.5}
 SEED = 7
-LARGE = 24_000_000
+LARGE = 8_000_000
 """Parameters of a model whose upload takes its time."""
 HALF_BYTES = 4 * LARGE // 2
 
@@ -289,7 +289,7 @@ def test_a_node_killed_during_an_upload_goes_on_where_it_stopped(killed: Federat
             while not over.is_set():
                 with suppress(FileNotFoundError):
                     sizes.append(path.stat().st_size)
-                time.sleep(0.001)
+                time.sleep(0.01)
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

@@ -176,6 +176,7 @@ def test_standardised_by_sums_over_real_nodes_it_is_the_pooled_tables_scale(
     hospitals.ledgers_verify()
 
 
+@pytest.mark.slow
 def test_scans_of_a_frozen_release_are_learnt_from_in_the_sandbox(hospitals: Federation) -> None:
     asked = {
         "table": "trial",
