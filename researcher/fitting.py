@@ -120,7 +120,7 @@ def fit(
         Path | None, typer.Option(help="Draw a forest plot into this .png, .svg or .pdf.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print coefficients as JSON lines.")
+        bool, typer.Option("--json", help="Print all figures as JSON lines.")
     ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
@@ -170,14 +170,13 @@ def fit(
 
 
 def show_model(found: ModelAnswer, confidence: float, *, as_json: bool) -> None:
-    """Print a model as R does, or its coefficients as JSON lines with the notes beside them."""
+    """Print a model as R does, or its records as JSON lines with the notes beside them."""
     if not as_json:
         print(found.text(confidence), end="")
         return
-    for row in found.rows(confidence):
+    for row in found.records(confidence):
         values = {
-            k: None if isinstance(v, float) and not math.isfinite(v) else v
-            for k, v in row.__dict__.items()
+            k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
         }
         print(json.dumps(values))
     for note in found.notes:

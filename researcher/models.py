@@ -21,7 +21,7 @@ from contract.statistics.fit import Fit
 from contract.statistics.meta import Method, Pooled, pool
 from contract.trust import TrustedDocuments
 from contract.work import StatisticsWork
-from researcher import summaries
+from researcher import model_records, summaries
 from researcher.absent import absent_note, misses_too_much, percent
 from researcher.plots import Forest
 from researcher.receipts import check_answered, verify_receipts
@@ -219,22 +219,12 @@ class ModelAnswer:
         return found
 
     def glance(self) -> dict[str, str | float]:
-        """Return one record of how the model fits."""
-        fit = self.fit
-        found: dict[str, str | float] = {
-            "nobs": fit.n,
-            "logLik": fit.log_likelihood,
-            "AIC": fit.aic,
-            "BIC": fit.bic,
-            "deviance": fit.deviance,
-            "null.deviance": fit.null_deviance,
-            "df.residual": fit.residual_degrees,
-        }
-        if self.model.family == "cox":
-            found |= {"nevent": fit.events, "concordance": fit.concordance}
-        if self.is_mixed:
-            found["site.variance"] = fit.site_variance
-        return found
+        """Return one record of how the model fits, with the names that R's broom has."""
+        return model_records.glance(self)
+
+    def records(self, confidence: float = 0.95) -> list[dict[str, str | float]]:
+        """Return all that is known: coefficients, the fit, tests, sites; ``--json`` prints them."""
+        return list(model_records.records(self, confidence))
 
     # ---- tests ---------------------------------------------------------------------------------
 
@@ -291,7 +281,7 @@ class ModelAnswer:
         """
         return dict(zip(self.sites, self.fit.site_effects, strict=False))
 
-    def own(self, site: str) -> list[Coefficient]:
+    def own(self, site: str, confidence: float = 0.95) -> list[Coefficient]:
         """Return the coefficients of a site's own fit, of a model fitted ``by_site="each"``.
 
         ``DocumentError`` says why there is none.
@@ -301,7 +291,7 @@ class ModelAnswer:
             raise DocumentError(f"There is no fit of {site} alone: fit with by_site='each'.")
         if isinstance(fit, str):
             raise DocumentError(f"{site} alone has no fit. {printable(fit)}")
-        return list(self._rows(fit, 0.95))
+        return list(self._rows(fit, confidence))
 
     def meta(
         self,

@@ -170,21 +170,14 @@ def _scale(model: Model) -> str:
 
 
 def _of_a_linear_model(answer: ModelAnswer) -> list[str]:
-    from scipy.stats import f as f_law
-
-    fit, degrees = answer.fit, answer.fit.residual_degrees
-    found = [
-        f"Residual standard error {math.sqrt(fit.dispersion):.5g} on {degrees} degrees of freedom"
-    ]
-    explained = len(fit.coefficients) + fit.effects_fitted - int(answer.model.intercept)
-    if explained and fit.null_deviance > 0:
-        r2 = 1 - fit.deviance / fit.null_deviance
-        adjusted = 1 - (1 - r2) * (fit.n - int(answer.model.intercept)) / degrees
-        found.append(f"R-squared {r2:.4f}, adjusted {adjusted:.4f}")
-        if fit.dispersion > 0:
-            f = (fit.null_deviance - fit.deviance) / explained / fit.dispersion
-            p = float(f_law(explained, degrees).sf(f))
-            found.append(f"F {f:.5g} on {explained} and {degrees} df, p = {p:.3g}")
+    told, degrees = answer.glance(), answer.fit.residual_degrees
+    found = [f"Residual standard error {told['sigma']:.5g} on {degrees} degrees of freedom"]
+    if "r.squared" in told:
+        found.append(f"R-squared {told['r.squared']:.4f}, adjusted {told['adj.r.squared']:.4f}")
+    if "p.value" in told:
+        found.append(
+            f"F {told['statistic']:.5g} on {told['df']} and {degrees} df, p = {told['p.value']:.3g}"
+        )
     return found
 
 

@@ -71,7 +71,7 @@ def roc(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
     said = []
     for group in counts_of(part):
         table = _ordered(part, answer.project, group)
-        one = evaluation.roc(edges, table[:, 1], table[:, 0], confidence)
+        one = evaluation.roc(edges, table[:, 1], table[:, 0], confidence=confidence)
         found[group] = one
         label = "" if group == ALL else group
         rows.append((label, one.auc.value, one.auc.low, one.auc.high, one.least, one.most,

@@ -137,7 +137,7 @@ def _number(
         for a, b in itertools.combinations(groups, 2)
     ]
     unit = f" [{variable.unit}]" if variable.unit else ""
-    line = (f"{variable.name}{unit}", *cells, _largest(differences), test.p_value)
+    line: tuple[Cell, ...] = (f"{variable.name}{unit}", *cells, _largest(differences), test.p_value)
     missing = [groups[g].missing if g in groups else 0 for g in there]
     rows: _Lines = [
         (variable.name, "", g, m.n, m.missing, m.mean, m.standard_deviation, math.nan, math.nan)

@@ -210,8 +210,10 @@ def test_the_command_fits_and_prints_coefficients(clinics: Federation) -> None:
     asked = ("fit", "-p", PROJECT, "outcome ~ age*arm", "--family", "logistic")
     done = clinics.as_researcher("ana", *asked, "--analysis", "main", "--json")
     assert done.code == 0, done.errors
-    names = [json.loads(line)["name"] for line in done.out.splitlines()]
+    told = [json.loads(line) for line in done.out.splitlines()]
+    names = [one["term"] for one in told if "figure" not in one]
     assert names == ["(Intercept)", "age", "arm[B]", "age:arm[B]"]
+    assert [one["of"] for one in told if one.get("figure") == "Wald test"] == names[1:]
 
 
 def test_what_is_not_declared_is_not_fitted(clinics: Federation) -> None:

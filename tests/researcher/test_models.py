@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ from lifelines.datasets import load_rossi
 from contract.errors import DocumentError
 from contract.statistics.fit import Fit
 from contract.statistics.rubin import pool
+from researcher.fitting import show_model
 from researcher.formulas import parse
 from researcher.imputed import table_of
 from researcher.models import ModelAnswer
@@ -150,6 +152,48 @@ def test_rows_have_brooms_names() -> None:
     assert LINEAR.glance()["nobs"] == 432
     with pytest.raises(DocumentError):
         list(COX.rows(1.5))
+
+
+def test_how_a_model_fits_is_told_in_numbers_as_statsmodels_has_them() -> None:
+    age, race, fin = (ROSSI[n].to_numpy(float) for n in ("age", "race", "fin"))
+    other = sm.OLS(
+        ROSSI["prio"].to_numpy(float),
+        np.column_stack([np.ones(432), fin, age, race, age * race]),
+    ).fit()
+    told = LINEAR.glance()
+    for name, true in (
+        ("r.squared", other.rsquared),
+        ("adj.r.squared", other.rsquared_adj),
+        ("sigma", math.sqrt(other.mse_resid)),
+        ("statistic", other.fvalue),
+        ("p.value", other.f_pvalue),
+        ("df", other.df_model),
+        ("df.null", 431),
+    ):
+        assert told[name] == pytest.approx(true, rel=1e-9)
+    assert f"R-squared {other.rsquared:.4f}" in str(LINEAR)
+    assert ALL[4].glance()["dispersion"] == ALL[4].fit.dispersion
+
+
+def test_records_tell_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    def figures(of: ModelAnswer) -> list[str]:
+        return list(dict.fromkeys(str(r.get("figure", "")) for r in of.records()))
+
+    assert figures(COX) == [
+        "", "fit", "likelihood ratio test", "Wald test", "score test", "proportional hazards",
+    ]  # fmt: skip
+    assert figures(EACH) == ["", "fit", "site's own fit", "pooled over sites"]
+    assert figures(ALL[3]) == ["", "fit", "Wald test", "site effect"]
+    (age,) = (r for r in EACH.records() if r.get("of") == "age")
+    assert (age["tau2"], age["I2"]) == (EACH.meta("age").tau2, EACH.meta("age").i2)
+    own = [r for r in EACH.records(0.9) if r.get("site") == "south" and r["term"] == "age"]
+    assert [(r["conf.low"], r["conf.high"]) for r in own] == [
+        (EACH.own("south", 0.9)[2].low, EACH.own("south", 0.9)[2].high)
+    ]
+    for model in ALL:
+        show_model(model, 0.95, as_json=True)
+        for line in capsys.readouterr().out.splitlines():
+            json.loads(line, parse_constant=pytest.fail)
 
 
 def test_sites_own_fits_are_pooled_and_drawn() -> None:
