@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from node.deid.byte_search import contains_any
 from node.deid.photographs import jpeg, png, tiff
 from node.deid.photographs.container import MAX_BYTES, Pixels, Stripped
 from node.deid.photographs.views import upright, views, without_turn
@@ -231,11 +232,12 @@ def check_nothing_left(data: bytes, matcher: Matcher | None) -> None:
     """Look through the bytes for words that are known to identify, however they are hidden."""
     if matcher is None:
         return
-    plain = data.lower()
-    for term in matcher.terms:
-        if len(term) < _SHORTEST_TERM:
-            continue
-        for spelling in (term, unicodedata.normalize("NFC", term)):
-            for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
-                if spelling.encode(encoding, "ignore") in plain:
-                    raise Unsafe("identifier-left")
+    words = {
+        spelling.encode(encoding, "ignore")
+        for term in matcher.terms
+        if len(term) >= _SHORTEST_TERM
+        for spelling in (term, unicodedata.normalize("NFC", term))
+        for encoding in ("utf-8", "utf-16-le", "utf-16-be")
+    }
+    if contains_any(data, words):
+        raise Unsafe("identifier-left")
