@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from contract import derivations
+from contract import cohorts, derivations
+from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import Refused
 from contract.work import TrainingWork
@@ -137,11 +138,31 @@ def _granularity(question: Question, limits: ProjectLimits) -> bool:
             of = [most[name] for name in derivations.variables_of(variable.derive) if name in most]
             if of:  # the same under another name is no coarser
                 most[variable.name] = min(of)
-    return any(
+    if any(
         max(len(v.levels), v.bins or 0) > most[v.name]
         for v in variables
         if v.name in asked and v.name in most
-    )
+    ):
+        return True
+    cohort = question.job.work.cohort
+    if cohort is None:
+        return False
+    cuts = cohorts.normalise(cohort, _project(question)).uses
+    return any(not cuts.get(v.name, frozenset()) <= _edges(v) for v in variables if v.name in most)
+
+
+def _edges(variable: Variable) -> frozenset[cohorts.Cut]:
+    """Return where a cohort may cut a number without seeing more than the bins of its grid.
+
+    Compared as they are: two cuts near one edge would tell who is between them.
+    """
+    low, high, bins = variable.minimum, variable.maximum, variable.bins
+    if low is None or high is None or not bins:
+        return frozenset()
+    starts = {low + (high - low) * i / bins for i in range(bins)}
+    starts |= {low + i * ((high - low) / bins) for i in range(bins)}
+    places = [*((start, 0) for start in starts), (high, 1)]
+    return frozenset(cohorts.cut(place, whole=variable.whole) for place in places)
 
 
 def _parameter(question: Question, limits: ProjectLimits) -> bool:

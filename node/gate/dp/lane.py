@@ -4,7 +4,8 @@ The order is the guarantee:
 
 1.  Whether the question can be answered is decided by dictionary and policy (``measure.check``).
 2.  A statistic that was answered before, with as much epsilon or more, gets that answer again: the
-    same bytes, for whoever asks, and it costs nothing.
+    same bytes, for whoever asks, and it costs nothing. Not one that was drawn with more than
+    policy lets one question of the asking project spend: that project gets a draw of its own.
 3.  All others are charged to the account, all or none, durably (``node.gate.account``).
 4.  Only then is the data looked at, noise drawn, and the answer kept, durably.
 5.  What is answered has one form, whoever is in the cohort, nobody included: noise hides how many
@@ -148,10 +149,15 @@ class DpLane:
     # ---- what is asked and costs -----------------------------------------------------------------
 
     def _wanted(self, asked: Asked) -> dict[str, Statistic]:
-        return {
-            questions.digest(asked.release, asked.work, statistic, asked.project): statistic
-            for statistic in asked.work.ask
-        }
+        return {self._key(asked, statistic): statistic for statistic in asked.work.ask}
+
+    def _key(self, asked: Asked, statistic: Statistic) -> str:
+        """Return the key of the answer that may be shown: of no more epsilon than allowed."""
+        key = questions.digest(asked.release, asked.work, statistic, asked.project)
+        kept = self._draws.find(key)
+        if kept is None or kept.epsilon <= asked.most:
+            return key
+        return questions.bounded(key, asked.most)
 
     def _shares(self, asked: Asked) -> dict[Statistic, float]:
         return questions.shares(asked.work.epsilon, asked.most, asked.work.ask)

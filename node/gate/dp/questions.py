@@ -44,6 +44,11 @@ def digest(release: str, work: StatisticsWork, statistic: Statistic, project: Pr
     return hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
 
 
+def bounded(question: str, most: float) -> str:
+    """Return another key for a question, for those who may not see more than epsilon ``most``."""
+    return hashlib.sha256(f"{question} within {most!r}".encode()).hexdigest()
+
+
 def _defined(variable: Variable) -> dict[str, Any]:
     """Return what a variable's values and grid depend on; its meaning and codes change nothing."""
     return variable.model_dump(

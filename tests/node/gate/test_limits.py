@@ -162,6 +162,35 @@ def test_a_dictionary_that_is_finer_than_a_site_allows_the_project_is_not_answer
 
 
 @pytest.mark.parametrize(
+    ("whole", "bins", "cut", "refused"),
+    [
+        (False, 10, {"at_least": 50}, False),
+        (False, 10, {"not": {"variable": "age", "below": 50}}, False),
+        (False, 10, {"at_most": 100}, False),
+        (False, 10, {"at_least": 55}, True),
+        (False, 10, {"at_least": 50.0000001}, True),  # beside the edge: who is 50 exactly
+        (False, 10, {"above": 50}, True),
+        (False, 10, {"at_least": 0, "at_most": 50}, True),
+        (True, 10, {"above": 49}, False),  # the same as from 50 on
+        (True, 10, {"above": 50}, True),
+        (False, None, {"at_least": 50}, True),  # as fine as its values
+        (False, None, {"missing": True}, False),
+    ],
+)
+def test_a_cohort_cuts_a_number_no_finer_than_its_bins(
+    hospital: Hospital, whole: bool, bins: int | None, cut: dict[str, Any], refused: bool
+) -> None:
+    age = Variable(name="age", kind="number", minimum=0, maximum=100, bins=bins, whole=whole)
+    others = tuple(one for one in VARIABLES if one.name != "age")
+    hospital.settle(hospital.world.signed_project(2, variables=(age, *others), recipes=(GRANT,)))
+    limited(hospital, granularity={"age": 10})
+    cohort = Cohort.model_validate(cut if "not" in cut else {"variable": "age", **cut})
+    work = asking(("count", "arm", None)).model_copy(update={"cohort": cohort})
+    job = hospital.job(hospital.release(), project_version=2, work=work)
+    assert (code(hospital, job) == "limit-granularity") == refused
+
+
+@pytest.mark.parametrize(
     ("granularity", "refused"),
     [({"age": 9}, True), ({"age": 9, "old": 20}, False), ({"age": 20}, False), ({"arm": 1}, False)],
 )

@@ -78,10 +78,11 @@ class Lane:
         epsilon: float = 0.5,
         payer: Payer = ANA,
         release: str = RELEASE,
+        most: float = 16.0,
     ) -> Asked:
         """A question."""
         work = StatisticsWork(ask=ask, cohort=cohort, epsilon=epsilon)
-        return Asked(payer, "", release, work, self.project, self.limits, most=16.0, now=self.now)
+        return Asked(payer, "", release, work, self.project, self.limits, most, self.now)
 
     def ask(self, *ask: Statistic, **how: Any) -> Answered:
         """Ask it."""

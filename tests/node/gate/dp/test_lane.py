@@ -129,6 +129,19 @@ def test_crosstabs_shapes_and_comoments_are_near_the_truth(lane: Lane) -> None:
     assert found.correlation[0, 1] == pytest.approx(truth_r, abs=3 * width)
 
 
+def test_a_project_is_not_shown_an_answer_with_more_epsilon_than_it_may_spend(lane: Lane) -> None:
+    bought = lane.ask(COUNT, epsilon=2.0, payer=BEN).parts
+    own = lane.ask(COUNT, epsilon=2.0, payer=ANA, most=0.1)
+    assert own.epsilon == pytest.approx(0.1)
+    assert own.parts[0].noise is not None
+    assert own.parts[0].noise.epsilon == pytest.approx(0.1)
+    again = lane.ask(COUNT, epsilon=2.0, payer=ANA, most=0.1)
+    assert (again.parts, again.epsilon) == (own.parts, 0)
+    # The better one stays for those who may see it.
+    assert lane.ask(COUNT, epsilon=1.0, payer=BEN).parts == bought
+    assert sorted(s.project for s in lane.account.spends()) == [ANA.project, BEN.project]
+
+
 def test_the_epsilon_of_a_question_is_shared_by_need_and_charged_before(lane: Lane) -> None:
     asked = (MEAN, COUNT, Statistic(kind="histogram", variable="age"), COUNT)
     answered = lane.ask(*asked, epsilon=0.6)
