@@ -14,7 +14,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from contract.errors import StorageError, WardgateError
+from contract.errors import StorageError, UsageError, WardgateError
 
 INTERRUPTED = 130
 
@@ -48,6 +48,10 @@ def application(help_text: str) -> typer.Typer:
     )
 
 
+def _by_ctrl_c(error: BaseException) -> bool:
+    return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
+
+
 def run(app: Callable[[], Any], program: str) -> NoReturn:
     """Run ``app`` and end the process. No traceback unless ``WARDGATE_TRACEBACK=1``.
 
@@ -58,7 +62,9 @@ def run(app: Callable[[], Any], program: str) -> NoReturn:
         sys.exit(0)
     try:
         app()
-    except SystemExit:
+    except SystemExit as stop:
+        if isinstance(stop.__context__, click.exceptions.Abort | typer.Abort):  # it said so
+            sys.exit(INTERRUPTED if _by_ctrl_c(stop.__context__) else UsageError.exit_code)
         raise
     except KeyboardInterrupt:
         _end(program, "interrupted", INTERRUPTED)

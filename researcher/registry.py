@@ -22,7 +22,7 @@ from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
 from contract.documents import JOB_TYPE, Job, Roster, printable
 from contract.envelope import Envelope
-from contract.errors import DocumentError, NotFound, SignatureError
+from contract.errors import DocumentError, NotFound, SignatureError, UsageError
 from contract.receipts import Receipt
 from contract.records import Arrays, Value, decode_entry
 from contract.trust import TrustedDocuments
@@ -233,7 +233,7 @@ def _receipts(
 def choose(models: Sequence[RegisteredModel], name: str) -> RegisteredModel:
     """Return the model that ``name`` begins, its digest's or its job's; else ``NotFound``."""
     if len(name) < SHORTEST_PREFIX:
-        raise NotFound(f"A model is called by at least {SHORTEST_PREFIX} digits of its digest.")
+        raise UsageError(f"A model is called by at least {SHORTEST_PREFIX} digits of its digest.")
     found = [m for m in models if m.digest.startswith(name) or m.job.startswith(name)]
     if not found:
         raise NotFound(f"No model of your projects begins with {printable(name, 64)}.")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = Path(sys.executable).with_name("wardgate-node")
 
 
@@ -29,3 +31,30 @@ def test_a_paragraph_of_help_flows_and_keeps_names_in_brackets() -> None:
     assert all(len(line) <= 80 for line in lines)
     said = " Who may send is in [receive]. Nothing is acknowledged before it is durable."
     assert said in help_of("receive")
+
+
+@pytest.mark.parametrize(("keys", "expected"), [("n\n", 2), ("", 2), ("\x03", 130)])
+def test_a_question_that_is_not_answered_with_yes_ends_with_its_own_code(
+    keys: str, expected: int
+) -> None:
+    program = """
+import os, signal, typer
+from foundation.commands import application, run
+app = application("Ask.")
+@app.command()
+def ask() -> None:
+    if KEYS == chr(3):
+        signal.raise_signal(signal.SIGINT)
+    from contract.errors import UsageError
+    if not typer.confirm("Sign it?"):
+        raise UsageError("Not signed.")
+run(app, "asker")
+"""
+    code = program.replace("KEYS", repr(keys))
+    given = "" if expected == 130 else keys
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == expected, done.stderr
+    assert "Usage" not in done.stdout
+    assert "Traceback" not in done.stderr

@@ -9,7 +9,13 @@ import yaml
 
 from contract import wire_pb2 as wire
 from contract.envelope import Envelope
-from contract.errors import DocumentError, NotFound, SignatureError, WardgateError
+from contract.errors import (
+    DocumentError,
+    NotFound,
+    SignatureError,
+    UsageError,
+    WardgateError,
+)
 from contract.records import encode_entry
 from contract.work import SecureUpdates, TrainingWork
 from foundation.bundle import Bundle
@@ -172,8 +178,8 @@ def test_a_model_is_chosen_by_the_beginning_of_its_name() -> None:
     ]
     assert choose(models, "aaaaaa").job == "1" * 64
     assert choose(models, "222222").digest == "b" * 64
-    for name in ("aaa", "cccccc", ""):
-        with pytest.raises(NotFound):
+    for name, error in (("aaa", UsageError), ("cccccc", NotFound), ("", UsageError)):
+        with pytest.raises(error):
             choose(models, name)
 
 
