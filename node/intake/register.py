@@ -197,10 +197,9 @@ class Register:
         rows = [one.asset for one in taken if one.asset is not None]
         with self._catalog.reading.connect() as connection:
             intake, assets = schema.intake, schema.assets
-            columns = select(
+            query = select(
                 intake.c.source_digest, intake.c.subject, intake.c.outcome, intake.c.reason
-            )
-            query = columns.where(intake.c.source_digest.in_({one.source for one in taken}))
+            ).where(intake.c.source_digest.in_({one.source for one in taken}))
             for source, subject, *became in connection.execute(query):
                 there.sources.setdefault(source, {})[subject] = (became[0], became[1])
             instances = {row.sop_instance_uid for row in rows} - {""}
