@@ -105,8 +105,6 @@ def _of_one(study: Study, kind: Analysis, name: str, by: str | None, options: _O
             return study.histogram(name, by)
         case Analysis.INTENSITIES:
             return study.intensities(name)
-        case Analysis.QUANTILES:
-            return study.quantiles(name, by, *([options.shares] if options.shares else []))
         case Analysis.T_TEST:
             equal = options.equal_variances
             return study.t_test(name, _by(by, kind.value), equal_variances=equal)
@@ -136,7 +134,6 @@ def _of_two(study: Study, kind: Analysis, names: list[str], by: str | None) -> F
 _OF_ONE = (
     Analysis.HISTOGRAM,
     Analysis.INTENSITIES,
-    Analysis.QUANTILES,
     Analysis.T_TEST,
     Analysis.ANOVA,
     Analysis.RANKS,
@@ -172,6 +169,9 @@ def _run(
     match kind:
         case Analysis.DESCRIBE:
             found = study.describe(*names, by=by)
+        case Analysis.QUANTILES:
+            shares = {"shares": options.shares} if options.shares else {}
+            found = study.quantiles(*names, by=by, **shares)
         case Analysis.BOX_PLOT:
             found = study.box_plots(*names, by=by)
         case Analysis.RATES:

@@ -118,12 +118,15 @@ class Study:
 
     def quantiles(
         self,
-        variable: str,
+        *variables: str,
         by: str | None = None,
         shares: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
     ) -> Finding:
-        """Return quantiles of all subjects together, each within one cell of the grid."""
-        answer = self.ask(histogram(variable, by))
+        """Return quantiles of all subjects together, each within one cell of the grid.
+
+        However many numbers they are of, it is one question.
+        """
+        answer = self.ask(*numbers.ask_quantiles(self.project, variables, by))
         return numbers.quantile_table(answer, shares, by, self.confidence)
 
     def box_plots(self, *variables: str, by: str | None = None) -> Finding:

@@ -178,9 +178,12 @@ def quantiles_of(
     return found
 
 
-def ask_quantiles(variable: str, by: str | None) -> list[Statistic]:
-    """Return what quantiles are worked out from."""
-    return [histogram(variable, by)]
+def ask_quantiles(project: Project, variables: Sequence[str], by: str | None) -> list[Statistic]:
+    """Return what quantiles are worked out from: one question, however many numbers."""
+    for name in variables:
+        if variable_of(project, name).bins is None:
+            raise DocumentError(f"The dictionary gives {name} no grid to count it on.")
+    return [histogram(name, by) for name in variables]
 
 
 def quantile_table(
@@ -189,32 +192,43 @@ def quantile_table(
     by: str | None,
     confidence: float = CONFIDENCE,
 ) -> Finding:
-    """Return quantiles of a number, in which cell of the grid each lies, and an interval."""
-    part = answer.parts[0]
-    variable = variable_of(answer.project, part.statistic.variable)
-    counts = counts_of(part)
-    found = {g: quantiles_of(c, part, variable, shares, confidence) for g, c in counts.items()}
+    """Return numbers' quantiles, in which cell of the grid each lies, and an interval.
+
+    ``result`` has each number's, by group.
+    """
+    found: dict[str, dict[str, list[quantiles.Quantile]]] = {}
+    unknown: list[str] = []
+    for part in answer.parts:
+        variable = variable_of(answer.project, part.statistic.variable)
+        if part.part.withheld and len(answer.parts) > 1:
+            unknown.append(f"Of {variable.name} nothing is told: every site withheld it.")
+            continue
+        found[variable.name] = {
+            group: quantiles_of(counts, part, variable, shares, confidence)
+            for group, counts in counts_of(part).items()
+        }
     rows = [
         (
-            "" if group == ALL else group, q.q, q.value, q.low, q.high, q.interval_low,
+            name, "" if group == ALL else group, q.q, q.value, q.low, q.high, q.interval_low,
             q.interval_high, q.n,
         )
-        for group, some in found.items()
+        for name, groups in found.items()
+        for group, some in groups.items()
         for q in some
     ]  # fmt: skip
-    said = [q.note for some in found.values() for q in some]
+    said = [q.note for groups in found.values() for some in groups.values() for q in some]
     return Finding(
-        title=f"Quantiles of {variable.name}" + (f" by {by}" if by else ""),
+        title=f"Quantiles of {', '.join(found)}" + (f" by {by}" if by else ""),
         columns=(
-            *("group", "share", "value", "cell.low", "cell.high"),
+            *("variable", "group", "share", "value", "cell.low", "cell.high"),
             *("conf.low", "conf.high", "n"),
         ),
         rows=tuple(rows),
         result=found,
         answers=(answer,),
         about="Quantiles are of all sites' subjects together, right within one cell of the grid.",
-        figure=bars(answer, part),
-        remarks=remarks(answer, *said),
+        figure=bars(answer, answer.parts[0]) if len(answer.parts) == 1 else None,
+        remarks=remarks(answer, *unknown, *said),
         confidence=confidence,
     )
 

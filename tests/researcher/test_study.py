@@ -71,10 +71,15 @@ def test_numbers_are_described_as_scipy_has_them(study: Study) -> None:
     assert found["kurt"] == pytest.approx(stats.kurtosis(present, bias=False), rel=1e-9)
 
 
-def test_quartiles_lie_within_a_cell_of_the_pooled_ones(study: Study) -> None:
-    found = study.quantiles("bmi", shares=(0.25, 0.5, 0.75))
-    present = np.sort(TABLE["bmi"][~np.isnan(TABLE["bmi"])])
+def test_quantiles_of_all_numbers_are_one_question_and_within_a_cell_of_the_pooled_ones(
+    consortium: LocalConsortium,
+) -> None:
+    found = consortium.study().quantiles("bmi", "age", shares=(0.25, 0.5, 0.75))
+    assert len(consortium.asked) == 1
+    assert {line["variable"] for line in found.tidy()} == {"bmi", "age"}
     for line in found.tidy():
+        values = TABLE[str(line["variable"])]
+        present = np.sort(values[~np.isnan(values)])
         true = present[int(np.ceil(float(line["share"]) * present.size)) - 1]
         assert float(line["cell.low"]) <= true <= float(line["cell.high"])
         assert abs(float(line["value"]) - true) <= 1.0
