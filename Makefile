@@ -23,7 +23,11 @@ $(STAMP): pyproject.toml constraints.txt
 setup: $(STAMP)  ## Make .venv with pinned dependencies; install what Debian must provide
 	@demo/debian-packages bubblewrap python3-seccomp
 
-setup-test: setup
+# Both at once: each waits for what it downloads.
+setup-test:
+	@$(MAKE) --no-print-directory --jobs=2 $(STAMP) debian-test
+
+debian-test:
 	@demo/debian-packages bubblewrap chromium dcmtk dicom3tools iproute2 orthanc orthanc-dicomweb postgresql python3-seccomp softhsm2 strace
 
 demo: setup  ## Four hospitals, a coordinator and a researcher on this machine, until Ctrl-C
@@ -91,4 +95,4 @@ lock: $(STAMP)  ## Write constraints.txt from what is installed
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .demo .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest-*.log
 
-.PHONY: help setup setup-test demo demo-once lint test nightly bench docs wire lock clean $(PARTS:%=part-%)
+.PHONY: help setup setup-test debian-test demo demo-once lint test nightly bench docs wire lock clean $(PARTS:%=part-%)
