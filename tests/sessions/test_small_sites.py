@@ -12,12 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
+from contract.dictionary import Variable
 from contract.errors import Refused
+from contract.statistics.hazard_ratios import hazard_ratios
 from contract.statistics.summaries import CoMoments, Shape
+from contract.statistics.survival import life_tables
 from contract.work import Statistic, StatisticsWork
+from node.catalog.strata import StratumWish
 from tests.sessions.centres import (
     ASK,
     IN_A_SUM,
@@ -76,6 +81,50 @@ def test_counts_over_all_centres_are_summed_too(centres: Session) -> None:
     [levels] = centres.sum("levels", Statistic(kind="levels", variable="ill"), **SUM)
     there = centres.values("ill", "analysis:main")
     assert counts(levels).counts == (there.count("no"), there.count("yes"))
+
+
+DELIVERY = (
+    Variable(name="arm", kind="category", levels=("control", "treated")),
+    Variable(name="days", kind="number", whole=True, minimum=203, maximum=287, bins=3),
+    Variable(name="early", kind="category", levels=("no", "yes")),
+)
+
+
+def births(seed: int) -> dict[str, list[Any]]:
+    """Forty births of a clinic: in each arm some early, three to six of them in each interval."""
+    chance = np.random.default_rng(seed)
+    days, arms = [], []
+    for arm in ("control", "treated"):
+        very, rather = chance.integers(3, 6, 2) + (arm == "control")
+        days += [int(one) for one in chance.integers(203, 231, very)]
+        days += [int(one) for one in chance.integers(231, 259, rather)]
+        days += [int(one) for one in chance.integers(259, 280, 20 - very - rather)]
+        arms += [arm] * 20
+    return {"arm": arms, "days": days, "early": [("no", "yes")[one < 259] for one in days]}
+
+
+def test_a_hazard_ratio_with_one_baseline_is_told_of_totals_that_no_site_has(
+    tmp_path: Path,
+) -> None:
+    """Each clinic has fewer events in an interval than ``standard`` lets anybody count."""
+    clinics = [births(seed) for seed in range(6)]
+    strata, analyses = [StratumWish("arm")], {"main": ("arm", "days", "early")}
+    named: dict[str, Any] = {"policy": allowing(), "small": True}
+    session = Session(open_sites(tmp_path, clinics, DELIVERY, strata, analyses, **named))
+    asked = Statistic(kind="crosstab", variable="days", across=("early",), by="arm")
+    [part] = session.sum("births", asked, **SUM)
+    tables_of = {arm: life_tables(counts(part, arm).counts, DELIVERY[1])[0] for arm in part.groups}
+    for table in tables_of.values():
+        assert min(table.events[table.events > 0]) >= standard().disclosure.minimum_cell
+    whole = {name: np.concatenate([clinic[name] for clinic in clinics]) for name in clinics[0]}
+    rounded = np.searchsorted([230, 258, 300], whole["days"])
+    treated = (whole["arm"] == "treated").astype(float)
+    cox = sm.PHReg(rounded, treated[:, None], status=whole["early"] == "yes", ties="efron")
+    expected = cox.fit(method="newton", tol=1e-14)
+    found = hazard_ratios([tables_of["control"], tables_of["treated"]])
+    assert found.estimates == pytest.approx(expected.params, rel=1e-9)
+    for site in session.sites:
+        site.hospital.catalog.close()
 
 
 def refused(site: Any, envelope: bytes) -> tuple[str, str]:
