@@ -66,6 +66,7 @@ def incidence(
         figures.append((f"{group} against {first}", test))
         said.append(f"{group} against {first}: {_compared(test)}")
     drawn = [row for row in rows if row[2]]
+    values, lows, highs = (tuple(float(row[at]) for row in drawn) for at in (3, 4, 5))
     return Finding(
         title=f"{event.name} = {event.levels[1]} per {per:g} person-{time.unit or time.name}",
         columns=("group", "events", "time", "rate", "from", "to", "n"),
@@ -77,8 +78,10 @@ def incidence(
         confidence=confidence,
         figure=Forest(
             tuple(str(row[0]) for row in drawn),
-            *(tuple(float(row[at]) for row in drawn) for at in (3, 4, 5)),
-            name=f"rate per {per:g}",
+            values,
+            lows,
+            highs,
+            f"rate per {per:g}",
         ),
         remarks=remarks(answer, *said),
         figures=tuple(figures),

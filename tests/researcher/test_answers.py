@@ -274,7 +274,7 @@ def test_shapes_correlations_and_quantiles_with_noise_say_how_far_they_may_be_of
     counted_only = StatisticsAnswer.from_result(alone.job, project, alone.result, world.settled())
     found = numbers.quantile_table(counted_only, (0.25, 0.5), None)
     for row, share in zip(found.rows, (0.25, 0.5), strict=True):
-        _, _, value, low, high, *_ = row
+        _, _, _, value, low, high, *_ = row
         assert float(low) <= np.quantile(values, share) <= float(high)
         assert float(low) <= float(value) <= float(high)
 
