@@ -198,6 +198,12 @@ def test_features_of_a_table_are_thinned_out_whole_and_kept_apart_by_slide(
     every = plan(positive="true", most_tiles=10, held_out=0.0, feature_count=5, bag="slide")
     found = bags(folder, every, False, Path("/weights")).examples
     assert [len(features) for features, _ in found] == [9, 10, 10]
+    # A node's release holds one table: tiles that carry their patient's outcome.
+    one = frame.with_columns(outcome=pl.col("subject") == "a")
+    folder = write_release(tmp_path / "one", {"tiles": one})
+    told = {"table": "tiles", "bag": "subject", "most_tiles": 10, "feature_count": 5}
+    found = bags(folder, plan(positive="true", held_out=0.0, **told), False, Path("/weights"))
+    assert [(len(features), label) for features, label in found.examples] == [(9, 1), (10, 0)]
 
 
 def test_the_card_names_every_parameter_and_output() -> None:

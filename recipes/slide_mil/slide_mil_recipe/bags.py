@@ -133,10 +133,11 @@ def _of_table(release: Release, plan: Plan, chosen: Mapping[str, int]) -> list[t
     names = [f"{plan.feature_prefix}{index}" for index in range(plan.feature_count)]
     keys = release.table(plan.features_table, [plan.bag], row_number=_ROW)
     keys = keys.filter(pl.col(SUBJECT).is_in(list(chosen)))
-    by_bag = keys.drop_nulls().group_by([SUBJECT, plan.bag], maintain_order=True)
+    apart = list(dict.fromkeys([SUBJECT, plan.bag]))
+    by_bag = keys.drop_nulls().group_by(apart, maintain_order=True)
     rows = []
     subjects = []
-    for (subject, _), some in by_bag:
+    for (subject, *_), some in by_bag:
         one = some[_ROW].to_numpy().astype(np.int64)
         if len(one) > plan.most_tiles:
             one = one[np.linspace(0, len(one) - 1, plan.most_tiles).round().astype(int)]
