@@ -205,15 +205,15 @@ class _Exact:
         self._cache = cache
         self._start = 0
         self._found: dict[tuple[int, str], Summary] = {}
+        self._rows: dict[tuple[str, tuple[int, ...]], Rows] = {}
+        """Kept for all blocks, also when the cache has no room for them."""
 
     def add(self, asked: Mapping[int, tuple[Statistic, Exactly]], columns: Columns) -> None:
         """Take in the next rows for each statistic that is asked for at a place."""
         end = self._start + max((column.size for column in columns.values()), default=0)
         for place, (statistic, one) in asked.items():
             for level, cells in one.groups.items():
-                rows = self._cache.rows(
-                    self._release, self._minimums, self._members, one.set, cells
-                )
+                rows = self._rows_of(one.set, tuple(cells))
                 if not isinstance(rows, slice):
                     rows = rows[self._start : end]
                 found = summarise(statistic, self._project, columns, rows)
@@ -222,6 +222,13 @@ class _Exact:
                     found if before is None else merge_summaries(before, found)
                 )
         self._start = end
+
+    def _rows_of(self, name: str, cells: tuple[int, ...]) -> Rows:
+        rows = self._rows.get((name, cells))
+        if rows is None:
+            rows = self._cache.rows(self._release, self._minimums, self._members, name, cells)
+            self._rows[name, cells] = rows
+        return rows
 
     def part(self, place: int, one: Exactly) -> Part:
         """Return the part of the statistic at a place; withheld where nothing is declared."""

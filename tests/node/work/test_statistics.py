@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,12 +17,13 @@ from contract.statistics.answers import Part, Summary
 from contract.work import Statistic, StatisticsWork
 from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.manifest import MEMBERSHIP, SUBJECT, Grid, ReleaseColumn, ReleaseManifest
+from node.catalog.membership import Membership
 from node.catalog.rows import ReleaseRow
 from node.catalog.strata import Categories, Held, StratumWish
 from node.gate import exact
 from node.gate.policy import Policy
 from node.home import NodeHome
-from node.work.statistics import ColumnCache, work_out
+from node.work.statistics import ColumnCache, Rows, work_out
 from tests.contract.world import World
 
 ROWS, DIGEST, LEVELS = 400, "0" * 64, ("A", "B")
@@ -97,6 +100,20 @@ def parts(home: NodeHome, row: ReleaseRow, cache: ColumnCache) -> list[Part | No
     return work_out(home, row, project, question, cache, Policy(), plan)
 
 
+class Counting(ColumnCache):
+    """Counts how often it is asked who is in a set."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self.made: Counter[tuple[str, tuple[int, ...]]] = Counter()
+
+    def rows(
+        self, release: str, minimums: Minimums, members: Membership, name: str, cells: Sequence[int]
+    ) -> Rows:
+        self.made[name, tuple(cells)] += 1
+        return super().rows(release, minimums, members, name, cells)
+
+
 def figures(summary: Summary) -> list[float]:
     """All numbers of a summary."""
     return [float(x) for value in dataclasses.astuple(summary) for x in np.ravel(value)]
@@ -110,7 +127,12 @@ def test_rows_in_blocks_give_the_parts_of_all_rows_at_once(
     home = NodeHome(tmp_path / "node")
     row = released(home, gaps=gaps, rows_in_a_group=rows_in_a_group)
     whole = parts(home, row, ColumnCache(1 << 30))
-    blocks = parts(home, row, ColumnCache(0))
+    cache = Counting(0)
+    blocks = parts(home, row, cache)
+    # Who is in a set is made out once for all blocks, though the cache keeps nothing.
+    together = len({frozenset(statistic.variables) for statistic in ASK})
+    assert cache.made
+    assert max(cache.made.values()) <= together
     assert len([part for part in whole if part is not None and part.groups]) >= len(ASK) - 2
     for a, b in zip(whole, blocks, strict=True):
         assert (a is None) == (b is None)
