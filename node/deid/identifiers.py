@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
@@ -25,19 +25,17 @@ from node.deid.names import (
     TITLES,
     Names,
     fold,
-    fold_char,
-    is_hangul,
     is_unspaced,
     loose,
     slips,
 )
 from node.deid.notations import find_dates, shifted
+from node.deid.reduction import MAX_GAP, Reduced
 from node.deid.shapes import find_shapes, find_uids
+from node.deid.terms import births, number_forms, phrase_terms, short_numbers
 from node.deid.vocabulary import (
     adjectives,
     eponyms,
-    makers,
-    places,
     standard_words,
     words,
 )
@@ -48,7 +46,6 @@ _NUMBER_SEPARATORS = frozenset(" -./_:#")
 _WITHIN = frozenset("'’`´ʼ-\u00ad\r\n")
 _DIGIT = re.compile(r"\d")
 _JAMO = re.compile("[\u1100-\u11ff]")
-_MAX_GAP = 3
 _TYPED = 8
 """Letters from which on a word in small letters is taken for a name with a letter wrong."""
 _NOUN = re.compile(r"['’]?s?['’]?[ -]([^\W\d_]+)")
@@ -109,10 +106,10 @@ class Matcher:
         names = Names()
         for person in sorted(known.persons):
             names.add(person)
-        self._numbers = frozenset(n for raw in known.numbers for n in _number_forms(raw))
-        self._short = _short_numbers(known.numbers)
-        self._births = _births(known.birth_dates)
-        phrases, telling = _phrase_terms(known.phrases)
+        self._numbers = frozenset(n for raw in known.numbers for n in number_forms(raw))
+        self._short = short_numbers(known.numbers)
+        self._births = births(known.birth_dates)
+        phrases, telling = phrase_terms(known.phrases)
         self._strong = frozenset(names.strong | telling)
         self._cased = frozenset(names.cased)
         self._weak = frozenset(names.weak)
@@ -248,7 +245,7 @@ class Matcher:
                 if (
                     index
                     and words_of[index - 1][0] in TITLES
-                    and start - words_of[index - 1][2] <= _MAX_GAP
+                    and start - words_of[index - 1][2] <= MAX_GAP
                     and not text[start:end].islower()
                 ):
                     found.append((start, end))
@@ -293,7 +290,7 @@ class Matcher:
                 left, right = sorted((index, neighbour))
                 gap = text[words_of[left][2] : words_of[right][1]]
                 if (
-                    len(gap) <= _MAX_GAP
+                    len(gap) <= MAX_GAP
                     and not _DIGIT.search(gap)
                     and not (
                         # "Grace Hand's hand": what is a word goes as a name in capitals alone.
@@ -329,114 +326,6 @@ def matcher(
     return Matcher(known, Rules(days, keep_dates, uid))
 
 
-class Reduced:
-    """A text reduced to letters and digits, with the place that each had."""
-
-    __slots__ = ("_places", "original", "text")
-
-    def __init__(self, text: str) -> None:
-        self.original = text
-        self._places: list[int] | None = None
-        self.text = fold(text)
-
-    @property
-    def places(self) -> list[int]:
-        """Where each of the letters and digits stands; found when first asked for."""
-        if self._places is None:
-            if self.original.isascii():
-                self._places = [i for i, c in enumerate(self.original) if c.isalnum()]
-            else:
-                self._places = [i for i, c in enumerate(self.original) for _ in fold_char(c)]
-        return self._places
-
-    def find(
-        self,
-        term: str,
-        separators: frozenset[str],
-        *,
-        number: bool = False,
-        inside: bool = False,
-        parted: bool = False,
-    ) -> list[tuple[int, int]]:
-        """Return where ``term`` stands in the original, with only separators within.
-
-        It must be whole: not beside another letter or digit, unless ``inside`` (then the rest of
-        the word is taken with it). A number may stand beside letters. ``parted`` wants a separator.
-        """
-        spans = []
-        position = self.text.find(term)
-        while position >= 0:
-            last = position + len(term) - 1
-            start, end = self.places[position], self.places[last] + 1
-            if (
-                self._is_whole(position, last, number, inside)
-                and self._fits(position, last, separators)
-                and not (parted and end - start == len(term))
-            ):
-                if inside:
-                    start, end = self._widened(start, end)
-                spans.append((start, end))
-            position = self.text.find(term, position + 1)
-        return spans
-
-    def words(self) -> list[tuple[str, int, int]]:
-        """Return the runs of letters, folded, with their bounds in the original."""
-        original = self.original
-        if original.isascii():
-            low = original.lower()
-            return [(low[a:b], a, b) for m in LETTERS.finditer(low) for a, b in (m.span(),)]
-        return [
-            (fold(match.group()), match.start(), match.end())
-            for match in LETTERS.finditer(original)
-        ]
-
-    def _is_whole(self, first: int, last: int, number: bool, inside: bool) -> bool:
-        if inside:
-            return True
-        text, places, original = self.text, self.places, self.original
-        before = first > 0 and places[first - 1] + 1 >= places[first]
-        after = last + 1 < len(text) and places[last] + 1 >= places[last + 1]
-        if number:
-            # A number may follow letters at once (MRN12345), and zeros that pad it.
-            head, tail = text[first].isdigit(), text[last].isdigit()
-            if before:
-                at = first - 1
-                while at >= 0 and text[at] == "0":
-                    at -= 1
-                padded = at < first - 1
-                before = at >= 0 and text[at].isdigit() == (True if padded else head)
-            if after:
-                after = text[last + 1].isdigit() == tail
-            return not before and not after
-        if before and not _is_border(original[places[first - 1]], original[places[first]]):
-            return False
-        return not after or _is_border(original[places[last]], original[places[last + 1]])
-
-    def _fits(self, first: int, last: int, separators: frozenset[str]) -> bool:
-        places, original = self.places, self.original
-        if places[last] - places[first] == last - first:
-            return True
-        previous = places[first]
-        for index in range(first + 1, last + 1):
-            here = places[index]
-            if here > previous + 1:
-                gap = original[previous + 1 : here]
-                if len(gap) > _MAX_GAP or not all(c in separators or _is_mark(c) for c in gap):
-                    return False
-            previous = here
-        return True
-
-    def _widened(self, start: int, end: int) -> tuple[int, int]:
-        original = self.original
-        if not _is_spaced(original[start]):
-            return start, end
-        while start and original[start - 1].isalpha() and _is_spaced(original[start - 1]):
-            start -= 1
-        while end < len(original) and original[end].isalpha() and _is_spaced(original[end]):
-            end += 1
-        return start, end
-
-
 class _Found:
     """Replacements; an earlier one wins over a later one that it overlaps, if that is smaller."""
 
@@ -459,84 +348,6 @@ class _Found:
         return [one for one in result if one.text != text[one.start : one.end]]
 
 
-def _number_forms(raw: str) -> set[str]:
-    """Return an identifier's letters and digits, if they are enough to tell it from any number."""
-    plain = fold(raw)
-    if not any(c.isdigit() for c in plain):
-        return set()
-    forms = set()
-    if len(plain) >= (5 if plain.isdigit() else 4):
-        forms.add(plain)
-    bare = plain.lstrip("0")
-    if bare.isdigit() and len(bare) >= 5:
-        forms.add(bare)
-    digits = "".join(c for c in plain if c.isdigit())
-    if raw.strip().startswith("+") and len(digits) >= 9:
-        # A telephone number: country codes have one to three digits (ITU-T E.164).
-        for code in (1, 2, 3):
-            if len(digits) - code >= 7:
-                forms |= {digits[code:], "0" + digits[code:]}
-    elif not plain.isdigit() and len(digits) >= 6:
-        forms.add(digits)
-    return forms
-
-
-def _short_numbers(numbers: Iterable[str]) -> re.Pattern[str] | None:
-    """Return a pattern of numbers of four digits, which are told from others by what is before.
-
-    Behind a label of a number, and where one is all that stands there.
-    """
-    short = sorted(
-        bare for raw in numbers if len(bare := raw.strip().lstrip("0")) == 4 and bare.isdigit()
-    )
-    if not short:
-        return None
-    return re.compile(
-        r"(?i)(?:(?<![^\W_])(?:no|nr|num|number|id|mrn|pid|pat|patient|pt|case|fall|chart|acc|"
-        r"accession|hosp|n°|№)[.:#=№_ -]{0,4}|#\s?|(?:病历号|患者番号|등록번호|号)[:： ]?)"
-        rf"(?P<x>0*(?:{'|'.join(short)}))(?:(?!\w|[.,]\d)|(?=_))"
-        rf"|^\s*(?P<y>0*(?:{'|'.join(short)}))\s*$"
-    )
-
-
-def _births(days: Iterable[date]) -> re.Pattern[str] | None:
-    """Return a pattern of birth dates in digits alone, as numbers of citizens begin with them."""
-    forms = ("%d%m%Y", "%m%d%Y", "%Y%m%d", "%d%m%y", "%m%d%y", "%y%m%d")
-    written = {f"{day:{form}}" for day in days if day.year >= 1900 for form in forms}
-    return re.compile(rf"(?<![\d.])(?:{'|'.join(sorted(written))})(?![\d.])") if written else None
-
-
-def _phrase_terms(phrases: Iterable[str]) -> tuple[frozenset[str], set[str]]:
-    """Return whole phrases (and their parts between commas), and words that tell by themselves."""
-    whole: set[str] = set()
-    telling: set[str] = set()
-    for phrase in phrases:
-        parts = [phrase, *re.split(r"[,;^=\r\n|]", phrase)]
-        for part in parts:
-            tokens = [fold(word) for word in LETTERS.findall(part)]
-            plain = fold(part)
-            # A department's name may be all clinical words, or the maker of its devices:
-            # "Nuclear Medicine", "Philips Medical Systems".
-            tells = any(token not in words() for token in tokens) or (
-                len(tokens) > 1 and not places().isdisjoint(tokens) and makers().isdisjoint(tokens)
-            )
-            if len(plain) >= 4 and tells:
-                whole.add(plain)
-            telling |= {
-                token
-                for token in tokens
-                if len(token) >= 4
-                and token not in words()
-                and token not in adjectives()
-                and not is_unspaced(token)
-            }
-    return frozenset(whole), telling
-
-
-def _is_spaced(char: str) -> bool:
-    return not ("\u2e80" <= char <= "\u9fff" or is_hangul(char))
-
-
 def _overlapping(words_of: list[tuple[str, int, int]], spans: list[tuple[int, int]]) -> set[int]:
     """Return which words any of the spans reaches into."""
     found: set[int] = set()
@@ -548,15 +359,6 @@ def _overlapping(words_of: list[tuple[str, int, int]], spans: list[tuple[int, in
                 found.add(index)
             index += 1
     return found
-
-
-def _is_border(before: str, after: str) -> bool:
-    """Return whether a word ends here: at digits, other scripts, a capital after a small letter."""
-    return (
-        before.isdigit() != after.isdigit()
-        or (before.islower() and after.isupper())
-        or is_unspaced(before) != is_unspaced(after)
-    )
 
 
 def _is_eponym(text: str, start: int, end: int) -> bool:
@@ -572,7 +374,3 @@ def _is_eponym(text: str, start: int, end: int) -> bool:
     before = _BEFORE.search(text, max(0, start - 24), start)
     # Behind a title, an initial or a given name it is a person.
     return before is None or (fold(before[1]) not in TITLES and before[1].islower())
-
-
-def _is_mark(char: str) -> bool:
-    return not char.isascii() and unicodedata.category(char) in ("Mn", "Cf")
