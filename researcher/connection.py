@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
 from contract.documents import JOB_TYPE, Job, Project, new_nonce
-from contract.errors import DocumentError, JobFailed, NotFound
+from contract.errors import DocumentError, JobFailed, NotFound, UsageError
 from contract.trust import TrustedDocuments
 from contract.work import StatisticsWork, TrainingWork
 from foundation import rpc, transport
@@ -144,6 +144,10 @@ class Connection:
         named = dict(releases) if releases is not None else self.newest(project, sites)
         if not named:
             raise NotFound(f"No site offers a release for project {project}.")
+        if minimum_sites > len(named):
+            raise UsageError(
+                f"The answer is to be of {minimum_sites} sites or more, and {len(named)} are asked."
+            )
         now = datetime.now(UTC)
         job = _checked(
             consortium=self.name,

@@ -76,11 +76,11 @@ def test_sites_that_are_away_or_too_late_or_refuse_are_named_with_their_share_of
     )
 
 
-def test_fewer_sites_than_the_minimum_end_with_one_line_and_their_own_code(
+def test_fewer_sites_than_the_minimum_are_refused_at_once_or_fail_with_their_own_code(
     trio: Federation,
 ) -> None:
     asked = ("statistics", "-p", PROJECT, "--mean", "age", "--minimum-sites", "4")
-    trio.as_researcher("ana", *asked).fails(16, "3 sites are in the answer; the minimum is 4")
+    trio.as_researcher("ana", *asked).fails(2, "4 sites or more, and 3 are asked")
     with trio.connect() as ana, pytest.raises(JobFailed, match="the minimum is 2"):
         ana.statistics(PROJECT, [mean("age")], sites=["north"])
 
