@@ -29,6 +29,8 @@ from contract.statistics.steps import Terms as FitTerms
 WORD = 64
 PHASES = 5
 VECTORS, UNMASKING = 3, 5
+_MOST_BESIDE = 1536
+"""What a record has of a site beside its vector: the receipt, nearly all of it."""
 _TASK = re.compile(r"sum-(0|[1-9][0-9]{0,2})\.([0-9])\.([1-5])", re.ASCII)
 
 
@@ -87,6 +89,11 @@ def terms(
         word=WORD,
         threshold=smallest_threshold(len(everyone)),
     )
+
+
+def most_record_bytes(model: Model, width: int, sites: int) -> int:
+    """Return how large the record of a sum can be."""
+    return sites * (model_words.length(model, width) * (WORD // 8) + _MOST_BESIDE)
 
 
 def digest_of(total: Words, follows: bytes) -> bytes:

@@ -28,6 +28,7 @@ from contract.statistics.summed_steps import VECTORS, SumTask
 from contract.work import StatisticsWork
 from coordinator.jobs.states import SiteState
 from coordinator.work.models import ModelJob
+from foundation.transport import MAX_MESSAGE_BYTES
 
 log = logging.getLogger("wardgate.coordinator")
 
@@ -50,6 +51,13 @@ class SummedModelJob(ModelJob):
         assert isinstance(work, StatisticsWork) and work.fit is not None
         columns = models.check(work, self.project)
         sites = sorted(accepted)
+        size = summed_steps.most_record_bytes(work.fit, len(columns), len(sites))
+        if size > MAX_MESSAGE_BYTES:
+            raise DocumentError(
+                f"By secure sums a model of {len(columns)} coefficients over {len(sites)} sites "
+                "needs messages larger than the link carries: fit it with fewer coefficients or "
+                "sites, or in clear."
+            )
         for attempt in range(MOST_RESTARTS + 1):
             sites = [site for site in sites if site not in self._left]
             if not self.is_enough(len(sites)) or len(sites) < 2:

@@ -12,8 +12,10 @@ from google.protobuf.message import Message
 
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, Refused
+from contract.statistics import summed_steps
 from contract.statistics.summed_steps import SumTask
 from coordinator.jobs.states import SiteState
+from coordinator.work import summed_models
 from coordinator.work.summed_models import SummedModelJob
 from tests.contract.world import SITES
 from tests.node.work.summing import LOGISTIC, Summed
@@ -30,7 +32,7 @@ class Led(SummedModelJob):
         self.sites = dict.fromkeys(SITES, SiteState.ACCEPTED)
         self.asked: list[str] = []
         self.failed_sites: dict[str, str] = {}
-        self.altered = ""
+        self.records: list[bytes] = []
         self.cancelled = False
         self._members, self._silent = sites, dict(silent or {})
         self._left: set[str] = set()
@@ -50,6 +52,7 @@ class Led(SummedModelJob):
                 self.failed_sites[site] = "absent"
                 continue
             assert isinstance(message, wire.SumStep)
+            self.records.append(message.terms.before.SerializeToString())
             try:
                 said = self._members.tell(site, SumTask.read(step), message)
             except (DocumentError, Refused) as error:
@@ -122,3 +125,18 @@ def test_who_leaves_before_the_checks_costs_the_checks_alone() -> None:
 def test_a_fit_with_too_few_sites_left_has_none() -> None:
     with pytest.raises(Refused):
         Led(Summed(LOGISTIC, minimum=4), {SITES[0]: "sum-0.0.1"}).run_it()
+
+
+def test_what_the_link_does_not_carry_is_said_before_anything_is_summed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    led = Led(Summed(LOGISTIC))
+    largest = summed_steps.most_record_bytes(led._members.model, 3, len(SITES))
+    led.run_it()
+    told = max(len(record) for record in led.records)
+    assert told < largest
+    monkeypatch.setattr(summed_models, "MAX_MESSAGE_BYTES", largest - 1)
+    again = Led(Summed(LOGISTIC))
+    with pytest.raises(DocumentError, match="larger than the link carries"):
+        again.run_it()
+    assert not again.asked
