@@ -13,6 +13,7 @@ from node.deid.photographs import clean_photograph
 from node.deid.photographs.faces import Face, find_faces
 from node.deid.pixels.image import Box
 from node.deid.reading import Unsafe
+from tests.examples import examples
 
 from .conftest import Array
 
@@ -91,11 +92,11 @@ def test_a_crop_that_shows_part_of_a_face_is_found(
             round(face.y0 + part[3] * face.height),
         )
     )
-    for size in (crop.size, (crop.width * 5, crop.height * 5)):
-        assert find_faces(np.asarray(crop.resize(size)))
+    for times in (1, 5)[: examples(1, 2)]:
+        assert find_faces(np.asarray(crop.resize((crop.width * times, crop.height * times))))
 
 
-@pytest.mark.parametrize("side", [64, 128, 2000, 3000])
+@pytest.mark.parametrize("side", [64, 128, 2000, pytest.param(3000, marks=pytest.mark.slow)])
 def test_a_face_is_found_at_any_size_of_the_picture(
     packaged: Callable[[str], bytes], side: int
 ) -> None:
@@ -113,7 +114,7 @@ def test_a_small_face_in_the_corner_of_a_large_picture_is_found(
 
 
 def test_no_face_is_seen_where_there_is_none(packaged: Callable[[str], bytes]) -> None:
-    assert [name for name in NO_FACES if find_faces(rgb(packaged(name)))] == []
+    assert [name for name in NO_FACES[: examples(6, 17)] if find_faces(rgb(packaged(name)))] == []
 
 
 def lesion(seed: int, spots: int) -> Array:
@@ -139,7 +140,7 @@ def lesion(seed: int, spots: int) -> Array:
 
 
 def test_no_face_is_seen_in_a_lesion() -> None:
-    assert [seed for seed in range(20) if find_faces(lesion(seed, 1))] == []
+    assert [seed for seed in range(examples(8, 20)) if find_faces(lesion(seed, 1))] == []
 
 
 def test_spots_that_may_be_a_face_are_kept_for_a_persons_look_and_not_masked() -> None:
