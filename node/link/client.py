@@ -6,6 +6,7 @@ It sends only what the gate sealed.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import time
@@ -29,13 +30,13 @@ from contract.errors import (
     Unavailable,
     WardgateError,
 )
-from foundation import rpc, transport
+from foundation import rpc
 from foundation.blobs import BlobFolder, is_digest
 from foundation.transport import CHANNEL_OPTIONS, TransportIdentity
 from node.config import LinkSettings
 from node.gate.deadline import wait_seconds
 from node.gate.gate import Membership, Sealed
-from node.link import blobs
+from node.link import blobs, renewal
 from node.link.heads import HeadExchange
 from node.link.membership import take_in
 from node.work.desk import WorkDesk, offered_job
@@ -49,7 +50,6 @@ PROTOCOL = 1
 MAX_AT_ONCE = 256
 """Offers, and tasks, that are under way at once; more are dropped."""
 RELEASES_SECONDS = 2.0
-RENEWAL_SECONDS = 60.0
 INBOX_SECONDS = 1.0
 FATAL = (CertificateError, LedgerError)
 ENDING = (
@@ -153,7 +153,7 @@ class ConsortiumLink:
                 helpers = [
                     asyncio.create_task(self._heartbeats(welcome.welcome.heartbeat_seconds)),
                     asyncio.create_task(self._tell_releases()),
-                    asyncio.create_task(self._renew_certificate()),
+                    asyncio.create_task(self._keep_fresh(self._stub)),
                     asyncio.create_task(self._look_at_inbox()),
                     asyncio.create_task(self._exchange_heads()),
                 ]
@@ -278,13 +278,18 @@ class ConsortiumLink:
     async def _offer(self, envelope: bytes) -> None:
         began = self._loop.time()
         gate, member = self._desk.gate, self._member
+
+        def decided(decide: Callable[[], Sealed | None]) -> tuple[Sealed | None, float]:
+            return decide(), gate.period_seconds(member, envelope)
+
         try:
-            sealed = await self._stored(self._desk.offered, member, envelope)
+            offered = functools.partial(self._desk.offered, member, envelope)
+            sealed, period = await self._stored(decided, offered)
         except Exception as error:
             self._report(error)
-            sealed = await self._stored(gate.decision, member, offered_job(envelope), INTERNAL)
+            failed = functools.partial(gate.decision, member, offered_job(envelope), INTERNAL)
+            sealed, period = await self._stored(decided, failed)
         if sealed is not None:
-            period = await self._in_thread(gate.period_seconds, member, envelope)
             await asyncio.sleep(wait_seconds(began, self._loop.time(), period))
             self._send(sealed)
 
@@ -444,33 +449,13 @@ class ConsortiumLink:
             except WardgateError as error:
                 log.error("%s: no head is offered: %s", self._member.consortium, error)
 
+    async def _keep_fresh(self, stub: wire_pb2_grpc.WardgateStub) -> None:
+        await renewal.keep_fresh(self._identity, self._member, self._address, stub)
+
     async def _countersign(self, offer: wire.HeadOffer) -> None:
         sealed = await self._stored(self._heads.countersign, offer)
         if sealed is not None:
             self._send(sealed)
-
-    async def _renew_certificate(self) -> None:
-        """Renew the certificate when less than a third of its life is left."""
-        while True:
-            await self.renew_if_due()
-            await asyncio.sleep(RENEWAL_SECONDS)
-
-    async def renew_if_due(self) -> None:
-        """Ask for a fresh certificate if the present one is in its last third."""
-        begin, end = self._identity.validity()
-        now = datetime.now(UTC)
-        if (end - now) > (end - begin) / 3 or self._stub is None:
-            return
-        key = transport.new_private_key()
-        request = transport.certificate_request(key, self._member.site)
-        try:
-            reply = await self._stub.Renew(wire.RenewRequest(csr=request))
-        except grpc.RpcError as error:
-            log.warning("renewal: %s", rpc.error_from(error, self._address))
-            return
-        authority = self._identity.authority_file.read_bytes()
-        self._identity.save(transport.private_key_pem(key), reply.certificate, authority)
-        log.info("%s: certificate renewed", self._member.consortium)
 
 
 async def _raise_status(stream: grpc.aio.StreamStreamCall) -> None:
