@@ -15,6 +15,7 @@ from contract.errors import DocumentError, Refused, SignatureError
 from coordinator.jobs.active import POLL_SECONDS
 from coordinator.jobs.states import JobEvent, SiteState
 from coordinator.work.statistics import StatisticsJob
+from foundation.transport import MAX_MESSAGE_BYTES
 
 
 class SteppedJob(StatisticsJob):
@@ -23,7 +24,7 @@ class SteppedJob(StatisticsJob):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._step = ""
-        self._asked: dict[str, wire.Task] = {}
+        self._asked: dict[str, wire.ToNode] = {}
         self._said: dict[str, wire.Reply] = {}
 
     async def run(self) -> None:
@@ -60,18 +61,27 @@ class SteppedJob(StatisticsJob):
         """Add to a result what the sites' states tell."""
 
     async def ask(self, step: str, told: Mapping[str, Message]) -> dict[str, wire.Reply]:
-        """Send a step to sites; return what those said that answered in time, in order."""
+        """Send a step to sites; return what those said that answered in time, in order.
+
+        Sites that are told the same share one message: each is as large as all their parts.
+        ``DocumentError`` for one that is larger than the link takes.
+        """
         self._step = step
         self._said = {}
-        self._asked = {
-            site: wire.Task(
-                job=self.digest,
-                task=step,
-                message_type="step",
-                payload=message.SerializeToString(deterministic=True),
+        made = {
+            id(message): wire.ToNode(
+                task=wire.Task(
+                    job=self.digest,
+                    task=step,
+                    message_type="step",
+                    payload=message.SerializeToString(deterministic=True),
+                )
             )
-            for site, message in told.items()
+            for message in {id(one): one for one in told.values()}.values()
         }
+        for message in made.values():
+            _check_size(message, len(told))
+        self._asked = {site: made[id(message)] for site, message in told.items()}
         for site in told:
             self._send(site)
         deadline = time.monotonic() + self.around.settings.statistics_seconds
@@ -98,7 +108,7 @@ class SteppedJob(StatisticsJob):
         raise Refused("cancelled", "The job was ended.")
 
     def _send(self, site: str) -> None:
-        self.around.sessions.send(site, wire.ToNode(task=self._asked[site]))
+        self.around.sessions.send(site, self._asked[site])
 
     # ---- what the link calls -------------------------------------------------------------------
 
@@ -122,3 +132,12 @@ class SteppedJob(StatisticsJob):
             self.set_site(site, SiteState.ACCEPTED)
         self.changed.set()
         return False
+
+
+def _check_size(message: wire.ToNode, sites: int) -> None:
+    if message.ByteSize() > MAX_MESSAGE_BYTES:
+        raise DocumentError(
+            f"A step over {sites} sites has {message.ByteSize() / 1e6:.0f} MB, and a message at "
+            f"most {MAX_MESSAGE_BYTES / 1e6:.0f}: ask for fewer coefficients, or fit some of the "
+            "sites at once and pool the fits as a meta-analysis does."
+        )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,10 @@ from contract import wire_pb2 as wire
 from contract.errors import DocumentError, Refused
 from contract.statistics.steps import Step
 from coordinator.jobs.states import SiteState
+from coordinator.link.sessions import Session, Sessions
 from coordinator.work.models import ModelJob
+from coordinator.work.steps import SteppedJob
+from foundation.transport import MAX_MESSAGE_BYTES, Peer
 from tests.contract.world import SITES
 from tests.node.work.walking import Sites
 
@@ -154,3 +159,42 @@ def test_a_model_that_no_data_can_fit_says_why() -> None:
         x[:, 1] = 50
     with pytest.raises(DocumentError):
         Led(sites).run_it()
+
+
+class Sent(Led):
+    """A job whose steps are sent, and which is ended before anybody answers."""
+
+    def __init__(self, sites: Sites) -> None:
+        super().__init__(sites)
+        self.cancelled, self.changed = True, asyncio.Event()
+        self.around: Any = SimpleNamespace(
+            sessions=Sessions(),
+            settings=SimpleNamespace(statistics_seconds=1.0, offline_grace_seconds=1.0),
+        )
+        for site in SITES:
+            self.around.sessions.add(Session(Peer("node", site, "1", self.job.expires_at)))
+
+    def send(self, told: Mapping[str, Message]) -> list[wire.ToNode]:
+        """Return what each site was sent."""
+        with pytest.raises(Refused, match="ended"):
+            asyncio.run(SteppedJob.ask(self, "step-1", told))
+        return [one.queue.get_nowait() for one in self.around.sessions.live.values()]
+
+
+def test_a_step_is_one_message_however_many_sites_it_goes_to() -> None:
+    told = wire.ModelStep(parts=[wire.SignedPart(payload=b"a part")])
+    first, *others = Sent(Sites()).send(dict.fromkeys(SITES, told))
+    assert first.task.payload == told.SerializeToString()
+    assert len(others) == len(SITES) - 1
+    assert all(one is first for one in others)
+    own = {s: wire.ModelStep(parts=[wire.SignedPart(payload=s.encode())]) for s in SITES}
+    sent = Sent(Sites()).send(own)
+    assert [one.task.payload for one in sent] == [m.SerializeToString() for m in own.values()]
+
+
+def test_a_step_that_no_message_holds_is_said_before_it_is_sent() -> None:
+    told = wire.ModelStep(parts=[wire.SignedPart(payload=bytes(MAX_MESSAGE_BYTES))])
+    sent = Sent(Sites())
+    with pytest.raises(DocumentError, match="fewer coefficients"):
+        asyncio.run(SteppedJob.ask(sent, "step-1", dict.fromkeys(SITES, told)))
+    assert all(one.queue.empty() for one in sent.around.sessions.live.values())
