@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from contract.errors import DocumentError
 from contract.statistics import special
+from contract.statistics.conditional_odds import conditional_odds_ratio
 from contract.statistics.estimates import (
     CONFIDENCE,
     NOISY,
@@ -108,6 +109,35 @@ def chi_squared(counts: ArrayLike, continuity: bool | None = None) -> Associatio
     )
 
 
+def mutual_independence(counts: ArrayLike) -> HypothesisTest:
+    """Test whether all variables of a table, two or more, are independent of one another.
+
+    Pearson's chi-squared against the product of the single variables' shares, as of R's
+    ``summary(table(...))``. Levels of nobody are left out.
+    """
+    name = "Test of mutual independence"
+    table, noisy = cells(counts)
+    sums = [
+        table.sum(axis=tuple(a for a in range(table.ndim) if a != axis))
+        for axis in range(table.ndim)
+    ]
+    kept = table[np.ix_(*(np.flatnonzero(one > 0) for one in sums))]
+    degrees = math.prod(kept.shape) - sum(kept.shape) + kept.ndim - 1
+    if degrees < 1:
+        return undefined(name, "Fewer than two variables have two levels with anybody.", noisy)
+    n = float(kept.sum())
+    expected = np.full(kept.shape, n)
+    for axis, one in enumerate(sums):
+        shape = [-1 if a == axis else 1 for a in range(kept.ndim)]
+        expected *= (one[one > 0] / n).reshape(shape)
+    statistic = float(((kept - expected) ** 2 / expected).sum())
+    notes = [NOISY] if noisy else []
+    if expected.min() < 5:
+        notes.append("An expected count is under 5.")
+    p = chi_squared_p(statistic, degrees)
+    return HypothesisTest(name, statistic, p, (degrees,), note=" ".join(notes), approximate=noisy)
+
+
 def _expected(table: Table) -> Table:
     total = table.sum()
     if total <= 0:
@@ -120,6 +150,7 @@ def fisher_exact(
     max_steps: int = MAX_STEPS,
     simulate: np.random.Generator | None = None,
     simulations: int = 20_000,
+    confidence: float = CONFIDENCE,
 ) -> HypothesisTest:
     """Test independence exactly, given the margins (Fisher 1935; Freeman and Halton 1951).
 
@@ -127,7 +158,8 @@ def fisher_exact(
     for every size: tables are enumerated, the last two columns at once. A table that would take
     more than ``max_steps`` gives NaN with the reason; or, with a generator to ``simulate`` by, the
     share of so many random tables with these margins (Patefield 1981), and the name says so. The
-    statistic is the probability of the table seen; of two by two the estimate is the odds ratio.
+    statistic is the probability of the table seen; of two by two the estimate is the conditional
+    odds ratio with its exact interval.
 
     ``DocumentError``: counts that aren't whole or are below zero, so carry noise.
     """
@@ -158,9 +190,7 @@ def fisher_exact(
         note = "The table has too many like it to enumerate."
     estimate = None
     if table.shape == (2, 2):
-        down = table[0, 1] * table[1, 0]
-        value = float(table[0, 0] * table[1, 1] / down) if down else math.inf
-        estimate = Estimate("odds ratio", value)
+        estimate = conditional_odds_ratio(table.astype(np.int64), confidence)
     return HypothesisTest(name, math.exp(seen + constant), p, estimate=estimate, note=note)
 
 

@@ -1,4 +1,6 @@
-"""Tables of two by two over strata: Mantel and Haenszel's estimates and tests, Breslow and Day's.
+"""Tables over strata: Mantel and Haenszel's estimates and tests, Breslow and Day's.
+
+All but the generalised test are of strata of two by two.
 
 Strata may be sites or levels of any variable. Each stratum is ``[[a, b], [c, d]]``: the exposed in
 the first row, those with the event in the first column. A stratum in which a row or a column is
@@ -71,6 +73,33 @@ def mantel_haenszel(
         _marked_test(_association(tables, continuity), noisy),
         _marked_test(_homogeneity(tables, odds.value, tarone), noisy),
     )
+
+
+def generalised(strata: ArrayLike) -> HypothesisTest:
+    """Test whether two categories of any number of levels are associated in some stratum.
+
+    ``strata``: strata x rows x columns. Cochran, Mantel and Haenszel's generalised test of
+    unordered levels (Landis, Heyman and Koch 1978), as R's ``mantelhaen.test`` has it.
+    """
+    name = "Generalised Cochran, Mantel and Haenszel's test"
+    tables, noisy = cells(strata, 3)
+    tables = tables[tables.sum(axis=(1, 2)) > 1]
+    tables = tables[:, tables.sum(axis=(0, 2)) > 0][:, :, tables.sum(axis=(0, 1)) > 0]
+    rows, columns = tables.shape[1] - 1, tables.shape[2] - 1
+    if min(len(tables), rows, columns) < 1:
+        return _marked_test(undefined(name, NOTHING), noisy)
+    shift, covariance = np.zeros(rows * columns), np.zeros((rows * columns,) * 2)
+    for table in tables:
+        n = table.sum()
+        r, c = table.sum(axis=1)[:-1], table.sum(axis=0)[:-1]
+        shift += (table[:-1, :-1] - np.outer(r, c) / n).ravel()
+        spread = np.kron(np.diag(n * r) - np.outer(r, r), np.diag(n * c) - np.outer(c, c))
+        covariance += spread / (n * n * (n - 1))
+    if np.linalg.matrix_rank(covariance, hermitian=True) < rows * columns:
+        return _marked_test(undefined(name, "The strata don't tell of all levels."), noisy)
+    statistic, degrees = float(shift @ np.linalg.solve(covariance, shift)), rows * columns
+    test = HypothesisTest(name, statistic, chi_squared_p(statistic, degrees), (degrees,))
+    return _marked_test(test, noisy)
 
 
 def _odds_ratio(tables: Table, confidence: float) -> Estimate:

@@ -8,7 +8,7 @@ much lower the curve on the times themselves can be at each bin's end: as if all
 bin had been before its events. It can't be higher.
 
 Sources: Kaplan, Meier 1958; Greenwood 1926; Nelson 1972, Aalen 1978; Brookmeyer, Crowley 1982 (the
-median's interval); Kalbfleisch, Prentice 2002, 1.4 (log-log intervals); Irwin 1949 (restricted
+median's interval); Kalbfleisch, Prentice 2002, 1.4 (intervals); Irwin 1949 (restricted
 mean); Mantel 1966 (log-rank); Harrington, Fleming 1982 (weights).
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,8 @@ from contract.statistics.summaries import places
 
 Vector = NDArray[np.float64]
 Counts64 = NDArray[np.int64]
+Scale = Literal["log-log", "log", "plain"]
+"""On which scale an interval of survival is symmetric: that of log(-log S), log S or S itself."""
 
 
 @dataclass(frozen=True)
@@ -118,18 +121,27 @@ class LifeTable:
             found = self.survival**2 * self._greenwood
         return np.asarray(np.where(self.survival == 0, np.nan, found), dtype=np.float64)
 
-    def band(self, confidence: float = 0.95) -> tuple[Vector, Vector]:
-        """Return the interval of ``survival`` after each interval, on log(-log)'s scale.
+    def band(self, confidence: float = 0.95, scale: Scale = "log-log") -> tuple[Vector, Vector]:
+        """Return the interval of ``survival`` after each interval, within 0 and 1.
 
-        It is the estimate itself where that is 1, and NaN where that is 0.
+        R's default is the scale "log". The interval is the estimate itself where that is 1, and NaN
+        where that is 0. ``DocumentError`` for another scale.
         """
         from scipy.stats import norm
 
+        if scale not in get_args(Scale):
+            raise DocumentError(f"An interval's scale is {', '.join(get_args(Scale))}.")
         reach = float(norm.ppf(0.5 + confidence / 2))
         s = self.survival
         with np.errstate(divide="ignore", invalid="ignore"):
-            by = reach * np.sqrt(self._greenwood) / np.log(s)
-            low, high = s ** np.exp(-by), s ** np.exp(by)
+            by = reach * np.sqrt(self._greenwood)
+            match scale:
+                case "log-log":
+                    low, high = s ** np.exp(-by / np.log(s)), s ** np.exp(by / np.log(s))
+                case "log":
+                    low, high = s * np.exp(-by), np.minimum(s * np.exp(by), 1.0)
+                case _:
+                    low, high = np.maximum(s - s * by, 0.0), np.minimum(s + s * by, 1.0)
         low, high = np.where(s == 1, 1.0, low), np.where(s == 1, 1.0, high)
         return np.where(s == 0, np.nan, low), np.where(s == 0, np.nan, high)
 
@@ -142,10 +154,10 @@ class LifeTable:
         return self._first(self.survival, 1 - share)
 
     def quantile_interval(
-        self, share: float = 0.5, confidence: float = 0.95
+        self, share: float = 0.5, confidence: float = 0.95, scale: Scale = "log-log"
     ) -> tuple[float, float]:
         """Return the quantile's interval: where ``band`` crosses; infinite when it doesn't."""
-        low, high = self.band(confidence)
+        low, high = self.band(confidence, scale)
         return self._first(low, 1 - share), self._first(high, 1 - share)
 
     def _first(self, curve: Vector, level: float) -> float:

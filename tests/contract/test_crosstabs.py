@@ -9,12 +9,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
+from scipy.stats import contingency
 from scipy.stats.contingency import association
 from statsmodels.stats.contingency_tables import mcnemar
 
 from contract.errors import DocumentError
 from contract.statistics import crosstabs
-from contract.statistics.crosstabs import chi_squared, fisher_exact
+from contract.statistics.conditional_odds import conditional_odds_ratio
+from contract.statistics.crosstabs import chi_squared, fisher_exact, mutual_independence
 
 TABLES = st.tuples(st.integers(2, 4), st.integers(2, 4)).flatmap(
     lambda shape: st.lists(
@@ -66,7 +68,9 @@ def test_fishers_exact_test_gives_published_p_values() -> None:
     tea = fisher_exact([[3, 1], [1, 3]])
     assert tea.p_value == pytest.approx(0.4857, abs=5e-5)
     assert tea.estimate is not None
-    assert tea.estimate.value == 9
+    # To more digits than R, which stops at 6.408309 (0.2117329 to 621.9338).
+    assert tea.estimate.value == pytest.approx(6.4083, rel=1e-4)
+    assert (tea.estimate.low, tea.estimate.high) == pytest.approx((0.21173, 626.24), rel=1e-4)
     convictions = fisher_exact([[2, 10], [15, 3]])
     assert convictions.p_value == pytest.approx(0.0005367, abs=5e-8)
     jobs = [[1, 2, 1, 0], [3, 3, 6, 1], [10, 10, 14, 9], [6, 7, 12, 11]]
@@ -78,7 +82,33 @@ def test_fishers_exact_test_gives_published_p_values() -> None:
 def test_fishers_exact_test_of_two_by_two_is_scipys(counts: list[int]) -> None:
     table = np.array(counts).reshape(2, 2)
     assume(table.sum(axis=0).min() > 0 and table.sum(axis=1).min() > 0)
-    assert fisher_exact(table).p_value == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-9)
+    found = fisher_exact(table)
+    assert found.p_value == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-9)
+    if found.estimate is not None and not math.isnan(found.estimate.value):
+        other = contingency.odds_ratio(table)
+        low, high = other.confidence_interval()
+        assert found.estimate.value == pytest.approx(other.statistic, rel=1e-6)
+        assert (found.estimate.low, found.estimate.high) == pytest.approx((low, high), rel=1e-6)
+
+
+def test_a_large_tables_conditional_odds_ratio_is_the_sample_s_nearly() -> None:
+    table = np.array([[230_000, 70_000], [210_000, 90_000]])
+    found = conditional_odds_ratio(table)
+    assert found.value == pytest.approx(23 * 9 / (21 * 7), rel=1e-5)
+    half = 1.959963984540054 * math.sqrt((1 / table).sum())
+    assert math.log(found.high / found.low) == pytest.approx(2 * half, rel=2e-3)
+
+
+def test_a_table_of_any_variables_is_tested_for_mutual_independence() -> None:
+    """R 4.2.2: summary(UCBAdmissions); of two variables the statistic is Pearson's."""
+    admissions = [512, 313, 89, 19, 353, 207, 17, 8, 120, 205, 202, 391, 138, 279, 131, 244, 53,
+                  138, 94, 299, 22, 351, 24, 317]  # fmt: skip
+    found = mutual_independence(np.reshape(admissions, (6, 2, 2)))
+    assert found.statistic == pytest.approx(2000.328068, rel=1e-9)
+    assert found.degrees == (16,)
+    table = [[10, 20, 30], [25, 15, 10]]
+    assert mutual_independence(table).statistic == pytest.approx(chi_squared(table).test.statistic)
+    assert math.isnan(mutual_independence(np.zeros((2, 3, 2))).statistic)
 
 
 def every(rows: list[int], columns: list[int]) -> list[list[list[int]]]:

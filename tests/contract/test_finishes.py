@@ -77,6 +77,8 @@ FINISHES: dict[str, tuple[st.SearchStrategy[Any], Callable[..., Any]]] = {
     "odds_ratio": (table(2, 2), proportions.odds_ratio),
     "number_needed": (table(2, 2), proportions.number_needed_to_treat),
     "mantel_haenszel": (st.lists(table(2, 2), min_size=1, max_size=4), stratified.mantel_haenszel),
+    "generalised": (st.lists(OBLONGS, min_size=1, max_size=1), stratified.generalised),
+    "mutual_independence": (OBLONGS, crosstabs.mutual_independence),
     "of_levels": (table(2, 4), lambda t: balance.of_levels(*t)),
     "of_shares": (row(4), lambda r: balance.of_shares(*r)),
     "cohen_kappa": (SQUARES, agreement.cohen_kappa),

@@ -13,7 +13,7 @@ from statsmodels.stats.contingency_tables import StratifiedTable, Table2x2
 
 from contract.errors import DocumentError
 from contract.statistics import balance, proportions
-from contract.statistics.stratified import mantel_haenszel
+from contract.statistics.stratified import generalised, mantel_haenszel
 from contract.statistics.summaries import Moments
 
 CELLS = st.lists(st.integers(1, 60), min_size=4, max_size=4)
@@ -130,6 +130,18 @@ def test_berkeleys_admissions_give_rs_values() -> None:
     assert found.odds_ratio.value == pytest.approx(0.9046968, abs=5e-8)
     ends = (found.odds_ratio.low, found.odds_ratio.high)
     assert ends == pytest.approx((0.7719074, 1.0603298), abs=5e-7)
+
+
+def test_hair_and_eyes_over_sexes_give_r_s_generalised_test() -> None:
+    """R 4.2.2: mantelhaen.test(HairEyeColor); of two by two the plain test uncorrected."""
+    counts = [32, 53, 10, 3, 11, 50, 10, 30, 10, 25, 7, 5, 3, 15, 7, 8, 36, 66, 16, 4, 9, 34, 7,
+              64, 5, 29, 7, 5, 2, 14, 7, 8]  # fmt: skip
+    found = generalised(np.reshape(counts, (2, 4, 4)))
+    assert found.statistic == pytest.approx(140.2833320514, rel=1e-10)
+    assert found.degrees == (9,)
+    small = [[[12, 5], [3, 9]], [[7, 8], [2, 6]]]
+    plain = mantel_haenszel(small, continuity=False).association.statistic
+    assert generalised(small).statistic == pytest.approx(plain, rel=1e-12)
 
 
 def test_strata_that_tell_nothing_drop_out() -> None:

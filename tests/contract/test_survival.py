@@ -61,6 +61,13 @@ def test_rossis_curve_is_that_of_r() -> None:
         assert table.survival[place] == pytest.approx(s, rel=1e-11)
         assert table.at_risk[place] == at_risk
         assert (low[place], high[place]) == pytest.approx((low_r, high_r), abs=5e-9)
+    week10 = int(np.flatnonzero(table.times == 10)[0])
+    logs = [ends[week10] for ends in table.band(scale="log")]
+    assert logs == pytest.approx((0.9481674518082, 0.9826968712063), rel=1e-9)
+    plain = [ends[week10] for ends in table.band(0.9, "plain")]
+    assert plain == pytest.approx((0.9507895490515, 0.9797660065041), rel=1e-9)
+    with pytest.raises(DocumentError, match="log-log, log, plain"):
+        table.band(scale="logit")  # type: ignore[arg-type]
     mean = table.restricted_mean(52)
     assert mean.value == pytest.approx(45.854166666667, rel=1e-12)
     assert mean.standard_error == pytest.approx(0.608509352265, rel=1e-11)
