@@ -8,18 +8,20 @@ import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from contract.errors import UsageError
+from contract.statistics.estimates import CONFIDENCE
 from researcher.consortium import Consortium
 from researcher.findings import Finding
 from researcher.home import DEFAULT_HOME
 from researcher.options import (
     AnalysisOption,
     ByOption,
+    ConfidenceOption,
     HomeOption,
     JsonOption,
     MethodsOption,
@@ -44,6 +46,8 @@ class Analysis(StrEnum):
     QUANTILES = "quantiles"
     BOX_PLOT = "box-plot"
     DENSITY = "density"
+    MEAN = "mean"
+    PROPORTION = "proportion"
     T_TEST = "t-test"
     PAIRED_T = "paired-t"
     ANOVA = "anova"
@@ -54,6 +58,7 @@ class Analysis(StrEnum):
     RATES = "rates"
     SURVIVAL = "survival"
     ROC = "roc"
+    ACCURACY = "accuracy"
     CALIBRATION = "calibration"
     AGREEMENT = "agreement"
     ICC = "icc"
@@ -78,62 +83,136 @@ def _two(names: list[str], analysis: str, what: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
+class Alternative(StrEnum):
+    """What a t test's hypothesis is tested against."""
+
+    TWO_SIDED = "two-sided"
+    LESS = "less"
+    GREATER = "greater"
+
+
 @dataclass(frozen=True)
-class _Options:
+class Particular:
     """What some analyses alone are told."""
 
-    equal_variances: bool
-    given: list[str]
-    shares: list[float]
-    modality: str | None
+    equal_variances: Annotated[
+        bool,
+        typer.Option("--equal-variances", help="Of t-test (Student's) and anova (Fisher's)."),
+    ] = False
+    alternative: Annotated[
+        Alternative, typer.Option(help="Of t tests: one-sided, that it is less or greater.")
+    ] = Alternative.TWO_SIDED
+    null: Annotated[
+        float, typer.Option(help="Of t tests: the mean, or difference, that is tested against.")
+    ] = 0.0
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--given", help="Of correlation: hold this number fixed; repeatable."),
+    ] = None
+    share: Annotated[
+        list[float] | None,
+        typer.Option("--share", help="Of quantiles: 0.9 for the 90th percentile; repeatable."),
+    ] = None
+    modality: Annotated[
+        str | None, typer.Option(help="Of acquisition: CT for how CT images were taken.")
+    ] = None
+    stratum: Annotated[
+        str | None, typer.Option(help="Of survival: stratify the test by this category.")
+    ] = None
+    at: Annotated[
+        list[float] | None,
+        typer.Option("--at", help="Of survival: tell it at this time; repeatable."),
+    ] = None
+    until: Annotated[
+        float | None, typer.Option(help="Of survival: tell the mean time up to this one.")
+    ] = None
+    rho: Annotated[
+        float, typer.Option(help="Of survival: weigh the test by S^rho; 1 is Peto's.")
+    ] = 0.0
 
     def check(self, kind: Analysis) -> None:
         """Raise ``UsageError`` for an option that the analysis doesn't have."""
+        t_tests = (Analysis.MEAN, Analysis.T_TEST, Analysis.PAIRED_T)
         for given, option, kinds in (
             (self.equal_variances, "--equal-variances", (Analysis.T_TEST, Analysis.ANOVA)),
+            (self.alternative is not Alternative.TWO_SIDED, "--alternative", t_tests),
+            (self.null, "--null", t_tests),
             (self.given, "--given", (Analysis.CORRELATION,)),
-            (self.shares, "--share", (Analysis.QUANTILES,)),
+            (self.share, "--share", (Analysis.QUANTILES,)),
             (self.modality, "--modality", (Analysis.ACQUISITION,)),
+            (self.stratum, "--stratum", (Analysis.SURVIVAL,)),
+            (self.at, "--at", (Analysis.SURVIVAL,)),
+            (self.until is not None, "--until", (Analysis.SURVIVAL,)),
+            (self.rho, "--rho", (Analysis.SURVIVAL,)),
         ):
             if given and kind not in kinds:
                 raise UsageError(f"{option} is of {' and '.join(one.value for one in kinds)}.")
 
+    @property
+    def hypothesis(self) -> dict[str, Any]:
+        """What a t test is told."""
+        return {"alternative": self.alternative.value, "null": self.null}
 
-def _of_one(study: Study, kind: Analysis, name: str, by: str | None, options: _Options) -> Finding:
+
+def _of_one(
+    study: Study, kind: Analysis, name: str, by: str | None, options: Particular
+) -> Finding:
     match kind:
         case Analysis.HISTOGRAM:
-            return study.histogram(name, by)
+            found = study.histogram(name, by)
         case Analysis.INTENSITIES:
-            return study.intensities(name)
+            found = study.intensities(name)
         case Analysis.T_TEST:
             equal = options.equal_variances
-            return study.t_test(name, _by(by, kind.value), equal_variances=equal)
+            found = study.t_test(
+                name, _by(by, kind.value), equal_variances=equal, **options.hypothesis
+            )
+        case Analysis.MEAN:
+            found = study.mean(name, by, **options.hypothesis)
+        case Analysis.PROPORTION:
+            found = study.proportion(name, by)
         case Analysis.ANOVA:
             equal = options.equal_variances
-            return study.anova(name, _by(by, kind.value), equal_variances=equal)
+            found = study.anova(name, _by(by, kind.value), equal_variances=equal)
         case _:
-            return study.ranks(name, _by(by, kind.value))
+            found = study.ranks(name, _by(by, kind.value))
+    return found
 
 
-def _of_two(study: Study, kind: Analysis, names: list[str], by: str | None) -> Finding:
+def _of_two(
+    study: Study, kind: Analysis, names: list[str], by: str | None, options: Particular
+) -> Finding:
     match kind:
         case Analysis.SURVIVAL:
-            return study.survival(*_two(names, kind.value, "a time and an event"), by=by)
+            found = study.survival(
+                *_two(names, kind.value, "a time and an event"),
+                by=by,
+                stratum=options.stratum,
+                at=options.at or (),
+                until=options.until,
+                rho=options.rho,
+            )
+        case Analysis.ACCURACY:
+            found = study.accuracy(*_two(names, kind.value, "a test and an outcome"), by=by)
         case Analysis.ROC:
-            return study.roc(*_two(names, kind.value, "a score and an outcome"), by=by)
+            found = study.roc(*_two(names, kind.value, "a score and an outcome"), by=by)
         case Analysis.CALIBRATION:
-            return study.calibration(*_two(names, kind.value, "a probability and an outcome"))
+            found = study.calibration(*_two(names, kind.value, "a probability and an outcome"))
         case Analysis.PAIRED_T:
-            return study.paired_t_test(*_two(names, kind.value, "two measurements"))
+            pair = _two(names, kind.value, "two measurements")
+            found = study.paired_t_test(*pair, **options.hypothesis)
         case Analysis.ORDER:
-            return study.rank_correlation(*_two(names, kind.value, "two orders"), by=by)
+            found = study.rank_correlation(*_two(names, kind.value, "two orders"), by=by)
         case _:
-            return study.bland_altman(*_two(names, kind.value, "two methods"))
+            found = study.bland_altman(*_two(names, kind.value, "two methods"))
+    return found
 
 
 _OF_ONE = (
     Analysis.HISTOGRAM,
     Analysis.INTENSITIES,
+    Analysis.MEAN,
+    Analysis.PROPORTION,
     Analysis.T_TEST,
     Analysis.ANOVA,
     Analysis.RANKS,
@@ -151,8 +230,8 @@ _OF_NO_GROUPS = (
 )
 
 
-def _run(
-    study: Study, kind: Analysis, names: list[str], by: str | None, options: _Options
+def run(
+    study: Study, kind: Analysis, names: list[str], by: str | None, options: Particular
 ) -> Finding:
     """Do one analysis of a study; of agreement ``by`` is how many raters rated a subject."""
     if by is not None and kind in _OF_NO_GROUPS:
@@ -170,7 +249,7 @@ def _run(
         case Analysis.DESCRIBE:
             found = study.describe(*names, by=by)
         case Analysis.QUANTILES:
-            shares = {"shares": options.shares} if options.shares else {}
+            shares = {"shares": options.share} if options.share else {}
             found = study.quantiles(*names, by=by, **shares)
         case Analysis.BOX_PLOT:
             found = study.box_plots(*names, by=by)
@@ -179,17 +258,17 @@ def _run(
         case Analysis.DENSITY:
             found = study.density(*_two(names, kind.value, "two numbers"))
         case Analysis.TABLE1:
-            found = study.table_one(*names, by=_by(by, kind.value))
+            found = study.table_one(*names, by=by)
         case Analysis.CROSSTAB:
             found = study.crosstab(*names, by=by)
         case Analysis.CORRELATION:
-            found = study.correlations(*names, by=by, given=options.given)
+            found = study.correlations(*names, by=by, given=options.given or ())
         case Analysis.AGREEMENT:
             found = study.agreement(*names, ratings=by)
         case Analysis.ICC:
             found = study.icc(*names)
         case _:
-            found = _of_two(study, kind, names, by)
+            found = _of_two(study, kind, names, by, options)
     return found
 
 
@@ -210,21 +289,8 @@ def analyse(
     analysis: AnalysisOption = None,
     protection: Protection,
     summed: Summed,
-    equal_variances: Annotated[
-        bool,
-        typer.Option("--equal-variances", help="Of t-test (Student's) and anova (Fisher's)."),
-    ] = False,
-    given: Annotated[
-        list[str] | None,
-        typer.Option("--given", help="Of correlation: hold this number fixed; repeatable."),
-    ] = None,
-    share: Annotated[
-        list[float] | None,
-        typer.Option("--share", help="Of quantiles: 0.9 for the 90th percentile; repeatable."),
-    ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="Of acquisition: CT for how CT images were taken.")
-    ] = None,
+    particular: Particular,
+    confidence: ConfidenceOption = CONFIDENCE,
     plot: Annotated[
         Path | None, typer.Option(help="Draw it into this file: .png, .svg or .pdf.")
     ] = None,
@@ -240,6 +306,8 @@ def analyse(
 
     Example: wardgate analyse t-test age -p preterm --by arm --where 'age >= 18'
 
+    Example: wardgate analyse t-test age -p preterm --by arm --alternative less --confidence 0.9
+
     Example: wardgate analyse survival months died -p t --by arm --analysis main --plot km.svg
 
     Example: wardgate analyse acquisition -p lung --modality CT
@@ -253,13 +321,13 @@ def analyse(
             consortium,
             project,
             analysis=analysis,
+            confidence=confidence,
             waiting=say_who_waits,
             **whom.terms(),
             **protection.terms(),
             **summed.terms(),
         )
-        options = _Options(equal_variances, given or [], share or [], modality)
-        found = _run(study, kind, variables or [], by, options)
+        found = run(study, kind, variables or [], by, particular)
     show(found, as_json=as_json, methods=methods)
     if plot is not None:
         if found.figure is None:

@@ -15,6 +15,7 @@ from researcher.consortium import Consortium
 from researcher.home import DEFAULT_HOME
 from researcher.models import ModelAnswer
 from researcher.options import (
+    ConfidenceOption,
     HomeOption,
     MethodsOption,
     ProjectOption,
@@ -112,9 +113,7 @@ def fit(
     method: Annotated[Method, typer.Option(help="Of a random intercept.")] = Method.REML,
     secure: SecureOption = False,
     whom: Whom,
-    confidence: Annotated[
-        float, typer.Option(help="Of the intervals.", min=0.5, max=0.9999)
-    ] = CONFIDENCE,
+    confidence: ConfidenceOption = CONFIDENCE,
     methods: MethodsOption = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw a forest plot into this .png, .svg or .pdf.")

@@ -49,6 +49,7 @@ WhereOption = Annotated[
 CohortOption = Annotated[
     Path | None, typer.Option("--cohort", help="Only of a cohort written in this JSON file.")
 ]
+ConfidenceOption = Annotated[float, typer.Option(help="Of the intervals.", min=0.5, max=0.9999)]
 AnalysisOption = Annotated[
     str | None, typer.Option(help="The releases' analysis set, answered exactly.")
 ]

@@ -13,6 +13,7 @@ from contract.cohorts import Cohort
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.estimates import CONFIDENCE, checked_confidence
+from contract.statistics.mean_tests import Alternative
 from contract.work import Statistic
 from researcher import imputed
 from researcher.analyses import (
@@ -22,6 +23,7 @@ from researcher.analyses import (
     numbers,
     rates,
     related,
+    shares,
     spread,
     survival,
     tables,
@@ -30,7 +32,7 @@ from researcher.analyses.groups import variable_of
 from researcher.columns import Column
 from researcher.findings import Finding
 from researcher.quality import Plan, QualityReport, ask_quality, assess
-from researcher.questions import Lane, histogram
+from researcher.questions import Lane, histogram, mean
 from researcher.reference import Reference
 from researcher.statistics import StatisticsAnswer
 
@@ -224,11 +226,45 @@ class Study:
 
     # ---- compared ------------------------------------------------------------------------------
 
-    def t_test(self, variable: str, by: str, *, equal_variances: bool = False) -> Finding:
-        """Compare two groups' means: Welch's t test, or Student's."""
+    def mean(
+        self,
+        variable: str,
+        by: str | None = None,
+        *,
+        alternative: Alternative = "two-sided",
+        null: float = 0.0,
+    ) -> Finding:
+        """Return a number's mean with its interval, and a t test of whether it is ``null``."""
+        answer = self.ask(mean(variable, by))
+        return numbers.means(answer, alternative, null, self.confidence)
+
+    def proportion(self, variable: str, by: str | None = None) -> Finding:
+        """Return the share of each level of a category: Wilson's and the exact interval."""
+        asked = shares.ask_shares(self.project, variable, by)
+        return shares.shares(self.ask(*asked), self.confidence)
+
+    def t_test(
+        self,
+        variable: str,
+        by: str,
+        *,
+        equal_variances: bool = False,
+        alternative: Alternative = "two-sided",
+        null: float = 0.0,
+    ) -> Finding:
+        """Compare two groups' means: Welch's t test, or Student's.
+
+        ``alternative`` is ``less`` or ``greater`` for a one-sided test, of whether the first
+        group's mean less the second's is; ``null`` the difference that it is tested against.
+        """
         answer = self.ask(*numbers.ask_means(variable, by))
         return numbers.t_test(
-            answer, by, equal_variances=equal_variances, confidence=self.confidence
+            answer,
+            by,
+            equal_variances=equal_variances,
+            alternative=alternative,
+            null=null,
+            confidence=self.confidence,
         )
 
     def anova(self, variable: str, by: str, *, equal_variances: bool = False) -> Finding:
@@ -261,10 +297,17 @@ class Study:
         asked = related.ask_correlation(variables, by, given)
         return related.correlations(self.ask(*asked), given, self.confidence)
 
-    def paired_t_test(self, first: str, second: str) -> Finding:
+    def paired_t_test(
+        self,
+        first: str,
+        second: str,
+        *,
+        alternative: Alternative = "two-sided",
+        null: float = 0.0,
+    ) -> Finding:
         """Compare the means of two numbers of the same subjects."""
         answer = self.ask(*related.ask_pair(first, second))
-        return related.paired_t_test(answer, self.confidence)
+        return related.paired_t_test(answer, alternative, null, self.confidence)
 
     def rank_correlation(self, first: str, second: str, by: str | None = None) -> Finding:
         """Return Spearman's, Kendall's and Goodman and Kruskal's measures of two orders.
@@ -325,6 +368,14 @@ class Study:
         """Return the ROC curve of a score for an outcome of two levels, the second the event."""
         asked = evaluation.ask_scores(self.project, score, outcome, by)
         return evaluation.roc(self.ask(*asked), self.confidence)
+
+    def accuracy(self, test: str, outcome: str, by: str | None = None) -> Finding:
+        """Return what a yes-or-no test is worth: sensitivity, specificity, predictive values.
+
+        Both are categories of two levels, the second the positive one.
+        """
+        asked = shares.ask_accuracy(self.project, test, outcome, by)
+        return shares.accuracy(self.ask(*asked), self.confidence)
 
     def calibration(self, probability: str, outcome: str) -> Finding:
         """Compare predicted probabilities with what happened."""

@@ -75,6 +75,13 @@ def checked_confidence(confidence: float) -> float:
     return confidence
 
 
+def checked_one_sided(confidence: float) -> float:
+    """Return a level of confidence of an interval with one end; ``DocumentError`` up to 0.5."""
+    if not 0.5 < confidence < 1:
+        raise DocumentError("A one-sided level of confidence lies between 0.5 and 1.")
+    return confidence
+
+
 def z_quantile(confidence: float) -> float:
     """Return how many standard deviations hold so much of a normal distribution, both ways."""
     return -float(special.ndtri((1 - checked_confidence(confidence)) / 2))

@@ -24,6 +24,7 @@ from contract.statistics.estimates import (
     HypothesisTest,
     about,
     adjusted,
+    checked_one_sided,
     chi_squared_p,
     f_p,
     t_p,
@@ -34,6 +35,7 @@ from contract.statistics.summaries import Moments
 
 TOO_FEW = "A variance needs two values."
 CONSTANT = "Nothing varies."
+Alternative = Literal["two-sided", "less", "greater"]
 
 
 def gap(a: Moments, b: Moments) -> float:
@@ -62,6 +64,41 @@ def one_sample_t(
         return undefined(name, TOO_FEW)
     estimate = mean_interval(moments, confidence)
     return _t(name, estimate, moments.mean - mean + moments.mean_low, moments.n - 1)
+
+
+def directed(
+    test: HypothesisTest,
+    alternative: Alternative = "two-sided",
+    null: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> HypothesisTest:
+    """Return a t test of another hypothesis: that the estimate is ``null``, or not below or above.
+
+    ``less``: against the alternative that it is less; the interval then has no lower end. As R's
+    ``t.test`` has them.
+    """
+    estimate = test.estimate
+    if (alternative, null) == ("two-sided", 0.0) or estimate is None or math.isnan(test.statistic):
+        return test
+    (degrees,) = test.degrees
+    error = estimate.standard_error
+    t = test.statistic - null / error
+    p = t_p(t, degrees)
+    name = test.name if null == 0 else f"{test.name} of {null:g}"
+    if alternative == "two-sided":
+        return replace(test, name=name, statistic=t, p_value=p)
+    reach = t_quantile(degrees, 2 * checked_one_sided(confidence) - 1) * error
+    low, high = -math.inf, estimate.value + reach
+    if alternative == "greater":
+        low, high = estimate.value - reach, math.inf
+    toward = t < 0 if alternative == "less" else t > 0
+    return replace(
+        test,
+        name=f"{name}, one-sided ({alternative})",
+        statistic=t,
+        p_value=p / 2 if toward else 1 - p / 2,
+        estimate=replace(estimate, low=low, high=high),
+    )
 
 
 def student_t(a: Moments, b: Moments, confidence: float = CONFIDENCE) -> HypothesisTest:

@@ -15,6 +15,7 @@ from contract.errors import DocumentError
 from contract.statistics import agreement, calibration, crosstabs, evaluation, reliability
 from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.work import Statistic
+from researcher.analyses import shares
 from researcher.analyses.groups import (
     ALL,
     comoments_of,
@@ -68,6 +69,7 @@ def roc(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
     edges = _grid(variable_of(answer.project, score))
     rows: list[tuple[Cell, ...]] = []
     found: dict[str, evaluation.Roc] = {}
+    figures: list[tuple[str, Estimate | HypothesisTest]] = []
     said = []
     for group in counts_of(part):
         table = _ordered(part, answer.project, group)
@@ -77,6 +79,14 @@ def roc(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
         rows.append((label, one.auc.value, one.auc.low, one.auc.high, one.least, one.most,
                      float(table[:, 1].sum()), float(table[:, 0].sum())))  # fmt: skip
         said.append(one.auc.note)
+        at, sensitivity, specificity = shares.youden(one)
+        figures += [
+            (label, one.auc),
+            (label, Estimate("threshold by Youden's J", at)),
+            (label, Estimate("sensitivity there", sensitivity)),
+            (label, Estimate("specificity there", specificity)),
+            (label, Estimate("average precision", _precision(edges, table))),
+        ]
     positive, negative = two_levels(answer.project, outcome).levels[::-1]
     return Finding(
         title=f"ROC of {score} for {outcome} = {positive}",
@@ -100,9 +110,13 @@ def roc(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
             unit_square=True,
         ),
         remarks=remarks(answer, *said),
-        figures=tuple(("" if g == ALL else g, one.auc) for g, one in found.items()),
+        figures=tuple(figures),
         confidence=confidence,
     )
+
+
+def _precision(edges: NDArray[np.float64], table: NDArray[np.float64]) -> float:
+    return evaluation.precision_recall(edges, table[:, 1], table[:, 0]).average_precision
 
 
 def calibrated(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:

@@ -270,15 +270,56 @@ def ask_means(variable: str, by: str) -> list[Statistic]:
     return [mean(variable, by)]
 
 
+def means(
+    answer: StatisticsAnswer,
+    alternative: mean_tests.Alternative = "two-sided",
+    null: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> Finding:
+    """Return each group's mean with its interval, and its t test against ``null``."""
+    part = answer.parts[0]
+    groups = moments_of(part, answer.project)
+    tests: dict[str, HypothesisTest] = {}
+    rows: list[tuple[Cell, ...]] = []
+    for group, m in groups.items():
+        of = "" if group == ALL else group
+        plain = mean_tests.one_sample_t(m, confidence=confidence)
+        tests[of] = mean_tests.directed(plain, alternative, null, confidence)
+        ends = _ends(tests[of].estimate)
+        figures = (m.standard_deviation, tests[of].p_value)
+        rows.append((of, m.mean, *ends, *figures, m.n, m.missing))
+    name = part.statistic.variable
+    return Finding(
+        title=f"Mean of {name}, tested against {null:g}",
+        columns=("group", "mean", "conf.low", "conf.high", "SD", "p.value", "n", "missing"),
+        rows=tuple(rows),
+        result=tests,
+        answers=(answer,),
+        about="Means have Student's intervals, and were compared with a value by one-sample t "
+        "tests.",
+        figure=_forest([(row[0] or name, *row[1:]) for row in rows], name),
+        remarks=remarks(answer, *(test.note for test in tests.values())),
+        figures=tuple(tests.items()),
+        confidence=confidence,
+    )
+
+
 def t_test(
-    answer: StatisticsAnswer, by: str, *, equal_variances: bool, confidence: float = CONFIDENCE
+    answer: StatisticsAnswer,
+    by: str,
+    *,
+    equal_variances: bool,
+    alternative: mean_tests.Alternative = "two-sided",
+    null: float = 0.0,
+    confidence: float = CONFIDENCE,
 ) -> Finding:
     """Return a t test of two groups' means: Welch's, or Student's."""
     part = answer.parts[0]
     groups = moments_of(part, answer.project)
     first, second = pair(groups, by)
     make = mean_tests.student_t if equal_variances else mean_tests.welch_t
-    found = make(groups[first], groups[second], confidence)
+    plain = make(groups[first], groups[second], confidence)
+    found = mean_tests.directed(plain, alternative, null, confidence)
     effects = [
         (f"{first} and {second}", measure(groups[first], groups[second], confidence))
         for measure in (balance.hedges_g, balance.of_numbers)

@@ -108,12 +108,18 @@ def ask_pair(first: str, second: str) -> list[Statistic]:
     return [comoments(first, second)]
 
 
-def paired_t_test(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
+def paired_t_test(
+    answer: StatisticsAnswer,
+    alternative: mean_tests.Alternative = "two-sided",
+    null: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> Finding:
     """Return a paired t test of two numbers, of the subjects who have both."""
     part = answer.parts[0]
     held = comoments_of(part)[ALL]
     first, second = part.statistic.variables
-    found = mean_tests.paired_t(held.n, held.means, held.products, confidence)
+    plain = mean_tests.paired_t(held.n, held.means, held.products, confidence)
+    found = mean_tests.directed(plain, alternative, null, confidence)
     spreads = held.products[0], held.products[2]
     means = [
         mean_tests.mean_interval(Moments(held.n, 0, mean, max(m2, 0.0)), confidence)

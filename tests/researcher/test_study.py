@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -128,6 +129,67 @@ def test_a_t_test_is_scipys_over_the_pooled_rows(study: Study) -> None:
         true = stats.ttest_ind(control, treatment, equal_var=equal)
         assert found.statistic == pytest.approx(true.statistic, rel=1e-9)
         assert found.p_value == pytest.approx(true.pvalue, rel=1e-9)
+
+
+def test_one_sided_t_tests_and_null_differences_are_scipys(consortium: LocalConsortium) -> None:
+    study = consortium.study(confidence=0.9)
+    control, treatment = (TABLE["age"][TABLE["arm"] == arm] for arm in (0, 1))
+    for way in ("two-sided", "less", "greater"):
+        found = study.t_test("age", by="arm", alternative=way, null=-1.5).result  # type: ignore[arg-type]
+        true = stats.ttest_ind(control, treatment + -1.5, equal_var=False, alternative=way)
+        assert found.statistic == pytest.approx(true.statistic, rel=1e-9)
+        assert found.p_value == pytest.approx(true.pvalue, rel=1e-9)
+        ends = true.confidence_interval(0.9)
+        wanted = (ends.low - 1.5, ends.high - 1.5)
+        assert (found.estimate.low, found.estimate.high) == pytest.approx(wanted, rel=1e-9)
+        one = row(study.mean("age", alternative=way, null=55))  # type: ignore[arg-type]
+        alone = stats.ttest_1samp(TABLE["age"], 55, alternative=way)
+        assert one["p.value"] == pytest.approx(alone.pvalue, rel=1e-9)
+        ends = alone.confidence_interval(0.9)
+        assert (one["conf.low"], one["conf.high"]) == pytest.approx((ends.low, ends.high))
+    with pytest.raises(DocumentError, match="one-sided"):
+        consortium.study(confidence=0.4).t_test("age", by="arm", alternative="less")
+
+
+def test_shares_of_levels_have_wilsons_and_exact_intervals(study: Study) -> None:
+    found = row(study.proportion("ill", by="arm"), group="treatment", level="yes")
+    known = (TABLE["arm"] == 1) & (TABLE["ill"] >= 0)
+    ill = int((TABLE["ill"][known] == 1).sum())
+    true = stats.binomtest(ill, int(known.sum()))
+    assert (found["count"], found["n"]) == (ill, known.sum())
+    for ends, method in (("conf", "wilson"), ("exact", "exact")):
+        wanted = true.proportion_ci(method=method)
+        assert (found[f"{ends}.low"], found[f"{ends}.high"]) == pytest.approx(
+            (wanted.low, wanted.high), rel=1e-9
+        )
+    with pytest.raises(DocumentError, match="category"):
+        study.proportion("age")
+
+
+def test_a_tests_accuracy_is_counted_of_second_levels(study: Study) -> None:
+    found = study.accuracy("arm", "ill")
+    treated, known = TABLE["arm"] == 1, TABLE["ill"] >= 0
+    ill = TABLE["ill"] == 1
+    sensitivity = (treated & ill).sum() / ill.sum()
+    assert row(found, figure="sensitivity")["value"] == pytest.approx(sensitivity, rel=1e-12)
+    assert row(found, figure="negative predictive value")["value"] == pytest.approx(
+        (~treated & known & ~ill).sum() / (~treated & known).sum(), rel=1e-12
+    )
+    assert max(map(len, str(found).splitlines())) <= 80
+
+
+def test_two_by_two_tells_yates_and_plain_chi_squared_and_whom_to_treat(study: Study) -> None:
+    known = TABLE["ill"] >= 0
+    table = np.zeros((2, 2))
+    np.add.at(table, (TABLE["arm"][known], TABLE["ill"][known]), 1)
+    told = {str(r["figure"]): r for r in study.crosstab("arm", "ill").glance()}
+    for correction, name in ((True, "with Yates' correction"), (False, ", without correction")):
+        (one,) = (r for figure, r in told.items() if figure.endswith(name))
+        true = stats.chi2_contingency(table, correction=correction)
+        assert one["statistic"] == pytest.approx(true.statistic, rel=1e-9)
+    risks = table[:, 1] / table.sum(axis=1)
+    whom = told["number needed to treat"]["estimate"]
+    assert whom == pytest.approx(1 / (risks[1] - risks[0]), rel=1e-9)
 
 
 def test_an_analysis_of_variance_is_scipys(study: Study) -> None:
@@ -306,6 +368,14 @@ def test_the_area_under_the_curve_is_mann_and_whitneys(rated: Study) -> None:
     line = found.tidy()[0]
     assert (line["yes"], line["no"]) == (ill.size, well.size)
     assert float(line["bins.low"]) <= true <= float(line["bins.high"])
+    narrow = dataclasses.replace(rated, confidence=0.5).roc("risk", "died").result["all"].auc
+    wide = found.result["all"].auc
+    assert wide.low < narrow.low < narrow.value == wide.value < narrow.high < wide.high
+    told = {str(r["figure"]): r["estimate"] for r in found.glance()}
+    at = float(told["threshold by Youden's J"])
+    called = SCORES["risk"] >= at
+    assert told["sensitivity there"] == called[SCORES["died"] == 1].mean()
+    assert told["specificity there"] == (~called[SCORES["died"] == 0]).mean()
 
 
 def test_a_calibrated_risk_has_slope_one(rated: Study) -> None:
