@@ -86,6 +86,7 @@ def test_patients_nobody_trained_on_are_registered_by_what_hospitals_learned(
     assert folded_share(found.field) < 0.001
 
 
+@pytest.mark.slow
 def test_the_cascade_goes_further_than_its_affine_stage_alone() -> None:
     task, dice = recipe().module("task"), recipe().module("similarity").dice
     plan = task.Plan.read(recipe().config(**SMALL))
@@ -117,7 +118,7 @@ def test_the_invertibility_loss_lowers_the_inverse_error() -> None:
     for price in (0.3, 0.0):
         plan = task.Plan.read(recipe().config(**SMALL | {"invertibility": price}))
         net = task.build_model(plan)
-        local = Local(0.003, steps=50, batch_size=8, optimiser="adam")
+        local = Local(0.003, steps=30, batch_size=8, optimiser="adam")
         train(net, TensorDataset(moved.fixed, moved.moving), task.loss_of(plan), local)
         with torch.no_grad():
             there, back = net(unseen.fixed, unseen.moving), net(unseen.moving, unseen.fixed)
