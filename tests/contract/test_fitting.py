@@ -213,7 +213,7 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=examples(3, 6), deadline=None)
 @given(seed=st.integers(0, 10**6), sites=st.integers(1, 7))
 def test_any_partition_gives_the_fit_of_all_rows(family: str, seed: int, sites: int) -> None:
     outcome, other = FAMILIES[family]
@@ -242,7 +242,7 @@ def test_any_partition_gives_the_fit_of_all_rows(family: str, seed: int, sites: 
     assert found.deviance == pytest.approx(expected.deviance, rel=1e-10)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(4, 10), deadline=None)
 @given(seed=st.integers(0, 10**6), sites=st.integers(1, 5))
 def test_any_partition_within_strata_gives_the_same_cox_model(seed: int, sites: int) -> None:
     """Sites are strata, so a site's rows may only be dealt out with its stratum."""
@@ -321,7 +321,7 @@ def mixed(method: str, seed: int) -> tuple[Fit, dict[str, Any], list[Rows]]:
 
 
 @pytest.mark.parametrize("method", ["reml", "ml"])
-@settings(max_examples=examples(5, 10), deadline=None)
+@settings(max_examples=examples(3, 10), deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_a_random_intercept_maximises_the_likelihood_of_all_rows(method: str, seed: int) -> None:
     """The likelihood is written out with the covariance of all rows."""

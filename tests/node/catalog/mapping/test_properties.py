@@ -86,7 +86,7 @@ def mapped(batches: list[list[Observation]], rows: dict[str, tuple[Any, Any]]) -
         return map_variables(sources, VARIABLES, EXPRESSIONS, subjects=["t"]).frame
 
 
-@settings(max_examples=examples(15, 40), deadline=None)
+@settings(max_examples=examples(8, 40), deadline=None)
 @given(observations, people, st.randoms(use_true_random=False), st.integers(1, 8))
 def test_batches_in_any_order_and_parts_make_one_table(
     rows: list[Observation], table: dict[str, tuple[Any, Any]], random: Any, parts: int
@@ -96,7 +96,7 @@ def test_batches_in_any_order_and_parts_make_one_table(
     assert mapped([rows], table).equals(mapped(split, table))
 
 
-@settings(max_examples=examples(15, 40), deadline=None)
+@settings(max_examples=examples(8, 40), deadline=None)
 @given(observations, people, st.data())
 def test_sites_that_share_no_subject_add_up_to_the_pooled_table(
     rows: list[Observation], table: dict[str, tuple[Any, Any]], data: st.DataObject
@@ -116,7 +116,7 @@ def test_sites_that_share_no_subject_add_up_to_the_pooled_table(
     assert together.equals(pooled.with_columns(filled))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(15, 40), deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("ABC")),
     st.lists(st.none() | st.sampled_from("abcdef"), min_size=1, max_size=12),
@@ -245,7 +245,7 @@ WIDE = {
 }
 
 
-@settings(max_examples=examples(20, 60), deadline=None)
+@settings(max_examples=examples(10, 60), deadline=None)
 @given(wide_rows, TYPED["number"], TYPED["category"], TYPED["boolean"])
 def test_a_subjects_values_are_its_own_whoever_else_is_there(
     rows: list[dict[str, Any]], number: Any, level: Any, truth: Any
