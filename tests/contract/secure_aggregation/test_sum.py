@@ -17,7 +17,9 @@ from contract.secure_aggregation.updates import DELTA, GAMMA
 from tests.contract.secure_aggregation.simulation import Run, World, both_shared
 from tests.examples import examples
 
-FEW = settings(max_examples=examples(10, 25), deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(
+    max_examples=examples(10, 25), deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @FEW
