@@ -123,7 +123,7 @@ def mutual_independence(counts: ArrayLike) -> HypothesisTest:
     ]
     kept = table[np.ix_(*(np.flatnonzero(one > 0) for one in sums))]
     degrees = math.prod(kept.shape) - sum(kept.shape) + kept.ndim - 1
-    if degrees < 1:
+    if degrees < 1 or not kept.size:
         return undefined(name, "Fewer than two variables have two levels with anybody.", noisy)
     n = float(kept.sum())
     expected = np.full(kept.shape, n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -215,7 +216,7 @@ def crossed(answer: StatisticsAnswer, by: str | None, confidence: float = CONFID
     """Return a crosstab with its test of independence; of two by two also risks and odds.
 
     A third variable makes strata, over which Mantel and Haenszel's estimates are taken where the
-    first two have two levels each.
+    first two have two levels each, and otherwise their generalised test and each stratum's own.
     """
     part = answer.parts[0]
     variables = [variable_of(answer.project, name) for name in part.statistic.variables]
@@ -272,10 +273,9 @@ def _associated(
         told.append(Estimate("Cramér's V", found.cramers_v))
         said.append(f"Cramér's V {found.cramers_v:.3f}")
     try:
-        exact = crosstabs.fisher_exact(table)
+        exact = crosstabs.fisher_exact(table, confidence=confidence)
         told.append(exact)
-        said.append(f"{exact.name}: p {p_value(exact.p_value)}".strip() if exact.name else "")
-        said.append(exact.note)
+        said.append(_exactly(exact))
     except DocumentError as error:
         said.append(str(error))
     if table.shape == (2, 2):
@@ -302,10 +302,39 @@ def _associated(
 def _over_strata(
     table: NDArray[np.float64], variables: Sequence[Variable], confidence: float
 ) -> tuple[object, list[Estimate | HypothesisTest], list[str]]:
+    mutual = crosstabs.mutual_independence(table)
     if table.shape[:2] != (2, 2):
-        return None, [], []
+        return _stratum_by_stratum(table, variables, mutual)
     found = stratified.mantel_haenszel(np.moveaxis(table[::-1, ::-1], 2, 0), confidence)
     estimates = (found.odds_ratio, found.risk_ratio, found.risk_difference)
     said = [f"{e.name} {interval(e.value, e.low, e.high)}" for e in estimates]
-    said += [_risks(variables), tested(found.association), tested(found.homogeneity)]
-    return found, [*estimates, found.association, found.homogeneity], said
+    tests = (found.association, found.homogeneity, mutual)
+    said += [_risks(variables), *map(tested, tests)]
+    return found, [*estimates, *tests], said
+
+
+def _stratum_by_stratum(
+    table: NDArray[np.float64], variables: Sequence[Variable], mutual: HypothesisTest
+) -> tuple[object, list[Estimate | HypothesisTest], list[str]]:
+    """Test the first two variables over the third one's levels together, and in each of them."""
+    tests = [stratified.generalised(np.moveaxis(table, 2, 0)), mutual]
+    third = variables[2]
+    for level, held in zip(place_names(third), np.moveaxis(table, 2, 0), strict=True):
+        if not held.any():
+            continue
+        own = [crosstabs.chi_squared(held).test]
+        with contextlib.suppress(DocumentError):  # as of counts with noise
+            own.append(crosstabs.fisher_exact(held, crosstabs.MAX_STEPS // table.shape[2]))
+        tests += [replace(one, name=f"{third.name} = {level}: {one.name}") for one in own]
+    lines = [tested(one) if one.degrees else _exactly(one) for one in tests]
+    return tuple(tests), list(tests), lines
+
+
+def _exactly(exact: HypothesisTest) -> str:
+    """Return Fisher's exact test in a line, or why there is none."""
+    if math.isnan(exact.p_value):
+        return f"{exact.name}: {exact.note}"
+    line = f"{exact.name}: p {p_value(exact.p_value)}"
+    if (odds := exact.estimate) is not None and not math.isnan(odds.value):
+        line += f", {odds.name} {interval(odds.value, odds.low, odds.high)}"
+    return line

@@ -143,6 +143,11 @@ def test_risks_are_of_the_second_level_among_those_of_the_second() -> None:
     said = glanced(found, "odds ratio")
     assert [round(said[k], 2) for k in ("estimate", "conf.low", "conf.high")] == [2.02, 1.08, 3.78]
     assert "Risks are of low = yes, and compare smoke = yes with no." in str(found)
+    # R's fisher.test, whose figures have three digits: 2.014137 (1.028780 to 3.964904).
+    exact = glanced(found, "Fisher's exact test")
+    assert [exact[k] for k in ("estimate", "conf.low", "conf.high")] == pytest.approx(
+        [2.014137, 1.028780, 3.964904], rel=1e-3
+    )
     third = category("race", "white", "black", "other")
     # By mother's race, R's mantelhaen.test: 3.086 (1.491 to 6.390).
     tables = np.array([[[40, 4], [33, 19]], [[11, 5], [4, 6]], [[35, 20], [7, 5]]])
@@ -152,6 +157,24 @@ def test_risks_are_of_the_second_level_among_those_of_the_second() -> None:
     assert (common["conf.low"], common["conf.high"]) == pytest.approx(
         (1.49073956177483, 6.38994864075343)
     )
+
+
+def test_three_categories_of_any_levels_are_tested_together_and_in_each_stratum() -> None:
+    """R 4.2.2 of HairEyeColor: mantelhaen.test, summary, and chisq.test of each sex."""
+    counts = [32, 53, 10, 3, 11, 50, 10, 30, 10, 25, 7, 5, 3, 15, 7, 8, 36, 66, 16, 4, 9, 34, 7, 64,
+              5, 29, 7, 5, 2, 14, 7, 8]  # fmt: skip
+    of = (category("eye", *"abcd"), category("hair", *"efgh"), category("sex", "man", "woman"))
+    found = of_counts(of, np.moveaxis(np.reshape(counts, (2, 4, 4)), 0, 2))
+    found = found.crosstab("eye", "hair", "sex")
+    for figure, statistic in (
+        ("Generalised Cochran, Mantel and Haenszel's test", 140.2833320514),
+        ("Test of mutual independence", 164.9247174),
+        ("sex = man: Pearson's chi-squared test", 41.28028879),
+        ("sex = woman: Pearson's chi-squared test", 106.6637338),
+    ):
+        assert glanced(found, figure)["statistic"] == pytest.approx(statistic, rel=1e-8)
+        assert figure in str(found).replace("\n", " ")
+    assert max(map(len, str(found).splitlines())) <= 80
 
 
 def test_two_judgements_of_two_levels_are_compared_by_mcnemars_test() -> None:
