@@ -41,7 +41,7 @@ WorkersOption = Annotated[
 ManifestOption = Annotated[
     Path | None,
     typer.Option(
-        help="CSV that says whose the slides, photographs and reports are: path, patient, ..."
+        help="CSV that says whose slides, photographs, volumes and reports are: path, patient, ..."
     ),
 ]
 
@@ -97,7 +97,7 @@ def ingest(
     ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Take files in: DICOM, slides, photographs, reports; or a table, or records.
+    """Take files in: DICOM, slides, photographs, volumes, reports; or a table, or records.
 
     Nothing identified stays readable. The same command again takes in what is new or changed, and
     goes on where it was killed. What can't be made safe goes to quarantine, with a reason.

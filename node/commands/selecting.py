@@ -24,7 +24,7 @@ WhereOption = Annotated[
 TableOption = Annotated[str | None, typer.Option("--table", help="The table of the subjects.")]
 KindOption = Annotated[
     list[str] | None,
-    typer.Option("--kind", help="Assets of this kind: dicom, slide, photograph, report."),
+    typer.Option("--kind", help="Assets of this kind: dicom, slide, photograph, volume, report."),
 ]
 ModalityOption = Annotated[
     list[str] | None,
