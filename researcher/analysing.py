@@ -54,6 +54,7 @@ class Analysis(StrEnum):
     RANKS = "ranks"
     CROSSTAB = "crosstab"
     CORRELATION = "correlation"
+    COVARIANCE = "covariance"
     ORDER = "rank-correlation"
     RATES = "rates"
     SURVIVAL = "survival"
@@ -91,6 +92,14 @@ class Alternative(StrEnum):
     GREATER = "greater"
 
 
+class Scale(StrEnum):
+    """On which scale an interval of survival is symmetric."""
+
+    LOG_LOG = "log-log"
+    LOG = "log"
+    PLAIN = "plain"
+
+
 @dataclass(frozen=True)
 class Particular:
     """What some analyses alone are told."""
@@ -109,6 +118,10 @@ class Particular:
         list[str] | None,
         typer.Option("--given", help="Of correlation: hold this number fixed; repeatable."),
     ] = None
+    pairwise: Annotated[
+        bool,
+        typer.Option("--pairwise", help="Of correlation: of all who have both values of a pair."),
+    ] = False
     share: Annotated[
         list[float] | None,
         typer.Option("--share", help="Of quantiles: 0.9 for the 90th percentile; repeatable."),
@@ -129,6 +142,9 @@ class Particular:
     rho: Annotated[
         float, typer.Option(help="Of survival: weigh the test by S^rho; 1 is Peto's.")
     ] = 0.0
+    scale: Annotated[
+        Scale, typer.Option(help="Of survival: of its intervals; R's default is log.")
+    ] = Scale.LOG_LOG
 
     def check(self, kind: Analysis) -> None:
         """Raise ``UsageError`` for an option that the analysis doesn't have."""
@@ -138,12 +154,14 @@ class Particular:
             (self.alternative is not Alternative.TWO_SIDED, "--alternative", t_tests),
             (self.null, "--null", t_tests),
             (self.given, "--given", (Analysis.CORRELATION,)),
+            (self.pairwise, "--pairwise", (Analysis.CORRELATION,)),
             (self.share, "--share", (Analysis.QUANTILES,)),
             (self.modality, "--modality", (Analysis.ACQUISITION,)),
             (self.stratum, "--stratum", (Analysis.SURVIVAL,)),
             (self.at, "--at", (Analysis.SURVIVAL,)),
             (self.until is not None, "--until", (Analysis.SURVIVAL,)),
             (self.rho, "--rho", (Analysis.SURVIVAL,)),
+            (self.scale is not Scale.LOG_LOG, "--scale", (Analysis.SURVIVAL,)),
         ):
             if given and kind not in kinds:
                 raise UsageError(f"{option} is of {' and '.join(one.value for one in kinds)}.")
@@ -191,6 +209,7 @@ def _of_two(
                 at=options.at or (),
                 until=options.until,
                 rho=options.rho,
+                scale=options.scale.value,
             )
         case Analysis.ACCURACY:
             found = study.accuracy(*_two(names, kind.value, "a test and an outcome"), by=by)
@@ -262,7 +281,10 @@ def run(
         case Analysis.CROSSTAB:
             found = study.crosstab(*names, by=by)
         case Analysis.CORRELATION:
-            found = study.correlations(*names, by=by, given=options.given or ())
+            pairs = {"given": options.given or (), "pairwise": options.pairwise}
+            found = study.correlations(*names, by=by, **pairs)
+        case Analysis.COVARIANCE:
+            found = study.covariances(*names, by=by)
         case Analysis.AGREEMENT:
             found = study.agreement(*names, ratings=by)
         case Analysis.ICC:

@@ -14,6 +14,7 @@ from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.estimates import CONFIDENCE, checked_confidence
 from contract.statistics.mean_tests import Alternative
+from contract.statistics.survival import Scale
 from contract.work import Statistic
 from researcher import imputed
 from researcher.analyses import (
@@ -286,16 +287,27 @@ class Study:
         return tables.crossed(answer, by, self.confidence)
 
     def correlations(
-        self, *variables: str, by: str | None = None, given: Sequence[str] = ()
+        self,
+        *variables: str,
+        by: str | None = None,
+        given: Sequence[str] = (),
+        pairwise: bool = False,
     ) -> Finding:
         """Return each pair's correlation, of subjects with all the values.
 
         Partial correlations, with the numbers ``given`` held fixed, are told beside them.
+        ``pairwise`` is of the subjects who have both values of a pair, whatever else they lack.
         """
         if len(variables) < 2:
             raise DocumentError("Correlations are of two numbers or more.")
-        asked = related.ask_correlation(variables, by, given)
+        asked = related.ask_correlation(variables, by, given, pairwise=pairwise)
         return related.correlations(self.ask(*asked), given, self.confidence)
+
+    def covariances(self, *variables: str, by: str | None = None) -> Finding:
+        """Return the matrix of numbers' covariances, of subjects with all the values."""
+        if len(variables) < 2:
+            raise DocumentError("Covariances are of two numbers or more.")
+        return related.covariances(self.ask(*related.ask_correlation(variables, by)))
 
     def paired_t_test(
         self,
@@ -339,17 +351,19 @@ class Study:
         until: float | None = None,
         rho: float = 0.0,
         gamma: float = 0.0,
+        scale: Scale = "log-log",
     ) -> Finding:
         """Return Kaplan and Meier's curves on the time's grid, and the log-rank test of groups.
 
         Beside them are Nelson and Aalen's cumulative hazards with their intervals.
         ``event`` is a category of two levels, the second the event. ``stratum`` makes the test
         stratified by a category; ``at`` tells survival at times, ``until`` the mean time up to
-        one; ``rho`` and ``gamma`` weigh the test as Fleming and Harrington do (``rho=1``: Peto's).
+        one; ``rho`` and ``gamma`` weigh the test as Fleming and Harrington do (``rho=1``: Peto's);
+        ``scale`` is that of the curves' intervals, ``log`` in R unless told otherwise.
         """
         by_strata = by is not None and self._is_stratum(by)
         asked = survival.ask_survival(self.project, time, event, by, stratum, by_strata=by_strata)
-        wanted = survival.Wanted(tuple(at), until, rho, gamma)
+        wanted = survival.Wanted(tuple(at), until, rho, gamma, scale)
         return survival.curves(self.ask(*asked), wanted, self.confidence)
 
     def _is_stratum(self, name: str) -> bool:

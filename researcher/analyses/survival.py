@@ -27,6 +27,7 @@ from researcher.plots import Curve, Curves
 from researcher.questions import crosstab
 from researcher.statistics import StatisticsAnswer
 
+_SCALES: dict[survival.Scale, str] = {"log-log": "log(-log)", "log": "log", "plain": "plain"}
 LINES = 12
 """Of each group in what is printed; the rows are of every interval in which anything happens."""
 
@@ -76,6 +77,8 @@ class Wanted:
     until: float | None = None
     rho: float = 0.0
     gamma: float = 0.0
+    scale: survival.Scale = "log-log"
+    """Of the curves' intervals; R's default is "log"."""
 
 
 def curves(
@@ -114,10 +117,10 @@ def curves(
     said = []
     for name, table in tables.items():
         label = "" if name == ALL else name
-        lines = _rows(label, table, confidence)
+        lines = _rows(label, table, confidence, wanted.scale)
         rows += lines
         few += _thinned(lines)
-        low, high = table.quantile_interval(confidence=confidence)
+        low, high = table.quantile_interval(confidence=confidence, scale=wanted.scale)
         lead = f"{label}: " if label else ""
         said.append(
             f"{lead}{int(table.events.sum())} events in {table.n}; median "
@@ -149,8 +152,8 @@ def curves(
         result=Survival(tables, test),
         answers=(answer,),
         about=f"Survival was estimated by Kaplan and Meier's method on the grid of {time}, with "
-        "intervals on the log(-log) scale; cumulative hazards by Nelson and Aalen's, with "
-        "intervals on the log scale"
+        f"intervals on the {_SCALES[wanted.scale]} scale; cumulative hazards by Nelson and "
+        "Aalen's, with intervals on the log scale"
         + ("; groups were compared by the log-rank test" if test else "")
         + (
             "; hazard ratios are of a Cox model with one baseline hazard for all sites, on that "
@@ -158,7 +161,12 @@ def curves(
             if ratios
             else "."
         ),
-        figure=_figure(tables, f"{time} ({variable.unit})" if variable.unit else time, confidence),
+        figure=_figure(
+            tables,
+            f"{time} ({variable.unit})" if variable.unit else time,
+            confidence,
+            wanted.scale,
+        ),
         remarks=remarks(answer, *said, _grid(tables)),
         figures=figures,
         confidence=confidence,
@@ -182,10 +190,10 @@ def _figures(tables: dict[str, survival.LifeTable], wanted: Wanted, confidence: 
             ("median", 0.5),
             ("third quartile", 0.75),
         ):
-            low, high = table.quantile_interval(share, confidence)
+            low, high = table.quantile_interval(share, confidence, wanted.scale)
             time = table.quantile(share)
             found.append((label, Estimate(quartile, time, math.nan, low, high, confidence)))
-        found += [(label, _at(table, time, confidence)) for time in wanted.at]
+        found += [(label, _at(table, time, confidence, wanted.scale)) for time in wanted.at]
         if wanted.until is not None:
             mean = table.restricted_mean(wanted.until)
             named = f"restricted mean to {wanted.until:g}"
@@ -214,7 +222,9 @@ def _ratios(
     return tuple(ratios)
 
 
-def _at(table: survival.LifeTable, time: float, confidence: float) -> Estimate:
+def _at(
+    table: survival.LifeTable, time: float, confidence: float, scale: survival.Scale
+) -> Estimate:
     """Return survival after a time; NaN once nobody is left."""
     named = f"survival at {time:g}"
     before = int(np.searchsorted(table.times, time, side="right")) - 1
@@ -222,7 +232,7 @@ def _at(table: survival.LifeTable, time: float, confidence: float) -> Estimate:
         return Estimate(named, 1.0, 0.0, 1.0, 1.0, confidence)
     if time > table.times[-1]:
         return Estimate(named, math.nan, confidence=confidence, note="It lies beyond the grid.")
-    low, high = table.band(confidence)
+    low, high = table.band(confidence, scale)
     error = math.sqrt(table.greenwood[before])
     ends = float(low[before]), float(high[before])
     return Estimate(named, float(table.survival[before]), error, *ends, confidence)
@@ -250,9 +260,11 @@ def _thinned(lines: list[tuple[Cell, ...]]) -> list[tuple[Cell, ...]]:
     return found
 
 
-def _rows(label: str, table: survival.LifeTable, confidence: float) -> list[tuple[Cell, ...]]:
+def _rows(
+    label: str, table: survival.LifeTable, confidence: float, scale: survival.Scale
+) -> list[tuple[Cell, ...]]:
     """Return a life table's lines, of each interval in which anything happens."""
-    low, high = table.band(confidence)
+    low, high = table.band(confidence, scale)
     hazard_low, hazard_high = table.hazard_band(confidence)
     happens = np.flatnonzero((table.events + table.lost) > 0)
     return [
@@ -285,10 +297,12 @@ def _grid(tables: dict[str, survival.LifeTable]) -> str:
     return f"By the grid, a curve can be too high by {most:.2g} at most." if most > 0 else ""
 
 
-def _figure(tables: dict[str, survival.LifeTable], name: str, confidence: float) -> Curves:
+def _figure(
+    tables: dict[str, survival.LifeTable], name: str, confidence: float, scale: survival.Scale
+) -> Curves:
     found = []
     for group, table in tables.items():
-        low, high = table.band(confidence)
+        low, high = table.band(confidence, scale)
         known = ~np.isnan(table.survival)
         start = (float(table.start),)
         found.append(

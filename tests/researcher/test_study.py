@@ -230,6 +230,32 @@ def test_correlations_are_those_of_complete_subjects(study: Study) -> None:
     assert found["conf.high"] == pytest.approx(interval.high, rel=1e-6)
 
 
+def test_correlations_can_be_of_all_who_have_both_values() -> None:
+    table = TABLE | {"sbp": np.where(TABLE["arm"] == 1, np.nan, TABLE["age"] + TABLE["stage"])}
+    sbp = Variable(name="sbp", kind="number", minimum=0, maximum=200)
+    consortium = LocalConsortium((*VARIABLES, sbp), split(table, 3))
+    study = consortium.study()
+    found = study.correlations("age", "bmi", "sbp", pairwise=True)
+    assert len(consortium.asked) == 1
+    for line in found.tidy():
+        x, y = (table[str(line[k])] for k in ("of", "with"))
+        both = ~np.isnan(x) & ~np.isnan(y)
+        assert line["n"] == both.sum()
+        assert line["r"] == pytest.approx(stats.pearsonr(x[both], y[both]).statistic, rel=1e-9)
+    everything = study.covariances("age", "bmi", "sbp").result["all"]
+    rows = np.column_stack([table[name] for name in ("age", "bmi", "sbp")])
+    wanted = np.cov(rows[~np.isnan(rows).any(axis=1)].T)
+    assert everything == pytest.approx(wanted, rel=1e-9)
+    (answer,) = study.covariances("age", "bmi").answers
+    told = {(r.statistic, r.variable, r.level): r.value for r in answer.rows()}
+    both = ~np.isnan(TABLE["bmi"])
+    wanted = np.cov(TABLE["age"][both], TABLE["bmi"][both])
+    assert told["variance", "bmi", ""] == pytest.approx(wanted[1, 1], rel=1e-9)
+    assert told["covariance", "age", "bmi"] == pytest.approx(wanted[0, 1], rel=1e-9)
+    assert told["mean", "age", ""] == pytest.approx(TABLE["age"][both].mean(), rel=1e-12)
+    assert told["missing", "age x bmi", ""] == N - both.sum()
+
+
 def test_table_1_is_one_question_and_says_how_groups_differ(consortium: LocalConsortium) -> None:
     found = consortium.study().table_one("age", "stage", "ill", by="arm")
     assert len(consortium.asked) == 1
@@ -550,6 +576,12 @@ def test_survival_tells_every_time_and_prints_some_of_them() -> None:
     mean = lifelines.utils.restricted_mean_survival_time(fitted, t=36)
     assert told["restricted mean to 36"]["estimate"] == pytest.approx(mean, rel=1e-9)
     assert told["median"]["estimate"] == fitted.median_survival_time_
+    other = study.survival("months", "died", at=(12,), scale="log")
+    one = {str(r["figure"]): r for r in other.glance()}["survival at 12"]
+    assert one["conf.low"] == pytest.approx(
+        one["estimate"] * np.exp(-1.6448536269514722 * one["std.error"] / one["estimate"])
+    )
+    assert "log(-log)" not in other.methods
 
 
 def test_groups_curves_are_compared_within_strata_and_with_weights() -> None:
