@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -264,27 +265,26 @@ def run(
         raise UsageError(f"{kind.value} is of variables; say which: wardgate analyse KIND age.")
     if kind in _OF_ONE:
         return _of_one(study, kind, _one(names, kind.value), by, options)
+    of_several: dict[Analysis, Callable[..., Finding]] = {
+        Analysis.DESCRIBE: study.describe,
+        Analysis.BOX_PLOT: study.box_plots,
+        Analysis.TABLE1: study.table_one,
+        Analysis.CROSSTAB: study.crosstab,
+        Analysis.COVARIANCE: study.covariances,
+    }
+    if kind in of_several:
+        return of_several[kind](*names, by=by)
     match kind:
-        case Analysis.DESCRIBE:
-            found = study.describe(*names, by=by)
         case Analysis.QUANTILES:
             shares = {"shares": options.share} if options.share else {}
             found = study.quantiles(*names, by=by, **shares)
-        case Analysis.BOX_PLOT:
-            found = study.box_plots(*names, by=by)
         case Analysis.RATES:
             found = study.rates(*_two(names, kind.value, "a time at risk and an event"), by=by)
         case Analysis.DENSITY:
             found = study.density(*_two(names, kind.value, "two numbers"))
-        case Analysis.TABLE1:
-            found = study.table_one(*names, by=by)
-        case Analysis.CROSSTAB:
-            found = study.crosstab(*names, by=by)
         case Analysis.CORRELATION:
             pairs = {"given": options.given or (), "pairwise": options.pairwise}
             found = study.correlations(*names, by=by, **pairs)
-        case Analysis.COVARIANCE:
-            found = study.covariances(*names, by=by)
         case Analysis.AGREEMENT:
             found = study.agreement(*names, ratings=by)
         case Analysis.ICC:

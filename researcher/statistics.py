@@ -233,24 +233,16 @@ def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:
         yield from _noisy_rows(part, part.part.noise, variable, project)
         return
     for group, summary in part.part.groups.items():
-        if isinstance(summary, Moments):
-            for name, value in (
-                ("mean", summary.mean),
-                ("standard deviation", summary.standard_deviation),
-            ):
-                yield Row(name, variable.name, group, "", value, summary.n)
-            continue
-        if isinstance(summary, Shape):
-            for name, value in (
-                ("mean", summary.mean),
-                ("standard deviation", summary.moments.standard_deviation),
-                ("skewness", summary.skewness),
-                ("excess kurtosis", summary.kurtosis),
-            ):
-                yield Row(name, variable.name, group, "", value, summary.n)
+        name = " x ".join(statistic.variables)
+        missing = Row("missing", name, group, "", summary.missing, summary.n)
+        if isinstance(summary, Moments | Shape):
+            for what, value in _moments(summary):
+                yield Row(what, variable.name, group, "", value, summary.n)
+            yield missing
             continue
         if isinstance(summary, CoMoments):
-            yield from _correlations(statistic, group, summary)
+            yield from _comoments(statistic, group, summary)
+            yield missing
             continue
         if statistic.kind == "count":
             yield Row("count", variable.name, group, "", summary.n, summary.n)
@@ -272,12 +264,30 @@ def _rows(part: PartAnswer, project: Project) -> Iterator[Row]:
             for level, counted in outside:
                 if counted:
                     yield Row("count", variable.name, group, level, counted, summary.n)
+        yield missing
 
 
-def _correlations(statistic: Statistic, group: str, summary: CoMoments) -> Iterator[Row]:
-    """Yield the correlation of each pair."""
+def _moments(summary: Moments | Shape) -> Iterator[tuple[str, float]]:
+    held = summary.moments if isinstance(summary, Shape) else summary
+    yield "mean", held.mean
+    yield "variance", held.variance
+    yield "standard deviation", held.standard_deviation
+    if isinstance(summary, Shape):
+        yield "skewness", summary.skewness
+        yield "excess kurtosis", summary.kurtosis
+
+
+def _comoments(statistic: Statistic, group: str, summary: CoMoments) -> Iterator[Row]:
+    """Yield each mean and variance, and the covariance and correlation of each pair."""
     products = summary.matrix
     names = statistic.variables
+    degrees = summary.n - 1
+    for i, name in enumerate(names):
+        yield Row("mean", name, group, "", summary.means[i], summary.n)
+    for i, j in itertools.combinations_with_replacement(range(len(names)), 2):
+        value = float(products[i, j]) / degrees if degrees > 0 else math.nan
+        what, with_ = ("covariance", names[j]) if i != j else ("variance", "")
+        yield Row(what, names[i], group, with_, value, summary.n)
     for i, j in itertools.combinations(range(len(names)), 2):
         scale = math.sqrt(max(products[i, i] * products[j, j], 0.0))
         value = products[i, j] / scale if scale else math.nan

@@ -249,7 +249,11 @@ def bars(answer: StatisticsAnswer, part: PartAnswer) -> Bars:
 def histogram_of(answer: StatisticsAnswer) -> Finding:
     """Return counts on the grid, and their plot."""
     part = answer.parts[0]
-    rows = tuple((row.group, row.level, row.value, row.n) for row in answer.rows() if row.variable)
+    rows = tuple(
+        (row.group, row.level, row.value, row.n)
+        for row in answer.rows()
+        if row.statistic == "count"
+    )
     return Finding(
         title=f"Histogram of {part.statistic.variable}",
         columns=("group", "bin", "count", "n"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,49 @@ from researcher.statistics import PartAnswer, StatisticsAnswer
 
 
 def ask_correlation(
-    variables: Sequence[str], by: str | None, given: Sequence[str] = ()
+    variables: Sequence[str], by: str | None, given: Sequence[str] = (), *, pairwise: bool = False
 ) -> list[Statistic]:
-    """Return what correlations are worked out from."""
-    return [comoments(variables[0], *variables[1:], *given, by=by)]
+    """Return what correlations are worked out from; ``pairwise``: of each two by themselves."""
+    sets = list(itertools.combinations(variables, 2)) if pairwise else [tuple(variables)]
+    return [comoments(some[0], *some[1:], *given, by=by) for some in sets]
+
+
+@dataclass(frozen=True)
+class Related:
+    """Two variables: how they are correlated, their covariance, and what is left of it."""
+
+    group: str
+    of: str
+    other: str
+    test: HypothesisTest
+    covariance: float
+    n: int
+    partial: HypothesisTest | None
+
+
+def _related(
+    answer: StatisticsAnswer, given: Sequence[str], confidence: float
+) -> Iterator[Related]:
+    for part in answer.parts:
+        every = part.statistic.variables
+        names = every[: len(every) - len(given)]
+        behind = range(len(names), len(every))
+        for group, held in comoments_of(part).items():
+            covariance = correlation.covariance_matrix(held.n, held.products)
+            square = held.matrix
+            for i, j in itertools.combinations(range(len(names)), 2):
+                xx, xy, yy = (float(square[at]) for at in ((i, i), (i, j), (j, j)))
+                yield Related(
+                    "" if group == ALL else group,
+                    names[i],
+                    names[j],
+                    correlation.correlation(held.n, xx, xy, yy, confidence),
+                    float(covariance[i, j]),
+                    held.n,
+                    correlation.partial_correlation(held.n, held.products, i, j, behind, confidence)
+                    if given
+                    else None,
+                )
 
 
 def correlations(
@@ -38,41 +78,21 @@ def correlations(
 ) -> Finding:
     """Return each pair's correlation, covariance, interval and p value, of complete subjects.
 
-    Partial correlations beside them are those with the variables ``given`` held fixed.
+    Partial correlations beside them are those with the variables ``given`` held fixed. An answer
+    of several parts is of pairs, each of the subjects who have both.
     """
-    part = answer.parts[0]
-    fixed = len(given)
-    names = part.statistic.variables[: len(part.statistic.variables) - fixed]
-    partial: list[tuple[str, HypothesisTest]] = []
+    found = list(_related(answer, given, confidence))
     rows: list[tuple[Cell, ...]] = []
-    matrices: dict[str, correlation.Correlations] = {}
-    for group, held in comoments_of(part).items():
-        found = correlation.correlation_matrix(held.n, held.products, confidence)
-        covariance = correlation.covariance_matrix(held.n, held.products)
-        matrices[group] = found
-        rows += [
-            (
-                "" if group == ALL else group,
-                names[i],
-                names[j],
-                float(found.matrix[i, j]),
-                float(found.low[i, j]),
-                float(found.high[i, j]),
-                float(found.p_values[i, j]),
-                float(covariance[i, j]),
-                held.n,
-            )
-            for i, j in itertools.combinations(range(len(names)), 2)
-        ]
-        behind = range(len(names), len(names) + fixed)
-        partial += [
-            (
-                ("" if group == ALL else f"{group}: ") + f"{names[i]} with {names[j]}",
-                correlation.partial_correlation(held.n, held.products, i, j, behind, confidence),
-            )
-            for i, j in itertools.combinations(range(len(names)), 2)
-            if fixed
-        ]
+    for one in found:
+        e = one.test.estimate
+        r, low, high = (math.nan,) * 3 if e is None else (e.value, e.low, e.high)
+        figures = (r, low, high, one.test.p_value, one.covariance, one.n)
+        rows.append((one.group, one.of, one.other, *figures))
+    partial = [
+        ((f"{one.group}: " if one.group else "") + f"{one.of} with {one.other}", one.partial)
+        for one in found
+        if one.partial is not None
+    ]
     said = [
         f"{of}, given {', '.join(given)}: "
         + interval(t.estimate.value, t.estimate.low, t.estimate.high)
@@ -81,8 +101,7 @@ def correlations(
         else f"{of}: {t.note}"
         for of, t in partial
     ]
-    shown = len(names)
-    first = next(iter(matrices.values())).matrix
+    pairwise = len(answer.parts) > 1
     return Finding(
         title="Correlations",
         columns=(
@@ -90,14 +109,53 @@ def correlations(
             *("p.value", "covariance", "n"),
         ),
         rows=tuple(rows),
-        result=matrices,
+        result=tuple(found),
         answers=(answer,),
-        about="Pearson's correlations are of subjects with all values; intervals by Fisher's z.",
-        figure=Heat(names, names, tuple(map(tuple, first[:shown, :shown].tolist())), -1.0, 1.0),
+        about="Pearson's correlations are of subjects with "
+        + ("both values of a pair" if pairwise else "all values")
+        + "; intervals by Fisher's z.",
+        figure=_matrix([row[1:4] for row in rows if row[0] == rows[0][0]], diagonal=1.0),
         remarks=remarks(answer, *said),
         figures=tuple(partial),
         confidence=confidence,
     )
+
+
+def covariances(answer: StatisticsAnswer) -> Finding:
+    """Return the matrix of covariances, variances in its diagonal, of complete subjects."""
+    part = answer.parts[0]
+    names = part.statistic.variables
+    rows: list[tuple[Cell, ...]] = []
+    matrices: dict[str, NDArray[np.float64]] = {}
+    for group, held in comoments_of(part).items():
+        matrix = correlation.covariance_matrix(held.n, held.products)
+        matrices[group] = matrix
+        rows += [
+            ("" if group == ALL else group, names[i], names[j], float(matrix[i, j]), held.n)
+            for i, j in itertools.combinations_with_replacement(range(len(names)), 2)
+        ]
+    return Finding(
+        title="Covariances",
+        columns=("group", "of", "with", "covariance", "n"),
+        rows=tuple(rows),
+        result=matrices,
+        answers=(answer,),
+        about="Covariances are of subjects with all values (divisor n - 1).",
+        figure=_matrix([row[1:4] for row in rows if row[0] == rows[0][0]]),
+        remarks=remarks(answer),
+    )
+
+
+def _matrix(pairs: Sequence[tuple[Cell, ...]], diagonal: float | None = None) -> Heat:
+    """Return the heat map of a symmetric matrix from its pairs."""
+    names = tuple(dict.fromkeys(str(name) for pair in pairs for name in pair[:2]))
+    known = {(str(a), str(b)): float(value) for a, b, value in pairs}
+    known |= {(b, a): value for (a, b), value in known.items()}
+    if diagonal is not None:
+        known |= {(name, name): diagonal for name in names}
+    values = tuple(tuple(known[a, b] for b in names) for a in names)
+    ends = () if diagonal is None else (-diagonal, diagonal)
+    return Heat(names, names, values, *ends)
 
 
 # ---- means in pairs ------------------------------------------------------------------------------

@@ -175,13 +175,16 @@ def test_a_level_in_brackets_is_shown_as_it_is(world: World) -> None:
 
 def test_rows_are_tidy(world: World) -> None:
     rows = list(Answer(world).read().rows())
-    assert [(r.statistic, r.group) for r in rows[:6]] == [
-        ("mean", ""), ("standard deviation", ""), ("mean", "A"), ("standard deviation", "A"),
-        ("mean", "B"), ("standard deviation", "B"),
-    ]  # fmt: skip
-    assert rows[6].statistic == "withheld"
+    named = ("mean", "variance", "standard deviation", "missing")
+    assert [(r.statistic, r.group) for r in rows[:12]] == [
+        (name, group) for group in ("", "A", "B") for name in named
+    ]
+    assert rows[12].statistic == "withheld"
     assert [r.value for r in rows if r.level == "30 to 40"] == [30]
-    assert rows[1].value == pytest.approx((990 / 99) ** 0.5)
+    assert rows[1].value == pytest.approx(990 / 99)
+    assert rows[2].value == pytest.approx((990 / 99) ** 0.5)
+    missing = merged()[0].groups[""].missing
+    assert (rows[3].value, rows[-1].statistic) == (missing, "missing")
 
 
 def noise(epsilon: float, **scales: float) -> Noise:
@@ -335,7 +338,7 @@ def test_the_command_prints_a_row_for_each_figure(
     monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
     rows = [json.loads(line) for line in printed(monkeypatch, world, "--json").splitlines()]
-    assert len(rows) == 18
+    assert len([row for row in rows if row["statistic"] not in ("variance", "missing")]) == 18
     assert set(rows[0]) == {
         *("statistic", "variable", "group", "level", "value", "n"),
         *("lane", "half_width"),
