@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
     "integration_steps": 3,
     "batch_size": 8,
     "local_steps": 12,
-    "num_server_rounds": 6,
+    "num_server_rounds": 4,
     "held_out": 0.15,
     "learning_rate": 0.003,
 }
