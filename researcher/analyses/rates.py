@@ -69,7 +69,7 @@ def incidence(
     values, lows, highs = (tuple(float(row[at]) for row in drawn) for at in (3, 4, 5))
     return Finding(
         title=f"{event.name} = {event.levels[1]} per {per:g} person-{time.unit or time.name}",
-        columns=("group", "events", "time", "rate", "from", "to", "n"),
+        columns=("group", "events", "time", "rate", "conf.low", "conf.high", "n"),
         rows=tuple(rows),
         result=seen,
         answers=(answer,),

@@ -125,7 +125,7 @@ def density(answer: StatisticsAnswer) -> Finding:
     return Finding(
         title=f"{first.name} and {second.name} together",
         columns=(
-            *(f"{first.name} from", "to", f"{second.name} from", "to "),
+            *(f"{one.name}.{end}" for one in (first, second) for end in ("low", "high")),
             "count",
         ),
         rows=tuple(rows),
