@@ -81,7 +81,8 @@ def config(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def trained(releases: list[Path]) -> Run:
-    told = {"num_server_rounds": 8, "local_epochs": 4, "learning_rate": 0.004}
+    told = {"num_server_rounds": 6, "local_epochs": 4, "learning_rate": 0.005}
+    told |= {"slices": 16, "rows": 18, "columns": 18}
     return RECIPE.run(releases, config(**told))
 
 
