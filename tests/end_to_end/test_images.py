@@ -273,6 +273,7 @@ def test_drafts_stay_where_the_images_are(films: Films) -> None:
     federation.ledgers_verify()
 
 
+@pytest.mark.slow
 def test_withdrawn_weights_are_seen_by_no_further_job(films: Films) -> None:
     node_weights.withdraw(films.weights, films.federation.home("south"))
     with films.federation.connect() as ana, pytest.raises(JobFailed):

@@ -96,6 +96,7 @@ def sound_afterwards(federation: Federation) -> None:
     federation.ledgers_verify()
 
 
+@pytest.mark.slow
 def test_a_node_killed_in_the_middle_of_a_question_answers_it_after_its_restart(
     killed: Federation,
 ) -> None:
@@ -164,6 +165,7 @@ def _work():
     return StatisticsWork(ask=(mean("age"),))
 
 
+@pytest.mark.slow
 def test_a_node_killed_in_a_round_takes_it_up_again(
     killed: Federation, quiet: TrainingResult
 ) -> None:
@@ -195,6 +197,7 @@ def test_a_worker_killed_in_a_round_costs_that_round_and_not_the_job(killed: Fed
     sound_afterwards(killed)
 
 
+@pytest.mark.slow
 def test_a_coordinator_killed_in_a_round_resumes_and_gives_the_same_model(
     killed: Federation, undisturbed: TrainingResult
 ) -> None:
@@ -230,6 +233,7 @@ def test_everything_killed_at_once_in_a_round_resumes_and_gives_the_same_model(
     sound_afterwards(killed)
 
 
+@pytest.mark.slow
 def test_a_server_app_killed_in_a_round_is_started_again(
     killed: Federation, undisturbed: TrainingResult
 ) -> None:

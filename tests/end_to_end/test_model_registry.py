@@ -125,6 +125,7 @@ def test_the_commands_show_a_model_and_write_it_with_its_card(
     unknown.fails(NotFound.exit_code, "no model of your projects")
 
 
+@pytest.mark.slow
 def test_every_sites_model_is_evaluated_at_every_site(trio: Federation) -> None:
     done = wardgate(trio, "models", "matrix", "steps", "-p", PROJECT, "--set", "rounds=2", "--json")
     assert done.code == 0, done.errors

@@ -136,6 +136,7 @@ def test_a_coordinator_killed_in_the_middle_of_a_sum_goes_on_with_it(
     assert not [text for text in events if text.startswith("failed")]
 
 
+@pytest.mark.slow
 def test_a_node_killed_in_the_middle_of_a_sum_costs_the_round_nothing_of_the_others(
     four: Federation,
 ) -> None:
