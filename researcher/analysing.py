@@ -48,6 +48,7 @@ class Analysis(StrEnum):
     BOX_PLOT = "box-plot"
     DENSITY = "density"
     MEAN = "mean"
+    IMPUTED_MEAN = "imputed-mean"
     PROPORTION = "proportion"
     T_TEST = "t-test"
     PAIRED_T = "paired-t"
@@ -188,6 +189,8 @@ def _of_one(
             )
         case Analysis.MEAN:
             found = study.mean(name, by, **options.hypothesis)
+        case Analysis.IMPUTED_MEAN:
+            found = study.imputed_mean(name, by)
         case Analysis.PROPORTION:
             found = study.proportion(name, by)
         case Analysis.ANOVA:
@@ -232,6 +235,7 @@ _OF_ONE = (
     Analysis.HISTOGRAM,
     Analysis.INTENSITIES,
     Analysis.MEAN,
+    Analysis.IMPUTED_MEAN,
     Analysis.PROPORTION,
     Analysis.T_TEST,
     Analysis.ANOVA,
@@ -283,8 +287,8 @@ def run(
         case Analysis.DENSITY:
             found = study.density(*_two(names, kind.value, "two numbers"))
         case Analysis.CORRELATION:
-            pairs = {"given": options.given or (), "pairwise": options.pairwise}
-            found = study.correlations(*names, by=by, **pairs)
+            given = options.given or ()
+            found = study.correlations(*names, by=by, given=given, pairwise=options.pairwise)
         case Analysis.AGREEMENT:
             found = study.agreement(*names, ratings=by)
         case Analysis.ICC:

@@ -7,10 +7,12 @@ import math
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from contract.errors import UsageError
+from researcher.analysing import show
 from researcher.consortium import Consortium
 from researcher.home import DEFAULT_HOME
 from researcher.models import ModelAnswer
@@ -24,6 +26,7 @@ from researcher.options import (
     grouped,
     say_who_waits,
 )
+from researcher.study import Study
 
 CONFIDENCE = 0.95
 
@@ -112,6 +115,13 @@ def fit(
     ] = Knots.EVEN,
     method: Annotated[Method, typer.Option(help="Of a random intercept.")] = Method.REML,
     secure: SecureOption = False,
+    imputed: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A variable of the formula that has imputations: fit to each, and pool; "
+            "repeatable."
+        ),
+    ] = None,
     whom: Whom,
     confidence: ConfidenceOption = CONFIDENCE,
     methods: MethodsOption = False,
@@ -136,28 +146,33 @@ def fit(
     Example: wardgate fit -p t "died ~ arm" --family logistic --analysis main --by-site each
 
     Example: wardgate fit -p t "died ~ arm" --family logistic --analysis main --secure
+
+    Example: wardgate fit -p t "died ~ bmi" --family logistic --analysis main --imputed bmi
     """
     if plot is not None:
         from researcher.plots import check_suffix
 
         check_suffix(plot)
+    if plot is not None and imputed:
+        raise UsageError("A pooled model of imputations has no plot; leave out --plot.")
+    settings: dict[str, Any] = {
+        "weights": weights,
+        "ties": ties.value,
+        "link": link.value if family is Family.GAMMA else None,
+        "by_site": None if by_site is None else by_site.value,
+        "method": method.value,
+        "time_scale": time_scale.value,
+        "knots": knots.value,
+        "secure": secure,
+    }
+    terms = {"analysis": analysis, "waiting": say_who_waits, **whom.terms()}
     with Consortium.connect(home) as consortium:
-        found = consortium.model(
-            project,
-            formula,
-            family.value,
-            analysis=analysis,
-            weights=weights,
-            ties=ties.value,
-            link=link.value if family is Family.GAMMA else None,
-            by_site=None if by_site is None else by_site.value,
-            method=method.value,
-            time_scale=time_scale.value,
-            knots=knots.value,
-            secure=secure,
-            waiting=say_who_waits,
-            **whom.terms(),
-        )
+        if imputed:
+            study = Study(consortium, project, confidence=confidence, **terms)
+            pooled = study.imputed_model(formula, family.value, imputed, **settings)
+            show(pooled, as_json=as_json, methods=methods)
+            return
+        found = consortium.model(project, formula, family.value, **settings, **terms)
     show_model(found, confidence, as_json=as_json)
     if methods:
         print(found.methods)

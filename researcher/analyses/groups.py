@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from contract.dictionary import Variable
 from contract.documents import Project
@@ -78,6 +78,12 @@ def comoments_of(part: PartAnswer) -> dict[str, CoMoments]:
         for level, summary in part.part.groups.items()
         if isinstance(summary, CoMoments)
     }
+
+
+def share_of(counts: Sequence[int], place: int) -> float:
+    """Return a level's share of a category's counts; what noise left below zero is none."""
+    n = sum(max(count, 0) for count in counts)
+    return max(counts[place], 0) / n if n else math.nan
 
 
 def remarks(answer: StatisticsAnswer, *said: str) -> tuple[str, ...]:

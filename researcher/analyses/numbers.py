@@ -22,20 +22,33 @@ from researcher.analyses.groups import (
     moments_of,
     pair,
     remarks,
+    share_of,
     variable_of,
 )
-from researcher.findings import Cell, Finding, interval, p_value
+from researcher.findings import Cell, Finding, Printed, interval, p_value
 from researcher.plots import Bars, Forest
-from researcher.questions import histogram, mean, shape
+from researcher.questions import histogram, levels, mean, shape
 from researcher.statistics import PartAnswer, StatisticsAnswer
 
 QUARTILES = (0.25, 0.5, 0.75)
 _PAIRS_SHOWN = 10
 
 
+_DESCRIBED = (
+    *("n", "missing", "count", "share", "mean", "SD"),
+    *("Q1", "median", "Q3", "skew", "kurt"),
+)
+
+
 def ask_description(project: Project, variables: Sequence[str], by: str | None) -> list[Statistic]:
-    """Return what ``describe`` asks: shape, and the grid's counts where there is a grid."""
-    asked = [shape(name, by) for name in variables]
+    """Return what ``describe`` asks: shape, and the grid's counts where there is a grid.
+
+    Of a category it asks its levels' counts.
+    """
+    asked = [
+        shape(name, by) if variable_of(project, name).kind == "number" else levels(name, by)
+        for name in variables
+    ]
     grids = [n for n in variables if variable_of(project, n).bins is not None]
     return [*asked, *(histogram(name, by) for name in grids)]
 
@@ -43,7 +56,8 @@ def ask_description(project: Project, variables: Sequence[str], by: str | None) 
 def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
     """Return n, missing, mean, SD, quartiles, skewness and kurtosis of each number.
 
-    What a site doesn't declare of it is left empty.
+    Of a category there is a row for each level, with its count and share. What a site doesn't
+    declare of it is left empty.
     """
     rows: list[tuple[Cell, ...]] = []
     kept: dict[tuple[str, str], list[quantiles.Quantile]] = {}
@@ -56,11 +70,14 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
             for group, counts in counts_of(part).items():
                 kept[name, group] = quantiles_of(counts, part, variable, QUARTILES)
     for part in answer.parts:
-        if part.statistic.kind != "shape":
+        if part.statistic.kind not in ("shape", "levels"):
             continue
         name = part.statistic.variable
         if part.part.withheld:
-            rows.append((name, "", *(math.nan,) * 9))
+            rows.append((name, "", "", *(math.nan,) * len(_DESCRIBED)))
+            continue
+        if part.statistic.kind == "levels":
+            rows += _described_levels(part, variable_of(answer.project, name))
             continue
         for group, moments in moments_of(part, answer.project).items():
             held = kept.get((name, group), [])
@@ -75,9 +92,12 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
             rows.append(
                 (
                     name,
+                    "",
                     "" if group == ALL else group,
                     moments.n,
                     moments.missing,
+                    math.nan,
+                    math.nan,
                     moments.mean,
                     moments.standard_deviation,
                     *((q.value for q in held) if held else (math.nan,) * 3),
@@ -86,20 +106,8 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
                 )
             )
     return Finding(
-        title="Numbers" + (f" by {by}" if by else ""),
-        columns=(
-            "variable",
-            "group",
-            "n",
-            "missing",
-            "mean",
-            "SD",
-            "Q1",
-            "median",
-            "Q3",
-            "skew",
-            "kurt",
-        ),
+        title="Described" + (f" by {by}" if by else ""),
+        columns=("variable", "level", "group", *_DESCRIBED),
         rows=tuple(rows),
         result=rows,
         answers=(answer,),
@@ -108,7 +116,28 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
         "G2).",
         remarks=remarks(answer, *said),
         figures=tuple(others),
+        in_print=_shortened(rows) if any(row[1] for row in rows) else None,
     )
+
+
+def _shortened(rows: Sequence[tuple[Cell, ...]]) -> Printed:
+    """Return rows with levels for a page: a level beside its variable, its count as n."""
+    found: list[tuple[Cell, ...]] = []
+    for name, level, group, n, missing, count, *more in rows:
+        of = (f"{name} = {level}", group, count) if level else (name, group, n)
+        found.append((*of, missing, *more))
+    return Printed(("variable", "group", "n", "missing", *_DESCRIBED[3:]), tuple(found))
+
+
+def _described_levels(part: PartAnswer, variable: Variable) -> list[tuple[Cell, ...]]:
+    return [
+        (
+            *(variable.name, level, "" if group == ALL else group, counts.n, counts.missing),
+            *(counts.counts[at], share_of(counts.counts, at), *(math.nan,) * 7),
+        )
+        for at, level in enumerate(variable.levels)
+        for group, counts in counts_of(part).items()
+    ]
 
 
 def _widths(found: Shape, part: PartAnswer, variable: Variable) -> str:

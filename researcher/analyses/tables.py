@@ -18,7 +18,7 @@ from contract.statistics import balance, crosstabs, mean_tests, proportions, str
 from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.statistics.summaries import Counts, Moments, places
 from contract.work import Statistic
-from researcher.analyses.groups import ALL, counts_of, moments_of, remarks, variable_of
+from researcher.analyses.groups import ALL, counts_of, moments_of, remarks, share_of, variable_of
 from researcher.analyses.numbers import tested
 from researcher.findings import Cell, Finding, Printed, interval, p_value
 from researcher.questions import crosstab, levels, mean
@@ -180,12 +180,6 @@ def _missing(missing: Sequence[int]) -> _Lines:
     # Noise can leave less than none.
     known = [str(max(n, 0)) for n in missing]
     return [("  missing", *known, "", "")] if any(n > 0 for n in missing) else []
-
-
-def share_of(counts: Sequence[int], place: int) -> float:
-    """Return a level's share of a category's counts; what noise left below zero is none."""
-    n = sum(max(count, 0) for count in counts)
-    return max(counts[place], 0) / n if n else math.nan
 
 
 def _share(counts: Sequence[int], place: int) -> str:

@@ -122,6 +122,17 @@ def test_the_density_of_two_numbers_is_their_counts_on_both_grids(study: Study) 
     found.plot()
 
 
+def test_a_category_is_described_by_its_levels(study: Study) -> None:
+    found = study.describe("age", "stage", "ill", by="arm")
+    line = row(found, variable="ill", level="yes", group="control")
+    ill = TABLE["ill"][TABLE["arm"] == 0]
+    told = [line[name] for name in ("n", "missing", "count", "share")]
+    known = (ill >= 0).sum()
+    assert told == [known, (ill < 0).sum(), (ill == 1).sum(), (ill == 1).sum() / known]
+    assert row(found, variable="age", group="control")["n"] == ill.size
+    assert max(map(len, str(found).splitlines())) <= 80
+
+
 def test_a_t_test_is_scipys_over_the_pooled_rows(study: Study) -> None:
     control, treatment = (TABLE["age"][TABLE["arm"] == arm] for arm in (0, 1))
     for equal in (False, True):
