@@ -40,7 +40,8 @@ def test_the_demo_runs_by_itself_and_agrees_with_the_pooled_truth() -> None:
     assert set(rows) == {"yes"}
     assert "of 399" in said  # with an outcome; who is left out with those without is drawn by lot
     assert "of 398" in said
-    assert said.count("0.950 (0.656 to 1.376)") == 2  # federated, and pooled by another program
+    # Federated, by secure sums, and pooled by another program.
+    assert said.count("0.950 (0.656 to 1.376)") == 3
     assert len(re.findall(r"\d+ entries verified", said)) == 4
     _nothing_of_a_patient_left()
 
