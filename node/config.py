@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from contract.work import Scalar
 from foundation import settings
 from foundation.defaults import default_text
 from foundation.files import write_new
@@ -79,6 +81,36 @@ class SuperNodeSettings(settings.Settings):
     def addresses(self) -> dict[str, str]:
         """The address of each consortium's SuperLink."""
         return dict(word.split("=", 1) for word in self.superlinks)
+
+
+NODES_OWN = ("data-path", "dataset-path", "partition-id", "num-partitions")
+"""What the node itself tells an app in its ``node_config``."""
+MOST_TOLD = 100
+
+
+def _told(value: object) -> object:
+    """Return what apps are told, unless it is another kind of thing or the node's own.
+
+    An environment variable gives a table as TOML writes it between braces.
+    """
+    told = tomllib.loads(f"told = {{{value}}}")["told"] if isinstance(value, str) else value
+    if isinstance(told, dict):
+        if len(told) > MOST_TOLD:
+            raise ValueError(f"node_config has more than {MOST_TOLD} keys")
+        for key, one in told.items():
+            if key in NODES_OWN:
+                raise ValueError(f"the node itself sets {key}")
+            if not isinstance(one, Scalar):
+                raise ValueError(f"{key} is no text, number, true or false")
+    return told
+
+
+class RunSettings(settings.Settings):
+    """What this hospital tells the Flower apps that train here."""
+
+    node_config: Annotated[dict[str, Scalar], BeforeValidator(_told)] = Field(default_factory=dict)
+    """More of an app's ``context.node_config``: texts, numbers, true or false. Each approved recipe
+    reads it, so no secret belongs here."""
 
 
 class IntakeSettings(settings.Settings):
@@ -198,6 +230,7 @@ class NodeSettings(settings.Settings):
     database: DatabaseSettings = DatabaseSettings()
     link: LinkSettings = LinkSettings()
     work: WorkSettings = WorkSettings()
+    training: RunSettings = RunSettings()
     supernode: SuperNodeSettings = SuperNodeSettings()
     intake: IntakeSettings = IntakeSettings()
     notices: NoticeSettings = NoticeSettings()

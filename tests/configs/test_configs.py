@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from contract.errors import ConfigurationError
 from coordinator.config import CoordinatorSettings
 from foundation import settings
 from foundation.defaults import CONFIGS, default_text
@@ -117,3 +118,41 @@ def test_the_environment_overrides_a_nodes_settings(
     monkeypatch.setenv("WARDGATE_NODE_WORK__THREADS", "2")
     monkeypatch.setenv("WARDGATE_NODE_HOME", str(tmp_path))
     assert load_settings(NodeHome(tmp_path)).work.threads == 2
+
+
+def test_a_hospital_tells_apps_texts_numbers_and_whether(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"table-name": "trial", "limit": 5, "share": 0.5, "quick": True}
+    home = create_home(NodeHome(tmp_path / "node"))
+    text = home.settings.read_text().replace(
+        "node_config = {}",
+        'node_config = { table-name = "trial", limit = 5, share = 0.5, quick = true }',
+    )
+    home.settings.write_text(text)
+    found = load_settings(home).training.node_config
+    assert found == told and [type(v) for v in found.values()] == [str, int, float, bool]
+    monkeypatch.setenv("WARDGATE_NODE_TRAINING__NODE_CONFIG", 'table-name = "other", limit = 6')
+    assert load_settings(home).training.node_config == {"table-name": "other", "limit": 6}
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        *(
+            (f'{key} = "/etc"', f"the node itself sets {key}")
+            for key in ("data-path", "dataset-path", "partition-id", "num-partitions")
+        ),
+        ("a = [1]", "a is no text, number, true or false"),
+        ("a = { b = 1 }", "a is no text, number, true or false"),
+        ("a = 2020-01-01", "a is no text, number, true or false"),
+        (", ".join(f"k{i} = 1" for i in range(101)), "more than 100 keys"),
+        ("a = ", "Invalid value"),
+    ],
+)
+def test_a_hospital_tells_apps_nothing_else_and_nothing_over_what_the_node_tells(
+    told: str, words: str
+) -> None:
+    variable = {"W_TRAINING__NODE_CONFIG": told}
+    with pytest.raises(ConfigurationError, match=words):
+        settings.load(NodeSettings, None, "W", variable)

@@ -50,9 +50,11 @@ def wheel(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """Two sites with the profile ``open-research``, and every app of this module."""
     root = tmp_path_factory.mktemp("pair")
     wheel(root / "wheelhouse")
     federation = Federation(root / "opt", ("north", "south"))
+    federation.settings["WARDGATE_NODE_TRAINING__NODE_CONFIG"] = 'table-name = "trial"'
     try:
         yield federation.bring_up(researchers=("ana",), apps=APPS, wheelhouse=root / "wheelhouse")
     finally:
@@ -71,7 +73,7 @@ def expected(rounds: int) -> float:
     return w
 
 
-@pytest.mark.parametrize("app", ["older", "wheeled"])
+@pytest.mark.parametrize("app", [pytest.param("older", marks=pytest.mark.slow), "wheeled"])
 def test_an_unmodified_app_runs_from_end_to_end(pair: Federation, app: str) -> None:
     with pair.connect() as ana:
         result = ana.train(PROJECT, app, {"rounds": 2}, minimum_sites=2).result()
@@ -102,6 +104,7 @@ def test_an_app_with_its_own_strategy_mods_and_state_runs_as_flowers_examples_do
 
 
 def test_an_app_that_only_asks_queries_ends_well_without_a_model(pair: Federation) -> None:
+    """It reads the table that each hospital's settings name."""
     with pair.connect() as ana:
         job = ana.train(PROJECT, "analytics", {}, minimum_sites=2)
         said = list(job.events())
@@ -193,6 +196,7 @@ def test_trees_grow_where_the_project_grants_a_model_of_bytes(pair: Federation) 
     pair.ledgers_verify()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["scaffold", "cyclic"])
 def test_an_app_uses_strategies_and_mods_of_learning(pair: Federation, strategy: str) -> None:
     with pair.connect() as ana:
@@ -203,6 +207,7 @@ def test_an_app_uses_strategies_and_mods_of_learning(pair: Federation, strategy:
     assert result.arrays.items["own.bias"] == 0.0  # the sites' own levels stayed with them
 
 
+@pytest.mark.slow
 def test_a_package_that_is_nowhere_is_named_when_the_recipe_is_approved(tmp_path: Path) -> None:
     home = make_node(tmp_path / "node", "north").root
     fab = tmp_path / "wheeled.fab"

@@ -111,7 +111,8 @@ class TrainingDesk:
                     self.gate.clock(),
                 )
             asked = [s for s in admission.project.sites if s in admission.job.releases]
-            place: Mapping[str, Scalar] = {
+            told: Mapping[str, Scalar] = {
+                **self.settings.training.node_config,  # never over what follows
                 "data-path": "/release",
                 "dataset-path": "/release",
                 "partition-id": asked.index(member.site),
@@ -126,7 +127,7 @@ class TrainingDesk:
                 seed=work.seed,
                 run_id=int(admission.digest[:15], 16),
                 node_id=node_id_of(member.consortium, member.site),
-                node_config=place,
+                node_config=told,
                 limits=Limits(
                     memory_bytes=policy.memory_bytes,
                     cpu_seconds=policy.cpu_seconds,

@@ -12,8 +12,9 @@ app = ClientApp()
 
 @app.query()
 def query(message, context):
-    """Return counts of ages, and how many there are."""
-    [path] = Path(context.node_config["data-path"]).glob("tables/*.parquet")
+    """Return counts of ages, and how many there are, of the table that the site names."""
+    told = context.node_config
+    path = Path(told["data-path"]) / "tables" / f"{told['table-name']}.parquet"
     age = pl.read_parquet(path)["age"].to_numpy()
     counts, _ = np.histogram(age, bins=np.linspace(0, 120, 5))
     metrics = MetricRecord({"age": counts.tolist(), "age_count": len(age)})
