@@ -117,7 +117,7 @@ def _measure(value: Any, depth: int) -> int:
     if depth > MAX_DEPTH:
         raise ValueError(f"cohorts nest more than {MAX_DEPTH} deep")
     if isinstance(value, Cohort):
-        return sum(1 for _ in _conditions(value, depth))
+        return sum(1 for _ in conditions(value, depth))
     if not isinstance(value, Mapping):
         return 0
     inner = [value.get("not"), value.get("not_")]
@@ -130,24 +130,25 @@ def _measure(value: Any, depth: int) -> int:
     return count
 
 
-def _conditions(cohort: Cohort, depth: int = 0) -> Iterator[Cohort]:
+def conditions(cohort: Cohort, depth: int = 0) -> Iterator[Cohort]:
+    """Yield a cohort's conditions on single variables."""
     if depth > MAX_DEPTH:
         raise ValueError(f"cohorts nest more than {MAX_DEPTH} deep")
     if cohort.variable is not None:
         yield cohort
     inner = (*(cohort.all or ()), *(cohort.any or ()), *((cohort.not_,) if cohort.not_ else ()))
     for one in inner:
-        yield from _conditions(one, depth + 1)
+        yield from conditions(one, depth + 1)
 
 
 def variables(cohort: Cohort) -> list[str]:
     """Return the names of the variables that a cohort has conditions on, sorted."""
-    return sorted({c.variable for c in _conditions(cohort) if c.variable is not None})
+    return sorted({c.variable for c in conditions(cohort) if c.variable is not None})
 
 
 def check(cohort: Cohort, project: Project) -> None:
     """Raise ``DocumentError`` unless every condition is one on the project's dictionary."""
-    for condition in _conditions(cohort):
+    for condition in conditions(cohort):
         name = condition.variable or ""
         variable = project.variable(name)
         if variable is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contract.cohorts import Cohort
 from contract.derivations import (
     Add,
     Bins,
@@ -22,6 +23,7 @@ from contract.derivations import (
     Recode,
     Sqrt,
     Subtract,
+    Where,
     Years,
 )
 
@@ -72,6 +74,8 @@ def _coded(node: Operation) -> str:
             pairs += [f"others = {node.otherwise}"] if node.otherwise is not None else []
             pairs += [f"missing = {node.absent}"] if node.absent is not None else []
             said = f"{_inside(node.recode)} recoded: {', '.join(pairs)}"
+        case Where():
+            said = f"{node.levels[1]} where {_condition(node.where)}"
         case Imaging():
             said = f"{node.imaging} of {node.modality} images"
         case Intensity() if isinstance(node.intensity, int):
@@ -83,6 +87,30 @@ def _coded(node: Operation) -> str:
         case Impute():
             said = f"{node.impute} imputed by {', '.join(node.using)}, draw {node.imputation}"
     return said
+
+
+def _condition(cohort: Cohort) -> str:
+    """Return a condition in words, with brackets around what is joined."""
+    if cohort.not_ is not None:
+        return f"not {_condition(cohort.not_)}"
+    for word, some in (("and", cohort.all), ("or", cohort.any)):
+        if some is not None:
+            return "(" + f" {word} ".join(_condition(one) for one in some) + ")"
+    if cohort.missing is not None:
+        return f"{cohort.variable} is {'missing' if cohort.missing else 'known'}"
+    if cohort.levels is not None:
+        return f"{cohort.variable} is {' or '.join(cohort.levels[:_SHOWN])}" + (
+            " or ..." if len(cohort.levels) > _SHOWN else ""
+        )
+    bounds = (
+        (">=", cohort.at_least),
+        (">", cohort.above),
+        ("<=", cohort.at_most),
+        ("<", cohort.below),
+    )
+    return " and ".join(
+        f"{cohort.variable} {sign} {bound:g}" for sign, bound in bounds if bound is not None
+    )
 
 
 def _inside(node: Operation | float) -> str:

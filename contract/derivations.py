@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from contract import cohorts
+from contract.cohorts import Cohort
 from contract.names import Line, VariableName
 
 MAX_DEPTH = 8
@@ -150,6 +152,23 @@ class Recode(Operation):
     absent: Line | None = None
 
 
+class Where(Operation):
+    """Whether conditions on variables hold: the first level if they don't, the second if they do.
+
+    Missing where a missing value leaves it open, as R's ``&`` and ``|`` have it: of "a or b" it is
+    open if one is missing and the other doesn't hold. Conditions are a cohort's.
+    """
+
+    where: Cohort
+    levels: tuple[Line, Line] = ("no", "yes")
+
+    @model_validator(mode="after")
+    def _tells_them_apart(self) -> Self:
+        if self.levels[0] == self.levels[1]:
+            raise ValueError("where makes two levels")
+        return self
+
+
 ImagingParameter = Literal[
     "images",
     "kvp",
@@ -182,8 +201,9 @@ class Intensity(Operation):
     """The intensities of a subject's images of a modality, each image with a weight of 1.
 
     ``mean`` and ``sd``, in the modality's unit (Hounsfield units of a CT, of others stored values
-    of which more is brighter, of a colour image brightness from 0 to 255), or the share of pixels in one of ``bins`` equal
-    bins from ``minimum`` to ``maximum``; what lies outside is counted into the first or last.
+    of which more is brighter, of a colour image brightness from 0 to 255), or the share of pixels
+    in one of ``bins`` equal bins from ``minimum`` to ``maximum``; what lies outside is counted into
+    the first or last.
     """
 
     intensity: Literal["mean", "sd"] | Annotated[int, Field(ge=0, lt=MAX_BINS)]
@@ -255,7 +275,8 @@ Expression = Annotated[
     | Annotated[Known, Tag("known")]
     | Annotated[MissingIf, Tag("missing_if")]
     | Annotated[Bins, Tag("bins")]
-    | Annotated[Recode, Tag("recode")],
+    | Annotated[Recode, Tag("recode")]
+    | Annotated[Where, Tag("where")],
     _ONE_OF,
 ]
 Operands = Annotated[tuple[Expression, ...], Field(min_length=2, max_length=20)]
@@ -276,6 +297,7 @@ Derivation = Annotated[
     | Annotated[MissingIf, Tag("missing_if")]
     | Annotated[Bins, Tag("bins")]
     | Annotated[Recode, Tag("recode")]
+    | Annotated[Where, Tag("where")]
     | Annotated[Imaging, Tag("imaging")]
     | Annotated[Intensity, Tag("intensity")]
     | Annotated[Impute, Tag("impute")],
@@ -299,6 +321,7 @@ OPERATIONS = (
     "missing_if",
     "bins",
     "recode",
+    "where",
     "imaging",
     "intensity",
     "impute",
@@ -334,6 +357,8 @@ def variables_of(node: Operation) -> tuple[str, ...]:
             found.append(one.variable)
         elif isinstance(one, Impute):
             found += [one.impute, *one.using]
+        elif isinstance(one, Where):
+            found += cohorts.variables(one.where)
     return tuple(dict.fromkeys(found))
 
 
@@ -349,11 +374,16 @@ def dates_of(node: Operation) -> tuple[str, ...]:
 
 
 def check(
-    node: Operation, kind: Kind, levels: tuple[str, ...], known: Mapping[str, tuple[Kind, bool]]
+    node: Operation,
+    kind: Kind,
+    levels: tuple[str, ...],
+    known: Mapping[str, tuple[Kind, bool]],
+    levels_of: Mapping[str, tuple[str, ...]],
 ) -> None:
     """Raise ``ValueError`` unless an expression makes a variable of this kind and these levels.
 
     ``known``: the kind of each variable that is declared before, and whether it was imputed.
+    ``levels_of``: of each of them its levels.
     """
     if _depth(node) > MAX_DEPTH or sum(1 for _ in walk(node)) > MAX_OPERATIONS:
         raise ValueError("a derivation is too large")
@@ -362,12 +392,24 @@ def check(
             raise ValueError(f"{name} is not declared before what is derived from it")
     if isinstance(node, Impute) and any(known[n][1] for n in variables_of(node)):
         raise ValueError("what was imputed isn't imputed from")
+    for one in walk(node):
+        if isinstance(one, Where):
+            _check_conditions(one.where, levels_of)
     if _kind(node, known) != kind:
         raise ValueError(f"what is derived is no {kind}")
     if kind == "category":
         unknown = [level for level in _levels(node) if level not in levels]
         if unknown:
             raise ValueError(f"{unknown[0]} is no level of what is derived")
+
+
+def _check_conditions(cohort: Cohort, levels_of: Mapping[str, tuple[str, ...]]) -> None:
+    for one in cohorts.conditions(cohort):
+        name = one.variable or ""
+        if one.missing is None and bool(levels_of[name]) != (one.levels is not None):
+            raise ValueError(f"{name} has no condition of that form")
+        if not set(one.levels or ()) <= set(levels_of[name]):
+            raise ValueError(f"a condition names a level that {name} hasn't got")
 
 
 def _depth(node: float | Operation) -> int:
@@ -391,12 +433,12 @@ def _kind(node: float | Operation, known: Mapping[str, tuple[Kind, bool]]) -> Ki
         return kinds.pop()
     if "category" in kinds and not isinstance(node, Recode | Known):
         raise ValueError("a category is calculated with")
-    return "category" if isinstance(node, Bins | Recode) else "number"
+    return "category" if isinstance(node, Bins | Recode | Where) else "number"
 
 
 def _levels(node: Operation) -> Iterator[str]:
     """Yield the levels that an operation can make, as far as it names them."""
-    if isinstance(node, Bins):
+    if isinstance(node, Bins | Where):
         yield from node.levels
     elif isinstance(node, Recode):
         yield from node.levels.values()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.cohorts import Cohort
 from contract.derivations import (
     Add,
     Bins,
@@ -31,6 +32,7 @@ from contract.derivations import (
     Recode,
     Sqrt,
     Subtract,
+    Where,
     Years,
 )
 from contract.dictionary import Variable
@@ -39,6 +41,7 @@ from contract.errors import DataError
 DAYS_A_YEAR = 365.25
 Numbers = NDArray[np.float64]
 """One value for each row; NaN is missing."""
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,45 @@ def _recode(node: Recode, table: Table) -> Coded:
     return Coded(np.array(to, dtype=np.int64)[column.codes], levels)
 
 
+def _where(node: Where, table: Table) -> Coded:
+    holds, fails = _truth(node.where, table)
+    return Coded(np.where(holds, 1, np.where(fails, 0, -1)).astype(np.int64), node.levels)
+
+
+def _truth(cohort: Cohort, table: Table) -> tuple[Flags, Flags]:
+    """Return for each row whether conditions hold, and whether they don't; neither where open.
+
+    Kleene's logic of three values, which R's is.
+    """
+    if cohort.not_ is not None:
+        holds, fails = _truth(cohort.not_, table)
+        return fails, holds
+    if cohort.variable is None:
+        every = [_truth(one, table) for one in cohort.all or cohort.any or ()]
+        held, failed = [h for h, _ in every], [f for _, f in every]
+        if cohort.all is not None:
+            return np.logical_and.reduce(held), np.logical_or.reduce(failed)
+        return np.logical_or.reduce(held), np.logical_and.reduce(failed)
+    column = _column(Of(variable=cohort.variable), table)
+    coded = isinstance(column, Coded)
+    gone = column.codes < 0 if isinstance(column, Coded) else np.isnan(column)
+    if cohort.missing is not None:
+        holds = gone == cohort.missing
+        return holds, ~holds
+    if coded != (cohort.levels is not None):
+        raise DataError(f"A condition on {cohort.variable} isn't of the kind that the table has.")
+    if isinstance(column, Coded):
+        places = [at for at, level in enumerate(column.levels) if level in (cohort.levels or ())]
+        holds = np.isin(column.codes, places)
+    else:
+        holds = ~gone
+        holds &= column >= cohort.at_least if cohort.at_least is not None else True
+        holds &= column > cohort.above if cohort.above is not None else True
+        holds &= column <= cohort.at_most if cohort.at_most is not None else True
+        holds &= column < cohort.below if cohort.below is not None else True
+    return holds, ~holds & ~gone
+
+
 def number_text(value: float) -> str:
     """Return a number as a level's text: without a decimal point when it is whole."""
     return str(int(value)) if value.is_integer() else repr(value)
@@ -209,4 +251,5 @@ _MAKERS: dict[type[Operation], Callable[[Any, Table], Column]] = {
     MissingIf: _missing_if,
     Bins: _bins,
     Recode: _recode,
+    Where: _where,
 }

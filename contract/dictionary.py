@@ -102,14 +102,16 @@ Variables = Annotated[tuple[Variable, ...], BeforeValidator(expand)]
 def check_derivations(variables: Sequence[Variable]) -> None:
     """Raise ``ValueError`` unless each derivation is of variables before it and makes its own."""
     known: dict[str, tuple[Literal["number", "category"], bool]] = {}
+    levels: dict[str, tuple[str, ...]] = {}
     for variable in variables:
         node = variable.derive
         if node is not None:
             try:
-                check(node, variable.kind, variable.levels, known)
+                check(node, variable.kind, variable.levels, known, levels)
             except ValueError as error:
                 raise ValueError(f"{variable.name}: {error}") from None
         known[variable.name] = variable.kind, _is_imputed(node, known)
+        levels[variable.name] = variable.levels
 
 
 def imputed(variables: Sequence[Variable]) -> frozenset[str]:

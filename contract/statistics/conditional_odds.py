@@ -46,7 +46,7 @@ def conditional_odds_ratio(table: NDArray[np.int64], confidence: float = CONFIDE
     def shares(log_odds: float) -> NDArray[np.float64]:
         found: NDArray[np.float64] = logs + log_odds * cell
         found = np.exp(found - found.max())
-        return found / found.sum()
+        return np.asarray(found / found.sum())
 
     start = math.log((seen + 0.5) / (row - seen + 0.5)) + math.log(
         (other - column + seen + 0.5) / (column - seen + 0.5)

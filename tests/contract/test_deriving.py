@@ -131,6 +131,34 @@ def test_a_recoding_is_that_of_polars(arm: list[str | None]) -> None:
         assert made(node, held) == wanted
 
 
+@given(st.data(), numbers)
+def test_conditions_are_joined_as_pandas_joins_missing_booleans(
+    data: st.DataObject, x: list[float | None]
+) -> None:
+    size = {"min_size": len(x), "max_size": len(x)}
+    y = data.draw(st.lists(st.none() | st.floats(-1e6, 1e6), **size))
+    arm = data.draw(st.lists(st.none() | st.sampled_from("ab"), **size))
+    first = pd.array([pd.NA if v is None else v >= 1 for v in x], dtype="boolean")
+    second = pd.array([pd.NA if v is None else 0 < v < 9 for v in y], dtype="boolean")
+    third = pd.array([pd.NA if v is None else v == "a" for v in arm], dtype="boolean")
+    wanted = (first | second) & ~(third & second)
+    node = {
+        "where": {
+            "all": [
+                {"any": [{**X, "at_least": 1}, {**Y, "above": 0, "below": 9}]},
+                {"not": {"all": [{**ARM, "levels": ["a"]}, {**Y, "above": 0, "below": 9}]}},
+            ]
+        },
+        "levels": ["off", "on"],
+    }
+    expected = [None if pd.isna(v) else ("on" if v else "off") for v in wanted]
+    assert made(node, table(x, y, arm)) == expected
+    again = READER.validate_json(READER.dump_json(READER.validate_python(node)))
+    assert again == READER.validate_python(node)
+    known = made({"where": {**X, "missing": False}}, table(x))
+    assert known == ["no" if v is None else "yes" for v in x]
+
+
 def test_a_whole_number_is_recoded_by_its_digits() -> None:
     node = {"recode": X, "levels": {"1": "yes", "0": "no", "1.5": "maybe"}, "absent": "unknown"}
     assert made(node, table([1, 0, 2, 1.5, None])) == ["yes", "no", None, "maybe", "unknown"]
@@ -259,6 +287,19 @@ LEVELS = {"name": "arm", "kind": "category", "levels": ["a", "b"]}
             "no level",
         ),
         ({"kind": "category", "levels": ["b"], "derive": {"log": X}}, "no category"),
+        *(
+            ({"kind": "category", "levels": ["no", "yes"], "derive": {"where": one}}, sentence)
+            for one, sentence in (
+                ({**ARM, "at_least": 1}, "no condition of that form"),
+                ({**X, "levels": ["a"]}, "no condition of that form"),
+                ({**ARM, "levels": ["c"]}, "a level that arm hasn't got"),
+                ({"variable": "later", "missing": True}, "before"),
+            )
+        ),
+        (
+            {"kind": "category", "levels": ["yes"], "derive": {"where": {**X, "above": 1}}},
+            "no is no level",
+        ),
         ({"kind": "number", "derive": {"first_known": [X, ARM]}}, "stand for one another"),
         ({"kind": "number", "derive": {"eval": "x + 1"}}, "none of the operations"),
         ({"kind": "number", "derive": {"log": "x"}}, "valid number"),
@@ -359,6 +400,10 @@ def test_whatever_stands_there_is_a_dictionary_or_refused(anything: Any) -> None
         (
             {"recode": ARM, "levels": {"a": "b"}, "otherwise": "c", "absent": "d"},
             "arm recoded: a = b, others = c, missing = d",
+        ),
+        (
+            {"where": {"any": [{**X, "at_least": 140}, {"not": {**ARM, "levels": ["a", "b"]}}]}},
+            "yes where (x >= 140 or not arm is a or b)",
         ),
         ({"imaging": "kvp", "modality": "CT"}, "kvp of CT images"),
         (
