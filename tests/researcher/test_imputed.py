@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -9,13 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from typer.testing import CliRunner
 
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.rubin import pool
+from researcher import cli
+from researcher.consortium import Consortium
 from researcher.findings import methods
+from researcher.formulas import parse
 from researcher.imputed import ask_means, draws, formulas, pooled_coefficients, pooled_means
-from researcher.models import Coefficient
+from researcher.models import Coefficient, ModelAnswer
+from tests.contract.fits import fit, number
 from tests.contract.world import World
 from tests.researcher.local import LocalConsortium, split
 
@@ -110,3 +116,43 @@ def test_coefficients_are_pooled_under_the_name_without_a_draw() -> None:
     other = [[*fits[0][:1]], *fits[1:]]
     with pytest.raises(DocumentError, match="different coefficients"):
         pooled_coefficients(other, {"full": ["full.1", "full.2", "full.3"]}, 398)
+
+
+class Fitting(LocalConsortium):
+    """Sites in memory that fit models too."""
+
+    def __enter__(self) -> Fitting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def model(self, _project: str, formula: str, family: str, **terms: Any) -> ModelAnswer:
+        """Return the fit of the rows, of two sites' halves."""
+        halves = list(np.array_split(np.arange(400), 2))
+        names, found = fit(formula, family, NUMBERS, TABLE, halves)
+        model, sites = parse(formula, family), ("site-0", "site-1")
+        project = World().project(variables=NUMBERS)
+        return ModelAnswer("ab" * 32, model, found, tuple(names), sites, (), (), project, sites)
+
+
+NUMBERS = (number("bmi", 0, 60), *(number(f"full.{i}", 0, 60) for i in (1, 2, 3)))
+
+
+def test_the_command_fits_to_each_imputation_and_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Consortium, "connect", lambda _home: Fitting(PROJECT.variables, []))
+    asked = ("fit", "-p", "birth", "bmi ~ full", "--family", "linear", "--analysis", "main")
+    done = CliRunner().invoke(
+        cli.app, [*asked, "--imputed", "full", "--confidence", "0.9", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["coefficient"] for one in told] == ["(Intercept)", "full"]
+    designs = [np.column_stack([np.ones(400), TABLE[f"full.{i}"]]) for i in (1, 2, 3)]
+    fits = [sm.OLS(BMI, design).fit() for design in designs]
+    wanted = pool([f.params[1] for f in fits], [f.bse[1] ** 2 for f in fits], 398)
+    assert told[1]["estimate"] == pytest.approx(wanted.estimate, rel=1e-9)
+    assert told[1]["p.value"] == pytest.approx(wanted.p_value(), rel=1e-6)
+    assert told[1]["conf.low"] == pytest.approx(wanted.interval(0.9)[0], rel=1e-9)
+    drawn = CliRunner().invoke(cli.app, [*asked, "--imputed", "full", "--plot", "x.png"])
+    assert "no plot" in str(drawn.exception)
