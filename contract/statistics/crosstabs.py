@@ -389,6 +389,32 @@ def kendall_tau_b(counts: ArrayLike) -> Estimate:
     return Estimate("tau-b", value, note=NOISY if noisy else "", approximate=noisy)
 
 
+def kendall_test(counts: ArrayLike) -> HypothesisTest:
+    """Test whether two ordered variables go together, by the normal law of tau-b's numerator.
+
+    Its variance under independence counts ties (Kendall 1970), as R's ``cor.test`` has it without
+    a correction for continuity. The estimate is tau-b.
+    """
+    name = "Kendall's test"
+    tau = kendall_tau_b(counts)
+    table, noisy = cells(counts, 2)
+    n = float(table.sum())
+    if math.isnan(tau.value) or n < 3:
+        return replace(undefined(name, tau.note or "It needs three subjects.", noisy), estimate=tau)
+    sums = [table.sum(axis=axis) for axis in (0, 1)]
+    pairs = [float((t * (t - 1)).sum()) for t in sums]
+    threes = [float((t * (t - 1) * (t - 2)).sum()) for t in sums]
+    ties = sum(float((t * (t - 1) * (2 * t + 5)).sum()) for t in sums)
+    variance = (
+        (n * (n - 1) * (2 * n + 5) - ties) / 18
+        + pairs[0] * pairs[1] / (2 * n * (n - 1))
+        + threes[0] * threes[1] / (9 * n * (n - 1) * (n - 2))
+    )
+    ordered = [(n * (n - 1) - of) / 2 for of in pairs]
+    z = tau.value * math.sqrt(ordered[0] * ordered[1] / variance)
+    return HypothesisTest(name, z, normal_p(z), (), tau, tau.note, noisy)
+
+
 def _concordance(table: Table) -> tuple[Table, Table]:
     """Return, for each cell, how many subjects lie concordant and discordant with it."""
     rows, columns = table.shape

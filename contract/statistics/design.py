@@ -26,6 +26,7 @@ from contract.statistics.summaries import Codes, Numbers
 from contract.terms import Factor, Function, Polynomial, Power, Spline, Term, Transformed, Value
 
 INTERCEPT = "(Intercept)"
+BY_SITE = "What differs between sites is by_site's (--by-site), not a variable."
 Matrix = NDArray[np.float64]
 FUNCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
     "log": np.log,
@@ -163,6 +164,8 @@ def _products(factors: Sequence[tuple[Factor, Variable]], full: set[str]) -> lis
 def _variable(factor: Factor, project: Project) -> Variable:
     variable = project.variable(factor.variable)
     if variable is None:
+        if factor.variable == "site":
+            raise DocumentError(BY_SITE)
         raise DocumentError(f"Variable {factor.variable} is not in the project's dictionary.")
     plain = isinstance(factor, Value)
     if variable.kind == "category":

@@ -100,7 +100,12 @@ def _check_roles(model: Model, project: Project) -> None:
     for name, wanted in roles:
         variable = _variable(name, project)
         if variable.kind != wanted or (wanted == "category" and len(variable.levels) != 2):
-            raise DocumentError(f"{name} can't be what a {model.family} model has it for.")
+            how = "a number"
+            if wanted == "category":
+                how = 'a category of two levels; declare it as one with the levels "0" and "1"'
+            raise DocumentError(
+                f"{name} can't be what a {model.family} model has it for, which is {how}."
+            )
     for name in model.strata:
         if _variable(name, project).kind != "category":
             raise DocumentError(f"{name} is no category, so it can't be a stratum.")
@@ -132,6 +137,8 @@ def degrees_of(model: Model, columns: Sequence[Column]) -> dict[int, int]:
 
 def _variable(name: str, project: Project) -> Variable:
     variable = project.variable(name)
+    if variable is None and name == "site":
+        raise DocumentError(design.BY_SITE)
     if variable is None:
         raise DocumentError(f"Variable {name} is not in the project's dictionary.")
     return variable

@@ -232,7 +232,7 @@ def rank_correlation(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -
         table = _in_order(part, answer.project, group)
         told: list[Estimate | HypothesisTest] = [
             correlation.spearman(table, confidence),
-            crosstabs.kendall_tau_b(table),
+            crosstabs.kendall_test(table),
             crosstabs.goodman_kruskal_gamma(table, confidence),
         ]
         if table.shape[0] == 2 or table.shape[1] == 2:
@@ -246,7 +246,7 @@ def rank_correlation(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -
             p = one.p_value if isinstance(one, HypothesisTest) else math.nan
             if estimate is not None:
                 cells = (estimate.value, estimate.low, estimate.high, p, counts.n)
-                rows.append((of, one.name, *cells))
+                rows.append((of, estimate.name, *cells))
             said.append(one.note)
         figures += [(of, one) for one in told]
     return Finding(

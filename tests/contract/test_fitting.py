@@ -455,7 +455,9 @@ def test_a_model_without_rows_or_with_few_is_said() -> None:
     ("formula", "family", "settings", "says"),
     [
         ("arrest ~ age", "linear", {}, "can't be what"),
-        ("age ~ prio", "logistic", {}, "can't be what"),
+        ("age ~ prio", "logistic", {}, "can't be what .* levels \"0\" and \"1\""),
+        ("age ~ site", "linear", {}, "--by-site"),
+        ("Surv(week, arrest) ~ age + strata(site)", "cox", {}, "--by-site"),
         ("race ~ age", "logistic", {"weights": "prio"}, "zero or less"),
         ("prio ~ age", "gamma", {}, "can't explain"),
         ("age ~ prio + offset(race)", "poisson", {}, "can't be an offset"),
