@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from contract.errors import DocumentError
+from contract.statistics.meta import Method
 
 if TYPE_CHECKING:
     from researcher.models import ChiSquared, ModelAnswer
 
 Record = dict[str, str | float]
+_POOLED: tuple[tuple[Method, bool], ...] = (
+    *(("reml", True), ("reml", False), ("ml", False)),
+    *(("dl", False), ("pm", False), ("fixed", False)),
+)
+"""By which methods sites' own fits are pooled, and whether intervals are Hartung and Knapp's."""
 
 
 def glance(answer: ModelAnswer) -> Record:
@@ -103,19 +109,31 @@ def _of_sites(answer: ModelAnswer, confidence: float) -> Iterator[Record]:
                 "conf.high": row.high,
             }
     for column in answer.columns:
-        pooled = answer.meta(column, confidence=confidence)
-        yield {
-            "figure": "pooled over sites",
-            "of": column,
-            "method": pooled.method,
-            "sites": pooled.sites,
-            "tau2": pooled.tau2,
-            "tau2.low": pooled.tau2_interval[0],
-            "tau2.high": pooled.tau2_interval[1],
-            "I2": pooled.i2,
-            "H2": pooled.h2,
-            "Q": pooled.q,
-            "Q.p.value": pooled.q_p,
-            "prediction.low": pooled.prediction[0],
-            "prediction.high": pooled.prediction[1],
-        }
+        for method, hartung_knapp in _POOLED:
+            yield _pooled(answer, column, method, hartung_knapp, confidence)
+
+
+def _pooled(
+    answer: ModelAnswer, column: str, method: Method, hartung_knapp: bool, confidence: float
+) -> Record:
+    pooled = answer.meta(column, method, hartung_knapp=hartung_knapp, confidence=confidence)
+    return {
+        "figure": "pooled over sites",
+        "of": column,
+        "method": pooled.method + (", Hartung and Knapp" if hartung_knapp else ""),
+        "sites": pooled.sites,
+        "estimate": pooled.estimate,
+        "std.error": pooled.standard_error,
+        "p.value": pooled.p,
+        "conf.low": pooled.interval[0],
+        "conf.high": pooled.interval[1],
+        "tau2": pooled.tau2,
+        "tau2.low": pooled.tau2_interval[0],
+        "tau2.high": pooled.tau2_interval[1],
+        "I2": pooled.i2,
+        "H2": pooled.h2,
+        "Q": pooled.q,
+        "Q.p.value": pooled.q_p,
+        "prediction.low": pooled.prediction[0],
+        "prediction.high": pooled.prediction[1],
+    }

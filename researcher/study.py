@@ -268,11 +268,16 @@ class Study:
             confidence=self.confidence,
         )
 
-    def anova(self, variable: str, by: str, *, equal_variances: bool = False) -> Finding:
-        """Compare several groups' means: Welch's analysis of variance, or the classic one."""
+    def anova(
+        self, variable: str, by: str, *, equal_variances: bool = False, adjust: str = "holm"
+    ) -> Finding:
+        """Compare several groups' means: Welch's analysis of variance, or the classic one.
+
+        p values of pairs are adjusted by ``holm``, ``bonferroni`` or ``benjamini-hochberg``.
+        """
         answer = self.ask(*numbers.ask_means(variable, by))
         return numbers.anova(
-            answer, by, equal_variances=equal_variances, confidence=self.confidence
+            answer, by, equal_variances=equal_variances, adjust=adjust, confidence=self.confidence
         )
 
     def ranks(self, variable: str, by: str) -> Finding:

@@ -400,20 +400,29 @@ def tested(found: HypothesisTest) -> str:
 
 
 def anova(
-    answer: StatisticsAnswer, by: str, *, equal_variances: bool, confidence: float = CONFIDENCE
+    answer: StatisticsAnswer,
+    by: str,
+    *,
+    equal_variances: bool,
+    adjust: str = "holm",
+    confidence: float = CONFIDENCE,
 ) -> Finding:
-    """Return a one-way analysis of variance, Welch's unless variances are held to be equal."""
+    """Return a one-way analysis of variance, Welch's unless variances are held to be equal.
+
+    Pairs of groups are compared, p adjusted as ``estimates.adjusted`` has it.
+    """
     part = answer.parts[0]
     groups = moments_of(part, answer.project)
     held = list(groups.values())
     classic = mean_tests.anova(held)
     found = classic.test if equal_variances else mean_tests.welch_anova(held)
     kind: Literal["student", "welch"] = "student" if equal_variances else "welch"
-    pairs = mean_tests.pairwise(held, kind, confidence=confidence)
+    pairs = mean_tests.pairwise(held, kind, adjust, confidence)
+    by_whom = adjust.title().replace("-", " and ")
     names = list(groups)
     compared = [(f"{names[p.first]} less {names[p.second]}", p.test, p.adjusted_p) for p in pairs]
     said = [
-        f"{of}: {interval(e.value, e.low, e.high)}, p by Holm {p_value(p)}"
+        f"{of}: {interval(e.value, e.low, e.high)}, p by {by_whom} {p_value(p)}"
         for of, t, p in compared[:_PAIRS_SHOWN]
         if (e := t.estimate) is not None and len(held) > 2
     ]
@@ -435,7 +444,10 @@ def anova(
             (by, found),
             (by, Estimate("eta squared", classic.eta_squared)),
             (by, mean_tests.bartlett(held)),
-            *((of, replace(t, name=f"{t.name}, p by Holm", p_value=p)) for of, t, p in compared),
+            *(
+                (of, replace(t, name=f"{t.name}, p by {by_whom}", p_value=p))
+                for of, t, p in compared
+            ),
         ),
         confidence=confidence,
     )

@@ -184,8 +184,13 @@ def test_records_tell_all_that_is_printed(capsys: pytest.CaptureFixture[str]) ->
     ]  # fmt: skip
     assert figures(EACH) == ["", "fit", "site's own fit", "pooled over sites"]
     assert figures(ALL[3]) == ["", "fit", "Wald test", "site effect"]
-    (age,) = (r for r in EACH.records() if r.get("of") == "age")
+    of_age = {r["method"]: r for r in EACH.records() if r.get("of") == "age"}
+    assert list(of_age) == ["reml, Hartung and Knapp", "reml", "ml", "dl", "pm", "fixed"]
+    age, other = of_age["reml, Hartung and Knapp"], of_age["dl"]
     assert (age["tau2"], age["I2"]) == (EACH.meta("age").tau2, EACH.meta("age").i2)
+    laird = EACH.meta("age", "dl", hartung_knapp=False)
+    assert (other["estimate"], other["std.error"]) == (laird.estimate, laird.standard_error)
+    assert (other["conf.low"], other["conf.high"]) == laird.interval
     own = [r for r in EACH.records(0.9) if r.get("site") == "south" and r["term"] == "age"]
     assert [(r["conf.low"], r["conf.high"]) for r in own] == [
         (EACH.own("south", 0.9)[2].low, EACH.own("south", 0.9)[2].high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -209,6 +210,10 @@ def test_an_analysis_of_variance_is_scipys(study: Study) -> None:
     true = stats.f_oneway(*groups)
     assert found.test.statistic == pytest.approx(true.statistic, rel=1e-9)
     assert found.test.p_value == pytest.approx(true.pvalue, rel=1e-9)
+    pairs = [stats.ttest_ind(a, b).pvalue for a, b in itertools.combinations(groups, 2)]
+    adjusted = study.anova("age", by="stage", equal_variances=True, adjust="bonferroni")
+    told = [r["p.value"] for r in adjusted.glance() if "p by Bonferroni" in str(r["figure"])]
+    assert told == pytest.approx([min(3 * p, 1) for p in pairs], rel=1e-9)
 
 
 def test_ranks_on_whole_numbers_are_scipys(study: Study) -> None:
