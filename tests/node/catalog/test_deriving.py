@@ -85,7 +85,20 @@ DAYS: dict[str, Any] = {
     "maximum": 400,
     "derive": {"days": ["start", "end"]},
 }
-ALL = [WEIGHT, HEIGHT, ARM, SMOKER, BMI, OBESE, TREATED, DAYS]
+AT_RISK: dict[str, Any] = {
+    "name": "at_risk",
+    "kind": "category",
+    "levels": ["no", "yes"],
+    "derive": {
+        "where": {
+            "any": [
+                {"variable": "smoker", "levels": ["true"]},
+                {"not": {"variable": "bmi", "below": 30}},
+            ]
+        }
+    },
+}
+ALL = [WEIGHT, HEIGHT, ARM, SMOKER, BMI, OBESE, TREATED, DAYS, AT_RISK]
 TODAY = date(2026, 3, 1)
 
 
@@ -118,6 +131,7 @@ def test_derived_variables_are_columns_of_the_release(hospital: NodeHome, catalo
     assert frame["obese"].to_list() == [None, None, "no", None]
     assert frame["treated"].to_list() == ["drug", "drug", "control", "unknown"]
     assert frame["days"].to_list() == [None, 29, 30, None]
+    assert frame["at_risk"].to_list() == [None, None, "yes", "yes"]  # smokers, whatever their bmi
     declared = {c.name: c for c in found.manifest.columns}
     assert (declared["bmi"].type, declared["bmi"].unit) == ("number", "kg/m2")
     assert declared["days"].type == "integer"
@@ -243,8 +257,12 @@ def test_kin_are_what_comes_from_one_source() -> None:
     categories = [v["name"] for v in ALL if v["kind"] == "category"]
     found = _kinship(derived, [v["name"] for v in ALL], categories)
     assert found.derived == {v.name for v in derived}
-    assert found.shared == ()  # of none but the very same sources
-    assert found.groups == (("arm", "treated"), ("weight", "height", "bmi", "obese"))
+    # All others are of none but the very same sources.
+    assert set(found.shared) == {("smoker", "at_risk"), ("obese", "at_risk")}
+    assert found.groups == (
+        ("arm", "treated"),
+        ("weight", "height", "smoker", "bmi", "obese", "at_risk"),
+    )
     assert set(found.same) == {("arm", "treated"), ("bmi", "obese")}
     shares = {"intensity": "all", "modality": "CT", "minimum": 0, "maximum": 1, "bins": 2}
     of_images = variables({"name": "ct", "kind": "number", "derive": shares})
