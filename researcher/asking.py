@@ -141,7 +141,8 @@ class Asking(Connection):
             except JobFailed as error:
                 raise JobFailed(
                     f"Knots at quantiles need counts of {' and '.join(names)} on the grid in "
-                    f"{analysis}, as splines do: {splines_at_quantiles.how(names, analysis)} {error}"
+                    f"{analysis}, as splines do: "
+                    f"{splines_at_quantiles.how(names, analysis)} {error}"
                 ) from None
             fit = splines_at_quantiles.placed(fit, counted)
         work = StatisticsWork(
