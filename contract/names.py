@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -12,9 +11,3 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\r\n\x00]*$")]
-
-
-def node_id_of(consortium: str, site: str) -> int:
-    """Return a site's node id for Flower, the same on both sides: 63 bits of a hash, never 1."""
-    digest = hashlib.sha256(f"{consortium}/{site}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1 | 2

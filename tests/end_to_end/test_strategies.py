@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from contract.names import node_id_of
+from contract.node_ids import node_id_of
 from tests.coordinator.work.training.test_strategies import OURS, names
 from tests.end_to_end.federation import APPS, PROJECT, Federation
 from tests.learning.simulation import LocalGrid

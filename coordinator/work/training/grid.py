@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -22,13 +22,15 @@ from contract import records
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, JobFailed
 from contract.failures import with_meaning
-from contract.names import node_id_of
+from contract.node_ids import node_id_of
 from coordinator.work.training import checks, flower, protocol
-from coordinator.work.training.secure import KINDS, Answers, Question, SecureRounds, Summing
 from foundation import tensors
 from foundation.flower import from_flower, held_of, to_flower
 from foundation.frames import Socket, pack, unpack
 from foundation.stored import StoredArray, StoredRecords, read_stored
+
+if TYPE_CHECKING:  # only for a secure job: it loads pydantic and cryptography
+    from coordinator.work.training.secure import Answers, Question, SecureRounds, Summing
 
 KEPT_BLOBS = 2
 ASKS_FOR_PARAMETERS = "get_parameters"
@@ -91,11 +93,11 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         self.asked_queries_only = True
         self.of_some_sites: dict[str, float] = {}
         """Metrics that not all sites of the last replies had alike: ``checks.set_apart``."""
-        self._secure = (
-            None
-            if summing is None
-            else SecureRounds(self._exchange, blobs, job, summing, minimum_sites)
-        )
+        self._secure: SecureRounds | None = None
+        if summing is not None:
+            from coordinator.work.training.secure import SecureRounds
+
+            self._secure = SecureRounds(self._exchange, blobs, job, summing, minimum_sites)
         self._encoded: dict[tuple[object, ...], tuple[object, wire.RecordDict, int]] = {}
 
     def ask(self, kind: bytes, message: bytes = b"", descriptor: int | None = None) -> list[bytes]:
@@ -233,6 +235,8 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         self, secure: SecureRounds, messages: list[Message], timeout: float | None
     ) -> list[Message]:
         """Return one reply, with the mean over the sites; a strategy takes it for a site's."""
+        from coordinator.work.training.secure import KINDS, Question
+
         if not messages:
             return []
         if self._observed.single_updates:

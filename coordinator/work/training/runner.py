@@ -51,10 +51,14 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
     from contract.records import NOTHING, Arrays, Config, encode_entry
     from coordinator.work.training import flower, older_apps, protocol
     from coordinator.work.training.grid import WardgateGrid
-    from coordinator.work.training.secure import Summing
     from foundation.flower import from_flower
     from foundation.seeding import seed_everything
 
+    summing = None
+    if start["summing"]:  # else it isn't loaded: it takes a third of the start
+        from coordinator.work.training.secure import Summing
+
+        summing = Summing.told(start["summing"])
     observed = flower.Observed(_start_from(start))
     run_id: int = start["run_id"]
     grid = WardgateGrid(
@@ -65,7 +69,7 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
         consortium=start["consortium"],
         minimum_sites=start["minimum_sites"],
         observed=observed,
-        summing=start["summing"] and Summing.told(start["summing"]),
+        summing=summing,
     )
 
     def watch(server_round: int, what: str, metrics: Mapping[str, Any]) -> None:

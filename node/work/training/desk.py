@@ -22,7 +22,7 @@ from contract import wire_pb2 as wire
 from contract.documents import Job
 from contract.envelope import Envelope
 from contract.errors import DocumentError, Refused
-from contract.names import node_id_of
+from contract.node_ids import node_id_of
 from contract.records import Arrays
 from contract.work import Scalar, TrainingWork
 from foundation.blobs import BlobFolder

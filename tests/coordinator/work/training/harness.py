@@ -15,7 +15,7 @@ import numpy as np
 from contract import records
 from contract import wire_pb2 as wire
 from contract.documents import Job, Project, new_nonce
-from contract.names import node_id_of
+from contract.node_ids import node_id_of
 from contract.work import Scalar, TrainingWork
 from coordinator.work.training.run import TrainingOutcome, TrainingRun
 from foundation.bubblewrap import Limits

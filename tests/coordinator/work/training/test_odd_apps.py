@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from contract import wire_pb2 as wire
-from contract.names import node_id_of
+from contract.node_ids import node_id_of
 from foundation.flower import build
 from tests.coordinator.work.training.harness import SITES, Consortium, release_of
 from tests.learning.simulation import LocalGrid

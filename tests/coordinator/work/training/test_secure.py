@@ -22,7 +22,7 @@ from flwr.serverapp.strategy import (
 )
 
 from contract.errors import DocumentError
-from contract.names import node_id_of
+from contract.node_ids import node_id_of
 from contract.work import SecureUpdates
 from coordinator.work.training import flower
 from coordinator.work.training.grid import WardgateGrid

@@ -14,7 +14,7 @@ import pytest
 from flwr.serverapp import strategy as flower
 
 from contract import wire_pb2 as wire
-from contract.names import node_id_of
+from contract.node_ids import node_id_of
 from contract.records import Arrays, Metrics
 from coordinator.work.training import checks
 from foundation.flower import build
