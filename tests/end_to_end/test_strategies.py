@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from contract.node_ids import node_id_of
-from tests.coordinator.work.training.test_strategies import OURS, names
+from tests.coordinator.work.training.test_strategies import CLIENT_MODS, OURS, names
 from tests.end_to_end.federation import APPS, PROJECT, Federation
 from tests.learning.simulation import LocalGrid
 
@@ -46,7 +46,7 @@ def by_flower(partly: Federation) -> Iterator[object]:
         sys.path.remove(str(APPS / "strategies"))
 
 
-@pytest.mark.parametrize("name", [*names(), *OURS])
+@pytest.mark.parametrize("name", [*names(), *OURS, *CLIENT_MODS])
 def test_a_strategy_gives_over_the_link_the_model_that_flower_gives_by_itself(
     name: str, trained: dict[str, np.ndarray], by_flower: object
 ) -> None:

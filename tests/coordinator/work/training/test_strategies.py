@@ -56,9 +56,11 @@ def names() -> list[str]:
 
 
 OURS = ["Cyclic", "Ditto", "FedBN", "Scaffold"]
+CLIENT_MODS = ["LocalDpMod", "SizeMods"]
+"""FedAvg with those of ``flwr.clientapp.mod`` that no strategy asks for."""
 
 
-@pytest.mark.parametrize("name", [*names(), *OURS])
+@pytest.mark.parametrize("name", [*names(), *OURS, *CLIENT_MODS])
 def test_a_strategy_gives_the_model_that_flower_gives_by_itself(
     name: str, trained: Consortium, models: dict[str, np.ndarray], everyone: tuple
 ) -> None:

@@ -5,10 +5,30 @@ from pathlib import Path
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.clientapp.mod import adaptiveclipping_mod, fixedclipping_mod
+from flwr.clientapp.mod import (
+    LocalDpMod,
+    adaptiveclipping_mod,
+    arrays_size_mod,
+    fixedclipping_mod,
+    message_size_mod,
+)
 
 from learning.mods import Ditto, KeepLocal, corrections, keep_control, scaffold
 from learning.mods.ditto import reference_of
+
+local_dp = LocalDpMod(clipping_norm=0.05, sensitivity=0.01, epsilon=1.0, delta=1e-5)
+
+
+def seeded_local_dp(message, context, app):
+    """Flower's mod, whose noise is NumPy's, with a draw that is the same wherever it runs."""
+    np.random.seed(message.content["config"]["server-round"])
+    return local_dp(message, context, app)
+
+
+def sizes(message, context, app):
+    """Flower's two mods that log sizes, one around the other."""
+    return message_size_mod(message, context, lambda m, c: arrays_size_mod(m, c, app))
+
 
 MODS = {
     "DifferentialPrivacyClientSideFixedClipping": fixedclipping_mod,
@@ -16,6 +36,8 @@ MODS = {
     "Scaffold": scaffold,
     "FedBN": KeepLocal(["b"]),
     "Ditto": Ditto(0.5),
+    "LocalDpMod": seeded_local_dp,
+    "SizeMods": sizes,
 }
 
 

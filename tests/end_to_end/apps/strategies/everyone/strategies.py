@@ -45,6 +45,8 @@ MAKE = {
     # By mods of the site's half.
     "FedBN": lambda: flower.FedAvg(**THREE),
     "Ditto": lambda: flower.FedAvg(**THREE),
+    "LocalDpMod": lambda: flower.FedAvg(**THREE),
+    "SizeMods": lambda: flower.FedAvg(**THREE),
 }
 
 
