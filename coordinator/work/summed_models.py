@@ -1,9 +1,9 @@
 """A model whose steps are summed securely: the coordinator learns each step's total, and no part.
 
 A step is one secure sum over all sites of the fit. With the next one each site is sent the record
-of it, from which it works out the total and its coefficients itself. Until a sum has been learned,
-who leaves is left out; from then on the sites are always the same, so that no two totals can be
-subtracted, and who leaves ends the fit.
+of it, from which it works out the total and its coefficients itself. Until sites are asked to
+confirm a sum, who leaves is left out; from then on the sites are always the same, so that no two
+totals can be subtracted, and who leaves ends the fit.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contract import wire_pb2 as wire
 from contract.errors import DocumentError, Refused, SignatureError
 from contract.models import Model
 from contract.secure_aggregation import Server, encoding
+from contract.secure_aggregation.leading import SURVIVORS
 from contract.secure_aggregation.leading import Step as Phase
 from contract.secure_aggregation.leading import steps as phases
 from contract.secure_aggregation.masking import Words
@@ -45,6 +46,9 @@ class Learned:
 class SummedModelJob(ModelJob):
     """One model by secure sums."""
 
+    _settled = False
+    """Whether sites were asked to confirm a sum: they then take part in none over others."""
+
     async def lead(self, accepted: list[str]) -> wire.JobResult:
         """Sum the first step, over fewer sites if some leave; then take the others over these."""
         work = self.job.work
@@ -68,6 +72,8 @@ class SummedModelJob(ModelJob):
                 fit = await self._fit_over(sites, attempt, learned, work.fit, columns)
                 answered = [site for site in self._named() if site in sites]
                 return wire.JobResult(answered=answered, fit=models.encode_fit(fit, columns, sites))
+            if self._settled:
+                raise Refused("too-few-sites", self._who_ended_it(sites))
         raise Refused("too-few-sites", "Sites left in the first sum of the fit again and again.")
 
     async def _fit_over(
@@ -124,6 +130,7 @@ class SummedModelJob(ModelJob):
                 told = {sites[place]: step for place, step in phase.told.items()}
                 if number == 1:
                     told = dict.fromkeys(told, _opening(phase, before, check=check))
+                self._settled |= phase.name == SURVIVORS
                 said = await self.ask(task.at(number).name, told)
                 self._take(phase, sites, said, terms.word)
                 if number < summed_steps.UNMASKING:

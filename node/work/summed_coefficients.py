@@ -7,16 +7,15 @@ coefficients of the next step (``contract.statistics.summed_steps``).
 
 Guarantee: with at most ``2 t - n - 1`` of the n sites working with the coordinator, nobody learns
 more of this site's parts than each step's total over one set of sites, of which there are at least
-``fewest``, and all are in each sum. Once this site has helped to unmask a sum of the fit, it takes
-part in none over other sites: no two totals of a job can be subtracted to tell a site's part. The
-coefficients follow from sites' true parts, or there are none.
+``fewest``, and all are in each sum. Once this site has confirmed who is in a sum of the fit, it
+takes part in none over other sites: no two totals of a job can be subtracted to tell a site's part.
+The coefficients follow from sites' true parts, or there are none.
 Assumptions: those of ``contract.secure_aggregation.client``, and that no site on the roster lies
 about its own part for the coordinator's sake.
 
-Why one set: were two sets' sums of a job learned, each would need the shares of t sites, and all
-honest ones of the other set would have to be without those that gave theirs first. At least
-``t - d`` honest sites gave them, d working with the coordinator; so the sums differ by as many,
-which is two or more for four sites and more, and with three none may give less than all.
+Why one set: a sum is learned by the shares of t sites, one of them honest at least, and that one
+gives none before all sites of the sum have confirmed it. So all honest ones have, and each of them
+is in sums over these sites only.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ class SummedCoefficients:
         self._accept = accept
         self._now: Summing | None = None
         self._settled: tuple[str, ...] | None = None
-        """The sites over which this one helped to unmask a sum."""
+        """The sites of the sum that this one confirmed."""
 
     def answer(
         self, task: SumTask, step: wire.SumStep, words: Callable[[Vector, bool], Words]
@@ -116,11 +115,14 @@ class SummedCoefficients:
                 shares = encoding.shares(step.shares)
                 return client.mask(shares, words(now.beta, now.check))
             case 4:
-                return client.confirm(Survivors(tuple(step.survivors.members)))
-            case _:
-                revealed = client.unmask(encoding.confirmations(step.confirmations))
+                confirmed = client.confirm(Survivors(tuple(step.survivors.members)))
                 self._settled = now.sites
-                return revealed
+                return confirmed
+            case _:
+                # That each is of another site of the sum, and true, is for the client to check.
+                if len(step.confirmations.confirmations) < len(now.sites):
+                    raise Refused("too-few-sites", "Not all sites of the sum confirmed it.")
+                return client.unmask(encoding.confirmations(step.confirmations))
 
     def _begun(self, task: SumTask, said: wire.SumTerms) -> Summing:
         """Return the sum that begins, once its sites and coefficients are as they must be."""

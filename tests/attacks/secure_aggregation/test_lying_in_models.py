@@ -31,7 +31,7 @@ ATTACKS = (
     (
         "One step's sum with and without a hospital",
         "So et al., Securing secure aggregation, AAAI 2023: the difference is its part",
-        "once a site has helped to unmask a sum of a fit, it takes part in none over other sites",
+        "once a site has confirmed a sum of a fit, it takes part in none over other sites",
         "test_the_same_step_with_and_without_a_hospital",
     ),
 )

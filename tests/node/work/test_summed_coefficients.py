@@ -150,7 +150,30 @@ def test_a_sum_without_one_site_is_never_unmasked() -> None:
     assert all(walk._settled is None for walk in sites.walks.values())
 
 
-def test_a_fit_that_helped_to_unmask_goes_on_over_the_same_sites_only() -> None:
+def test_a_sum_that_not_all_sites_confirmed_is_not_unmasked() -> None:
+    """Else who isn't bound to it yet could be summed with fewer sites."""
+    sites = Summed()
+    with pytest.raises(Refused):  # there is no total yet
+        sites.sum_up(SumTask(0), until=4)
+    said = [
+        encoding.answer(sites.sent[name, "sum-0.0.4"], place, 64)
+        for place, name in enumerate(SITES)
+    ]
+    for some in (said[:3], [*said[:3], said[0]]):
+        step = encoding.encode_confirmations(some)  # type: ignore[arg-type]
+        with pytest.raises(Refused, match="confirm"):
+            sites.tell(FIRST, SumTask(0, 0, 5), step)
+
+
+def test_a_site_that_confirmed_a_sum_is_in_none_over_fewer_sites() -> None:
+    sites = Summed()
+    with pytest.raises(Refused):  # one is silent, and yet the others could be unmasked
+        sites.sum_up(SumTask(0), without={4: SITES[3]})
+    with pytest.raises(Refused, match="other sites"):
+        sites.sum_up(SumTask(0, 1), sites=SITES[:3])
+
+
+def test_a_fit_that_confirmed_a_sum_goes_on_over_the_same_sites_only() -> None:
     sites = Summed()
     total, record = sites.sum_up(SumTask(0))
     with pytest.raises(Refused, match="other sites"):
