@@ -28,6 +28,8 @@ from contract.statistics.summaries import places
 
 Vector = NDArray[np.float64]
 Counts64 = NDArray[np.int64]
+_FLAT = 1e-8
+"""By how much less two values of a curve differ that are one, as in R."""
 Scale = Literal["log-log", "log", "plain"]
 """On which scale an interval of survival is symmetric: that of log(-log S), log S or S itself."""
 
@@ -149,7 +151,8 @@ class LifeTable:
         """Return by when ``share`` have had the event; infinite when fewer had.
 
         Right within one interval of the grid: the true time is not after it, and after the time of
-        the interval before.
+        the interval before. Where the curve stays at just that share for a while, it is the middle
+        of that while, as R's ``survfit`` has it.
         """
         return self._first(self.survival, 1 - share)
 
@@ -161,8 +164,18 @@ class LifeTable:
         return self._first(low, 1 - share), self._first(high, 1 - share)
 
     def _first(self, curve: Vector, level: float) -> float:
-        below = np.flatnonzero(curve <= level + 1e-12)
-        return float(self.times[below[0]]) if len(below) else math.inf
+        below = np.flatnonzero(curve <= level + _FLAT)
+        if not len(below):
+            return math.inf
+        first = float(self.times[below[0]])
+        if curve[below[0]] < level - _FLAT:
+            return first
+        later = np.flatnonzero(curve < level - _FLAT)
+        if not len(later):
+            # Nothing lower is known, so the while ends with the last who is followed.
+            gone = self.events + self.lost
+            later = np.flatnonzero(gone)[-1:] if gone.sum() == self.n else np.array([-1])
+        return (first + float(self.times[later[0]])) / 2
 
     def at(self, time: float) -> int:
         """Return how many are at risk just after ``time``, one of the grid's."""

@@ -131,7 +131,24 @@ def test_curves_are_those_of_times_rounded_up_to_the_grid(
         found = table.restricted_mean(until)
         assert found.value == pytest.approx(mean, rel=1e-9)
         assert found.at_least <= found.value + 1e-12
-    assert table.quantile() == fitter.median_survival_time_ or table.quantile() > at[-1]
+    if (np.abs(table.survival[known] - 0.5) < 1e-8).any():
+        assert fitter.median_survival_time_ <= table.quantile()
+    else:
+        assert table.quantile() == fitter.median_survival_time_ or table.quantile() > at[-1]
+
+
+def test_a_curve_that_stays_at_a_half_has_its_median_in_the_middle() -> None:
+    # quantile(survfit(Surv(t, d) ~ 1)) of R's survival 3.
+    grid = Variable(name="T", kind="number", whole=True, minimum=0, maximum=20, bins=20)
+    for times, events, wanted in (
+        ((1, 2, 3, 4), (1, 1, 1, 1), (1.5, 2.5, 3.5)),
+        ((1, 2, 3, 8), (1, 1, 0, 0), (1.5, 5, np.inf)),
+        ((1, 2, 2, 5), (1, 1, 0, 1), (1.5, 3.5, 5)),
+        ((1, 2), (1, 0), (1, 1.5, np.inf)),
+        ((1, 2, 3, 4, 5, 6, 7, 8), (1, 1, 0, 1, 1, 0, 0, 1), (3, 5, 8)),
+    ):
+        [table] = tables(np.array(times), np.array(events), grid)
+        assert tuple(table.quantile(share) for share in (0.25, 0.5, 0.75)) == wanted
 
 
 @settings(max_examples=60, deadline=None)
