@@ -54,6 +54,8 @@ class Printed:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    ends: tuple[int, ...] = ()
+    """How many rows there are above the end of each of its blocks."""
 
 
 @dataclass(frozen=True)
@@ -158,19 +160,20 @@ class Finding:
         for layout in _LAYOUTS:
             box, room, digits = layout
             rows = [[_cell(page.columns[at], row[at], digits) for at in kept] for row in page.rows]
-            widths = [
-                # A heading is folded between words.
-                max(len(word) for word in [*headings[at].split(), "", *(r[i] for r in rows)])
-                for i, at in enumerate(kept)
-            ]
-            if sum(widths) + (2 * room + 1) * len(kept) + 1 <= WIDTH:
+            widths = least_widths([headings[at] for at in kept], rows)
+            if fits(widths, room):
                 break
         table = Table(title=self.title, title_justify="left", box=box, padding=(0, room))
-        for at, right in zip(kept, numeric, strict=True):
+        # Rich folds cells too where headings don't fit in a line.
+        whole = [max(width, len(headings[at])) for at, width in zip(kept, widths, strict=True)]
+        narrow = fits(widths, room) and not fits(whole, room)
+        for at, right, width in zip(kept, numeric, widths, strict=True):
             justify: Literal["left", "right"] = "right" if right else "left"
-            table.add_column(headings[at], justify=justify, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
+            table.add_column(
+                headings[at], justify=justify, overflow="fold", width=width if narrow else None
+            )
+        for above, row in enumerate(rows, 1):
+            table.add_row(*row, end_section=above in page.ends)
         return table
 
     def _heading(self, name: str) -> str:
@@ -190,6 +193,19 @@ class Finding:
 
     def _repr_html_(self) -> str:
         return as_html(self.printed())
+
+
+def least_widths(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width that each column takes at least; a heading is folded between words."""
+    return [
+        max(len(word) for word in [*heading.split(), "", *(row[at] for row in rows)])
+        for at, heading in enumerate(headings)
+    ]
+
+
+def fits(widths: Sequence[int], room: int) -> bool:
+    """Whether 80 columns hold a table's columns with so much room on both sides of a cell."""
+    return sum(widths) + (2 * room + 1) * len(widths) + 1 <= WIDTH
 
 
 def shown(cell: Cell, digits: int = 6) -> str:

@@ -80,7 +80,7 @@ def comoments_of(part: PartAnswer) -> dict[str, CoMoments]:
     }
 
 
-def share_of(counts: Sequence[int], place: int) -> float:
+def share_of(counts: Sequence[float], place: int) -> float:
     """Return a level's share of a category's counts; what noise left below zero is none."""
     n = sum(max(count, 0) for count in counts)
     return max(counts[place], 0) / n if n else math.nan

@@ -20,6 +20,7 @@ from contract.statistics.summaries import Counts, Moments, places
 from contract.work import Statistic
 from researcher.analyses.groups import ALL, counts_of, moments_of, remarks, share_of, variable_of
 from researcher.analyses.numbers import tested
+from researcher.analyses.two_way import page
 from researcher.findings import Cell, Finding, Printed, interval, p_value
 from researcher.questions import crosstab, levels, mean
 from researcher.statistics import PartAnswer, StatisticsAnswer, place_names
@@ -245,6 +246,7 @@ def crossed(answer: StatisticsAnswer, by: str | None, confidence: float = CONFID
         remarks=remarks(answer, *said),
         figures=tuple(figures),
         confidence=confidence,
+        in_print=page(counts_of(part), variables, by),
     )
 
 
