@@ -197,6 +197,7 @@ def test_policy_check_says_what_would_wait_and_what_would_be_held(
     assert written() == before
 
 
+@pytest.mark.slow
 def test_what_waits_outlives_the_death_of_coordinator_and_node(
     pair: Federation, at_north: Callable[[str], None]
 ) -> None:

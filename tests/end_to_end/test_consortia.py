@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
+import pytest
+
 from contract import wire_pb2 as wire
 from node.gate.ledger import read_entries, verify
 from researcher import mean
@@ -95,6 +97,7 @@ def test_a_ledger_that_was_restored_from_a_backup_stops_the_node_for_good(
         assert ana.statistics(PROJECT, [mean("age")]).answered == ("north",)
 
 
+@pytest.mark.slow
 def test_an_offline_site_is_named_in_the_answer(federations: Make) -> None:
     one = federations("north", "south", WARDGATE_COORDINATOR_JOBS__OFFLINE_GRACE_SECONDS="0.5")
     one.bring_up(researchers=("ana",), minimum=1)

@@ -68,6 +68,7 @@ def test_intake_of_images_stops_with_one_line_and_goes_on_when_there_is_space(
     assert not list((home / "vault").rglob(".*"))
 
 
+@pytest.mark.slow
 def test_intake_of_a_table_on_a_full_disk_registers_nothing(
     disk: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_full_disk_under_the_ledger_holds_an_answer_back_until_there_is_space(
     assert "Traceback" not in one.node("north").log
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_coordinator_holds_an_upload_back_until_there_is_space(
     disk: Callable[[str, str], Path], federations: Callable[..., Federation]
 ) -> None:

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from contract.documents import Roster
 from contract.envelope import Envelope
 from contract.heads import SignedHead, read_head
@@ -46,6 +48,7 @@ def countersigned(one: Federation, site: str, more_than: int = 0) -> SignedHead:
     return found
 
 
+@pytest.mark.slow
 def test_a_ledger_restored_from_a_backup_is_told_by_the_other_sites_alone(
     federations: Make, tmp_path: Path
 ) -> None:

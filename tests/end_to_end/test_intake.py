@@ -46,6 +46,7 @@ def image(number: int, name: str) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     rows = [{k: v for k, v in r.items() if k != "arm"} for r in records("s", 0, few=False)]
     table = write_csv(tmp_path / "t.csv", rows)
@@ -100,6 +101,7 @@ def test_a_file_that_is_no_table_is_one_line(tmp_path: Path, content: bytes, cod
     take_in(tmp_path / "node", table, "--schema", write_schema(tmp_path)).fails(code, "")
 
 
+@pytest.mark.slow
 def test_a_schema_with_an_unknown_key_is_one_line(tmp_path: Path) -> None:
     schema = write_schema(tmp_path)
     schema.write_text(schema.read_text().replace("levels", "level", 1))

@@ -71,6 +71,7 @@ def test_of_anothers_job_nothing_but_the_model_can_be_fetched(
             ben.job(first.job).status()
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_model_as_if_it_had_not_stopped(
     trio: Federation, first: TrainingResult, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def test_the_command_sums_securely(trio: Federation) -> None:
     assert "3 sites" in done.out
 
 
+@pytest.mark.slow
 def test_a_site_that_is_gone_before_the_sum_is_in_none(
     federations: object,
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_site_that_is_gone_before_the_sum_is_in_none(
     assert [m.site for m in answer.missing] == ["d"]
 
 
+@pytest.mark.slow
 def test_nine_patients_are_in_a_sum_that_is_over_enough_in_all(
     federations: Callable[..., Federation],
 ) -> None:

@@ -170,6 +170,7 @@ def test_a_sum_over_fewer_sites_than_policies_want_is_refused(four: Federation) 
         ).result()
 
 
+@pytest.mark.slow
 def test_the_command_trains_securely(four: Federation) -> None:
     asked = (
         "train",

@@ -90,6 +90,7 @@ def test_a_killed_serverapp_resumes_to_the_same_bits(consortium):
     assert [e.round for e in disturbed.rounds("train")] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_restarted_coordinator_resumes_to_the_same_bits(consortium):
     undisturbed = consortium(parameters={**NOISY, "fraction": 0.7}, name="a")
     model = undisturbed.model(undisturbed.train())["w"]
@@ -176,6 +177,7 @@ def odd_metric(content):
     content["metrics"].items["extra"] = 1.0
 
 
+@pytest.mark.slow
 def test_an_unsound_update_counts_as_that_sites_failure(consortium):
     changes = [nan, infinite, renamed, reshaped, retyped]
     changes += [weight(v) for v in (-1, 2e9, float("nan"), float("inf"), [3])]
@@ -229,6 +231,7 @@ def as_bytes(make):
     return change
 
 
+@pytest.mark.slow
 def test_garbage_of_the_right_size_or_shape_counts_as_that_sites_failure(consortium):
     changes = [
         as_bytes(lambda data: bytes(len(data))),

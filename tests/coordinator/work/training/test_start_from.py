@@ -95,6 +95,7 @@ def test_two_runs_of_three_rounds_are_one_of_six(consortium: Make) -> None:
     np.testing.assert_allclose(second.model(outcome)["w"], by_hand(second.folder, 6), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_killed_serverapp_begins_with_it_again_and_gives_the_same_bits(
     consortium: Make,
 ) -> None:
@@ -119,6 +120,7 @@ def test_the_strategy_is_told_with_the_model(consortium: Make) -> None:
     assert (told.items["rounds"], told.items["min_train_nodes"]) == (3, 2)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_form_is_refused_in_one_sentence(consortium: Make) -> None:
     one = consortium()
     begin_with(one, {"w": np.zeros(4)})
