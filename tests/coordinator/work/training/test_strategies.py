@@ -60,6 +60,7 @@ CLIENT_MODS = ["LocalDpMod", "SizeMods"]
 """FedAvg with those of ``flwr.clientapp.mod`` that no strategy asks for."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*names(), *OURS, *CLIENT_MODS])
 def test_a_strategy_gives_the_model_that_flower_gives_by_itself(
     name: str, trained: Consortium, models: dict[str, np.ndarray], everyone: tuple
@@ -77,6 +78,7 @@ def test_a_strategy_gives_the_model_that_flower_gives_by_itself(
         assert found[key].tobytes() == array.numpy().tobytes(), key
 
 
+@pytest.mark.slow
 def test_every_strategy_resumes_to_the_same_bits_after_its_process_was_killed(
     tmp_path: Path, models: dict[str, np.ndarray]
 ) -> None:
