@@ -4,9 +4,12 @@ import hashlib
 import importlib.metadata
 import io
 import stat
+import tomllib
 import zipfile
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from sqlalchemy import create_engine
 
 from contract.errors import DocumentError, NotFound
@@ -18,6 +21,7 @@ from node.work.training.bundles import build_bundle, find, list_recipes, withdra
 from tests.node.work.training.flower_apps import NOW, approved, bundle, pack
 
 PROJECT = bundle()
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def engine_of(home):
@@ -260,3 +264,39 @@ def test_a_withdrawn_recipe_is_listed_but_not_found(tmp_path):
         withdraw(engine, recipe.bundle, NOW)
     assert approved(home.root, PROJECT).bundle == recipe.bundle
     assert find(engine, home, recipe.bundle) is not None
+
+
+PUBLISHED = {
+    "quickstart-sklearn": '"flwr-datasets[vision]>=0.5.0", "scikit-learn>=1.6.1"',
+    "quickstart-pandas": '"flwr-datasets[vision]>=0.6.0", "numpy>=2.0.2", "pandas==2.2.3"',
+    "quickstart-xgboost": '"flwr-datasets>=0.6.0", "xgboost>=2.0.0"',
+    "fl-tabular": '"flwr-datasets>=0.6.0", "torch==2.8.0", "scikit-learn==1.7.1"',
+}
+"""What Flower's examples depend on, beside ``flwr[simulation]>=1.27.0``."""
+
+
+@pytest.mark.parametrize("example", PUBLISHED)
+def test_a_published_example_finds_what_it_needs_where_the_extra_examples_is(tmp_path, example):
+    data = bundle(dependencies=f'"flwr[simulation]>=1.27.0", {PUBLISHED[example]}')
+    without = frozenset({"flwr-datasets"})
+    recipe = approved(tmp_path / "h", data, own_versions=True, without=without)
+    assert not any(lock.wheel for lock in recipe.lock)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    brought = {Requirement(text).name for text in (*extras["node"], *extras["examples"])}
+    assert {lock.name for lock in recipe.lock} <= brought | {"numpy"}
+    pinned = (ROOT / "constraints.txt").read_text().splitlines()
+    assert {f"{lock.name}=={lock.version.partition('+')[0]}" for lock in recipe.lock} <= {*pinned}
+
+
+@pytest.mark.parametrize("name", ["xgboost_comprehensive", "lerobot_example", "whisper_example"])
+def test_a_name_that_flower_does_not_take_is_refused_with_its_own_sentence(tmp_path, name):
+    folder = tmp_path / "tiny"
+    Bundle.parse(PROJECT).write(folder)
+    project = folder / "pyproject.toml"
+    project.write_text(project.read_text().replace('name = "tiny"', f'name = "{name}"'))
+    with pytest.raises(
+        DocumentError, match=f'"{name}" is invalid, .* letters, digits, and hyphens'
+    ):
+        build_bundle(folder)
