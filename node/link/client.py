@@ -280,7 +280,9 @@ class ConsortiumLink:
         gate, member = self._desk.gate, self._member
 
         def decided(decide: Callable[[], Sealed | None]) -> tuple[Sealed | None, float]:
-            return decide(), gate.period_seconds(member, envelope)
+            # The period first: what is decided, and in the ledger, must not fail to be sent by it.
+            period = gate.period_seconds(member, envelope)
+            return decide(), period
 
         try:
             offered = functools.partial(self._desk.offered, member, envelope)

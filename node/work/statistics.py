@@ -165,7 +165,7 @@ def work_out(
     def take(places: Sequence[int]) -> None:
         names = {n for place in places for n in work.ask[place].variables}
         variables = [v for v in project.variables if v.name in names]
-        exactly = _Exact(release.digest, minimums, members, project, cache)
+        exactly = _Exact(release.digest, minimums, members, project, cache, in_blocks=not stay)
         some = {place: (work.ask[place], one) for place in places if (one := plan[place])}
         if stay:
             exactly.add(some, cache.load(home, release, variables))
@@ -197,7 +197,10 @@ class _Exact:
         members: Membership,
         project: Project,
         cache: ColumnCache,
+        *,
+        in_blocks: bool,
     ) -> None:
+        self._in_blocks = in_blocks
         self._release = release
         self._minimums = minimums
         self._members = members
@@ -205,17 +208,16 @@ class _Exact:
         self._cache = cache
         self._start = 0
         self._found: dict[tuple[int, str], Summary] = {}
-        self._rows: dict[tuple[str, tuple[int, ...]], Rows] = {}
-        """Kept for all blocks, also when the cache has no room for them."""
+        self._rows: dict[tuple[str, tuple[int, ...]], slice | NDArray[np.uint8]] = {}
+        """Kept for all blocks, also when the cache has no room for them: a bit for each row, for
+        there may be as many as there are groups."""
 
     def add(self, asked: Mapping[int, tuple[Statistic, Exactly]], columns: Columns) -> None:
         """Take in the next rows for each statistic that is asked for at a place."""
         end = self._start + max((column.size for column in columns.values()), default=0)
         for place, (statistic, one) in asked.items():
             for level, cells in one.groups.items():
-                rows = self._rows_of(one.set, tuple(cells))
-                if not isinstance(rows, slice):
-                    rows = rows[self._start : end]
+                rows = self._rows_of(one.set, tuple(cells), end)
                 found = summarise(statistic, self._project, columns, rows)
                 before = self._found.get((place, level))
                 self._found[place, level] = (
@@ -223,12 +225,20 @@ class _Exact:
                 )
         self._start = end
 
-    def _rows_of(self, name: str, cells: tuple[int, ...]) -> Rows:
-        rows = self._rows.get((name, cells))
-        if rows is None:
+    def _rows_of(self, name: str, cells: tuple[int, ...], end: int) -> Rows:
+        """Return which of the next rows are in a set and in some cells."""
+        start = self._start
+        kept = self._rows.get((name, cells))
+        if kept is None:
             rows = self._cache.rows(self._release, self._minimums, self._members, name, cells)
-            self._rows[name, cells] = rows
-        return rows
+            if not self._in_blocks:
+                return rows if isinstance(rows, slice) else rows[start:end]
+            kept = rows if isinstance(rows, slice) else np.packbits(rows)
+            self._rows[name, cells] = kept
+        if isinstance(kept, slice):
+            return kept
+        bits = np.unpackbits(kept[start // 8 : -(-end // 8)])
+        return bits[start % 8 :][: end - start].view(np.bool_)
 
     def part(self, place: int, one: Exactly) -> Part:
         """Return the part of the statistic at a place; withheld where nothing is declared."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from contract import wire_pb2 as wire
+from contract.errors import ConfigurationError
 from foundation.transport import TransportIdentity
 from node.config import LinkSettings
 from node.gate.gate import Gate, Membership, Sealed
@@ -63,8 +64,27 @@ class Desk:
         return PERIOD
 
 
+class Untimed(Desk):
+    """Can't tell when an answer leaves, as where the policy can't be read."""
+
+    def period_seconds(self, *_: object) -> float:
+        raise ConfigurationError("The policy can't be read.")
+
+    def offered(self, member: object, envelope: bytes) -> Sealed:
+        raise AssertionError("decided")
+
+    def decision(self, *_: object) -> Sealed:
+        raise AssertionError("decided")
+
+
 def sent_after(
-    took: float, tmp_path: Path, *, fails: bool = False, what: str = "_offer", sent: object = b"q"
+    took: float,
+    tmp_path: Path,
+    *,
+    fails: bool = False,
+    what: str = "_offer",
+    sent: object = b"q",
+    kind: type[Desk] = Desk,
 ) -> float:
     """Return when an answer left, in seconds after its question or task came."""
     clock = Clock()
@@ -73,7 +93,7 @@ def sent_after(
         with ThreadPoolExecutor(1) as pool:
             link = ConsortiumLink(
                 cast(Membership, None), "", TransportIdentity(tmp_path),
-                cast(WorkDesk, Desk(clock, took, fails=fails)), LinkSettings(), pool, pool,
+                cast(WorkDesk, kind(clock, took, fails=fails)), LinkSettings(), pool, pool,
             )  # fmt: skip
             times: list[float] = []
             cast(Any, link)._member = SimpleNamespace(consortium="opt")
@@ -90,6 +110,11 @@ def sent_after(
 
 def test_answers_leave_at_one_time_whatever_the_work_took(tmp_path: Path) -> None:
     assert {sent_after(took, tmp_path) for took in (0.0, 0.125, 0.25, 0.375)} == {PERIOD}
+
+
+def test_nothing_is_decided_of_which_the_time_of_leaving_cannot_be_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        sent_after(0.0, tmp_path, kind=Untimed)
 
 
 def test_work_that_overruns_leaves_after_whole_periods(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from contract.dictionary import Variable
 from contract.statistics.answers import Part, Summary
@@ -23,6 +25,7 @@ from node.catalog.strata import Categories, Held, StratumWish
 from node.gate import exact
 from node.gate.policy import Policy
 from node.home import NodeHome
+from node.work import statistics
 from node.work.statistics import ColumnCache, Rows, work_out
 from tests.contract.world import World
 
@@ -122,17 +125,29 @@ def figures(summary: Summary) -> list[float]:
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("rows_in_a_group", [7, 64, ROWS])
 def test_rows_in_blocks_give_the_parts_of_all_rows_at_once(
-    tmp_path: Path, gaps: bool, rows_in_a_group: int
+    tmp_path: Path, gaps: bool, rows_in_a_group: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept: list[dict[tuple[str, tuple[int, ...]], slice | NDArray[np.uint8]]] = []
+
+    class Watched(statistics._Exact):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            kept.append(self._rows)
+
+    monkeypatch.setattr(statistics, "_Exact", Watched)
     home = NodeHome(tmp_path / "node")
     row = released(home, gaps=gaps, rows_in_a_group=rows_in_a_group)
     whole = parts(home, row, ColumnCache(1 << 30))
+    assert not any(kept)
     cache = Counting(0)
     blocks = parts(home, row, cache)
     # Who is in a set is made out once for all blocks, though the cache keeps nothing.
     together = len({frozenset(statistic.variables) for statistic in ASK})
     assert cache.made
     assert max(cache.made.values()) <= together
+    masks = [one for some in kept for one in some.values() if not isinstance(one, slice)]
+    assert masks
+    assert {one.nbytes for one in masks} == {-(-ROWS // 8)}
     assert len([part for part in whole if part is not None and part.groups]) >= len(ASK) - 2
     for a, b in zip(whole, blocks, strict=True):
         assert (a is None) == (b is None)
