@@ -34,6 +34,7 @@ from node.intake.vault import Vault, remove_staged
 TRIED_AGAIN = frozenset(
     {
         "no-subject",
+        "other-subject",
         "worker-died",
         "internal-error",
         "identifier-left",
@@ -43,8 +44,8 @@ TRIED_AGAIN = frozenset(
         "recognizable-visual-features",
     }
 )
-"""Reasons for quarantine that another try may change: with another line in the manifest, say, or a
-consent that covers faces."""
+"""Reasons for quarantine that another try may change: with another line in the manifest, say, a
+consent that covers faces, or since two patients' same pictures are two assets."""
 _OF_LESIONS = frozenset({"clinical", "dermoscopy", "confocal"})
 
 Quarantining = Callable[[Item, str], Taken]

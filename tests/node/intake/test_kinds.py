@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from contract.errors import DataError
 from node.catalog import schema
+from node.catalog.rows import IntakeRow
 from node.catalog.store import Catalog
 from node.commands.report import app as report_app
 from node.deid.engine import Deidentifier
@@ -187,6 +188,19 @@ def test_a_file_stays_in_quarantine_while_it_is_wanted_there_for_somebody(
     lines[1] = lines[1].replace("clinical", "mask")
     assert take(source, manifest=listing(source, *lines, columns=columns)).accepted == 1
     assert (held(), len(catalog.list_assets())) == ([], 2)
+
+
+def test_what_was_held_for_being_somebody_elses_is_taken_in_when_it_comes_again(
+    take: Take, source: Path, catalog: Catalog, pseudonyms: Pseudonyms
+) -> None:
+    data = nifti(np.zeros((4, 3, 2), "u1"))
+    (source / "a.nii").write_bytes(data)
+    digest = pseudonyms.source_of([data])
+    catalog.record([], [IntakeRow(digest, "quarantined", "other-subject", None, NOW)])
+    manifest = listing(source, "landing/a.nii,one,mask,knee", columns="path,patient,kind,body_site")
+    assert take(source, manifest=manifest).accepted == 1
+    known = catalog.known(digest)
+    assert known is not None and known.subject == pseudonyms.subject("one")
 
 
 def test_a_slide_loses_label_and_words_and_opens(
