@@ -19,6 +19,7 @@ from contract.work import Statistic
 from researcher import imputed
 from researcher.analyses import (
     acquisition,
+    compared,
     evaluation,
     imaging,
     numbers,
@@ -237,7 +238,7 @@ class Study:
     ) -> Finding:
         """Return a number's mean with its interval, and a t test of whether it is ``null``."""
         answer = self.ask(mean(variable, by))
-        return numbers.means(answer, alternative, null, self.confidence)
+        return compared.means(answer, alternative, null, self.confidence)
 
     def proportion(self, variable: str, by: str | None = None) -> Finding:
         """Return the share of each level of a category: Wilson's and the exact interval."""
@@ -258,8 +259,8 @@ class Study:
         ``alternative`` is ``less`` or ``greater`` for a one-sided test, of whether the first
         group's mean less the second's is; ``null`` the difference that it is tested against.
         """
-        answer = self.ask(*numbers.ask_means(variable, by))
-        return numbers.t_test(
+        answer = self.ask(*compared.ask_means(variable, by))
+        return compared.t_test(
             answer,
             by,
             equal_variances=equal_variances,
@@ -275,14 +276,14 @@ class Study:
 
         p values of pairs are adjusted by ``holm``, ``bonferroni`` or ``benjamini-hochberg``.
         """
-        answer = self.ask(*numbers.ask_means(variable, by))
-        return numbers.anova(
+        answer = self.ask(*compared.ask_means(variable, by))
+        return compared.anova(
             answer, by, equal_variances=equal_variances, adjust=adjust, confidence=self.confidence
         )
 
     def ranks(self, variable: str, by: str) -> Finding:
         """Compare groups by ranks on the grid: Mann and Whitney's test, or Kruskal and Wallis'."""
-        return numbers.ranks(self.ask(histogram(variable, by)), by, self.confidence)
+        return compared.ranks(self.ask(histogram(variable, by)), by, self.confidence)
 
     def crosstab(self, *variables: str, by: str | None = None) -> Finding:
         """Cross two or three categories (or numbers on their grids), and test independence."""

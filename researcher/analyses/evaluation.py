@@ -16,6 +16,7 @@ from contract.statistics import agreement, calibration, crosstabs, evaluation, r
 from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.work import Statistic
 from researcher.analyses import shares
+from researcher.analyses.compared import tested
 from researcher.analyses.groups import (
     ALL,
     comoments_of,
@@ -24,7 +25,6 @@ from researcher.analyses.groups import (
     two_levels,
     variable_of,
 )
-from researcher.analyses.numbers import tested
 from researcher.analyses.tables import shaped
 from researcher.findings import Cell, Finding
 from researcher.plots import Curve, Curves, Heat

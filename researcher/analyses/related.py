@@ -16,8 +16,8 @@ from contract.statistics import correlation, crosstabs, mean_tests
 from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.statistics.summaries import Moments
 from contract.work import Statistic
+from researcher.analyses.compared import tested
 from researcher.analyses.groups import ALL, comoments_of, counts_of, remarks, variable_of
-from researcher.analyses.numbers import tested
 from researcher.analyses.tables import shaped
 from researcher.findings import Cell, Finding, interval, p_value
 from researcher.plots import Heat

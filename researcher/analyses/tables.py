@@ -18,8 +18,8 @@ from contract.statistics import balance, crosstabs, mean_tests, proportions, str
 from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.statistics.summaries import Counts, Moments, places
 from contract.work import Statistic
+from researcher.analyses.compared import tested
 from researcher.analyses.groups import ALL, counts_of, moments_of, remarks, share_of, variable_of
-from researcher.analyses.numbers import tested
 from researcher.analyses.two_way import page
 from researcher.findings import Cell, Finding, Printed, interval, p_value
 from researcher.questions import crosstab, levels, mean
