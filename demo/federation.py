@@ -1,4 +1,7 @@
-"""The demo's federation, from empty folders to four nodes that serve a release each."""
+"""The demo's federation, from empty folders to four nodes that serve a release each.
+
+Its nodes use the profile ``open-research``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A federation on loopback for the benchmarks: real processes, real TLS, gate and ledger on."""
+"""A federation on loopback for the benchmarks: real processes, real TLS, gate and ledger on.
+
+Its nodes use the profile ``open-research``.
+"""
 
 from __future__ import annotations
 

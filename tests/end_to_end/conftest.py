@@ -16,7 +16,9 @@ SITES = ("north", "south", "west")
 
 @pytest.fixture(scope="session")
 def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    """Three sites, two researchers. A test leaves it as it found it: everything up."""
+    """Three sites under ``open-research``, two researchers. A test leaves it as it found it:
+    everything up.
+    """
     federation = Federation(tmp_path_factory.mktemp("trio") / "opt", SITES)
     try:
         yield federation.bring_up()
@@ -38,7 +40,9 @@ class Partly(Federation):
 
 @pytest.fixture(scope="session")
 def partly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    """Three sites; at the last, west, nothing of what a recipe says is held back."""
+    """Three sites under ``open-research``; at the last, west, nothing of what a recipe says is held
+    back.
+    """
     federation = Partly(tmp_path_factory.mktemp("partly") / "opt", SITES)
     try:
         yield federation.bring_up(researchers=("ana",), apps=("unruly", "strategies"))

@@ -1,7 +1,8 @@
 """A whole consortium for tests: a coordinator, nodes and researchers as real processes.
 
 Homes are made by the functions behind the commands, in this process, so that a test doesn't wait
-for forty interpreters; what a test is about it does by real commands.
+for forty interpreters; what a test is about it does by real commands. Unless a fixture says
+otherwise, nodes are under ``POLICY``: the profile ``open-research`` with cohorts of ten.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def take_in(home: Path, table: Path, schema: Path) -> None:
 
 
 def make_node(home: Path, site: str, shift: int = 0, *, few: bool = False) -> NodeHome:
-    """Make a node with a policy, a table and a release called ``trial``."""
+    """Make a node under ``POLICY`` (``open-research``), with a table and a release ``trial``."""
     place = create_home(new_home(home))
     place.policy.write_text(POLICY)
     table = write_csv(home.parent / f"{site}.csv", records(site, shift, few=few))

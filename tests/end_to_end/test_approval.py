@@ -63,6 +63,7 @@ def hook() -> Iterator[Hook]:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, hook: Hook) -> Iterator[Federation]:
+    """Two sites under ``open-research``, which tell a hook what waits."""
     root = tmp_path_factory.mktemp("pair")
     federation = Federation(root / "opt", ("north", "south"))
     write_new(root / "hook.secret", b"a secret", 0o600)

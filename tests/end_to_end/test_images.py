@@ -165,6 +165,7 @@ def project_text(bundles: dict[str, Path], weights: str) -> str:
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Films]:
+    """Two hospitals with films, under ``open-research`` with drafts."""
     federation = Federation(tmp_path_factory.mktemp("images") / "opt", SITES)
     try:
         federation.found()

@@ -16,6 +16,7 @@ from tests.end_to_end.processes import run
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """Two sites under ``open-research``, two researchers."""
     federation = Federation(tmp_path_factory.mktemp("out") / "opt", ("north", "south"))
     try:
         yield federation.bring_up(researchers=("ana", "ben"), apps=("steps",))

@@ -58,6 +58,7 @@ def rows(site: str) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def clinics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """Clinics under ``open-research``, which let models out."""
     federation = Federation(tmp_path_factory.mktemp("clinics") / "opt", SITES)
     try:
         for site in SITES:

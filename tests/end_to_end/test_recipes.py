@@ -128,6 +128,7 @@ def project(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """Hospitals under ``open-research`` that approved recipes for tables and for images."""
     root = tmp_path_factory.mktemp("recipes")
     federation = Federation(root / "opt", SITES)
     try:

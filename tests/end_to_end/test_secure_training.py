@@ -24,7 +24,7 @@ STEP = CLIP / (2 ** (BITS - 1) - 1)
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    """Four sites: a sum over them tolerates that one drops out."""
+    """Four sites under ``open-research``: a sum over them tolerates that one drops out."""
     federation = Federation(tmp_path_factory.mktemp("four") / "opt", SITES)
     try:
         yield federation.bring_up(researchers=("ana",))

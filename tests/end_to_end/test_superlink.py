@@ -57,6 +57,7 @@ def train(ana, **named) -> TrainingHandle:
 
 @pytest.fixture(scope="module")
 def linked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """Sites under ``open-research`` whose training a SuperLink may carry."""
     federation = over_superlink(tmp_path_factory.mktemp("superlink"), *SITES)
     try:
         federation.bring_up(researchers=("ana",))

@@ -62,7 +62,7 @@ RECIPES = (
 
 @dataclass
 class Siege:
-    """A node under attack over its link. Its defences are switched off by ``off``."""
+    """A node under ``open-research``, attacked over its link; ``off`` switches defences off."""
 
     root: Path
     coordinator: HostileCoordinator = field(init=False)
