@@ -64,6 +64,7 @@ class Attack:
 
 @pytest.fixture(scope="module")
 def attack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attack]:
+    """A node under ``open-research`` with a coordinator that is hostile."""
     victim = Victim(tmp_path_factory.mktemp("victim")).build()
     first = victim.roster(victim.steward, victim.others[0])
     project = victim.project(victim.steward, victim.others[0])
