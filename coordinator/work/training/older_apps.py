@@ -42,24 +42,6 @@ def observe(observed: Observed, watch: Watch, grid: WardgateGrid) -> None:
     _observe_servers(observed, watch)
     _observe_workflows(observed, watch)
 
-    def fit_clients(
-        client_instructions: Sequence[Any], max_workers: Any, timeout: Any, group_id: int
-    ) -> Any:
-        return _together(
-            grid, client_instructions, timeout, group_id, "train",
-            lambda ins: compat.fitins_to_recorddict(ins, keep_input=True),
-            lambda content: compat.recorddict_to_fitres(content, keep_input=False),
-        )  # fmt: skip
-
-    def evaluate_clients(
-        client_instructions: Sequence[Any], max_workers: Any, timeout: Any, group_id: int
-    ) -> Any:
-        return _together(
-            grid, client_instructions, timeout, group_id, "evaluate",
-            lambda ins: compat.evaluateins_to_recorddict(ins, keep_input=True),
-            compat.recorddict_to_evaluateres,
-        )  # fmt: skip
-
     wait_for = SimpleClientManager.wait_for
 
     def wait_for_sites(self: Any, num_clients: int, timeout: int = 86400) -> bool:
@@ -71,8 +53,16 @@ def observe(observed: Observed, watch: Watch, grid: WardgateGrid) -> None:
         there: bool = wait_for(self, num_clients, timeout)
         return there
 
-    legacy.fit_clients = fit_clients
-    legacy.evaluate_clients = evaluate_clients
+    legacy.fit_clients = _asking(
+        grid, "train",
+        lambda ins: compat.fitins_to_recorddict(ins, keep_input=True),
+        lambda content: compat.recorddict_to_fitres(content, keep_input=False),
+    )  # fmt: skip
+    legacy.evaluate_clients = _asking(
+        grid, "evaluate",
+        lambda ins: compat.evaluateins_to_recorddict(ins, keep_input=True),
+        compat.recorddict_to_evaluateres,
+    )  # fmt: skip
     SimpleClientManager.wait_for = wait_for_sites
 
 
@@ -131,7 +121,6 @@ def _watch_strategy(strategy: Any, num_rounds: int, observed: Observed, watch: W
     observed.strategy = described(strategy, num_rounds)
     observed.single_updates = needs_single_updates(strategy)
     configure, fit = strategy.configure_fit, strategy.aggregate_fit
-    evaluate_sites, evaluate = strategy.aggregate_evaluate, strategy.evaluate
     sent: Any = None
 
     def configure_fit(server_round: int, parameters: Any, client_manager: Any) -> Any:
@@ -148,23 +137,19 @@ def _watch_strategy(strategy: Any, num_rounds: int, observed: Observed, watch: W
         watch(server_round, "train", metrics or {})
         return parameters, metrics
 
-    def aggregate_evaluate(server_round: int, results: Any, failures: Any) -> Any:
-        result = evaluate_sites(server_round, results, failures)
-        _show(server_round, "evaluate", result)
-        return result
+    def shown(step: str, evaluate: Callable[..., Any]) -> Callable[..., Any]:
+        def evaluated(server_round: int, *of: Any, **named: Any) -> Any:
+            result = evaluate(server_round, *of, **named)
+            if result is not None:
+                loss = {} if result[0] is None else {"loss": result[0]}
+                watch(server_round, step, {**loss, **(result[1] or {})})
+            return result
 
-    def at_the_server(server_round: int, parameters: Any) -> Any:
-        result = evaluate(server_round, parameters=parameters)
-        _show(server_round, ON_THE_SERVER, result)
-        return result
-
-    def _show(server_round: int, step: str, result: Any) -> None:
-        if result is not None:
-            loss = {} if result[0] is None else {"loss": result[0]}
-            watch(server_round, step, {**loss, **(result[1] or {})})
+        return evaluated
 
     strategy.configure_fit, strategy.aggregate_fit = configure_fit, aggregate_fit
-    strategy.aggregate_evaluate, strategy.evaluate = aggregate_evaluate, at_the_server
+    strategy.aggregate_evaluate = shown("evaluate", strategy.aggregate_evaluate)
+    strategy.evaluate = shown(ON_THE_SERVER, strategy.evaluate)
 
 
 def _parameters_in_their_dtypes(after: Any, before: Any) -> Any:
@@ -178,34 +163,37 @@ def _parameters_in_their_dtypes(after: Any, before: Any) -> Any:
     return ndarrays_to_parameters([np.asarray(n).astype(o.dtype) for n, o in arrays])
 
 
-def _together(
+def _asking(
     grid: Grid,
-    instructions: Sequence[Any],
-    timeout: float | None,
-    group_id: int,
     message_type: str,
     to_content: Callable[[Any], RecordDict],
     from_content: Callable[[RecordDict], Any],
-) -> tuple[list[Any], list[Any]]:
-    """Ask all clients at once; return results and failures in the order of the instructions."""
-    proxies = {proxy.node_id: proxy for proxy, _ in instructions}
-    messages = [
-        Message(
-            content=to_content(ins),
-            dst_node_id=proxy.node_id,
-            message_type=message_type,
-            group_id=str(group_id),
-        )
-        for proxy, ins in instructions
-    ]
-    results: list[Any] = []
-    failures: list[Any] = []
-    for reply in grid.send_and_receive(messages, timeout=timeout):
-        proxy = proxies[reply.metadata.src_node_id]
-        if reply.has_error():
-            failures.append(RuntimeError(reply.error.reason))
-            continue
-        result = from_content(reply.content)
-        good = result.status.code == Code.OK
-        (results if good else failures).append((proxy, result))
-    return results, failures
+) -> Callable[..., tuple[list[Any], list[Any]]]:
+    """Return what asks all clients at once: results and failures in the instructions' order."""
+
+    def ask_clients(
+        client_instructions: Sequence[Any], max_workers: Any, timeout: float | None, group_id: int
+    ) -> tuple[list[Any], list[Any]]:
+        proxies = {proxy.node_id: proxy for proxy, _ in client_instructions}
+        messages = [
+            Message(
+                content=to_content(ins),
+                dst_node_id=proxy.node_id,
+                message_type=message_type,
+                group_id=str(group_id),
+            )
+            for proxy, ins in client_instructions
+        ]
+        results: list[Any] = []
+        failures: list[Any] = []
+        for reply in grid.send_and_receive(messages, timeout=timeout):
+            proxy = proxies[reply.metadata.src_node_id]
+            if reply.has_error():
+                failures.append(RuntimeError(reply.error.reason))
+                continue
+            result = from_content(reply.content)
+            good = result.status.code == Code.OK
+            (results if good else failures).append((proxy, result))
+        return results, failures
+
+    return ask_clients
