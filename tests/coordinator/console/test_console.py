@@ -13,7 +13,14 @@ from playwright.sync_api import Browser, expect
 
 from tests.coordinator.console.harness import fill, model_job
 from tests.node.console.conftest import browser  # noqa: F401 (a fixture)
-from tests.node.console.harness import PASSWORD, command, log_in, serving, set_password
+from tests.node.console.harness import (
+    PASSWORD,
+    PATIENCE_SECONDS,
+    command,
+    log_in,
+    serving,
+    set_password,
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +96,7 @@ def test_an_operator_sees_a_model_where_it_comes_from_and_a_cross_site_evaluatio
 
 
 def test_unknown_jobs_and_strangers_get_nothing(url: str) -> None:
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(timeout=PATIENCE_SECONDS, base_url=url) as client:
         assert client.get("/jobs").headers["location"] == "/login"
         assert log_in(client).status_code == 303
         assert "a recipe's own words" not in client.get("/").text

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.node.console.harness import CHROMIUM, fill, keep_password, serving
+from tests.node.console.harness import CHROMIUM, PATIENCE_SECONDS, fill, keep_password, serving
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +16,7 @@ def browser() -> Iterator[Browser]:
     """A real Chromium without a window."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed")
+    expect.set_options(timeout=PATIENCE_SECONDS * 1000)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]

@@ -26,6 +26,8 @@ from node.home import NodeHome
 from tests.node.homes import new_home
 
 PASSWORD = "a ward's own 密码 gate"
+PATIENCE_SECONDS = 60.0
+"""So long may an answer take on a busy machine."""
 CHROMIUM = Path("/usr/bin/chromium")
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 PSEUDONYM = "PSEUDONYM0SUBJECT"
@@ -72,7 +74,7 @@ def serving(program: str, home: Path, *options: str) -> Iterator[str]:
         yield found.group(0).rstrip("/")
     finally:
         process.terminate()
-        ended = process.wait(10)
+        ended = process.wait(PATIENCE_SECONDS)
         errors = process.stderr.read()
         process.stdout.close()
         process.stderr.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from contract.cohorts import Cohort
 from contract.dictionary import Variable
@@ -23,6 +23,7 @@ from node.home import NodeHome
 from tests.contract.world import World
 from tests.node.console.harness import (
     PASSWORD,
+    PATIENCE_SECONDS,
     command,
     hidden,
     keep_password,
@@ -75,16 +76,25 @@ def url(home: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
-    context = browser.new_context(base_url=url, locale="en-GB")
-    tab = context.new_page()
+@pytest.fixture(scope="module")
+def context(browser: Browser, url: str) -> Iterator[BrowserContext]:
+    """Where a steward has logged in."""
+    one = browser.new_context(base_url=url, locale="en-GB")
+    tab = one.new_page()
     tab.goto("/")
     tab.get_by_label("Password").fill(PASSWORD)
     tab.locator("main button").click()
     tab.get_by_role("link", name="Cohorts").click()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    tab = context.new_page()
+    tab.goto("/cohorts")
     yield tab
-    context.close()
+    tab.close()
 
 
 def count(page: Page, text: str) -> None:
@@ -130,7 +140,7 @@ def test_what_is_no_cohort_is_told_beside_the_text(page: Page, text: str, said: 
 
 
 def test_a_form_of_nobody_s_and_a_release_that_is_not_granted_count_nothing(url: str) -> None:
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(timeout=PATIENCE_SECONDS, base_url=url) as client:
         log_in(client)
         assert client.post("/cohorts", data={"where": "age > 1"}).status_code == 403
         token = hidden(client.get("/cohorts").text)

@@ -21,6 +21,7 @@ from node.commands import console
 from node.home import NodeHome
 from tests.node.console.harness import (
     PASSWORD,
+    PATIENCE_SECONDS,
     PSEUDONYM,
     command,
     fill,
@@ -37,14 +38,14 @@ PAGES = ("/", "/releases", "/cohorts", "/jobs", "/weights", "/drafts", "/ledger"
 @pytest.fixture
 def client(url: str) -> Iterator[httpx.Client]:
     """Somebody who isn't logged in."""
-    with httpx.Client(base_url=url) as one:
+    with httpx.Client(timeout=PATIENCE_SECONDS, base_url=url) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
 def steward(url: str) -> Iterator[httpx.Client]:
     """Somebody who is logged in."""
-    with httpx.Client(base_url=url) as one:
+    with httpx.Client(timeout=PATIENCE_SECONDS, base_url=url) as one:
         assert log_in(one).status_code == 303
         yield one
 
@@ -250,7 +251,10 @@ class TestAccess:
 
 class TestProcess:
     def test_the_sixth_wrong_password_in_a_minute_must_wait(self, home: Path) -> None:
-        with serving("wardgate-node", home) as url, httpx.Client(base_url=url) as client:
+        with (
+            serving("wardgate-node", home) as url,
+            httpx.Client(timeout=PATIENCE_SECONDS, base_url=url) as client,
+        ):
             codes = [log_in(client, "wrong password").status_code for _ in range(6)]
             assert codes == [403] * 5 + [429]
             # A header can't make somebody else of the one who guesses.
@@ -264,7 +268,10 @@ class TestProcess:
     ) -> None:
         home = fill(tmp_path / "node", entries=12)
         keep_password(home.root)
-        with serving("wardgate-node", home.root) as url, httpx.Client(base_url=url) as client:
+        with (
+            serving("wardgate-node", home.root) as url,
+            httpx.Client(timeout=PATIENCE_SECONDS, base_url=url) as client,
+        ):
             log_in(client)
             assert "12 entries" in client.get("/").text
             path = home.ledger / "ledger.jsonl"
@@ -280,7 +287,10 @@ class TestProcess:
         home = fill(tmp_path / "node", entries=3)
         keep_password(home.root)
         before = contents(home)
-        with serving("wardgate-node", home.root) as url, httpx.Client(base_url=url) as client:
+        with (
+            serving("wardgate-node", home.root) as url,
+            httpx.Client(timeout=PATIENCE_SECONDS, base_url=url) as client,
+        ):
             log_in(client)
             for path in PAGES:
                 assert client.get(path).status_code == 200
@@ -300,7 +310,7 @@ class TestProcess:
         options = ("--tls-cert", str(certificate), "--tls-key", str(key))
         with serving("wardgate-node", home, *options) as url:
             assert url.startswith("https://")
-            with httpx.Client(base_url=url, verify=False) as client:
+            with httpx.Client(timeout=PATIENCE_SECONDS, base_url=url, verify=False) as client:
                 cookies = log_in(client).headers.get_list("set-cookie")
                 session = next(c for c in cookies if "-session=" in c)
                 assert session.startswith("__Host-wardgate-") and "Secure" in session

@@ -29,7 +29,7 @@ from node.gate.inbox.stewards import register
 from node.home import NodeHome
 from node.work.training import weights
 from tests.contract.world import NOW, World
-from tests.node.console.harness import PASSWORD, keep_password, log_in, serving
+from tests.node.console.harness import PASSWORD, PATIENCE_SECONDS, keep_password, log_in, serving
 from tests.node.homes import new_home
 
 BUNDLE = "b" * 64
@@ -114,13 +114,14 @@ def url(home: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def steward(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(timeout=PATIENCE_SECONDS, base_url=url) as client:
         log_in(client)
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(browser: Browser, url: str) -> Iterator[Page]:
+    """A page of a steward who has logged in."""
     context = browser.new_context(base_url=url, locale="en-GB")
     tab = context.new_page()
     tab.goto("/")
@@ -198,7 +199,10 @@ def test_both_pages_are_in_chinese_too(steward: httpx.Client) -> None:
 def test_without_any_the_pages_say_so(tmp_path: Path) -> None:
     home = create_home(new_home(tmp_path / "node"))
     keep_password(home.root)
-    with serving("wardgate-node", home.root) as address, httpx.Client(base_url=address) as client:
+    with (
+        serving("wardgate-node", home.root) as address,
+        httpx.Client(timeout=PATIENCE_SECONDS, base_url=address) as client,
+    ):
         log_in(client)
         assert "No weights have been let in." in client.get("/weights").text
         assert "No recipe has left drafts here." in client.get("/drafts").text
