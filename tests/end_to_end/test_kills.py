@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,13 +30,9 @@ HALF_BYTES = 4 * LARGE // 2
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+def killed(trio: Federation) -> Federation:
     """A federation whose processes are killed; each test brings them up again."""
-    federation = Federation(tmp_path_factory.mktemp("killed") / "opt", SITES)
-    try:
-        yield federation.bring_up(researchers=("ana",))
-    finally:
-        federation.close()
+    return trio
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +274,7 @@ def catch_upload(federation: Federation, handle: TrainingHandle) -> Path | None:
         os.kill(coordinator, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_node_killed_during_an_upload_goes_on_where_it_stopped(killed: Federation) -> None:
     with killed.connect() as ana:
         path = None

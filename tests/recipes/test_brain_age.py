@@ -129,6 +129,7 @@ def test_the_head_is_cut_out_and_brought_to_one_size(releases: list[Path]) -> No
     assert (whole.values > 200).mean() < (volume > -1).float().mean()
 
 
+@pytest.mark.slow
 def test_a_second_run_gives_the_same_bytes(releases: list[Path]) -> None:
     told = config(num_server_rounds=1, local_epochs=1, channels=2, dropout=0.2)
     one, other = (RECIPE.run(releases, told).arrays for _ in range(2))

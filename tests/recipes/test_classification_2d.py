@@ -68,6 +68,7 @@ def test_a_second_run_gives_the_same_bytes(recipe: Recipe, films: list[Path]) ->
     }
 
 
+@pytest.mark.slow
 def test_lesions_are_told_apart_under_each_hospitals_light(recipe: Recipe, tmp_path: Path) -> None:
     folders = []
     for site, light in (("warm", (1.0, 0.85, 0.7)), ("cold", (0.75, 0.9, 1.0))):

@@ -111,6 +111,7 @@ def test_hospitals_see_the_gain_on_their_held_out_patients(trained: Run) -> None
     trained.check_replies({"train_loss"}, METRICS)
 
 
+@pytest.mark.slow
 def test_the_invertibility_loss_lowers_the_inverse_error() -> None:
     task = recipe().module("task")
     moved, unseen = moved_heads(16, SHAPE, 20), moved_heads(12, SHAPE, 98)
