@@ -343,7 +343,11 @@ def test_the_true_coordinator_refuses_the_same_before_any_site_is_asked(
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("rate=5.0", "outside"), ("rounds=1000", "outside"), ("colour=1", "outside")],
+    [
+        ("rate=5.0", "outside"),
+        pytest.param("rounds=1000", "outside", marks=pytest.mark.slow),
+        pytest.param("colour=1", "outside", marks=pytest.mark.slow),
+    ],
 )
 def test_a_parameter_outside_its_range_is_refused_by_every_site_in_one_line(
     trio: Federation, setting: str, words: str

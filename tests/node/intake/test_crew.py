@@ -141,6 +141,7 @@ def test_work_under_way_is_given_up_when_everything_stops(
     assert [one.name for one in landing.entries()] == [entry.name]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_from_outside_costs_no_file(
     take: Take, tree: Path, deidentifier: Deidentifier
 ) -> None:
