@@ -23,8 +23,9 @@ from tests.end_to_end.processes import eventually, run
 from tests.end_to_end.test_kills import STEPS, wait_for_round
 
 Make = Callable[..., Federation]
-SLOWLY = STEPS | {"minimum": 2, "pause": 2.0}
-"""So that a command is through long before the rounds are."""
+ROUNDS = 6
+SLOWLY = STEPS | {"minimum": 2, "pause": 2.0, "rounds": ROUNDS}
+"""So that a command is through long before the rounds are, on a busy machine too."""
 
 
 def identity_of(federation: Federation, site: str) -> TransportIdentity:
@@ -43,7 +44,7 @@ def test_a_revoked_site_is_cut_off_at_once_and_training_goes_on_while_enough_are
         assert revoked.code == 0, revoked.errors
         one.node("west").ended().fails(5, "west was revoked")
         result = handle.result()
-        assert {r.number for r in result.rounds} == {1, 2, 3, 4}
+        assert {r.number for r in result.rounds} == set(range(1, ROUNDS + 1))
         # What it sent before it was revoked is in the model, and that is said.
         assert result.answered == ("north", "south", "west")
         states = {s.site: s.state for s in handle.status().sites}
@@ -112,6 +113,7 @@ def test_a_certificate_is_renewed_in_time_and_its_successor_is_used(federations:
     one.as_researcher("ana", "sites").fails(5, "certificate expired")
 
 
+@pytest.mark.slow
 def test_a_node_outlives_whoever_answers_falsely_at_its_coordinators_address(
     federations: Make,
 ) -> None:
@@ -139,6 +141,7 @@ def test_a_node_outlives_whoever_answers_falsely_at_its_coordinators_address(
     one.wait_for_sites()
 
 
+@pytest.mark.slow
 def test_an_expired_roster_stops_all_work_and_can_be_renewed(federations: Make) -> None:
     one = federations("north", "south").bring_up(researchers=("ana",))
     now = datetime.now(UTC)
