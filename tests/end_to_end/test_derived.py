@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
 
 from coordinator.commands import documents as coordinator_documents
 from node.commands import documents as node_documents
+from node.commands.ingest import ingest
 from node.config import create_home
 from node.home import NodeHome
 from researcher import levels, mean
@@ -18,6 +22,7 @@ from tests.end_to_end.federation import (
     POLICY,
     PROJECT,
     Federation,
+    canary,
     project_text,
     take_in,
     write_csv,
@@ -39,7 +44,52 @@ kind = "number"
 minimum = 0
 maximum = 120
 derive = { impute = "age", using = ["weight", "outcome"], imputations = 3 }
+[[variables]]
+name = "ct.kvp"
+kind = "number"
+unit = "kV"
+minimum = 60
+maximum = 150
+bins = 9
+derive = { imaging = "kvp", modality = "CT" }
+[[variables]]
+name = "ct.manufacturer"
+kind = "category"
+levels = ["GE MEDICAL SYSTEMS", "mixed"]
+derive = { imaging = "manufacturer", modality = "CT" }
+[[variables]]
+name = "mr.repetition_time"
+kind = "number"
+unit = "ms"
+minimum = 0
+maximum = 10000
+derive = { imaging = "repetition_time", modality = "MR" }
 """
+CT, CT_140, BOTH = ("CT_small",), ("693_J2KI",), ("CT_small", "693_J2KI")
+MR, MR_FAST = ("MR_small",), ("examples_overlay",)
+SCANNED = {
+    "north": {CT: 16, CT_140: 14, BOTH: 12, MR: 20},
+    "south": {CT: 15, CT_140: 16, MR_FAST: 20},
+    "west": {CT: 14, CT_140: 14, MR: 16},
+}
+"""Which of pydicom's files so many patients of a site have. Others have no images."""
+
+
+def scan(folder: Path, site: str) -> Path:
+    """Write a site's images: pydicom's real ones, each as another patient's."""
+    folder.mkdir()
+    patients = [files for files, many in SCANNED[site].items() for _ in range(many)]
+    for number, files in enumerate(patients):
+        for name in files:
+            image = pydicom.dcmread(str(get_testdata_file(f"{name}.dcm")))
+            image.PatientID = canary(site, number)
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+                setattr(
+                    image, keyword, generate_uid(entropy_srcs=[site, str(number), name, keyword])
+                )
+            image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+            image.save_as(folder / f"{number}-{name}.dcm")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +102,7 @@ def clinics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
             place.policy.write_text(POLICY)
             table = write_csv(federation.root / f"{site}.csv", rows(site))
             take_in(place.root, table, write_schema(federation.root))
+            ingest([scan(federation.root / f"{site}-images", site)], home=place.root)
             federation.join(site)
         federation.join_researcher("ana")
         federation.agree_on_roster()
@@ -59,7 +110,8 @@ def clinics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
         file.write_text(project_text(SITES, ["ana"], {}) + DERIVED)
         coordinator_documents.propose_project(file, False, federation.coordinator_home)
         for site in SITES:
-            options = ("--table", "trial", "--dictionary", PROJECT, "--cells", "none")
+            options = ["--table", "trial", "--dictionary", PROJECT, "--cells", "none"]
+            options += ["--modality", "CT", "--modality", "MR"]
             made = federation.on(site, "release", "create", "derived", *options)
             assert "derived variables:" in made.out, made
             node_documents.approve_project(
@@ -101,3 +153,24 @@ def test_the_report_is_a_command(clinics: Federation, tmp_path: Path) -> None:
     assert "events per parameter" in done.out
     assert max(len(line) for line in done.out.splitlines() if line.startswith("│")) <= 80
     assert "<pre" in page.read_text()
+
+
+def test_how_images_were_taken_is_told_over_all_sites(clinics: Federation) -> None:
+    volts = {CT: 120, CT_140: 140, BOTH: 130}
+    had = [volts[f] for s in SITES for f, n in SCANNED[s].items() for _ in range(n) if f in volts]
+    with clinics.connect() as consortium:
+        found = consortium.study(PROJECT).acquisition()
+    assert found.answers[0].lane == "exact"
+    kvp, maker, wait = found.tidy()
+    # Exact answers leave a few subjects out, at random.
+    assert 0.85 * len(had) <= float(kvp["n"]) <= len(had)
+    assert kvp["mean"] == pytest.approx(np.mean(had), rel=0.02)
+    assert kvp["SD"] == pytest.approx(np.std(had), rel=0.1)
+    assert 120 <= float(kvp["median"]) <= 140
+    # 693_J2KI doesn't name its maker.
+    assert (maker["level"], maker["share"]) == ("GE MEDICAL SYSTEMS", 1)
+    assert (wait["modality"], wait["parameter"]) == ("MR", "repetition time (ms)")
+    assert 5 < float(wait["mean"]) <= 4000
+    done = clinics.as_researcher("ana", "analyse", "acquisition", "-p", PROJECT, "--modality", "CT")
+    assert "GE MEDICAL" in done.out
+    assert "repetition" not in done.out
