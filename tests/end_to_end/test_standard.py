@@ -147,9 +147,21 @@ def test_a_count_that_one_hospital_alone_is_asked_for_is_refused(hospitals: Fede
     assert not hospitals.answers(SITES[-1], found.job)
 
 
-def test_a_secure_sum_over_fewer_sites_than_standard_wants_fails(hospitals: Federation) -> None:
-    with hospitals.connect() as ana, pytest.raises(JobFailed, match="Too few sites"):
-        ana.statistics(PROJECT, [mean("age")], sites=list(SITES[:-1]), secure=True)
+def test_hospitals_take_part_in_a_secure_sum_over_five_and_in_none_over_fewer(
+    hospitals: Federation,
+) -> None:
+    def answers() -> int:
+        return sum(e.kind == "answer" for site in SITES for e in hospitals.entries(site))
+
+    with hospitals.connect() as ana:
+        found = ana.statistics(PROJECT, [mean("age")], minimum_sites=5, secure=True)
+        before = answers()
+        with pytest.raises(JobFailed, match="Too few sites"):
+            ana.statistics(
+                PROJECT, [mean("age")], sites=list(SITES[:-1]), minimum_sites=4, secure=True
+            )
+    assert found[0].moments().mean == pytest.approx(pooled()["age"].mean(), rel=1e-12)
+    assert answers() == before
 
 
 def test_an_approved_recipe_runs(hospitals: Federation) -> None:
