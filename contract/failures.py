@@ -1,4 +1,4 @@
-"""What it means that a site gave no answer to a task of training, by the code that it gives.
+"""What it means that a site gave no answer to a task, by the code that it gives.
 
 A site says no more than the code, and for an exception the line of the recipe: a text of its own
 could hold a patient's data. So what to do about it is said here.
@@ -24,6 +24,8 @@ MEANINGS: Mapping[str, str] = {
     "small-cell": "num-examples is below the hospital's minimum cohort; where it counts no "
     'patients, the project says num_examples = "other"',
     "timeout": "it took longer than the message or the hospital's policy allows",
+    "too-few-sites": "the hospital's policy wants more sites in a secure sum: ask for at least so "
+    "many with --minimum-sites",
     "too-large": "the reply is larger than the project or the hospital allows",
     "undeclared-arrays": "its arrays have other names, shapes or dtypes than those it got, "
     "or it wasn't asked to train",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contract import wire_pb2 as wire
+from contract.failures import with_meaning
 
 NAMED = 5
 """So many sites are named for one reason that a job failed."""
@@ -18,7 +19,8 @@ def explain(status: wire.JobStatus) -> str:
     why: dict[str, list[str]] = {}
     for site in status.sites:
         if site.state != "answered":
-            why.setdefault(site.sentence or site.state, []).append(site.site)
+            code = f"{site.state}, {with_meaning(site.code)}" if site.code else site.state
+            why.setdefault(site.sentence or code, []).append(site.site)
     sites = "; ".join(
         f"{', '.join(names[:NAMED])}"
         f"{f' and {len(names) - NAMED} more' if len(names) > NAMED else ''}: {sentence}"
