@@ -256,6 +256,7 @@ class ConsortiumLink:
         task = asyncio.create_task(self._guard(work))
         self._busy.add(task)
         task.add_done_callback(self._busy.discard)
+        task.add_done_callback(lambda _: work.close())  # the link may end before it has begun
         return task
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
