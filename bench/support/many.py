@@ -19,7 +19,7 @@ from bench.support.federation import CONSORTIUM, PROJECT, RESEARCHER, ROOT, Benc
 from demo.processes import Processes, free_port
 from researcher import Consortium
 
-SITES, ROWS, NODES, ASKS = 400, 2000, 50, 10
+SITES, ROWS, NODES, ASKS = 400, 2000, 100, 10
 """Of ``NODES`` each in one process."""
 UP_SECONDS = 600.0
 REST_SECONDS, REST_SHARE = 5.0, 0.4
