@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from contract.errors import UsageError
+from contract.statistics import quantiles
 from contract.statistics.estimates import CONFIDENCE
 from researcher.consortium import Consortium
 from researcher.findings import Finding
@@ -128,6 +129,12 @@ class Particular:
         list[float] | None,
         typer.Option("--share", help="Of quantiles: 0.9 for the 90th percentile; repeatable."),
     ] = None
+    type: Annotated[
+        int,
+        typer.Option(
+            "--type", min=1, max=9, help="Of quantiles: Hyndman and Fan's type, as of R's quantile."
+        ),
+    ] = quantiles.TYPE
     modality: Annotated[
         str | None, typer.Option(help="Of acquisition: CT for how CT images were taken.")
     ] = None
@@ -158,6 +165,7 @@ class Particular:
             (self.given, "--given", (Analysis.CORRELATION,)),
             (self.pairwise, "--pairwise", (Analysis.CORRELATION,)),
             (self.share, "--share", (Analysis.QUANTILES,)),
+            (self.type != quantiles.TYPE, "--type", (Analysis.QUANTILES,)),
             (self.modality, "--modality", (Analysis.ACQUISITION,)),
             (self.stratum, "--stratum", (Analysis.SURVIVAL,)),
             (self.at, "--at", (Analysis.SURVIVAL,)),
@@ -280,8 +288,8 @@ def run(
         return of_several[kind](*names, by=by)
     match kind:
         case Analysis.QUANTILES:
-            shares = {"shares": options.share} if options.share else {}
-            found = study.quantiles(*names, by=by, **shares)
+            shares: dict[str, Any] = {"shares": options.share} if options.share else {}
+            found = study.quantiles(*names, by=by, type=options.type, **shares)
         case Analysis.RATES:
             found = study.rates(*_two(names, kind.value, "a time at risk and an event"), by=by)
         case Analysis.DENSITY:

@@ -12,6 +12,7 @@ from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
 from contract.documents import Project
 from contract.errors import DocumentError
+from contract.statistics import quantiles
 from contract.statistics.estimates import CONFIDENCE, checked_confidence
 from contract.statistics.mean_tests import Alternative
 from contract.statistics.survival import Scale
@@ -125,13 +126,16 @@ class Study:
         *variables: str,
         by: str | None = None,
         shares: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+        type: int = quantiles.TYPE,  # noqa: A002 - R's name
     ) -> Finding:
-        """Return quantiles of all subjects together, each within one cell of the grid.
+        """Return quantiles of all subjects together, each right within the width of a grid's cell.
 
-        However many numbers they are of, it is one question.
+        ``type`` is Hyndman and Fan's, as of R's ``quantile``: 7 by default, 1 for the inverse of
+        the distribution function. However many numbers they are of, it is one question.
         """
+        quantiles.checked_type(type)
         answer = self.ask(*numbers.ask_quantiles(self.project, variables, by))
-        return numbers.quantile_table(answer, shares, by, self.confidence)
+        return numbers.quantile_table(answer, shares, by, self.confidence, type)
 
     def box_plots(self, *variables: str, by: str | None = None) -> Finding:
         """Return quartiles, and the 5th and 95th percentile, of each number; one question."""

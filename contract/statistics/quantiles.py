@@ -1,10 +1,11 @@
 """Quantiles of all sites' subjects together, from merged counts on a grid.
 
-The quantile q of n values is the smallest one that at least q of them don't exceed: the
-ceil(q n)-th in order (the inverse of the distribution function; type 1 of Hyndman and Fan 1996).
-Merged counts tell in which cell of the grid it lies, so the answer is right within one cell,
-however the subjects are spread over the sites. A mean of the sites' quantiles is not the pooled
-quantile; there is none here.
+A quantile of n values is one of them in order, or lies between two neighbours. Which, and how far
+between, Hyndman and Fan (1996) give nine definitions of; the seventh is R's own, the first the
+inverse of the distribution function. Merged counts tell in which cell of the grid a value of any
+rank lies: where cells hold one value each, all types are exact, and otherwise right within a cell's
+width, however the subjects are spread over the sites. A mean of the sites' quantiles is not the
+pooled quantile; there is none here.
 """
 
 from __future__ import annotations
@@ -24,12 +25,25 @@ from contract.statistics import special
 from contract.statistics.estimates import CONFIDENCE, NOISY, cells, checked_confidence
 from contract.statistics.summaries import Counts
 
+TYPE = 7
+"""Of Hyndman and Fan's: the default of R, NumPy, pandas and DataSHIELD."""
+_PLOTTING: dict[int, tuple[Fraction, Fraction]] = {
+    4: (Fraction(0), Fraction(1)),
+    5: (Fraction(1, 2), Fraction(1, 2)),
+    6: (Fraction(0), Fraction(0)),
+    7: (Fraction(1), Fraction(1)),
+    8: (Fraction(1, 3), Fraction(1, 3)),
+    9: (Fraction(3, 8), Fraction(3, 8)),
+}
+"""Alpha and beta of the types that go between two values: Hyndman and Fan's p(k)."""
+
 
 @dataclass(frozen=True)
 class Quantile:
-    """A quantile: it lies in ``[low, high]``, one cell; ``value`` is interpolated within it.
+    """A quantile: it lies in ``[low, high]``, as wide as a cell; ``value`` is interpolated there.
 
-    All in the variable's unit. ``interval_low`` and ``interval_high`` enclose the confidence
+    All in the variable's unit. ``rank`` is its place in order: 2.5 is half-way from the second
+    value to the third. ``interval_low`` and ``interval_high`` enclose the confidence
     interval by order statistics (exact binomial ranks, so of at least this confidence), outwards
     to the cells' ends; infinite where it leaves the grid.
     """
@@ -39,7 +53,7 @@ class Quantile:
     low: float
     high: float
     n: int
-    rank: int
+    rank: float
     interval_low: float = math.nan
     interval_high: float = math.nan
     confidence: float = CONFIDENCE
@@ -56,8 +70,9 @@ def quantile(
     above: float = 0,
     whole: bool = False,
     confidence: float = CONFIDENCE,
+    kind: int = TYPE,
 ) -> Quantile:
-    """Return one quantile from counts in cells.
+    """Return one quantile from counts in cells, of type ``kind`` (1 to 9, as R numbers them).
 
     ``edges``: ascending, one more than ``counts``; a cell holds ``[edge, next)``, the last one both
     its ends. ``below``, ``above``: how many lie outside. ``whole``: the values are whole numbers,
@@ -65,11 +80,12 @@ def quantile(
     none, and the answer is ``approximate``.
 
     A quantile that lies outside the grid has NaN for a value and says on which side. Of nobody it
-    is NaN. ``DocumentError``: q outside [0, 1], or edges that aren't a grid.
+    is NaN. ``DocumentError``: q outside [0, 1], another type, or edges that aren't a grid.
     """
     if not 0 <= q <= 1:
         raise DocumentError("A quantile is of a share from 0 to 1.")
     checked_confidence(confidence)
+    checked_type(kind)
     grid = np.asarray(edges, dtype=np.float64)
     inside, noisy = cells(counts, 1)
     outside, noisy_outside = cells([below, above])
@@ -83,20 +99,16 @@ def quantile(
     if n < 1:
         nan = math.nan
         return Quantile(q, nan, nan, nan, 0, 0, note="Nobody has a value.", approximate=noisy)
-    # The decimal that was written, not its float64: 0.1 of 30 is the third, not the fourth.
-    rank = max(1, math.ceil(Fraction(repr(float(q))) * n))
-    place = _cell(ends, rank)
-    low, high = _bounds(grid, place, whole)
+    rank, further = _place(n, q, kind)
+    known = [_known(grid, ends, at, whole) for at in (rank, rank + 1)[: 2 if further else 1]]
+    weights = (1 - further, further)
+    value, low, high = (
+        float(sum(w * one for w, one in zip(weights, ordered, strict=False)))
+        for ordered in zip(*known, strict=True)
+    )
     if math.isinf(low) or math.isinf(high):
         value = math.nan
-        note = f"It lies {'below' if place == 0 else 'above'} the grid. {note}".strip()
-    else:
-        share = (rank - 0.5 - ends[place - 1]) / (ends[place] - ends[place - 1])
-        share = min(max(float(share), 0.0), 1.0)
-        if whole:
-            value = min(low + math.floor(share * (high - low + 1)), high)
-        else:
-            value = low + share * (high - low)
+        note = f"It lies {'below' if math.isinf(low) else 'above'} the grid. {note}".strip()
     first, last = _ranks(n, q, confidence)
     return Quantile(
         q,
@@ -104,13 +116,55 @@ def quantile(
         low,
         high,
         n,
-        rank,
+        rank + further,
         -math.inf if first < 1 else _bounds(grid, _cell(ends, first), whole)[0],
         math.inf if last > n else _bounds(grid, _cell(ends, last), whole)[1],
         confidence,
         note,
         noisy,
     )
+
+
+def checked_type(kind: int) -> int:
+    """Return a type of quantile; ``DocumentError`` for none of Hyndman and Fan's nine."""
+    if kind not in range(1, 10):
+        raise DocumentError("A quantile is of Hyndman and Fan's type 1 to 9; R's default is 7.")
+    return kind
+
+
+def _place(n: int, q: float, kind: int) -> tuple[int, float]:
+    """Return a quantile's rank in n values, from 1, and its share of the way to the next rank."""
+    # The decimal that was written, not its float64: 0.1 of 30 is the third, not the fourth.
+    p = Fraction(repr(float(q)))
+    if kind in _PLOTTING:
+        alpha, beta = _PLOTTING[kind]
+        at = alpha + p * (n + 1 - alpha - beta)
+        rank = math.floor(at)
+        further = float(at - rank)
+    else:
+        at = n * p - (Fraction(1, 2) if kind == 3 else 0)
+        rank = math.floor(at)
+        further = 1.0 if at != rank else {1: 0.0, 2: 0.5, 3: float(rank % 2)}[kind]
+    if further == 1.0:
+        rank, further = rank + 1, 0.0
+    if rank < 1:
+        return 1, 0.0
+    return (n, 0.0) if rank >= n else (rank, further)
+
+
+def _known(
+    grid: np.ndarray, ends: np.ndarray, rank: int, whole: bool
+) -> tuple[float, float, float]:
+    """Return the value of a rank, as if a cell's were spread evenly, and what it can be."""
+    place = _cell(ends, rank)
+    low, high = _bounds(grid, place, whole)
+    if math.isinf(low) or math.isinf(high):
+        return 0.0, low, high
+    share = (rank - 0.5 - ends[place - 1]) / (ends[place] - ends[place - 1])
+    share = min(max(float(share), 0.0), 1.0)
+    if whole:
+        return min(low + math.floor(share * (high - low + 1)), high), low, high
+    return low + share * (high - low), low, high
 
 
 def _cell(ends: np.ndarray, rank: int) -> int:
@@ -154,7 +208,11 @@ def _ranks(n: int, q: float, confidence: float) -> tuple[int, int]:
 
 
 def of_counts(
-    counts: Counts, variable: Variable, shares: Sequence[float], confidence: float = CONFIDENCE
+    counts: Counts,
+    variable: Variable,
+    shares: Sequence[float],
+    confidence: float = CONFIDENCE,
+    kind: int = TYPE,
 ) -> list[Quantile]:
     """Return quantiles of a variable from its merged histogram; ``DocumentError``: no grid."""
     if variable.minimum is None or variable.maximum is None or variable.bins is None:
@@ -169,14 +227,10 @@ def of_counts(
             above=counts.above,
             whole=variable.whole,
             confidence=confidence,
+            kind=kind,
         )
         for q in shares
     ]
-
-
-def median(counts: Counts, variable: Variable, confidence: float = CONFIDENCE) -> Quantile:
-    """Return the median: of an even number of values the lower of the middle two."""
-    return of_counts(counts, variable, [0.5], confidence)[0]
 
 
 @dataclass(frozen=True)
@@ -186,17 +240,9 @@ class Spread:
     value: float
     low: float
     high: float
-    lower: Quantile
-    upper: Quantile
 
 
-def interquartile_range(counts: Counts, variable: Variable) -> Spread:
+def interquartile_range(lower: Quantile, upper: Quantile) -> Spread:
     """Return the range between the first and the third quartile, in the variable's unit."""
-    lower, upper = of_counts(counts, variable, [0.25, 0.75])
-    return Spread(
-        upper.value - lower.value,
-        max(upper.low - lower.high, 0.0),
-        upper.high - lower.low,
-        lower,
-        upper,
-    )
+    least = max(upper.low - lower.high, 0.0)
+    return Spread(upper.value - lower.value, least, upper.high - lower.low)

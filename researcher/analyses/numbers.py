@@ -85,6 +85,9 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
                 said.append(f"{of}: {_widths(found, part, variable_of(answer.project, name))}")
             else:
                 others += [(of, one) for one in _shapes(found)]
+                if held:
+                    between = quantiles.interquartile_range(held[0], held[2])
+                    others.append((of, Estimate("interquartile range", between.value)))
             rows.append(
                 (
                     name,
@@ -107,9 +110,9 @@ def describe(answer: StatisticsAnswer, by: str | None) -> Finding:
         rows=tuple(rows),
         result=rows,
         answers=(answer,),
-        about="Means and standard deviations are of merged moments; quartiles are right within one "
-        "cell of the dictionary's grid; skewness and excess kurtosis are the adjusted ones (G1, "
-        "G2).",
+        about="Means and standard deviations are of merged moments; quartiles (Hyndman and Fan's "
+        "type 7) are right within a cell's width of the dictionary's grid; skewness and excess "
+        "kurtosis are the adjusted ones (G1, G2).",
         remarks=remarks(answer, *said),
         figures=tuple(others),
         in_print=_shortened(rows) if any(row[1] for row in rows) else None,
@@ -178,11 +181,12 @@ def quantiles_of(
     variable: Variable,
     shares: Sequence[float],
     confidence: float = CONFIDENCE,
+    kind: int = quantiles.TYPE,
 ) -> list[quantiles.Quantile]:
     """Return quantiles from a grid's counts; with noise, between the edges that it leaves open."""
     noise = part.part.noise
     if noise is None:
-        return quantiles.of_counts(counts, variable, shares, confidence)
+        return quantiles.of_counts(counts, variable, shares, confidence, kind)
     assert variable.minimum is not None
     assert variable.maximum is not None
     found = []
@@ -216,8 +220,9 @@ def quantile_table(
     shares: Sequence[float],
     by: str | None,
     confidence: float = CONFIDENCE,
+    kind: int = quantiles.TYPE,
 ) -> Finding:
-    """Return numbers' quantiles, in which cell of the grid each lies, and an interval.
+    """Return numbers' quantiles, between which edges of the grid each lies, and an interval.
 
     ``result`` has each number's, by group.
     """
@@ -229,7 +234,7 @@ def quantile_table(
             unknown.append(f"Of {variable.name} nothing is told: every site withheld it.")
             continue
         found[variable.name] = {
-            group: quantiles_of(counts, part, variable, shares, confidence)
+            group: quantiles_of(counts, part, variable, shares, confidence, kind)
             for group, counts in counts_of(part).items()
         }
     rows = [
@@ -251,7 +256,9 @@ def quantile_table(
         rows=tuple(rows),
         result=found,
         answers=(answer,),
-        about="Quantiles are of all sites' subjects together, right within one cell of the grid.",
+        about="Quantiles are of all sites' subjects together, "
+        + ("" if "dp" in answer.lane else f"of Hyndman and Fan's type {kind}, ")
+        + "right within the width of the grid's cells.",
         figure=bars(answer, answer.parts[0]) if len(answer.parts) == 1 else None,
         remarks=remarks(answer, *unknown, *said),
         confidence=confidence,

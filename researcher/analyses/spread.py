@@ -45,7 +45,7 @@ def ask_boxes(project: Project, variables: Sequence[str], by: str | None) -> lis
 
 
 def box_plots(answer: StatisticsAnswer, by: str | None) -> Finding:
-    """Return five quantiles of each number, of each group; each right within one cell."""
+    """Return five quantiles of each number, of each group; each right within a cell's width."""
     rows: list[tuple[Cell, ...]] = []
     found: dict[tuple[str, str], list[Quantile]] = {}
     said: list[str] = []
@@ -69,7 +69,8 @@ def box_plots(answer: StatisticsAnswer, by: str | None) -> Finding:
         result=found,
         answers=(answer,),
         about="Boxes are of the quartiles of all sites' subjects together, whiskers of the 5th and "
-        "95th percentile, each right within one cell of the dictionary's grid.",
+        "95th percentile (Hyndman and Fan's type 7), each right within a cell's width of the "
+        "dictionary's grid.",
         figure=Boxes(
             tuple(_label(name, group, len(names)) for name, group in found),
             tuple(tuple(q.value for q in held) for held in found.values()),

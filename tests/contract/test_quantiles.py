@@ -25,18 +25,35 @@ def merged(values: np.ndarray, variable: Variable, owner: np.ndarray) -> Counts:
     return total
 
 
+NUMPYS = {
+    1: "inverted_cdf",
+    4: "interpolated_inverted_cdf",
+    5: "hazen",
+    6: "weibull",
+    7: "linear",
+    8: "median_unbiased",
+    9: "normal_unbiased",
+}
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 9), st.floats(0, 1))
-def test_a_quantile_lies_in_its_cell_for_every_partition(
-    seed: int, n: int, sites: int, q: float
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 300),
+    st.integers(1, 9),
+    st.floats(0, 1),
+    st.sampled_from(sorted(NUMPYS)),
+)
+def test_a_quantile_lies_within_a_cells_width_for_every_partition(
+    seed: int, n: int, sites: int, q: float, kind: int
 ) -> None:
     generator = np.random.default_rng(seed)
     owner = generator.integers(0, sites, n)
     # Sites whose subjects differ, so that a mean of their quantiles is far off.
     values = np.clip(generator.normal(1.2 + owner / 10, 0.3), 0.5, 3.0)
-    found = quantiles.of_counts(merged(values, HDL, owner), HDL, [q])[0]
-    pooled = float(np.quantile(values, q, method="inverted_cdf"))
-    assert found.low <= pooled <= found.high
+    found = quantiles.of_counts(merged(values, HDL, owner), HDL, [q], kind=kind)[0]
+    pooled = float(np.quantile(values, q, method=NUMPYS[kind]))  # type: ignore[call-overload]
+    assert found.low - 1e-12 <= pooled <= found.high + 1e-12
     assert found.low <= found.value <= found.high
     assert found.high - found.low == pytest.approx(0.02)
     assert found.n == n
@@ -52,25 +69,65 @@ def test_it_is_not_the_mean_of_the_sites_quantiles() -> None:
     owner = np.repeat([0, 1, 2], sizes)
     pooled = np.concatenate(parts)
     found = quantiles.of_counts(merged(pooled, HDL, owner), HDL, [0.05])[0]
-    assert found.low <= np.quantile(pooled, 0.05, method="inverted_cdf") <= found.high
+    assert found.low <= np.quantile(pooled, 0.05) <= found.high
     averaged = float(np.mean([np.quantile(part, 0.05) for part in parts]))
     assert not found.low - 0.02 <= averaged <= found.high + 0.02
 
 
-def test_whole_numbers_on_a_grid_of_ones_are_exact() -> None:
-    values = np.random.default_rng(4).integers(18, 99, 501).astype(np.float64)
-    counts = Counts.of_histogram(values, AGE)
-    for q in (0.0, 0.01, 0.25, 0.5, 0.75, 0.9, 0.975):
-        found = quantiles.of_counts(counts, AGE, [q])[0]
-        # The last cell holds 97 and 98, both its ends.
-        wanted = np.quantile(values, q, method="inverted_cdf")
-        assert found.low == found.value == found.high == wanted or wanted >= 97
-    last = quantiles.of_counts(counts, AGE, [1.0])[0]
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(18, 97), min_size=1, max_size=60),
+    st.floats(0, 1),
+    st.sampled_from(sorted(NUMPYS)),
+)
+def test_whole_numbers_on_a_grid_of_ones_are_exact(ages: list[int], q: float, kind: int) -> None:
+    # The last cell holds 97 and 98, both its ends: one more of 17 would tell them apart.
+    values = np.array(ages, dtype=np.float64)
+    wide = AGE.model_copy(update={"maximum": 99, "bins": 81})
+    found = quantiles.of_counts(Counts.of_histogram(values, wide), wide, [q], kind=kind)[0]
+    wanted = float(np.quantile(values, q, method=NUMPYS[kind]))  # type: ignore[call-overload]
+    assert found.low == found.high == pytest.approx(found.value)
+    assert found.value == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_last_cell_holds_both_its_ends() -> None:
+    last = quantiles.of_counts(Counts.of_histogram(np.arange(18.0, 99), AGE), AGE, [1.0])[0]
     assert (last.low, last.high) == (97, 98)
 
 
+SHARES = (0.05, 0.125, 0.25, 0.5, 0.75, 0.9)
+RS = {
+    1: (3, 7, 8, 12, 18, 21),
+    2: (3, 7, 8, 13.5, 19, 21),
+    3: (3, 7, 8, 12, 18, 21),
+    4: (3, 5, 8, 12, 18, 20.8),
+    5: (3.4, 7, 8, 13.5, 19, 21.9),
+    6: (3, 5.5, 8, 13.5, 19.5, 23.1),
+    7: (5.2, 7.375, 8, 13.5, 18.5, 20.9),
+    8: (3, 6.5, 8, 13.5, 19 + 1 / 6, 22.3),
+    9: (3, 6.625, 8, 13.5, 19.125, 22.2),
+}
+"""R 4.2: quantile(c(3, 7, 8, 8, 9, 12, 15, 15, 18, 20, 21, 24), SHARES, type = ...)."""
+
+
+@pytest.mark.parametrize("kind", RS)
+def test_each_type_is_that_of_r(kind: int) -> None:
+    counts = np.bincount([3, 7, 8, 8, 9, 12, 15, 15, 18, 20, 21, 24], minlength=30)
+    edges = np.arange(31)
+    told = [quantiles.quantile(edges, counts, q, whole=True, kind=kind).value for q in SHARES]
+    assert told == pytest.approx(RS[kind], abs=1e-9)
+
+
+def test_the_median_of_an_even_number_is_between_the_middle_two_unless_told_otherwise() -> None:
+    of_four = quantiles.quantile([1, 2, 3, 4, 5], [1] * 4, 0.5, whole=True)
+    assert (of_four.rank, of_four.value) == (2.5, 2.5)
+    assert quantiles.quantile([1, 2, 3, 4, 5], [1] * 4, 0.5, whole=True, kind=1).value == 2
+    with pytest.raises(DocumentError, match="type 1 to 9"):
+        quantiles.quantile([1, 2], [1], 0.5, kind=10)
+
+
 def test_the_share_is_the_decimal_that_was_written() -> None:
-    found = quantiles.quantile(np.arange(31), [1] * 30, 0.1)
+    found = quantiles.quantile(np.arange(31), [1] * 30, 0.1, kind=1)
     assert (found.rank, found.low) == (3, 2.0)  # 0.1 * 30 is 3.0000000000000004 in float64
 
 
@@ -87,11 +144,17 @@ def test_the_interval_has_the_ranks_that_tables_of_the_median_have() -> None:
 
 def test_the_interquartile_range_is_bounded() -> None:
     values = np.clip(np.random.default_rng(5).normal(1.4, 0.3, 200), 0.5, 3.0)
-    found = quantiles.interquartile_range(Counts.of_histogram(values, HDL), HDL)
-    lower, upper = np.quantile(values, [0.25, 0.75], method="inverted_cdf")
+    quartiles = quantiles.of_counts(Counts.of_histogram(values, HDL), HDL, [0.25, 0.75])
+    found = quantiles.interquartile_range(*quartiles)
+    lower, upper = np.quantile(values, [0.25, 0.75])
     assert found.low <= upper - lower <= found.high
     assert found.high - found.low <= 0.0401
-    assert quantiles.median(Counts.of_histogram(values, HDL), HDL).q == 0.5
+
+
+def test_between_a_value_on_the_grid_and_one_outside_nothing_is_told() -> None:
+    found = quantiles.quantile([0, 1], [1], 0.5, above=1)
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (0.5, math.inf)
 
 
 def test_what_lies_outside_the_grid_is_said() -> None:

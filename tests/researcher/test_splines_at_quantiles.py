@@ -21,7 +21,7 @@ from tests.researcher.local import LocalConsortium, split
 AGE = Variable(name="age", kind="number", minimum=30, maximum=90, bins=60, whole=True)
 DIED = Variable(name="died", kind="category", levels=("no", "yes"))
 AGES = np.concatenate(
-    [np.repeat(k, c) for k, c in ((39, 5), (56, 52), (63, 57), (69, 57), (82, 57))]
+    [np.repeat(k, c) for k, c in ((39, 5), (56, 54), (63, 57), (69, 57), (82, 55))]
 )
 """As the quartiles of R's ``lung``: attr(ns(lung$age, df = 4), "knots") is 56, 63, 69."""
 
