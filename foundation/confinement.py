@@ -19,6 +19,7 @@ import functools
 import json
 import os
 import secrets
+import select
 import signal
 import subprocess
 import threading
@@ -45,7 +46,11 @@ from foundation.confined import ORDER
 UIDS = range(61184, 65520)
 WORKER_GID = 61184
 OWN_PROCESSES = 2  # bubblewrap's, outside and inside
-STOPPING_TRIES = 50
+STOPPING_TRIES = 10_000
+"""A millisecond each."""
+STOPPED = frozenset("TZX")
+"""States of proc(5) in which a process can start no other."""
+ENDING_MS = 30_000
 FORBIDDEN_CALL = 128 + signal.SIGSYS
 """How bubblewrap ends when the kernel ended what it ran for a forbidden system call."""
 
@@ -71,10 +76,12 @@ class Confined:
 
     def kill(self) -> None:
         """End it now and wait until it is gone. May be called twice."""
-        self._kill_the_inside()
+        inside = self._kill_the_inside()
         with suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
+        for descriptor in inside:
+            _wait_for_the_end(descriptor)
         if self.group is not None:
             self.group.remove()
         if self.uid is not None and not self._freed:
@@ -82,22 +89,24 @@ class Confined:
             with _lock:
                 _in_use.discard(self.uid)
 
-    def _kill_the_inside(self) -> None:
+    def _kill_the_inside(self) -> list[int]:
         """End bubblewrap's child first: one that hasn't begun yet would outlive its parent.
 
         The parent is stopped before its children are listed, so that none is added or reused.
+        The child is the first process of its namespace, so the kernel ends all the others with it.
+        Returns a descriptor of each child (pidfd_open(2)).
         """
         pid = self.process.pid
+        inside: list[int] = []
         if self.process.poll() is not None:
-            return
+            return inside
         with suppress(OSError):
             self.process.send_signal(signal.SIGSTOP)
-            for _ in range(STOPPING_TRIES):
-                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "R":
-                    break
-                time.sleep(0.001)
+            _wait_until_stopped(pid)
             for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                inside.append(os.pidfd_open(int(child)))
                 os.kill(int(child), signal.SIGKILL)
+        return inside
 
     def why_it_ended(self) -> str:
         """Return what ended it, for a local log; empty when that isn't known."""
@@ -106,6 +115,25 @@ class Confined:
         if self.group is not None and self.group.ran_out_of_memory():
             return "its processes together had more memory than the policy gives"
         return ""
+
+
+def _wait_until_stopped(pid: int) -> None:
+    """Wait until the process is stopped or has ended, for which a busy machine needs a while."""
+    for _ in range(STOPPING_TRIES):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state in STOPPED:
+            return
+        time.sleep(0.001)
+
+
+def _wait_for_the_end(descriptor: int) -> None:
+    """Wait until the process of a pidfd, and with it its whole namespace, is gone; close it."""
+    ended = select.poll()
+    ended.register(descriptor, select.POLLIN)
+    try:
+        ended.poll(ENDING_MS)
+    finally:
+        os.close(descriptor)
 
 
 _lock = threading.Lock()
