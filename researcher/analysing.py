@@ -117,6 +117,15 @@ class Particular:
     null: Annotated[
         float, typer.Option(help="Of t tests: the mean, or difference, that is tested against.")
     ] = 0.0
+    overall: Annotated[
+        bool, typer.Option("--overall", help="Of table1: a column of all groups together, too.")
+    ] = False
+    median: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--median", help="Of table1: give this number as median [quartiles]; repeatable."
+        ),
+    ] = None
     given: Annotated[
         list[str] | None,
         typer.Option("--given", help="Of correlation: hold this number fixed; repeatable."),
@@ -162,6 +171,8 @@ class Particular:
             (self.equal_variances, "--equal-variances", (Analysis.T_TEST, Analysis.ANOVA)),
             (self.alternative is not Alternative.TWO_SIDED, "--alternative", t_tests),
             (self.null, "--null", t_tests),
+            (self.overall, "--overall", (Analysis.TABLE1,)),
+            (self.median, "--median", (Analysis.TABLE1,)),
             (self.given, "--given", (Analysis.CORRELATION,)),
             (self.pairwise, "--pairwise", (Analysis.CORRELATION,)),
             (self.share, "--share", (Analysis.QUANTILES,)),
@@ -280,13 +291,15 @@ def run(
     of_several: dict[Analysis, Callable[..., Finding]] = {
         Analysis.DESCRIBE: study.describe,
         Analysis.BOX_PLOT: study.box_plots,
-        Analysis.TABLE1: study.table_one,
         Analysis.CROSSTAB: study.crosstab,
         Analysis.COVARIANCE: study.covariances,
     }
     if kind in of_several:
         return of_several[kind](*names, by=by)
     match kind:
+        case Analysis.TABLE1:
+            medians = options.median or ()
+            found = study.table_one(*names, by=by, overall=options.overall, medians=medians)
         case Analysis.QUANTILES:
             shares: dict[str, Any] = {"shares": options.share} if options.share else {}
             found = study.quantiles(*names, by=by, type=options.type, **shares)
@@ -336,7 +349,7 @@ def analyse(
 
     Each is one question; what it tells is of all sites' subjects together.
 
-    Example: wardgate analyse table1 age sex bmi -p preterm --by arm
+    Example: wardgate analyse table1 age sex bmi -p preterm --by arm --overall --median bmi
 
     Example: wardgate analyse t-test age -p preterm --by arm --where 'age >= 18'
 

@@ -21,6 +21,7 @@ from researcher import imputed
 from researcher.analyses import (
     acquisition,
     compared,
+    crosstabs,
     evaluation,
     imaging,
     numbers,
@@ -29,7 +30,7 @@ from researcher.analyses import (
     shares,
     spread,
     survival,
-    tables,
+    table_one,
 )
 from researcher.analyses.groups import variable_of
 from researcher.columns import Column
@@ -109,13 +110,20 @@ class Study:
         """Return n, missing, mean, SD, quartiles, skewness and kurtosis of numbers."""
         return numbers.describe(self.ask(*numbers.ask_description(self.project, variables, by)), by)
 
-    def table_one(self, *variables: str, by: str | None = None) -> Finding:
+    def table_one(
+        self,
+        *variables: str,
+        by: str | None = None,
+        overall: bool = False,
+        medians: Sequence[str] = (),
+    ) -> Finding:
         """Return a trial's table 1: numbers and categories by group, how the groups differ, p.
 
-        Without ``by`` it is of everybody.
+        Without ``by`` it is of everybody; ``overall`` puts a column of all groups together before
+        them. ``medians`` are the numbers of it that are given as median and quartiles.
         """
-        answer = self.ask(*tables.ask_table_one(self.project, variables, by))
-        return tables.table_one(answer, by, self.confidence)
+        asked = table_one.ask_table_one(self.project, variables, by, medians)
+        return table_one.table_one(self.ask(*asked), by, self.confidence, overall=overall)
 
     def histogram(self, variable: str, by: str | None = None) -> Finding:
         """Return a number's counts on the dictionary's grid."""
@@ -293,8 +301,8 @@ class Study:
         """Cross two or three categories (or numbers on their grids), and test independence."""
         if not 2 <= len(variables) <= 3:
             raise DocumentError("A crosstab is of two or three variables.")
-        answer = self.ask(*tables.ask_crosstab(variables, by))
-        return tables.crossed(answer, by, self.confidence)
+        answer = self.ask(*crosstabs.ask_crosstab(variables, by))
+        return crosstabs.crossed(answer, by, self.confidence)
 
     def correlations(
         self,

@@ -17,6 +17,7 @@ from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.work import Statistic
 from researcher.analyses import shares
 from researcher.analyses.compared import tested
+from researcher.analyses.crosstabs import shaped
 from researcher.analyses.groups import (
     ALL,
     comoments_of,
@@ -25,7 +26,6 @@ from researcher.analyses.groups import (
     two_levels,
     variable_of,
 )
-from researcher.analyses.tables import shaped
 from researcher.findings import Cell, Finding
 from researcher.plots import Curve, Curves, Heat
 from researcher.questions import comoments, crosstab

@@ -17,8 +17,8 @@ from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.statistics.summaries import Moments
 from contract.work import Statistic
 from researcher.analyses.compared import tested
+from researcher.analyses.crosstabs import shaped
 from researcher.analyses.groups import ALL, comoments_of, counts_of, remarks, variable_of
-from researcher.analyses.tables import shaped
 from researcher.findings import Cell, Finding, interval, p_value
 from researcher.plots import Heat
 from researcher.questions import comoments, crosstab

@@ -11,8 +11,8 @@ from contract.errors import DocumentError
 from contract.statistics import evaluation, proportions
 from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.work import Statistic
+from researcher.analyses.crosstabs import shaped
 from researcher.analyses.groups import ALL, counts_of, remarks, two_levels, variable_of
-from researcher.analyses.tables import shaped
 from researcher.findings import Cell, Finding
 from researcher.plots import Heat
 from researcher.questions import crosstab, levels

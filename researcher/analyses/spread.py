@@ -17,9 +17,9 @@ from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics.quantiles import Quantile
 from contract.work import Statistic
+from researcher.analyses.crosstabs import shaped
 from researcher.analyses.groups import ALL, counts_of, remarks, variable_of
 from researcher.analyses.numbers import quantiles_of
-from researcher.analyses.tables import shaped
 from researcher.findings import Cell, Finding
 from researcher.plots import Boxes, Density
 from researcher.questions import crosstab, histogram

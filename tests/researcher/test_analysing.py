@@ -21,6 +21,12 @@ def test_options_of_an_analysis_reach_it() -> None:
         assert run(STUDY, kind, names, by, LESS).rows == found.rows
     plain = Particular()
     assert run(STUDY, Analysis.TABLE1, ["age"], None, plain).rows == STUDY.table_one("age").rows
+    wanted = STUDY.table_one("age", "ill", by="arm", overall=True, medians=["age"])
+    asked = Particular(overall=True, median=["age"])
+    assert run(STUDY, Analysis.TABLE1, ["age", "ill"], "arm", asked).rows == wanted.rows
+    wanted = STUDY.quantiles("age", shares=[0.5], type=1)
+    found = run(STUDY, Analysis.QUANTILES, ["age"], None, Particular(share=[0.5], type=1))
+    assert found.rows == wanted.rows
     shares = run(STUDY, Analysis.PROPORTION, ["ill"], "arm", plain)
     assert shares.rows == STUDY.proportion("ill", "arm").rows
     worth = run(STUDY, Analysis.ACCURACY, ["arm", "ill"], None, plain)
@@ -42,6 +48,9 @@ def test_options_of_an_analysis_reach_it() -> None:
         (Particular(rho=1.0), "--rho"),
         (Particular(stratum="arm"), "--stratum"),
         (Particular(share=[0.5]), "--share"),
+        (Particular(type=6), "--type"),
+        (Particular(overall=True), "--overall"),
+        (Particular(median=["age"]), "--median"),
     ],
 )
 def test_an_option_of_another_analysis_is_refused(particular: Particular, option: str) -> None:

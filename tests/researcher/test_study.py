@@ -21,10 +21,11 @@ from researcher.plots import save
 from researcher.study import Study
 from tests.researcher.local import LocalConsortium, split
 
+ARMS = ("control", "treatment")
 VARIABLES = (
     Variable(name="age", kind="number", minimum=0, maximum=120, bins=120, unit="a", whole=True),
     Variable(name="bmi", kind="number", minimum=10, maximum=60, bins=50),
-    Variable(name="arm", kind="category", levels=("control", "treatment")),
+    Variable(name="arm", kind="category", levels=ARMS),
     Variable(name="stage", kind="category", levels=("I", "II", "III")),
     Variable(name="ill", kind="category", levels=("no", "yes")),
 )
@@ -71,6 +72,8 @@ def test_numbers_are_described_as_scipy_has_them(study: Study) -> None:
     assert found["SD"] == pytest.approx(present.std(ddof=1), rel=1e-12)
     assert found["skew"] == pytest.approx(stats.skew(present, bias=False), rel=1e-9)
     assert found["kurt"] == pytest.approx(stats.kurtosis(present, bias=False), rel=1e-9)
+    between = [r for r in study.describe("age").glance() if r["figure"] == "interquartile range"]
+    assert [r["estimate"] for r in between] == pytest.approx([stats.iqr(TABLE["age"])])
 
 
 def test_quantiles_of_all_numbers_are_one_question_and_within_a_cell_of_the_pooled_ones(
@@ -306,6 +309,36 @@ def test_a_table_1_without_groups_is_of_everybody(study: Study) -> None:
     assert "SMD" not in str(found)
 
 
+def test_a_table_1_tells_of_all_groups_together_and_medians_where_they_are_wanted(
+    consortium: LocalConsortium,
+) -> None:
+    found = consortium.study().table_one(
+        "age", "bmi", "stage", by="arm", overall=True, medians=["age"]
+    )
+    assert len(consortium.asked) == 1
+    line = row(found, variable="bmi", group="all")
+    bmi = TABLE["bmi"][~np.isnan(TABLE["bmi"])]
+    assert (line["n"], line["missing"]) == (bmi.size, N - bmi.size)
+    assert (line["mean"], line["SD"]) == pytest.approx((bmi.mean(), bmi.std(ddof=1)), rel=1e-12)
+    line = row(found, variable="stage", level="II", group="all")
+    assert line["count"] == (TABLE["stage"] == 1).sum()
+    groups = {"all": TABLE["age"]}
+    groups |= {name: TABLE["age"][TABLE["arm"] == at] for at, name in enumerate(ARMS)}
+    for group, held in groups.items():
+        line = row(found, variable="age", group=group)
+        wanted = np.quantile(held, (0.25, 0.5, 0.75))
+        assert [line[name] for name in ("Q1", "median", "Q3")] == pytest.approx(wanted)
+    (differ,) = (r for r in found.glance() if r["of"] == "age")
+    held = stats.kruskal(groups["control"], groups["treatment"])
+    assert differ["statistic"] == pytest.approx(held.statistic, rel=1e-9)
+    assert differ["p.value"] == pytest.approx(held.pvalue, rel=1e-9)
+    first, median = (next(one for one in str(found).splitlines() if w in one) for w in ("n ", "["))
+    assert [int(word) for word in first.split() if word.isdigit()] == [*map(len, groups.values())]
+    assert "{:.4g} [{:.4g}, {:.4g}]".format(*np.quantile(TABLE["age"], (0.5, 0.25, 0.75))) in median
+    with pytest.raises(DocumentError, match="no median"):
+        consortium.study().table_one("age", "stage", by="arm", medians=["stage"])
+
+
 def test_intervals_are_of_the_confidence_that_a_study_has(consortium: LocalConsortium) -> None:
     control, treatment = (TABLE["age"][TABLE["arm"] == arm] for arm in (0, 1))
     wanted = stats.ttest_ind(control, treatment, equal_var=False).confidence_interval(0.9)
@@ -321,6 +354,7 @@ def test_intervals_are_of_the_confidence_that_a_study_has(consortium: LocalConso
 def test_a_finding_fits_a_terminal_and_says_its_methods(study: Study) -> None:
     for found in (
         study.table_one("age", "bmi", "stage", by="arm"),
+        study.table_one("age", "bmi", "ill", by="stage", overall=True, medians=["age", "bmi"]),
         study.describe("age", "bmi", by="arm"),
         study.crosstab("arm", "stage", "ill"),
     ):
