@@ -10,15 +10,12 @@ from contract.derivations import (
     Divide,
     Exp,
     FirstKnown,
-    Imaging,
     Impute,
-    Intensity,
     Known,
     Log,
     MissingIf,
     Multiply,
     Of,
-    Operation,
     Power,
     Recode,
     Sqrt,
@@ -26,6 +23,7 @@ from contract.derivations import (
     Where,
     Years,
 )
+from contract.holdings import Consent, Imaging, Intensity, Linked, Operation
 
 _SIGNS: dict[type[Operation], str] = {Add: " + ", Subtract: " - ", Multiply: " * ", Divide: " / "}
 _SHOWN = 8
@@ -84,9 +82,32 @@ def _coded(node: Operation) -> str:
             said = f"share of {node.modality} pixels from {low:g} to {low + width:g}"
         case Intensity():
             said = f"{node.intensity} of {node.modality} pixels"
+        case Consent():
+            bases = f" on the basis {' or '.join(node.basis)}" if node.basis else ""
+            said = f"{node.levels[1]} where consent for {' or '.join(node.consent)} is held{bases}"
+        case Linked():
+            said = f"{node.levels[1]} where {_link(node)} held"
         case Impute():
             said = f"{node.impute} imputed by {', '.join(node.using)}, draw {node.imputation}"
     return said
+
+
+def _link(node: Linked) -> str:
+    """Return what is held, with its verb but for "held"."""
+    match node.linked:
+        case "images":
+            return f"{node.modality} images are" if node.modality else "images are"
+        case "reports":
+            return "reports are"
+        case "observations":
+            codes = " or ".join((node.codes or ())[:_SHOWN])
+            return (
+                f"observations of {codes}{' or ...' if len(node.codes or ()) > _SHOWN else ''} are"
+            )
+        case "table":
+            return f"a row of {node.table} is"
+        case "group":
+            return f"a group of {' and '.join(node.roles or ())} is"
 
 
 def _condition(cohort: Cohort) -> str:

@@ -10,33 +10,29 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from contract import cohorts
 from contract.cohorts import Cohort
+from contract.holdings import (
+    IMAGING_CATEGORIES,
+    Consent,
+    Imaging,
+    Intensity,
+    Linked,
+    NoYes,
+    Number,
+    Operation,
+)
 from contract.names import Line, VariableName
 
 MAX_DEPTH = 8
 """How deep expressions may nest."""
 MAX_OPERATIONS = 100
 """Of one expression."""
-MAX_BINS = 64
-"""Of a histogram of intensities: each bin is a variable of its own."""
 MAX_IMPUTATIONS = 50
 
 Kind = Literal["number", "category"]
-Number = Annotated[float, Field(strict=True, ge=-1e15, le=1e15)]
-
-
-class Operation(BaseModel):
-    """One operation of the closed list. Its first field is its key."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        defer_build=True,  # once, with what they are parts of: each is a part of all others
-    )
 
 
 class Of(Operation):
@@ -160,65 +156,7 @@ class Where(Operation):
     """
 
     where: Cohort
-    levels: tuple[Line, Line] = ("no", "yes")
-
-    @model_validator(mode="after")
-    def _tells_them_apart(self) -> Self:
-        if self.levels[0] == self.levels[1]:
-            raise ValueError("where makes two levels")
-        return self
-
-
-ImagingParameter = Literal[
-    "images",
-    "kvp",
-    "slice_thickness",
-    "pixel_spacing",
-    "field_strength",
-    "echo_time",
-    "repetition_time",
-    "magnification",
-    "stain",
-    "manufacturer",
-    "megapixels",
-]
-IMAGING_CATEGORIES = ("stain", "manufacturer")
-"""The parameters that are categories; all others are numbers."""
-Modality = Annotated[str, Field(pattern=r"^[A-Za-z0-9 ]{1,16}$")]
-
-
-class Imaging(Operation):
-    """How a subject's images of a modality in the release were taken.
-
-    Of numbers the median, of categories the level that all have, or "mixed".
-    """
-
-    imaging: ImagingParameter
-    modality: Modality
-
-
-class Intensity(Operation):
-    """The intensities of a subject's images of a modality, each image with a weight of 1.
-
-    ``mean`` and ``sd``, in the modality's unit (Hounsfield units of a CT, of others stored values
-    of which more is brighter, of a colour image brightness from 0 to 255), or the share of pixels
-    in one of ``bins`` equal bins from ``minimum`` to ``maximum``; what lies outside is counted into
-    the first or last.
-    """
-
-    intensity: Literal["mean", "sd"] | Annotated[int, Field(ge=0, lt=MAX_BINS)]
-    modality: Modality
-    minimum: Number
-    maximum: Number
-    bins: Annotated[int, Field(ge=1, le=MAX_BINS)] = 1
-
-    @model_validator(mode="after")
-    def _is_a_grid(self) -> Self:
-        if self.minimum >= self.maximum:
-            raise ValueError("minimum must be below maximum")
-        if isinstance(self.intensity, int) and self.intensity >= self.bins:
-            raise ValueError("there are fewer bins")
-        return self
+    levels: NoYes = ("no", "yes")
 
 
 class Impute(Operation):
@@ -300,6 +238,8 @@ Derivation = Annotated[
     | Annotated[Where, Tag("where")]
     | Annotated[Imaging, Tag("imaging")]
     | Annotated[Intensity, Tag("intensity")]
+    | Annotated[Consent, Tag("consent")]
+    | Annotated[Linked, Tag("linked")]
     | Annotated[Impute, Tag("impute")],
     _ONE_OF,
 ]
@@ -324,6 +264,8 @@ OPERATIONS = (
     "where",
     "imaging",
     "intensity",
+    "consent",
+    "linked",
     "impute",
 )
 """The key of every operation."""
@@ -433,12 +375,12 @@ def _kind(node: float | Operation, known: Mapping[str, tuple[Kind, bool]]) -> Ki
         return kinds.pop()
     if "category" in kinds and not isinstance(node, Recode | Known):
         raise ValueError("a category is calculated with")
-    return "category" if isinstance(node, Bins | Recode | Where) else "number"
+    return "category" if isinstance(node, Bins | Recode | Where | Consent | Linked) else "number"
 
 
 def _levels(node: Operation) -> Iterator[str]:
     """Yield the levels that an operation can make, as far as it names them."""
-    if isinstance(node, Bins | Where):
+    if isinstance(node, Bins | Where | Consent | Linked):
         yield from node.levels
     elif isinstance(node, Recode):
         yield from node.levels.values()

@@ -27,7 +27,6 @@ from contract.derivations import (
     MissingIf,
     Multiply,
     Of,
-    Operation,
     Power,
     Recode,
     Sqrt,
@@ -37,6 +36,7 @@ from contract.derivations import (
 )
 from contract.dictionary import Variable
 from contract.errors import DataError
+from contract.holdings import Operation
 
 DAYS_A_YEAR = 365.25
 Numbers = NDArray[np.float64]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from contract.derivations import MAX_BINS, MAX_IMPUTATIONS
+from contract.derivations import MAX_IMPUTATIONS
+from contract.holdings import MAX_BINS
 
 
 def expand(variables: Any) -> Any:

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import deriving
-from contract.derivations import Imaging, Impute, Intensity, dates_of, variables_of
+from contract.derivations import Impute, dates_of, variables_of
 from contract.deriving import Coded, Lost
 from contract.dictionary import Variable
 from contract.errors import DataError, NotFound, UsageError
+from contract.holdings import Consent, Imaging, Intensity, Linked
+from node.catalog.holding import Holdings, modalities, outside
 from node.catalog.imputing import impute
 from node.catalog.kinship import NO_KINSHIP, Kinship
 from node.catalog.manifest import SUBJECT, ReleaseColumn, ReleaseManifest
@@ -50,9 +52,22 @@ class Wanted:
     columns: Sequence[str] | None = None
 
     @property
-    def is_of_images(self) -> bool:
-        """Whether a variable is derived from images, so that a table can be made of them alone."""
-        return any(isinstance(v.derive, Imaging | Intensity) for v in self.derived)
+    def needs_no_table(self) -> bool:
+        """Whether a variable is derived from what is held besides, so that there can be a table of
+        such alone."""
+        return any(
+            isinstance(v.derive, Imaging | Intensity | Consent | Linked) for v in self.derived
+        )
+
+    @property
+    def of_holdings(self) -> list[Consent | Linked]:
+        """The derivations that the catalogue answers."""
+        return [v.derive for v in self.derived if isinstance(v.derive, Consent | Linked)]
+
+    @property
+    def asks_for_consent(self) -> bool:
+        """Whether a variable says whose consent is in force."""
+        return any(isinstance(node, Consent) for node in self.of_holdings)
 
     @property
     def derived(self) -> list[Variable]:
@@ -122,6 +137,7 @@ def derive_columns(
     wanted: Wanted,
     images: Images | None = None,
     observe: Observe = _nobody,
+    holdings: Holdings | None = None,
 ) -> Derived:
     """Return a table with a dictionary's derived variables.
 
@@ -131,7 +147,7 @@ def derive_columns(
     """
     if not wanted.derived:
         return Derived(frame, tuple(columns))
-    work = _Working(frame, columns, wanted, images, observe)
+    work = _Working(frame, columns, wanted, images, observe, holdings or Holdings())
     for variable in wanted.derived:
         work.add(variable)
     there = {c.name: c for c in work.columns}
@@ -185,6 +201,7 @@ class _Working:
         wanted: Wanted,
         images: Images | None,
         observe: Observe,
+        holdings: Holdings,
     ) -> None:
         self.frame = frame
         self.columns = list(columns)
@@ -193,6 +210,7 @@ class _Working:
         self._wanted = wanted
         self._images = images
         self._observe = observe
+        self._holdings = holdings
         self._chains: dict[tuple[tuple[str, ...], int], list[dict[str, deriving.Column]]] = {}
         self._defined = {v.name: v for v in wanted.variables}
 
@@ -223,6 +241,8 @@ class _Working:
             if isinstance(node, Intensity):
                 return self._images.intensity(node, subjects)
             return self._images.parameter(node, subjects)
+        if isinstance(node, Consent | Linked):
+            return self._holdings.of(node, self.frame[SUBJECT].to_list())
         if isinstance(node, Impute):
             return self._imputed(node)
         return deriving.derive(node, self._table(variables_of(node), dates_of(node)))
@@ -346,17 +366,19 @@ def _kinship(
     """
     sources: dict[str, frozenset[str]] = {}
     groups: list[set[str]] = []
+    counted = modalities(variable.derive for variable in derived)
     for variable in derived:
         assert variable.derive is not None
         of = variables_of(variable.derive)
         if isinstance(variable.derive, Impute):
             of = of[:1]
         dates = frozenset(f"date {name}" for name in dates_of(variable.derive))
-        made = dates.union(*(sources.get(n, frozenset({n})) for n in of))
+        besides = outside(variable.derive, counted)
+        made = dates.union(besides, *(sources.get(n, frozenset({n})) for n in of))
         if isinstance(variable.derive, Impute) or not made:
             made = frozenset({variable.name})
         sources[variable.name] = made
-        tied = {variable.name, *of, *dates}
+        tied = {variable.name, *of, *dates, *besides}
         if isinstance(variable.derive, Intensity):
             tied.add(f"pixels {variable.derive.modality}")  # their shares add up to 1
         joined = [group for group in groups if group & tied]

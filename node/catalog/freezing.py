@@ -21,6 +21,7 @@ from node.catalog import schema
 from node.catalog.cohorts import Cohorts, Meant, among, term_numbers
 from node.catalog.declaring import DEFAULT_WISHES, Loss, Wishes
 from node.catalog.deriving import Derived, Made, Wanted, derive_columns
+from node.catalog.holding import look
 from node.catalog.imaging import SubjectImages
 from node.catalog.manifest import (
     ASSET_INDEX,
@@ -117,6 +118,7 @@ def plan_release(
     with catalog.snapshot() as connection:
         cohorts = Cohorts(connection, today, days, tables)
         chosen = set(cohorts.names(cohorts.subjects(selection)).values())
+        holdings = look(connection, cohorts, wanted.of_holdings)
         held = leave_out(connection, selection.population, chosen, omissions, draw)
         frozen = _Frozen(connection, cohorts, set(held.subjects))
         frame = None if row is None else _table(home, row, columns, frozen.subjects)
@@ -133,16 +135,13 @@ def plan_release(
             groups = frozen.groups(assets, None if frame is None else row)
     derived: Derived | None = None
     table = selection.table
-    if frame is None and assets is not None and wanted.is_of_images:
+    if frame is None and assets is not None and wanted.needs_no_table:
         frame, table = assets.select(SUBJECT).unique().sort(SUBJECT), image_table
     if frame is not None:
-        vault = Vault(home)
-        images = (
-            None
-            if assets is None
-            else SubjectImages(assets, vault.path, partial(observe, "images"))
+        images = _images(home, assets, observe)
+        derived = derive_columns(
+            frame, columns, wanted, images, partial(observe, "draws"), holdings
         )
-        derived = derive_columns(frame, columns, wanted, images, partial(observe, "draws"))
         frame, columns = derived.frame, derived.columns
         wishes = replace(wishes, kinship=derived.kinship, observe=partial(observe, "combinations"))
     parts: dict[str, bytes] = {}
@@ -178,6 +177,14 @@ def plan_release(
     loss = None if declared is None else declared.loss
     held = replace(held, subjects=subjects)
     return Plan(manifest, parts, assets, held, loss, () if derived is None else derived.made)
+
+
+def _images(
+    home: NodeHome, assets: pl.DataFrame | None, observe: Callable[[str, int, int], None]
+) -> SubjectImages | None:
+    if assets is None:
+        return None
+    return SubjectImages(assets, Vault(home).path, partial(observe, "images"))
 
 
 def _subjects(*frames: pl.DataFrame | None) -> frozenset[str]:

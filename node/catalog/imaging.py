@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.derivations import IMAGING_CATEGORIES, Imaging, Intensity
 from contract.deriving import Coded, Column
+from contract.holdings import IMAGING_CATEGORIES, Imaging, Intensity
 from node.catalog.intensities import Spread, Weighed, spread
 
 if TYPE_CHECKING:

@@ -139,7 +139,7 @@ def create(
             name,
             selection,
             today=now.date(),
-            days=days_for(node, selection),
+            days=days_for(node, selection, variables),
             omissions=policy.disclosure.omissions,
             wishes=with_dictionary(
                 wishes_of(cells, analysis, grid, policy, catalog, small_site), variables

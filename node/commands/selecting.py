@@ -12,8 +12,9 @@ from contract.errors import UsageError
 from node.commands.options import keyed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from contract.dictionary import Variable
     from node.catalog.selection import Selection
     from node.home import NodeHome
 
@@ -117,11 +118,16 @@ def day_of(given: datetime | None) -> date | None:
     return None if given is None else given.date()
 
 
-def days_for(home: NodeHome, selection: Selection) -> Callable[[str], int] | None:
-    """Return by how many days a subject's dates were moved, if a consent is asked for.
+def days_for(
+    home: NodeHome, selection: Selection, variables: Sequence[Variable] = ()
+) -> Callable[[str], int] | None:
+    """Return by how many days a subject's dates were moved, if a consent is asked for, be it by a
+    variable that is derived.
 
     Only then is the node's key needed.
     """
+    from node.catalog.deriving import Wanted
     from node.catalog.selection import asks_for_consent
 
-    return keyed(home).days if asks_for_consent(selection.subjects) else None
+    derived = Wanted(variables, selection.columns).asks_for_consent
+    return keyed(home).days if derived or asks_for_consent(selection.subjects) else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from contract.derivations import Imaging
 from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
+from contract.holdings import Imaging
 from contract.work import Statistic
 from researcher.analyses.groups import ALL, counts_of, moments_of, remarks
 from researcher.analyses.numbers import quantiles_of

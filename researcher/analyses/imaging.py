@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from contract.derivations import Intensity
 from contract.documents import Project
 from contract.errors import DocumentError
+from contract.holdings import Intensity
 from contract.statistics.intensities import Normalisation, normalisation
 from contract.statistics.summaries import Moments
 from contract.work import Statistic

@@ -7,7 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import get_args
 
-from contract.derivations import OPERATIONS, ImagingParameter
+from contract.derivations import OPERATIONS
+from contract.holdings import Holding, ImagingParameter
 from node.catalog.dictionary import parse_dictionary
 from researcher.reference import read_reference
 from tests.docs.reading import ROOT, code_spans

@@ -18,11 +18,14 @@ from node.catalog.freezing import plan_release
 from node.catalog.manifest import ReleaseColumn
 from node.catalog.releases import write_release
 from node.catalog.selection import Selection
+from node.catalog.sources import CatalogClinicalStore
 from node.catalog.strata import StratumWish
+from node.deid.pseudonyms import Pseudonyms
 from node.gate.exact import lanes
 from tests.attacks.statistics.conftest import SUBJECTS, Node
 from tests.attacks.statistics.conftest import VARIABLES as ASKED
 from tests.contract.world import NOW, VARIABLES
+from tests.node.catalog.making import Records, asset, consent, source
 from tests.node.gate.conftest import GRANT, Hospital
 
 AGE = {"variable": "age"}
@@ -190,3 +193,54 @@ def test_a_number_under_two_names_tells_nobody(hospital: Hospital) -> None:
     assert isinstance(plain, Moments)
     assert isinstance(full, Moments)
     assert full.n == plain.n or abs(full.n - plain.n) >= 20
+
+
+HELD: tuple[dict[str, Any], ...] = tuple(
+    {"name": name, "kind": "category", "levels": ["no", "yes"], "derive": derive}
+    for name, derive in (
+        ("research", {"consent": "research"}),
+        ("genetics", {"consent": "genetics"}),
+        ("ct", {"linked": "images", "modality": "CT"}),
+    )
+)
+
+
+def test_who_consents_and_is_linked_is_a_cohort_like_any_other(hospital: Hospital) -> None:
+    """And a purpose that three consent to isn't told."""
+    node = Node(hospital)
+    subjects = [Pseudonyms(b"k" * 32).subject(row["pid"]) for row in node.table]
+    given = [consent(s, "research") for i, s in enumerate(subjects) if i % 3 == 0]
+    given += [consent(s, "genetics") for s in subjects[:3]]
+    store = CatalogClinicalStore(hospital.catalog)
+    store.replace_source(source(), Records({"consents": given}), ())
+    hospital.catalog.record([asset(i, s) for i, s in enumerate(subjects) if i % 4 == 0], [])
+    raw = (*(v.model_dump() for v in ASKED), *HELD)
+    hospital.settle(hospital.world.signed_project(3, variables=raw))
+    node.version = 3
+    plan = plan_release(
+        hospital.catalog,
+        hospital.home,
+        "held",
+        Selection(table="trial"),
+        today=NOW.date(),
+        wishes=Wishes(
+            strata=[StratumWish("research"), StratumWish("ct")],
+            minimums=Minimums(20, 10, 0.5),
+            analyses={},
+        ),
+        variables=hospital.trusted.projects["birth"].document.variables,
+    )
+    node.release = write_release(hospital.catalog, hospital.home, plan, now=NOW).digest
+    hospital.catalog.grant(node.release, hospital.world.consortium, "birth", NOW)
+    yes = {name: Cohort(variable=name, levels=("yes",)) for name in ("research", "ct", "genetics")}
+    linked = yes["research"] & ~yes["ct"]
+    answer = node.ask(Statistic(kind="levels", variable="ill"), cohort=linked)
+    assert answer is not None
+    assert answer[0].lane == "exact"
+    counts = answer[0].groups[""]
+    assert isinstance(counts, Counts)
+    inside = [row for i, row in enumerate(node.table) if i % 3 == 0 and i % 4]
+    ill = [sum(row["ill"] == level for row in inside) for level in ("no", "yes")]
+    assert counts.counts == pytest.approx(ill, abs=2)  # a few are left out
+    assert node.ask(Statistic(kind="levels", variable="genetics")) is None
+    assert node.ask(Statistic(kind="levels", variable="ill"), cohort=yes["genetics"]) is None
