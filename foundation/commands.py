@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 
 import click
 import typer
-from typer.core import TyperGroup
+from click.core import ParameterSource
+from typer.core import TyperGroup, TyperOption
 
 from contract.errors import StorageError, UsageError, WardgateError
 
 INTERRUPTED = 130
+LONGEST_CHOICES = 16
+"""Characters of an option's choices that still stand in its column."""
 
 
 class _Commands(TyperGroup):
@@ -26,6 +29,9 @@ class _Commands(TyperGroup):
         super().__init__(**settings)
         for command in (self, *self.commands.values()):
             command.help = _help(command)
+            command.params.sort(key=lambda parameter: parameter.name == "home")  # it comes last
+            for option in command.params:
+                _shorten(option)
 
 
 def _help(command: click.Command) -> str:
@@ -33,6 +39,19 @@ def _help(command: click.Command) -> str:
     flowing = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     # ``[receive]`` is a table of the settings' file, not markup.
     return re.sub(r"(?<!\\)\[(?=[a-z])", r"\\[", flowing)
+
+
+def _shorten(option: click.Parameter) -> None:
+    """Keep the column of values narrow: what a value means needs the room on 80 columns."""
+    if option.metavar is not None or not isinstance(option, TyperOption):
+        return
+    if isinstance(option.type, click.IntRange | click.FloatRange):
+        option.metavar = "X"  # typer writes the range behind it
+    elif isinstance(option.type, click.Choice):
+        choices = [str(getattr(choice, "value", choice)) for choice in option.type.choices]
+        if len("|".join(choices)) > LONGEST_CHOICES:
+            option.metavar = "CHOICE"
+            option.help = f"{', '.join(choices[:-1])} or {choices[-1]}. {option.help or ''}".strip()
 
 
 def application(help_text: str) -> typer.Typer:
@@ -46,6 +65,15 @@ def application(help_text: str) -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def subcommand_named(context: typer.Context) -> bool:
+    """Say whether a subcommand does the work; ``UsageError`` for a ``--home`` that it won't see."""
+    if context.invoked_subcommand is None:
+        return False
+    if context.get_parameter_source("home") is ParameterSource.COMMANDLINE:
+        raise UsageError(f"Give --home after '{context.invoked_subcommand}'.")
+    return True
 
 
 def _by_ctrl_c(error: BaseException) -> bool:

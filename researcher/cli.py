@@ -377,7 +377,9 @@ app.command("fit")(fit)
 app.command("analyse")(analyse)
 app.command("quality")(quality)
 app.add_typer(recipe_app, name="recipe")
-app.add_typer(releasing.app, name="model")
+model_commands.app.command("report")(releasing.report)
+model_commands.app.command("request")(releasing.request)
+model_commands.app.command("take-out")(releasing.take_out)
 app.add_typer(model_commands.app, name="models")
 
 

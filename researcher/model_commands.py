@@ -32,7 +32,7 @@ from researcher.options import (
 )
 from researcher.registry import ModelHistory, RegisteredModel
 
-app = commands.application("Finished models: the consortium's registry, cards and exports.")
+app = commands.application("Finished models: the registry, cards, files, and the way out.")
 
 ModelArgument = Annotated[
     str, typer.Argument(help="The model's digest or its job's, or the first digits of it.")
@@ -254,7 +254,7 @@ def export(
 
     ONNX needs a recipe that declares how (in its pyproject.toml), whose code then runs here, in a
     sandbox; the file's outputs are compared with PyTorch's. To take a model out of the consortium
-    see 'wardgate model request'.
+    see 'wardgate models take-out'.
 
     Example: wardgate models export 3f8a01c2 -o preterm.safetensors
 

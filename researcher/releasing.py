@@ -1,4 +1,4 @@
-"""``model``: ask the stewards to release a finished model, and take it out once they have."""
+"""Of ``models``: ask the stewards to release a finished model, and take it out once they have."""
 
 from __future__ import annotations
 
@@ -21,14 +21,11 @@ from contract.membership import (
     true_positive_rate,
 )
 from contract.model_release import MODEL_RELEASE_TYPE, ModelRelease, read, unsigned, verify
-from foundation import commands
 from foundation.files import read_bounded, write_durably, write_new
 from researcher.connection import CLOCK_SKEW
 from researcher.consortium import Consortium
 from researcher.home import DEFAULT_HOME
 from researcher.training import Round, TrainingResult
-
-app = commands.application("Finished models: measured, released by their sites, taken out.")
 
 HomeOption = Annotated[
     Path,
@@ -41,7 +38,6 @@ ATTACK_METRICS = ("attack_auc", "attack_tpr")
 """What a recipe that measures membership inference at the sites reports."""
 
 
-@app.command("report")
 def report(
     members: Annotated[Path, typer.Option(help="Scores of records trained on, one a line.")],
     others: Annotated[Path, typer.Option(help="Scores of records not trained on, one a line.")],
@@ -54,7 +50,7 @@ def report(
 ) -> None:
     """Write a membership-inference report from scores, higher for records that look trained on.
 
-    Example: wardgate model report --members in.txt --others out.txt -o report.json
+    Example: wardgate models report --members in.txt --others out.txt -o report.json
     """
     inside, outside = [r[0] for r in _scores(members, 1)], [r[0] for r in _scores(others, 1)]
     bound, audited = None, 0
@@ -90,7 +86,6 @@ def _scores(path: Path, columns: int) -> list[list[float]]:
     return rows
 
 
-@app.command("request")
 def request(
     job: Annotated[str, typer.Argument(help="The finished job's digest.")],
     project: Annotated[str, typer.Option("--project", "-p", help="The job's project.")],
@@ -98,13 +93,13 @@ def request(
     output: Annotated[Path, typer.Option("--output", "-o", help="Request to write.")],
     report: Annotated[
         Path | None,
-        typer.Option(help="A report, when the recipe measured nothing (see 'model report')."),
+        typer.Option(help="A report, when the recipe measured nothing (see 'models report')."),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Make the request that each contributing site's steward signs ('wardgate-node model sign').
 
-    Example: wardgate model request 3f8a... -p preterm --recipient "Open weights" -o request.json
+    Example: wardgate models request 3f8a... -p preterm --recipient "Open weights" -o request.json
     """
     if output.exists():
         raise UsageError(f"{output} exists already.")
@@ -150,14 +145,13 @@ def _report(path: Path | None, rounds: Sequence[Round]) -> MembershipReport:
     if last is None:
         raise UsageError(
             "The recipe measured no membership inference; give a report with --report "
-            "(see 'wardgate model report')."
+            "(see 'wardgate models report')."
         )
     measured, found = (min(max(last.metrics[name], 0.0), 1.0) for name in ATTACK_METRICS)
     return MembershipReport(attack=LOSS_ATTACK, auc=measured, true_positive_rate=found)
 
 
-@app.command("export")
-def export(
+def take_out(
     request: Annotated[Path, typer.Argument(help="The request, signed by the stewards.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model to write (safetensors).")],
     home: HomeOption = DEFAULT_HOME,
@@ -166,7 +160,7 @@ def export(
 
     Beside the model goes the signed release, by which a recipient can check it.
 
-    Example: wardgate model export request.json -o preterm.safetensors
+    Example: wardgate models take-out request.json -o preterm.safetensors
     """
     if not request.is_file():
         raise NotFound(f"{request} does not exist.")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from click.core import ParameterSource
 
-from contract.errors import UsageError
 from coordinator.commands.options import DEFAULT_HOME, HomeOption, open_coordinator
 from coordinator.home import CoordinatorHome
 from foundation import commands
+from foundation.web.options import (
+    HostOption,
+    PortOption,
+    TlsCertOption,
+    TlsKeyOption,
+    listening,
+)
 from foundation.web.password import PasswordFile, ask_password
 
 app = commands.application(
@@ -34,24 +38,14 @@ def password_file(home: CoordinatorHome) -> PasswordFile:
 @app.callback(invoke_without_command=True, no_args_is_help=False)
 def console(
     context: typer.Context,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on, instead of the settings'.")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port, instead of the settings'.", min=0, max=65535)
-    ] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", help="Certificate chain to serve with, PEM.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", help="The certificate's key, PEM.")
-    ] = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Serve the page, unless a subcommand was named."""
-    if context.invoked_subcommand is not None:
-        if context.get_parameter_source("home") is ParameterSource.COMMANDLINE:
-            raise UsageError(f"Give --home after '{context.invoked_subcommand}'.")
+    if commands.subcommand_named(context):
         return
     place = CoordinatorHome(home.expanduser()).require()
     password = password_file(place)
@@ -61,10 +55,7 @@ def console(
     from foundation.web.server import Tls, serve
 
     opened = open_coordinator(home)
-    chosen = {"host": host, "port": port}
-    settings = opened.settings.console.model_copy(
-        update={key: value for key, value in chosen.items() if value is not None}
-    )
+    settings = listening(opened.settings.console, host, port)
     serve(settings, password, Tls.of(tls_cert, tls_key), lambda access: build(opened, access))
 
 

@@ -23,7 +23,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text."
 
 def prove(
     entry: Annotated[int, typer.Argument(min=0, help="The entry's number, as `show` prints it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
     consortium: Annotated[
         str | None, typer.Option("--consortium", help="Whose heads; else the entry's own.")
     ] = None,
@@ -35,7 +35,7 @@ def prove(
     The proof holds that one entry and nothing of the others. `check-proof` or
     deploy/verify_ledger.py checks it.
 
-    Example: wardgate-node ledger prove 1041 --out entry-1041.json
+    Example: wardgate-node ledger prove 1041 --output entry-1041.json
     """
     from node.gate.ledger.heads import HeadStore
     from node.gate.ledger.proofs import prove as prove_entry

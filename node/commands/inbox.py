@@ -17,6 +17,7 @@ from contract.envelope import Envelope
 from contract.errors import DocumentError, NotFound, Refused, SignatureError, UsageError
 from contract.keys import SigningKey
 from contract.work import StatisticsWork, TrainingWork
+from foundation.clock import now
 from foundation import commands
 from foundation.blobs import BlobFolder
 from node.catalog.asked import Asked, ConsortiumRow
@@ -45,7 +46,6 @@ from node.gate.ledger import Ledger
 from node.gate.policy import Policy, load_policy
 from node.gate.prospect import account, with_noise
 from node.home import NodeHome
-from node.link.server import now
 from node.work.training.dependencies import Sources
 
 app = commands.application("What waits for the steward.")
@@ -103,7 +103,7 @@ class Opened:
 @app.callback(invoke_without_command=True, no_args_is_help=False)
 def inbox(context: typer.Context, home: HomeOption = DEFAULT_HOME) -> None:
     """What waits for the steward."""
-    if context.invoked_subcommand is None:
+    if not commands.subcommand_named(context):
         list_(home=home)
 
 

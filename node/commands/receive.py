@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from contract.errors import ConfigurationError, UsageError
+from contract.errors import ConfigurationError
 from foundation import commands
 from node.commands.options import DEFAULT_HOME, HomeOption, existing_home, node_home
 
@@ -44,9 +43,7 @@ def receive(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Receive, unless a subcommand was named."""
-    if context.invoked_subcommand is not None:
-        if context.get_parameter_source("home") is ParameterSource.COMMANDLINE:
-            raise UsageError(f"Give --home after '{context.invoked_subcommand}'.")
+    if commands.subcommand_named(context):
         return
     from foundation.listening import listen
     from node.config import create_home, load_settings

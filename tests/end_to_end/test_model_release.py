@@ -39,12 +39,12 @@ def test_a_model_leaves_when_both_stewards_released_it_and_not_before(
     )
 
     def ask(*more: str | Path) -> tuple[str | Path, ...]:
-        return ("model", "request", result.job, "-p", PROJECT, "--recipient", "all", *more)
+        return ("models", "request", result.job, "-p", PROJECT, "--recipient", "all", *more)
 
     unmeasured = pair.as_researcher("ana", *ask("-o", request))
     unmeasured.fails(2, "measured no membership inference")
     said = run(
-        "wardgate", "model", "report", "--members", inside, "--others", outside,
+        "wardgate", "models", "report", "--members", inside, "--others", outside,
         "--canaries", canaries, "-o", report,
     )  # fmt: skip
     assert "AUC 0.875" in said.out  # 1 - 0.5 * 0.5 ** 2
@@ -53,17 +53,17 @@ def test_a_model_leaves_when_both_stewards_released_it_and_not_before(
     assert release.sites == ("north", "south")
     assert release.report.empirical_epsilon == pytest.approx(2.55, abs=0.05)
 
-    pair.as_researcher("ana", "model", "export", request, "-o", model).fails(6, "north, south")
+    pair.as_researcher("ana", "models", "take-out", request, "-o", model).fails(6, "north, south")
     shown = pair.on("north", "model", "sign", request, "--yes")
     assert "0.875" in shown.out
-    pair.as_researcher("ana", "model", "export", request, "-o", model).fails(6, "south")
+    pair.as_researcher("ana", "models", "take-out", request, "-o", model).fails(6, "south")
     assert not model.exists()
     stolen = pair.home("north") / "steward.key"
     pair.on("south", "model", "sign", request, "--yes", "--steward-key", stolen).fails(
         6, "not that of site south"
     )
     assert pair.on("south", "model", "sign", request, "--yes").code == 0
-    assert pair.as_researcher("ana", "model", "export", request, "-o", model).code == 0
+    assert pair.as_researcher("ana", "models", "take-out", request, "-o", model).code == 0
     assert hashlib.sha256(model.read_bytes()).hexdigest() == release.model
     taken = safetensors.numpy.load(model.read_bytes())
     assert taken.keys() == result.arrays.items.keys()

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(sys.executable).with_name("wardgate-node")
 
-
-def help_of(*command: str) -> list[str]:
+def help_of(*command: str, program: str = "wardgate-node") -> list[str]:
     """Return a command's help on a terminal of 80 columns."""
     done = subprocess.run(
-        [PROGRAM, *command, "--help"],
+        [Path(sys.executable).with_name(program), *command, "--help"],
         env={**os.environ, "COLUMNS": "80", "TERM": "dumb"},
         capture_output=True,
         text=True,
@@ -31,6 +29,16 @@ def test_a_paragraph_of_help_flows_and_keeps_names_in_brackets() -> None:
     assert all(len(line) <= 80 for line in lines)
     said = " Who may send is in [receive]. Nothing is acknowledged before it is durable."
     assert said in help_of("receive")
+
+
+def test_what_options_mean_has_the_room_of_a_narrow_terminal() -> None:
+    lines = help_of("analyse", program="wardgate")
+    assert all(len(line) <= 80 for line in lines)
+    assert not any("…" in line for line in lines), "a default is cut"
+    row = next(line.split() for line in lines if "--alternative  " in line)
+    assert row[2:6] == ["CHOICE", "two-sided,", "less", "or"]
+    row = next(line.split() for line in lines if "--minimum-sites  " in line)
+    assert row[2:5] == ["X", "[x>=1]", "Fewest"]
 
 
 @pytest.mark.parametrize(("keys", "expected"), [("n\n", 2), ("", 2), ("\x03", 130)])
@@ -58,3 +66,13 @@ run(app, "asker")
     assert done.returncode == expected, done.stderr
     assert "Usage" not in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_home_that_the_subcommand_would_not_see_is_refused() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("wardgate-node"), "inbox", "--home", "x", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, "wardgate-node: Give --home after 'list'.\n")

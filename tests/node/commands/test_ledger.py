@@ -125,7 +125,7 @@ def test_a_proof_checks_anywhere_and_holds_nothing_of_other_entries(
 ) -> None:
     number = next(e["sequence"] for e in _entries(home) if e["kind"] == "answer")
     file = tmp_path / "proof.json"
-    assert "2 countersignatures" in said("prove", str(number), "--out", file, home=home)
+    assert "2 countersignatures" in said("prove", str(number), "--output", file, home=home)
     told = objects("check-proof", file)
     assert told["entry"]["body"]["job"] == JOB
     assert told["head"]["countersigned"] == ["minnesota", "new-york"]
@@ -135,13 +135,13 @@ def test_a_proof_checks_anywhere_and_holds_nothing_of_other_entries(
     others = [e["hash"] for e in _entries(home) if e["sequence"] not in (number, number - 1)]
     assert not any(hash_ in text for hash_ in others)
     with pytest.raises(WardgateError):
-        raise_(run("prove", str(number), "--out", file, home=home))  # never overwritten
+        raise_(run("prove", str(number), "--output", file, home=home))  # never overwritten
 
 
 def test_an_entry_that_no_head_is_over_yet_has_no_proof(home: Path, tmp_path: Path) -> None:
     last = _entries(home)[-1]["sequence"]
     for number in (last, last + 1):
-        result = run("prove", str(number), "--out", tmp_path / "p.json", home=home)
+        result = run("prove", str(number), "--output", tmp_path / "p.json", home=home)
         assert isinstance(result.exception, NotFound)
         assert not (tmp_path / "p.json").exists()
 
@@ -173,7 +173,7 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], None]] = {
 def test_a_forged_proof_is_refused_by_both_verifiers(home: Path, tmp_path: Path, how: str) -> None:
     number = next(e["sequence"] for e in _entries(home) if e["kind"] == "answer")
     file = tmp_path / "proof.json"
-    said("prove", str(number), "--out", file, home=home)
+    said("prove", str(number), "--output", file, home=home)
     bundle = json.loads(file.read_text())
     FORGERIES[how](bundle)
     file.write_text(json.dumps(bundle))
@@ -185,7 +185,7 @@ def test_a_proof_under_another_roster_than_the_known_one_is_refused(
     home: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "proof.json"
-    said("prove", "0", "--out", file, home=home)
+    said("prove", "0", "--output", file, home=home)
     result = run("check-proof", file, "--roster-digest", "0" * 64)
     assert isinstance(result.exception, LedgerError)
     standalone(file, "--roster-digest", "0" * 64, code=12)
@@ -206,7 +206,7 @@ def test_a_researchers_receipt_is_of_the_entry_that_is_proved_and_of_no_other(
         theirs = tmp_path / "theirs.json"
         theirs.write_bytes(north.world.receipt("minnesota", JOB, **named))
         proof = tmp_path / "proof.json"
-        said("prove", "1", "--out", proof, home=north.home.root)
+        said("prove", "1", "--output", proof, home=north.home.root)
     assert "proved: entry 1" in said("check-proof", proof, "--receipt", receipts[1])
     for other in (receipts[0], theirs):
         result = run("check-proof", proof, "--receipt", other)
