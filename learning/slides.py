@@ -40,11 +40,6 @@ class Slide:
     def __exit__(self, *exception: object) -> None:
         self._slide.close()
 
-    @property
-    def microns_per_pixel(self) -> float:
-        """Of level 0; 0 when it isn't known."""
-        return float(self._slide.properties.get("openslide.mpp-x") or 0)
-
     def tiles(
         self, side: int, *, downsample: float = 1.0, tissue: float = 0.25, most: int = 0
     ) -> tuple[Tile, ...]:

@@ -342,11 +342,6 @@ class Catalog:
             return None
         return self._known(digest)
 
-    def listed_subjects(self, digest: str) -> int | None:
-        """Return how many subjects a release holds, or None when there is none of this digest."""
-        found = self._known(digest)
-        return None if found is None else found.subjects
-
     def _known(self, digest: str) -> ReleaseRow | None:
         """Return a release as it was when it was first asked about: it may be revoked since."""
         with self._lock:

@@ -19,7 +19,7 @@ from flwr.app.message import remove_content_from_message
 from flwr.app.metadata import Metadata
 from flwr.common.constant import SUPERLINK_NODE_ID, SubStatus
 from flwr.common.serde import message_to_proto, user_config_to_proto
-from flwr.proto.control_pb2 import StartRunRequest, StopRunRequest
+from flwr.proto.control_pb2 import StartRunRequest
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
@@ -124,10 +124,6 @@ class Seat:
         if not run_id:
             raise Unavailable("The SuperLink started no run.")
         return run_id
-
-    def stop_run(self, run_id: int) -> None:
-        """Stop a run."""
-        _said(lambda: self._control.StopRun(StopRunRequest(run_id=run_id)))
 
     def take(self) -> tuple[int, str] | None:
         """Take the oldest task that nobody has: its run and its token; None without one."""

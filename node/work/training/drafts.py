@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, delete, func, insert, select
+from sqlalchemy import Engine, delete, insert, select
 
 from contract.errors import AlreadyExists, DocumentError, NotFound
 from foundation.files import private_folder, storage_errors, write_durably
@@ -231,12 +231,6 @@ def list_drafts(
         Draft(**{**row, "made_at": row["made_at"].replace(tzinfo=row["made_at"].tzinfo or UTC)})
         for row in rows
     ]
-
-
-def count_drafts(engine: Engine) -> int:
-    """Return how many drafts there are."""
-    with engine.connect() as connection:
-        return connection.execute(select(func.count()).select_from(schema.drafts)).scalar_one()
 
 
 def revoked(engine: Engine, drafts: Sequence[Draft]) -> frozenset[str]:
