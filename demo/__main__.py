@@ -110,7 +110,7 @@ class Demo:
         self.step(3, "A frozen release at each, and what the hospitals agree to")
         self.federation.everywhere(self.federation.freeze)
         for site, folder in self.federation.release_folders().items():
-            self.say(f"{site}: release trial [bold]{folder.name}[/bold]")
+            self.say(f"{site}: release trial [bold]{folder.name[:16]}…[/bold]")
         self.federation.agree()
         self.say("four stewards signed the roster and the project, and approved the recipe")
         self.federation.everywhere(self._joined(self.federation.serve, "is linked"))
