@@ -15,6 +15,7 @@ MEANINGS: Mapping[str, str] = {
     "budget": "the hospital's privacy budget is spent",
     "draft": "the recipe left a draft that it may not leave",
     "exception": "the recipe's code raised an exception; its text stays in the hospital's log",
+    "few-scores": "the squared residuals, for robust standard errors, are those of too few",
     "imprint": "the weights are made so that an update tells single records",
     "killed": "its process was ended: too much memory or processor time, or a forbidden call",
     "malformed": "the recipe's reply can't be read, or has no content",

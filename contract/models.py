@@ -10,6 +10,7 @@ from contract.names import VariableName
 from contract.terms import Factor, Function, Term
 
 Family = Literal["linear", "logistic", "poisson", "gamma", "cox"]
+Robust = Literal["HC0", "HC1", "site"]
 
 
 class Model(BaseModel):
@@ -52,6 +53,9 @@ class Model(BaseModel):
     meta-analysis."""
     method: Literal["reml", "ml"] = "reml"
     """How a random intercept's variance is estimated."""
+    robust: Robust | None = None
+    """Robust standard errors: by each row's score, as it is (HC0) or times n / (n - p) (HC1), or by
+    each site's."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -71,6 +75,12 @@ class Model(BaseModel):
             (self.link == "inverse" and not self.intercept, "an inverse link needs an intercept"),
             (self.site == "random" and self.weights, "a random intercept takes no weights"),
             (cox and not self.intercept, "a Cox model has no intercept to leave out"),
+            (self.robust == "HC1" and cox, "a Cox model's robust standard errors are HC0 or site"),
+            (self.robust and self.site == "random", "a random intercept has no robust errors"),
+            (
+                self.robust == "site" and self.site == "each",
+                "a site's own fit has no standard errors by site",
+            ),
         ):
             if wrong:
                 raise ValueError(sentence)
@@ -87,6 +97,16 @@ class Model(BaseModel):
         if set(explained) & offset:
             raise ValueError("a variable can't explain itself")
         return self
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the fit of a Cox model is checked at its end."""
+        return self.family == "cox" and self.site == "pooled"
+
+    @property
+    def has_ending(self) -> bool:
+        """Whether sites are asked for more once the coefficients stay: checks, scores."""
+        return self.is_checked or self.robust is not None
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ class Releases(_message.Message):
     def __init__(self, releases: _Optional[_Iterable[_Union[Release, _Mapping]]] = ...) -> None: ...
 
 class Release(_message.Message):
-    __slots__ = ("name", "digest", "projects", "table", "subjects", "variables", "assets", "strata", "analyses")
+    __slots__ = ("name", "digest", "projects", "table", "subjects", "variables", "assets", "strata", "analyses", "sum_sites")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROJECTS_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +176,7 @@ class Release(_message.Message):
     ASSETS_FIELD_NUMBER: _ClassVar[int]
     STRATA_FIELD_NUMBER: _ClassVar[int]
     ANALYSES_FIELD_NUMBER: _ClassVar[int]
+    SUM_SITES_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     projects: _containers.RepeatedScalarFieldContainer[str]
@@ -185,7 +186,8 @@ class Release(_message.Message):
     assets: _containers.RepeatedCompositeFieldContainer[AssetCount]
     strata: _containers.RepeatedScalarFieldContainer[str]
     analyses: _containers.RepeatedCompositeFieldContainer[AnalysisSet]
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., projects: _Optional[_Iterable[str]] = ..., table: _Optional[str] = ..., subjects: _Optional[int] = ..., variables: _Optional[_Iterable[str]] = ..., assets: _Optional[_Iterable[_Union[AssetCount, _Mapping]]] = ..., strata: _Optional[_Iterable[str]] = ..., analyses: _Optional[_Iterable[_Union[AnalysisSet, _Mapping]]] = ...) -> None: ...
+    sum_sites: int
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., projects: _Optional[_Iterable[str]] = ..., table: _Optional[str] = ..., subjects: _Optional[int] = ..., variables: _Optional[_Iterable[str]] = ..., assets: _Optional[_Iterable[_Union[AssetCount, _Mapping]]] = ..., strata: _Optional[_Iterable[str]] = ..., analyses: _Optional[_Iterable[_Union[AnalysisSet, _Mapping]]] = ..., sum_sites: _Optional[int] = ...) -> None: ...
 
 class AnalysisSet(_message.Message):
     __slots__ = ("name", "variables", "joint", "products")
@@ -560,7 +562,7 @@ class SignedPart(_message.Message):
     def __init__(self, payload: _Optional[bytes] = ..., receipt: _Optional[bytes] = ...) -> None: ...
 
 class ModelPart(_message.Message):
-    __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "checks", "told", "low")
+    __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "ending", "told", "low")
     N_FIELD_NUMBER: _ClassVar[int]
     INFORMATION_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -568,7 +570,7 @@ class ModelPart(_message.Message):
     PEARSON_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     CONSTANT_FIELD_NUMBER: _ClassVar[int]
-    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    ENDING_FIELD_NUMBER: _ClassVar[int]
     TOLD_FIELD_NUMBER: _ClassVar[int]
     LOW_FIELD_NUMBER: _ClassVar[int]
     n: int
@@ -578,10 +580,18 @@ class ModelPart(_message.Message):
     pearson: float
     weight: float
     constant: float
-    checks: ModelChecks
+    ending: ModelEnding
     told: bytes
     low: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., checks: _Optional[_Union[ModelChecks, _Mapping]] = ..., told: _Optional[bytes] = ..., low: _Optional[_Iterable[float]] = ...) -> None: ...
+    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., ending: _Optional[_Union[ModelEnding, _Mapping]] = ..., told: _Optional[bytes] = ..., low: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class ModelEnding(_message.Message):
+    __slots__ = ("checks", "squares")
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    SQUARES_FIELD_NUMBER: _ClassVar[int]
+    checks: ModelChecks
+    squares: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, checks: _Optional[_Union[ModelChecks, _Mapping]] = ..., squares: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class ModelChecks(_message.Message):
     __slots__ = ("score", "with_time", "with_square", "concordant", "discordant", "tied")
@@ -600,7 +610,7 @@ class ModelChecks(_message.Message):
     def __init__(self, score: _Optional[_Iterable[float]] = ..., with_time: _Optional[_Iterable[float]] = ..., with_square: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ...) -> None: ...
 
 class ModelFit(_message.Message):
-    __slots__ = ("n", "columns", "coefficients", "covariance", "dispersion", "deviance", "steps", "converged", "null_deviance", "log_likelihood", "events", "score_test", "proportionality", "concordant", "discordant", "tied", "sites", "site_effects", "each", "site_variance", "failed", "effects_fitted")
+    __slots__ = ("n", "columns", "coefficients", "covariance", "dispersion", "deviance", "steps", "converged", "null_deviance", "log_likelihood", "events", "score_test", "proportionality", "concordant", "discordant", "tied", "sites", "site_effects", "each", "site_variance", "failed", "effects_fitted", "robust", "clusters")
     N_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
@@ -623,6 +633,8 @@ class ModelFit(_message.Message):
     SITE_VARIANCE_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     EFFECTS_FITTED_FIELD_NUMBER: _ClassVar[int]
+    ROBUST_FIELD_NUMBER: _ClassVar[int]
+    CLUSTERS_FIELD_NUMBER: _ClassVar[int]
     n: int
     columns: _containers.RepeatedScalarFieldContainer[str]
     coefficients: _containers.RepeatedScalarFieldContainer[float]
@@ -645,7 +657,9 @@ class ModelFit(_message.Message):
     site_variance: float
     failed: str
     effects_fitted: int
-    def __init__(self, n: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., coefficients: _Optional[_Iterable[float]] = ..., covariance: _Optional[_Iterable[float]] = ..., dispersion: _Optional[float] = ..., deviance: _Optional[float] = ..., steps: _Optional[int] = ..., converged: _Optional[bool] = ..., null_deviance: _Optional[float] = ..., log_likelihood: _Optional[float] = ..., events: _Optional[int] = ..., score_test: _Optional[float] = ..., proportionality: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ..., sites: _Optional[_Iterable[str]] = ..., site_effects: _Optional[_Iterable[float]] = ..., each: _Optional[_Iterable[_Union[ModelFit, _Mapping]]] = ..., site_variance: _Optional[float] = ..., failed: _Optional[str] = ..., effects_fitted: _Optional[int] = ...) -> None: ...
+    robust: _containers.RepeatedScalarFieldContainer[float]
+    clusters: int
+    def __init__(self, n: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., coefficients: _Optional[_Iterable[float]] = ..., covariance: _Optional[_Iterable[float]] = ..., dispersion: _Optional[float] = ..., deviance: _Optional[float] = ..., steps: _Optional[int] = ..., converged: _Optional[bool] = ..., null_deviance: _Optional[float] = ..., log_likelihood: _Optional[float] = ..., events: _Optional[int] = ..., score_test: _Optional[float] = ..., proportionality: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ..., sites: _Optional[_Iterable[str]] = ..., site_effects: _Optional[_Iterable[float]] = ..., each: _Optional[_Iterable[_Union[ModelFit, _Mapping]]] = ..., site_variance: _Optional[float] = ..., failed: _Optional[str] = ..., effects_fitted: _Optional[int] = ..., robust: _Optional[_Iterable[float]] = ..., clusters: _Optional[int] = ...) -> None: ...
 
 class SumStep(_message.Message):
     __slots__ = ("terms", "keys", "shares", "survivors", "confirmations")

@@ -81,6 +81,7 @@ class Asking(Connection):
         by_site: str | None = None,
         method: str = "reml",
         time_scale: str = "identity",
+        robust: str | bool | None = None,
         knots: Knots = "even",
         secure: bool = False,
         cohort: Cohort | None = None,
@@ -102,6 +103,10 @@ class Asking(Connection):
         ``ties`` (efron, breslow) and ``time_scale`` (identity, log: against what proportionality is
         tested) are a Cox model's, ``link`` (log, inverse) a gamma model's.
 
+        ``robust`` gives robust (sandwich) standard errors: ``HC0`` (True says the same) by each
+        subject's score, ``HC1`` times n / (n - p), which a Cox model hasn't got, or ``site`` by
+        each site's, of three sites or more. Intervals and tests are then by these.
+
         ``knots`` says where a spline's lie that the formula leaves open: ``even`` over the
         dictionary's range, or at all subjects' ``quantiles``, as R has them; either at the nearest
         edges of the number's grid. Quantiles are asked for first, as one question.
@@ -120,6 +125,7 @@ class Asking(Connection):
             by_site=by_site,
             method=method,
             time_scale=time_scale,
+            robust=robust,
             numbers={v.name for v in self.project(project).variables if v.kind == "number"},
         )
         if secure and fit.site != "pooled":

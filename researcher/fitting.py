@@ -71,6 +71,14 @@ class Method(StrEnum):
     ML = "ml"
 
 
+class Robust(StrEnum):
+    """By what standard errors are robust."""
+
+    HC0 = "HC0"
+    HC1 = "HC1"
+    SITE = "site"
+
+
 class Knots(StrEnum):
     """Where a spline's knots lie whose places the formula leaves open."""
 
@@ -113,6 +121,14 @@ def fit(
     knots: Annotated[
         Knots, typer.Option(help="Of splines by df: even over the range, or at quantiles.")
     ] = Knots.EVEN,
+    robust: Annotated[
+        Robust | None,
+        typer.Option(
+            metavar="HOW",
+            help="Robust (sandwich) standard errors: by each subject (HC0; HC1 for a small "
+            "sample), or by each site (site).",
+        ),
+    ] = None,
     method: Annotated[Method, typer.Option(help="Of a random intercept.")] = Method.REML,
     secure: SecureOption = False,
     imputed: Annotated[
@@ -147,6 +163,8 @@ def fit(
 
     Example: wardgate fit -p t "died ~ arm" --family logistic --analysis main --secure
 
+    Example: wardgate fit -p t "died01 ~ arm" --family poisson --analysis main --robust HC0
+
     Example: wardgate fit -p t "died ~ bmi" --family logistic --analysis main --imputed bmi
     """
     if plot is not None:
@@ -163,6 +181,7 @@ def fit(
         "method": method.value,
         "time_scale": time_scale.value,
         "knots": knots.value,
+        "robust": None if robust is None else robust.value,
         "secure": secure,
     }
     terms = {"analysis": analysis, "waiting": say_who_waits, **whom.terms()}

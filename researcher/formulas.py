@@ -49,11 +49,13 @@ def parse(
     by_site: str | None = None,
     method: str = "reml",
     time_scale: str = "identity",
+    robust: str | bool | None = None,
     numbers: Collection[str] = (),
 ) -> Model:
     """Return the model that a formula says. ``UsageError`` names what can't be read.
 
     ``weights`` names a variable; the other settings are a ``Model``'s, ``by_site`` its ``site``.
+    ``robust`` True is HC0.
     ``numbers`` names the dictionary's numbers: none of them has levels for ``factor(x)`` to code.
     """
     parser = _Parser(_tokens(formula), numbers)
@@ -63,6 +65,7 @@ def parse(
     values["site"] = "random" if parser.by_site else (by_site or "pooled")
     values |= {"ties": ties, "method": method, "time_scale": time_scale}
     values |= {"link": link} if link else {}
+    values |= {"robust": "HC0" if robust is True else robust or None}
     return _made(lambda: Model.model_validate(values), f"The formula is no {family} model")
 
 

@@ -56,7 +56,7 @@ def _of_a_linear_model(answer: ModelAnswer) -> Record:
         r2 = 1 - fit.deviance / fit.null_deviance
         null_degrees = fit.n - int(answer.model.intercept)
         found |= {"r.squared": r2, "adj.r.squared": 1 - (1 - r2) * null_degrees / degrees}
-        if fit.dispersion > 0:
+        if fit.dispersion > 0 and answer.model.robust is None:
             f = (fit.null_deviance - fit.deviance) / explained / fit.dispersion
             p = float(f_law(explained, degrees).sf(f))
             found |= {"statistic": f, "df": explained, "p.value": p}
@@ -102,7 +102,8 @@ def _of_sites(answer: ModelAnswer, confidence: float) -> Iterator[Record]:
                 "site": site,
                 "term": row.name,
                 "estimate": row.estimate,
-                "std.error": row.standard_error,
+                "std.error": row.naive_error,
+                **({"robust.se": row.standard_error} if answer.model.robust else {}),
                 "statistic": row.statistic,
                 "p.value": row.p,
                 "conf.low": row.low,

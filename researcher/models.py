@@ -17,7 +17,8 @@ from contract.errors import DocumentError, SignatureError
 from contract.models import Model
 from contract.receipts import Receipt
 from contract.statistics import models
-from contract.statistics.fit import Fit
+from contract.statistics.design import Matrix
+from contract.statistics.fit import Fit, Vector
 from contract.statistics.meta import Method, Pooled, pool
 from contract.trust import TrustedDocuments
 from contract.work import StatisticsWork
@@ -28,6 +29,8 @@ from researcher.receipts import check_answered, verify_receipts
 from researcher.rendering import as_html, as_text
 from researcher.statistics import Missing
 
+FEW_CLUSTERS = 40
+"""Of fewer, standard errors by site are doubtful (Angrist and Pischke 2009, section 8.2.3)."""
 EXPONENTIATED = {
     "logistic": "odds ratio",
     "poisson": "rate ratio",
@@ -39,6 +42,9 @@ EXPONENTIATED = {
 @dataclass(frozen=True)
 class Coefficient:
     """One coefficient: estimate, standard error, Wald's statistic, p and interval.
+
+    ``standard_error`` is what the statistic and interval are by; ``naive_error`` that by the
+    information, the same unless robust ones were asked.
 
     ``ratio`` and its bounds are exponentials, NaN for a model whose coefficients aren't logarithms.
     """
@@ -54,6 +60,7 @@ class Coefficient:
     ratio_high: float
     statistic: float = math.nan
     """The estimate in standard errors: Student's t or a normal z."""
+    naive_error: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -137,9 +144,10 @@ class ModelAnswer:
     def law(self) -> str:
         """By which law intervals and p values are: ``t`` where a variance is estimated, or ``z``.
 
-        A random intercept's are by the normal, for no degrees of freedom are right for it.
+        A random intercept's are by the normal, for no degrees of freedom are right for it. With
+        standard errors by site, degrees are the sites less one.
         """
-        if self.model.site == "each":
+        if self.model.site == "each" or self.model.robust == "site":
             return "t"
         return "t" if self.model.family in ("linear", "gamma") and not self.is_mixed else "z"
 
@@ -163,19 +171,32 @@ class ModelAnswer:
             raise DocumentError("A confidence lies between 0 and 1.")
         by_t = self.model.family in ("linear", "gamma") and not self.is_mixed
         degrees = fit.residual_degrees if by_t else 0
+        if fit.clusters:
+            degrees = fit.clusters - 1
         if fit.each:
             degrees = sum(isinstance(one, Fit) and one.converged for one in fit.each) - 1
         law = t(degrees) if degrees > 0 else norm()
         reach = float(law.ppf(0.5 + confidence / 2))
-        errors = fit.standard_errors
-        for name, estimate, error in zip(self.columns, fit.coefficients, errors, strict=True):
+        both = zip(fit.errors, fit.standard_errors, strict=True)
+        named = zip(self.columns, fit.coefficients, both, strict=True)
+        for name, estimate, (error, naive) in named:
             low, high = float(estimate - reach * error), float(estimate + reach * error)
             statistic = float(estimate / error) if error > 0 else math.nan
             p = 2 * float(law.sf(abs(statistic))) if error > 0 else math.nan
             ratios = (math.nan,) * 3
             if self.ratio:
                 ratios = _exponential(float(estimate)), _exponential(low), _exponential(high)
-            yield Coefficient(name, float(estimate), float(error), low, high, p, *ratios, statistic)
+            yield Coefficient(
+                name,
+                float(estimate),
+                float(error),
+                low,
+                high,
+                p,
+                *ratios,
+                statistic,
+                naive_error=float(naive),
+            )
 
     def __getitem__(self, name: str) -> Coefficient:
         """Return a coefficient by its column's name; ``KeyError`` without one."""
@@ -199,17 +220,22 @@ class ModelAnswer:
     def tidy(
         self, confidence: float = 0.95, *, exponentiate: bool = False
     ) -> list[dict[str, str | float]]:
-        """Return one record for each coefficient, with the names that R's broom has."""
+        """Return one record for each coefficient, with the names that R's broom has.
+
+        ``std.error`` is by the information, ``robust.se`` what the rest is by where it was asked.
+        """
         found: list[dict[str, str | float]] = []
         for row in self.rows(confidence):
             shown = (row.estimate, row.low, row.high)
             if exponentiate:
                 shown = (row.ratio, row.ratio_low, row.ratio_high)
+            robust = {"robust.se": row.standard_error} if self.fit.robust is not None else {}
             found.append(
                 {
                     "term": row.name,
                     "estimate": shown[0],
-                    "std.error": row.standard_error,
+                    "std.error": row.naive_error,
+                    **robust,
                     "statistic": row.statistic,
                     "p.value": row.p,
                     "conf.low": shown[1],
@@ -232,10 +258,8 @@ class ModelAnswer:
         """Return tests of a Cox model that all coefficients are zero."""
         if self.model.family != "cox" or self.fit.each:
             return []
-        import numpy as np
-
         fit, degrees = self.fit, len(self.columns)
-        wald = float(fit.coefficients @ np.linalg.solve(fit.covariance, fit.coefficients))
+        wald = _quadratic(fit.coefficients, fit.vcov, fit.clusters)
         return [
             _chi_squared("likelihood ratio", fit.null_deviance - fit.deviance, degrees),
             _chi_squared("Wald", wald, degrees),
@@ -254,10 +278,12 @@ class ModelAnswer:
         found = []
         for term in dict.fromkeys(column.term for column in columns if column.term):
             places = [place for place, column in enumerate(columns) if column.term == term]
-            b, v = self.fit.coefficients[places], self.fit.covariance[np.ix_(places, places)]
-            test = _chi_squared(term, float(b @ np.linalg.solve(v, b)), len(places))
+            b, v = self.fit.coefficients[places], self.fit.vcov[np.ix_(places, places)]
+            test = _chi_squared(term, _quadratic(b, v, self.fit.clusters), len(places))
             if self.law == "t" and not self.fit.each:
                 degrees = self.fit.residual_degrees
+                if self.fit.clusters:
+                    degrees = self.fit.clusters - 1
                 p = float(f_law(len(places), degrees).sf(test.statistic / len(places)))
                 test = replace(test, p=p)
             found.append(test)
@@ -309,7 +335,7 @@ class ModelAnswer:
         place = self._place(name)
         return pool(
             [float(one.coefficients[place]) for one in fits],
-            [float(one.standard_errors[place]) for one in fits],
+            [float(one.errors[place]) for one in fits],
             method,
             hartung_knapp=hartung_knapp,
             confidence=confidence,
@@ -382,6 +408,13 @@ class ModelAnswer:
             )
         if self.secure:
             said.append("By secure sums: nobody saw the sums of a single hospital.")
+        if self.fit.clusters and self.fit.clusters < FEW_CLUSTERS:
+            said.append(
+                f"Standard errors by {self.fit.clusters} sites: of fewer than {FEW_CLUSTERS} they "
+                "tend to be too small, though intervals have one degree of freedom less than sites."
+            )
+        if self.model.robust is not None and self.model.family == "cox" and not self.fit.each:
+            said.append("The likelihood ratio and score tests aren't robust; Wald's are.")
         if self.model.family == "cox" and not self.fit.each:
             said.append("Stratified by site: each has a baseline hazard of its own.")
         said += summaries.spline_places(self)
@@ -425,6 +458,15 @@ class ModelAnswer:
 
 def _exponential(value: float) -> float:
     return math.exp(min(value, 700.0))
+
+
+def _quadratic(b: Vector, v: Matrix, clusters: int) -> float:
+    """Return Wald's statistic; NaN where a covariance by few sites can't tell it."""
+    import numpy as np
+
+    if clusters and len(b) >= clusters:
+        return math.nan
+    return float(b @ np.linalg.solve(v, b))
 
 
 def _chi_squared(name: str, statistic: float, degrees: int) -> ChiSquared:

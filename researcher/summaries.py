@@ -25,6 +25,13 @@ _NAMES = {
     "gamma": "gamma regression",
     "cox": "Cox proportional hazards model",
 }
+_SANDWICHES = {
+    "HC0": "the sandwich estimator of Huber (1967) and White (1980) of subjects' scores",
+    "HC1": "the sandwich estimator of Huber (1967) and White (1980) of subjects' scores, times "
+    "n / (n - p)",
+    "site": "the sandwich estimator of Liang and Zeger (1986) of sites' scores, times G / (G - 1) "
+    "for G sites",
+}
 _NAME_WIDTH = 20
 
 
@@ -82,6 +89,8 @@ def name(model: Model) -> str:
     }
     if model.site != "pooled":
         settings.append(by_site[model.site])
+    if model.robust:
+        settings.append(f"robust errors by {'site' if model.robust == 'site' else model.robust}")
     return _NAMES[model.family] + (f" ({'; '.join(settings)})" if settings else "")
 
 
@@ -92,7 +101,8 @@ def table(answer: ModelAnswer, confidence: float = 0.95) -> Table:
     longest = max(map(len, answer.columns))
     found.add_column("", overflow="fold", min_width=min(longest, _NAME_WIDTH))
     share = f"{100 * confidence:g} % CI"
-    names = ["estimate", "std.\nerror", answer.law, "p"]
+    error = "std.\nerror" if answer.fit.robust is None else "robust\nerror"
+    names = ["estimate", error, answer.law, "p"]
     names += [ratio.replace(" ", "\n"), share] if ratio else [share]
     for column in names:
         found.add_column(column, justify="right", no_wrap=True)
@@ -258,6 +268,10 @@ def methods(answer: ModelAnswer) -> str:
     without = [s for s, f in zip(answer.sites, fit.each, strict=False) if not _is_pooled(f)]
     if without:
         said.append(f"Without a fit of their own, and so in no coefficient: {', '.join(without)}.")
+    if model.robust:
+        said.append(f"Standard errors are robust: {_SANDWICHES[model.robust]}.")
+        if model.family == "cox":
+            said[-1] = f"{said[-1][:-1]}, as Lin and Wei (1989) have them for Cox models."
     if model.site != "each":
         law = "Student's t" if answer.law == "t" else "the normal"
         said.append(f"Confidence intervals are Wald's, by {law} distribution.")

@@ -4,7 +4,8 @@ No baseline hazard is made, and no figure is told for a single time: sums run ov
 event.
 
 Sources: Cox 1972; Breslow 1974; Efron 1977; Grambsch, Therneau 1994 (proportionality, as the score
-test that R's ``cox.zph`` is since survival 3.0); Harrell 1982 (concordance).
+test that R's ``cox.zph`` is since survival 3.0); Harrell 1982 (concordance); Lin, Wei 1989 (scores
+of rows).
 """
 
 from __future__ import annotations
@@ -178,6 +179,13 @@ def cox_checks(
             Checks(len(some), one.score, one.information, square.information, *pairs)
         )
     return found
+
+
+def cox_scores(rows: Rows, beta: Vector, ties: Ties = "efron") -> Iterator[Matrix]:
+    """Yield the rows' parts of a site's score, times their weights, some at once."""
+    eta = rows.predictor(beta)
+    for some in rows.strata():
+        yield from _at(rows, some, eta, ties).scores()
 
 
 def _at(rows: Rows, some: NDArray[np.intp], eta: Vector, ties: Ties) -> RiskSets:

@@ -49,6 +49,10 @@ class Fit:
     """How many fixed effects of sites were estimated beside the coefficients."""
     each: tuple[Fit | str, ...] = ()
     """Each site's own fit, or why there is none; the coefficients are then pooled ones."""
+    robust: Matrix | None = None
+    """The robust covariance, where it was asked."""
+    clusters: int = 0
+    """Of standard errors by site: how many sites have rows."""
 
     @property
     def concordance(self) -> float:
@@ -59,8 +63,18 @@ class Fit:
 
     @property
     def standard_errors(self) -> Vector:
-        """The square roots of the covariance's diagonal."""
+        """The square roots of the covariance's diagonal: by the information, whatever is robust."""
         return np.sqrt(np.diag(self.covariance))
+
+    @property
+    def vcov(self) -> Matrix:
+        """The covariance that intervals and tests are by: the robust one, where it was asked."""
+        return self.covariance if self.robust is None else self.robust
+
+    @property
+    def errors(self) -> Vector:
+        """The standard errors that intervals and tests are by."""
+        return np.sqrt(np.maximum(np.diag(self.vcov), 0.0))
 
     @property
     def residual_degrees(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from contract.errors import DocumentError
 from contract.models import Model
-from contract.statistics import least_squares, regression
+from contract.statistics import least_squares, regression, robust
 from contract.statistics.cox import Checks, proportionality
 from contract.statistics.design import Matrix
 from contract.statistics.fit import Fit
@@ -23,8 +23,10 @@ from contract.statistics.least_squares import Factor
 from contract.statistics.meta import pool
 from contract.statistics.mixed import fit_random_intercept
 from contract.statistics.regression import Setting, State, Sums, Vector
+from contract.statistics.robust import Scores
 
 Part = Sums | Factor
+NO_SCORES = DocumentError("A site told nothing to work robust standard errors out of.")
 
 
 class Fitting:
@@ -100,6 +102,44 @@ class Fitting:
         self._states = (found,)
         return self._turned(self._without_sites(found)) if isinstance(found, Fit) else None
 
+    def ended(self, checks: Sequence[Checks], scores: Sequence[Scores | None]) -> Fit:
+        """Return the fit that the last step gave, with what sites told at its coefficients.
+
+        ``checks`` are a Cox model's, or none; ``scores`` those of robust errors, if asked: None of
+        a site that told none, of which there may be one only where each site has its own fit.
+        """
+        if scores and self.model.site == "each":
+            each = [self._own_with(s, one) for s, one in zip(self._states, scores, strict=True)]
+            return _pooled(self.model, each)
+        [found] = self._states
+        assert isinstance(found, Fit)
+        if scores:
+            told = [one for one in scores if one is not None]
+            if len(told) < len(scores):
+                raise NO_SCORES
+            if self._own:
+                told = [one.spread(own) for one, own in zip(told, self._own, strict=True)]
+            found = self._with_scores(found, reduce(Scores.merge, told))
+        fit = self._turned(self._without_sites(found))
+        return _with_checks(fit, reduce(Checks.merge, checks), self._back) if checks else fit
+
+    def _own_with(self, state: State | Fit | str, scores: Scores | None) -> Fit | str:
+        """Return a site's own fit with its scores."""
+        if not isinstance(state, Fit):
+            return state if isinstance(state, str) else str(NO_SCORES)
+        if scores is None:
+            return str(NO_SCORES)
+        try:
+            return self._turned(self._with_scores(state, scores))
+        except DocumentError as error:
+            return str(error)
+
+    def _with_scores(self, fit: Fit, scores: Scores) -> Fit:
+        kind = self.model.robust
+        assert kind is not None
+        clusters = scores.sites if kind == "site" else 0
+        return replace(fit, robust=robust.covariance(fit, scores, kind), clusters=clusters)
+
     def _turned(self, fit: Fit) -> Fit:
         """Return a fit in the model's own columns."""
         back = self._back
@@ -107,6 +147,7 @@ class Fitting:
             fit,
             coefficients=back @ fit.coefficients,
             covariance=back @ fit.covariance @ back.T,
+            robust=None if fit.robust is None else back @ fit.robust @ back.T,
         )
 
     def _take_each(self, parts: Sequence[Sums]) -> Fit | None:
@@ -153,16 +194,20 @@ class Fitting:
                 for part in parts:
                     try:
                         own = least_squares.finish_linear(part, intercept=intercept, names=names)
-                        found.append(self._turned(own))
+                        found.append(own)
                     except DocumentError as error:
                         found.append(str(error))
-                return _pooled(self.model, found)
+                self._states = tuple(found)
+                return _pooled(
+                    self.model, [s if isinstance(s, str) else self._turned(s) for s in found]
+                )
             case "fixed":
                 parts = [part.spread(own) for part, own in zip(parts, self._own, strict=True)]
                 if names is not None:
                     names = _and_sites(names, self._own[0].shape[1])
         merged = least_squares.merged(parts)
         fit = least_squares.finish_linear(merged, intercept=intercept, names=names)
+        self._states = (fit,)
         return self._turned(self._without_sites(fit))
 
     def _without_sites(self, fit: Fit) -> Fit:
@@ -175,16 +220,15 @@ class Fitting:
             fit,
             coefficients=fit.coefficients[:width],
             covariance=fit.covariance[:width, :width],
+            robust=None if fit.robust is None else fit.robust[:width, :width],
             site_effects=effects,
             effects_fitted=len(fit.coefficients) - width,
         )
 
 
-def with_checks(fit: Fit, parts: Sequence[Checks], back: Matrix | None = None) -> Fit:
+def _with_checks(fit: Fit, merged: Checks, back: Matrix) -> Fit:
     """Return a Cox model's fit with what its checks tell; ``back`` is as ``Fitting`` has it."""
-    merged = reduce(Checks.merge, parts)
-    if back is not None:
-        merged = merged.turned(np.asarray(np.linalg.inv(back), dtype=np.float64))
+    merged = merged.turned(np.asarray(np.linalg.inv(back), dtype=np.float64))
     information = np.asarray(np.linalg.inv(fit.covariance), dtype=np.float64)
     return replace(
         fit,
@@ -224,7 +268,7 @@ def _pooled(model: Model, each: Sequence[Fit | str]) -> Fit:
     for place in range(len(fits[0].coefficients)):
         pooled = pool(
             [float(fit.coefficients[place]) for fit in fits],
-            [float(fit.standard_errors[place]) for fit in fits],
+            [float(fit.errors[place]) for fit in fits],
             "reml",
         )
         coefficients.append(pooled.estimate)

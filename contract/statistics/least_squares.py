@@ -125,6 +125,13 @@ def finish_linear(
     )
 
 
+def score(factor: Factor, beta: Vector) -> Vector:
+    """Return the score of a factor's rows: the columns' products with the residuals."""
+    p = len(beta)
+    r = factor.r[:p, :p]
+    return np.asarray(r.T @ (factor.r[:p, p] - r @ beta), dtype=np.float64)
+
+
 def solve_triangle(
     triangle: Matrix, right: Vector, names: Sequence[str] | None = None
 ) -> tuple[Vector, Matrix]:

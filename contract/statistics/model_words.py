@@ -2,7 +2,7 @@
 
 The words are whether the part is beyond what can be summed (a flag), the number of subjects, and
 each figure: of a linear model the sums of squares and products of its columns and the outcome,
-worked out of the triangular factor; of others, and of a Cox model's checks, the sums themselves.
+worked out of the triangular factor; of others, and of what ends a fit, the sums themselves.
 
 Exactness: a figure is written as a whole number of units of 2^-140, of the columns that it is of
 each divided by a power of two above its largest value in the dictionary's ranges. That rounds a
@@ -34,8 +34,10 @@ from contract.secure_aggregation.masking import Words
 from contract.statistics import design, models, regression
 from contract.statistics.cox import Checks
 from contract.statistics.design import Column, Matrix
+from contract.statistics.ending import Ending
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums, Vector
+from contract.statistics.robust import Scores
 
 UNIT_BITS, WORD_BITS, WORDS = 140, 48, 6
 SITES = 1 << 14
@@ -71,20 +73,21 @@ def _largest(outcome: Variable, model: Model) -> float:
 
 
 def length(model: Model, width: int, *, check: bool = False) -> int:
-    """Return how many words a part of a model's step, or of a fit's checks, is."""
-    side = width + 1 if model.family == "linear" else width
-    triangle = side * (side + 1) // 2
+    """Return how many words a part of a model's step, or of what ends the fit, is."""
     if check:
-        figures = width + 2 * triangle + 3
+        figures = width + 2 * _triangle(width) + 3 if model.is_checked else 0
+        figures += _triangle(width) + 1 if model.robust is not None else 0
+    elif model.family == "linear":
+        figures = _triangle(width + 1) + 1
     else:
-        figures = triangle + (1 if model.family == "linear" else width + 4)
+        figures = _triangle(width) + width + 4
     return 2 + WORDS * figures
 
 
 # ---- from a part to words ------------------------------------------------------------------------
 
 
-def encode(part: Sums | Factor | Checks, powers: Sequence[int]) -> Words64:
+def encode(part: Sums | Factor | Ending, powers: Sequence[int]) -> Words64:
     """Return a site's part as words. ``powers`` is what ``exponents`` returned."""
     try:
         undefined = isinstance(part, Sums) and part.deviance >= regression.IMPOSSIBLE
@@ -103,36 +106,54 @@ class _TooLarge(Exception):
     """A figure is larger than what can be summed."""
 
 
-def _count(part: Sums | Factor | Checks) -> int:
+def _count(part: Sums | Factor | Ending) -> int:
     if isinstance(part, Factor):
         return _triangle(len(part.r)) + 1
-    width = len(part.score)
-    triangle = _triangle(width)
-    return width + (2 * triangle + 3 if isinstance(part, Checks) else triangle + 4)
+    if isinstance(part, Sums):
+        return _triangle(len(part.score)) + len(part.score) + 4
+    count = 0
+    if part.checks is not None:
+        count += len(part.checks.score) + 2 * _triangle(len(part.checks.score)) + 3
+    if part.scores is not None:
+        count += _triangle(len(part.scores.squares)) + 1
+    return count
 
 
 def _triangle(side: int) -> int:
     return side * (side + 1) // 2
 
 
-def _figures(part: Sums | Factor | Checks, powers: Sequence[int]) -> list[int]:
+def _figures(part: Sums | Factor | Ending, powers: Sequence[int]) -> list[int]:
     if isinstance(part, Factor):
         return [*_products(part, powers), _whole(part.constant, 0)]
-    score = [_whole(one, power) for one, power in zip(part.score, powers, strict=True)]
-    if isinstance(part, Checks):
-        pairs = (part.concordant, part.discordant, part.tied)
+    if isinstance(part, Sums):
+        beside = (part.deviance, part.pearson, part.weight, part.constant)
         return [
-            *score,
-            *_square(part.with_time, powers),
-            *_square(part.with_square, powers),
-            *(_whole(one, 0) for one in pairs),
+            *_square(part.information, powers),
+            *_wholes(part.score, powers),
+            *(_whole(one, 0) for one in beside),
         ]
-    beside = (part.deviance, part.pearson, part.weight, part.constant)
-    return [
-        *_square(part.information, powers),
-        *score,
-        *(_whole(one, 0) for one in beside),
-    ]
+    found = []
+    if part.checks is not None:
+        checks = part.checks
+        pairs = (checks.concordant, checks.discordant, checks.tied)
+        found += _wholes(checks.score, powers)
+        found += _square(checks.with_time, powers)
+        found += _square(checks.with_square, powers)
+        found += [_whole(one, 0) for one in pairs]
+    if part.scores is not None:
+        found += _square(part.scores.squares, _of_scores(len(part.scores.squares), powers))
+        found.append(_whole(part.scores.sites, 0))
+    return found
+
+
+def _of_scores(width: int, powers: Sequence[int]) -> list[int]:
+    """Return the powers of two of scores' columns; a linear model's are times the outcome's."""
+    return [power + sum(powers[width:]) for power in powers[:width]]
+
+
+def _wholes(values: Vector, powers: Sequence[int]) -> list[int]:
+    return [_whole(one, power) for one, power in zip(values, powers, strict=True)]
 
 
 def _square(square: Matrix, powers: Sequence[int]) -> list[int]:
@@ -192,20 +213,27 @@ def decode(total: Words, model: Model, width: int, powers: Sequence[int]) -> Sum
     return Sums(n, _symmetric(figures[:triangle], powers), score, *beside)
 
 
-def decode_checks(total: Words, model: Model, width: int, powers: Sequence[int]) -> Checks:
-    """Return the checks of all sites together; ``DocumentError`` where they can't be summed."""
+def decode_ending(total: Words, model: Model, width: int, powers: Sequence[int]) -> Ending:
+    """Return what ends a fit of all sites together; ``DocumentError`` where it can't be summed."""
     undefined, n, figures = _read(total, length(model, width, check=True))
     if undefined:
-        raise DocumentError("A fit's checks are larger than what can be summed.")
+        raise DocumentError("What ends a fit is larger than what can be summed.")
+    checks = scores = None
     triangle = _triangle(width)
-    matrices = figures[width : width + 2 * triangle]
-    return Checks(
-        n,
-        _scores(figures[:width], powers),
-        _symmetric(matrices[:triangle], powers),
-        _symmetric(matrices[triangle:], powers),
-        *(_number(one, 0) for one in figures[-3:]),
-    )
+    if model.is_checked:
+        end = width + 2 * triangle
+        checks = Checks(
+            n,
+            _scores(figures[:width], powers),
+            _symmetric(figures[width : width + triangle], powers),
+            _symmetric(figures[width + triangle : end], powers),
+            *(_number(one, 0) for one in figures[end : end + 3]),
+        )
+        figures = figures[end + 3 :]
+    if model.robust is not None:
+        own = _of_scores(width, powers)
+        scores = Scores(n, _symmetric(figures[:-1], own), round(_number(figures[-1], 0)))
+    return Ending(n, checks, scores)
 
 
 def _read(total: Words, wanted: int) -> tuple[int, int, list[int]]:

@@ -6,7 +6,7 @@ A site takes coefficients from nobody: it works them out from all sites' parts o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from contract.documents import Project
 from contract.errors import DocumentError
 from contract.models import Model
 from contract.statistics import design, recoding, regression
-from contract.statistics.cox import Checks, Rows, cox_checks, cox_sums, numbered
+from contract.statistics.cox import Rows, cox_sums, numbered
 from contract.statistics.design import Column
 from contract.statistics.fit import Fit
 from contract.statistics.fitting import Fitting, Part
@@ -27,7 +27,7 @@ from contract.statistics.regression import Sums, Vector
 from contract.statistics.summaries import Codes, Numbers
 from contract.work import Statistic, StatisticsWork
 
-__all__ = ["Checks", "Fitting", "Held", "Part"]
+__all__ = ["Fitting", "Held", "Part"]
 
 MOST_COLUMNS = 60
 ROWS_AT_ONCE = 4096
@@ -40,7 +40,6 @@ _LARGEST_EXPONENT = 200.0
 """How far the exponent of a mean or a hazard may: exponentials of twice as much are in range. A
 step that would lead farther is halved, whoever's values there are."""
 _LARGEST_OFFSET = 100.0
-_DIGEST_BYTES = 32
 GROWING = DocumentError(
     "A model's coefficients grow without end: something may tell the outcome apart perfectly."
 )
@@ -153,13 +152,14 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
     Within its variables' ranges the predictor stays within ``LARGEST_REACH`` of zero. A fit whose
     steps lead farther has no end.
     """
-    if model.family == "linear":
-        if beta.size:
-            raise DocumentError("A linear model takes no coefficients.")
+    linear = model.family == "linear"
+    if linear and not beta.size:
         return
+    if linear and model.robust is None:
+        raise DocumentError("A linear model takes no coefficients.")
     if beta.shape != (len(columns),) or not np.isfinite(beta).all():
         raise DocumentError("A step's coefficients have another form than the model's.")
-    if _reach(model, columns, beta) > LARGEST_REACH:
+    if not linear and _reach(model, columns, beta) > LARGEST_REACH:
         raise GROWING
 
 
@@ -181,18 +181,24 @@ def part(
     """
     if model.family == "cox":
         raise DocumentError("A Cox model's sums are of all rows together.")
-    if _must_turn(model, columns, beta):
+    if must_turn(model, columns, beta):
         return regression.impossible(len(values[model.outcome]), len(columns))
-    rows = len(values[model.outcome])
-    x = design.matrix(columns, values, rows, degrees_of(model, columns))
-    y = np.asarray(values[model.outcome], dtype=np.float64)
-    weights = None if model.weights is None else np.asarray(values[model.weights], np.float64)
-    offset = design.total(model.offset, values)
+    x, y, weights, offset = explained(model, columns, values)
     if model.family == "linear":
-        if model.transform is not None:
-            y = design.FUNCTIONS[model.transform](y)
         return Factor.of(x, y, weights, offset)
     return regression.sums(model.family, x, y, beta, weights, offset, model.link, observe)
+
+
+def explained(
+    model: Model, columns: Sequence[Column], values: Mapping[str, Numbers | Codes]
+) -> tuple[design.Matrix, Vector, Vector | None, Vector | None]:
+    """Return the matrix of some rows, their outcome, weights and offset."""
+    x = design.matrix(columns, values, len(values[model.outcome]), degrees_of(model, columns))
+    y = np.asarray(values[model.outcome], dtype=np.float64)
+    if model.transform is not None:
+        y = design.FUNCTIONS[model.transform](y)
+    weights = None if model.weights is None else np.asarray(values[model.weights], np.float64)
+    return x, y, weights, design.total(model.offset, values)
 
 
 def part_of(
@@ -207,19 +213,25 @@ def part_of(
     ``observe`` is told what rows weigh at the step, of a Cox model up to a factor.
     """
     if model.family == "cox":
-        if _must_turn(model, columns, beta):
+        if must_turn(model, columns, beta):
             return regression.impossible(len(held), len(columns))
-        return cox_sums(_rows(model, columns, held), beta, model.ties, observe)
+        return cox_sums(cox_rows(model, columns, held), beta, model.ties, observe)
     found: Part | None = None
-    for start in range(0, max(len(held), 1), ROWS_AT_ONCE):
-        some = held.some(slice(start, start + ROWS_AT_ONCE))
+    for some in blocks(held):
         one = part(model, columns, some, beta, observe)
         found = one if found is None else _added(found, one)
     assert found is not None
     return found
 
 
-def _must_turn(model: Model, columns: Sequence[Column], beta: Vector) -> bool:
+def blocks(held: Held) -> Iterator[dict[str, Numbers | Codes]]:
+    """Yield the values of some rows at once; of none, once."""
+    for start in range(0, max(len(held), 1), ROWS_AT_ONCE):
+        yield held.some(slice(start, start + ROWS_AT_ONCE))
+
+
+def must_turn(model: Model, columns: Sequence[Column], beta: Vector) -> bool:
+    """Say whether a step must turn back: exponentials could be out of range."""
     exponential = model.family in ("poisson", "gamma", "cox") and model.link == "log"
     return exponential and _reach(model, columns, beta) > _LARGEST_EXPONENT
 
@@ -232,14 +244,8 @@ def _added(one: Part, other: Part) -> Part:
     return one.merge(other)
 
 
-def checks(model: Model, columns: Sequence[Column], held: Held, beta: Vector) -> Checks:
-    """Return a site's part of the checks of a Cox model's fit."""
-    if model.family != "cox":
-        raise DocumentError("Only a Cox model's fit is checked.")
-    return cox_checks(_rows(model, columns, held), beta, model.ties, model.time_scale)
-
-
-def _rows(model: Model, columns: Sequence[Column], held: Held) -> Rows:
+def cox_rows(model: Model, columns: Sequence[Column], held: Held) -> Rows:
+    """Return a site's rows of a Cox model."""
     assert model.event is not None
 
     def number(name: str | None) -> Vector | None:
@@ -262,28 +268,16 @@ def _rows(model: Model, columns: Sequence[Column], held: Held) -> Rows:
 # ---- on the wire ---------------------------------------------------------------------------------
 
 
-def encode(found: Part | Checks) -> wire.ModelPart:
+def encode(found: Part) -> wire.ModelPart:
     """Return a part for the wire."""
     if isinstance(found, Factor):
-        low = None if found.low is None else _single(_triangle(found.low))
+        low = None if found.low is None else _single(triangle(found.low))
         return wire.ModelPart(
-            n=found.n, information=_triangle(found.r), constant=found.constant, low=low
-        )
-    if isinstance(found, Checks):
-        return wire.ModelPart(
-            n=found.n,
-            checks=wire.ModelChecks(
-                score=found.score,
-                with_time=_triangle(found.with_time),
-                with_square=_triangle(found.with_square),
-                concordant=found.concordant,
-                discordant=found.discordant,
-                tied=found.tied,
-            ),
+            n=found.n, information=triangle(found.r), constant=found.constant, low=low
         )
     return wire.ModelPart(
         n=found.n,
-        information=_triangle(found.information),
+        information=triangle(found.information),
         score=found.score,
         deviance=found.deviance,
         pearson=found.pearson,
@@ -299,66 +293,25 @@ def decode(message: wire.ModelPart, model: Model, width: int) -> Part:
     score = np.array(message.score)
     beside = [message.deviance, message.pearson, message.weight, message.constant]
     if (
-        message.HasField("checks")
+        message.HasField("ending")
         or (message.low and not linear)
         or score.shape != (0 if linear else width,)
         or not np.isfinite([*score, *beside]).all()
         or message.n > 1 << 48
     ):
-        raise _OTHER_FORM
-    square = _square(message.information, side)
+        raise OTHER_FORM
+    found = square(message.information, side)
     if linear:
-        return Factor(message.n, square, message.constant, _low(message.low, square))
-    return Sums(message.n, _symmetric(square), score, *beside)
+        return Factor(message.n, found, message.constant, _low(message.low, found))
+    return Sums(message.n, symmetric(found), score, *beside)
 
 
-def decode_checks(message: wire.ModelPart, model: Model, width: int) -> Checks:
-    """Return a part of a fit's checks from the wire; ``DocumentError`` for another form."""
-    found = message.checks
-    score = np.array(found.score)
-    pairs = [found.concordant, found.discordant, found.tied]
-    beside = (
-        list(message.information),
-        list(message.score),
-        message.deviance,
-        message.pearson,
-        message.weight,
-        message.constant,
-        list(message.low),
-    )
-    if (
-        model.family != "cox"
-        or not message.HasField("checks")
-        or any(beside)
-        or score.shape != (width,)
-        or not np.isfinite([*score, *pairs]).all()
-        or message.n > 1 << 48
-    ):
-        raise _OTHER_FORM
-    return Checks(
-        message.n,
-        score,
-        _symmetric(_square(found.with_time, width)),
-        _symmetric(_square(found.with_square, width)),
-        *pairs,
-    )
+OTHER_FORM = DocumentError("A part of a model hasn't the form of its columns.")
 
 
-def check_form(message: wire.ModelPart, model: Model, width: int) -> None:
-    """Raise ``DocumentError`` unless this is a part of a step, or of a fit's checks."""
-    if len(message.told) not in (0, _DIGEST_BYTES):
-        raise _OTHER_FORM
-    if message.HasField("checks"):
-        decode_checks(message, model, width)
-    else:
-        decode(message, model, width)
-
-
-_OTHER_FORM = DocumentError("A part of a model hasn't the form of its columns.")
-
-
-def _triangle(square: design.Matrix) -> Vector:
-    return np.asarray(square[np.triu_indices(len(square))], dtype=np.float64)
+def triangle(whole: design.Matrix) -> Vector:
+    """Return a matrix's upper triangle, by rows."""
+    return np.asarray(whole[np.triu_indices(len(whole))], dtype=np.float64)
 
 
 def _single(low: Vector) -> Vector:
@@ -366,27 +319,29 @@ def _single(low: Vector) -> Vector:
     return np.where(np.abs(low) < np.finfo(np.float32).max, low, 0.0)
 
 
-def _square(numbers: Sequence[float], side: int) -> design.Matrix:
-    triangle = np.array(numbers)
-    if triangle.shape != (side * (side + 1) // 2,) or not np.isfinite(triangle).all():
-        raise _OTHER_FORM
-    square = np.zeros((side, side))
-    square[np.triu_indices(side)] = triangle
-    return square
+def square(numbers: Sequence[float], side: int) -> design.Matrix:
+    """Return an upper triangle as a matrix; ``DocumentError`` unless it is that."""
+    told = np.array(numbers)
+    if told.shape != (side * (side + 1) // 2,) or not np.isfinite(told).all():
+        raise OTHER_FORM
+    found = np.zeros((side, side))
+    found[np.triu_indices(side)] = told
+    return found
 
 
-def _low(numbers: Sequence[float], square: design.Matrix) -> design.Matrix | None:
+def _low(numbers: Sequence[float], factor: design.Matrix) -> design.Matrix | None:
     """Return what is below a factor's last places; ``DocumentError`` when it isn't below them."""
     if not numbers:
         return None
-    low = _square(numbers, len(square))
-    if (np.abs(low) > np.abs(np.spacing(square))).any():
-        raise _OTHER_FORM
+    low = square(numbers, len(factor))
+    if (np.abs(low) > np.abs(np.spacing(factor))).any():
+        raise OTHER_FORM
     return low
 
 
-def _symmetric(square: design.Matrix) -> design.Matrix:
-    return np.asarray(square + np.triu(square, 1).T)
+def symmetric(upper: design.Matrix) -> design.Matrix:
+    """Return the symmetric matrix of an upper triangle."""
+    return np.asarray(upper + np.triu(upper, 1).T)
 
 
 def encode_fit(fit: Fit, columns: Sequence[Column], sites: Sequence[str] = ()) -> wire.ModelFit:
@@ -420,6 +375,8 @@ def _encode_fit(fit: Fit, columns: Sequence[Column]) -> wire.ModelFit:
         site_variance=fit.site_variance,
         site_effects=fit.site_effects,
         effects_fitted=fit.effects_fitted,
+        robust=[] if fit.robust is None else fit.robust.ravel(),
+        clusters=fit.clusters,
     )
 
 
@@ -441,6 +398,7 @@ def _decode_fit(message: wire.ModelFit, model: Model, columns: Sequence[Column])
         or len(message.coefficients) != width
         or len(message.covariance) != width * width
         or len(message.proportionality) not in (0, width + 1)
+        or len(message.robust) not in (0, width * width)
     ):
         raise DocumentError("The coordinator's fit is of another model.")
     return Fit(
@@ -461,4 +419,7 @@ def _decode_fit(message: wire.ModelFit, model: Model, columns: Sequence[Column])
         message.site_variance,
         tuple(message.site_effects),
         message.effects_fitted,
+        (),
+        np.array(message.robust).reshape(width, width) if message.robust else None,
+        message.clusters,
     )

@@ -119,6 +119,25 @@ def sums(
     )
 
 
+def scores(
+    family: Family,
+    x: Matrix,
+    y: Vector,
+    beta: Vector,
+    weights: Vector | None = None,
+    offset: Vector | None = None,
+    link: Link = "log",
+) -> tuple[Matrix, Vector]:
+    """Return the rows' parts of the score at ``beta``, and what multiplies each row's columns."""
+    eta = x @ beta if offset is None else x @ beta + offset
+    if family == "gamma" and link == "inverse" and bool((eta <= 0).any()):
+        raise UNDEFINED
+    by = _at(family, eta, y, link)[2]
+    if weights is not None:
+        by = by * weights
+    return x * by[:, None], by
+
+
 def impossible(n: int, width: int) -> Sums:
     """Return the part of a site at coefficients from which a step must turn back."""
     return Sums(n, np.eye(width), np.zeros(width), IMPOSSIBLE, 1.0)

@@ -7,7 +7,7 @@ only as many of the matrix's rows are made at once as are worked on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -116,6 +116,64 @@ class RiskSets:
         if not self._count:
             return found
         own = [self._of_rows(one) for one in factors]
+
+        def each(rows: _Places, x: Matrix) -> None:
+            for sums, (events, risk) in zip(found, own, strict=True):
+                sums.score += x.T @ events[rows]
+                sums.information += x.T @ (x * risk[rows][:, None])
+
+        for here, s1, d1 in self._by_blocks(each):
+            for sums, factor in zip(found, factors, strict=True):
+                f = factor[here]
+                sums.score += d1.T @ (f * self._b[here]) - s1.T @ (f * self._a[here])
+                cross = s1.T @ (d1 * (f * self._b2[here])[:, None])
+                sums.information += cross + cross.T
+                sums.information -= s1.T @ (s1 * (f * self._a2[here])[:, None])
+                sums.information -= d1.T @ (d1 * (f * self._c2[here])[:, None])
+        return found
+
+    def scores(self) -> Iterator[Matrix]:
+        """Yield the rows' parts of the score, times their weights, some at once.
+
+        With Efron's ties those of one time leave the risk set one by one, so to each of them the
+        hazard of that time counts for as much as it was there.
+        """
+        if not self._count:
+            for rows in _at_once(np.arange(len(self._weight)), 0, len(self._weight)):
+                yield np.zeros((len(rows), self._x.shape[1]))
+            return
+        # By time: the sums over those at risk, and over those who have the event.
+        shape = (self._count, self._x.shape[1])
+        s1, d1 = np.empty(shape), np.empty(shape)
+        for here, at_risk, events in self._by_blocks(lambda *_: None):
+            s1[here], d1[here] = at_risk, events
+        mean = (s1 * self._a[:, None] - d1 * self._b[:, None]) / self._by_time(self._share)[:, None]
+        tied = s1 * self._b2[:, None] - d1 * self._c2[:, None]
+        hazard = s1 * self._a2[:, None] - d1 * self._b2[:, None]
+        # From each time on back to the first: the hazards, and these times the means of the columns.
+        since = np.append(np.cumsum(self._a[::-1])[::-1], 0.0)
+        means = np.vstack([np.cumsum(hazard[::-1], axis=0)[::-1], np.zeros(shape[1])])
+        share, of = np.zeros(len(self._weight)), np.zeros(len(self._weight), dtype=np.intp)
+        share[self._having], of[self._having] = self._share, self._of
+        for rows in _at_once(np.arange(len(self._weight)), 0, len(self._weight)):
+            x = self._some(rows)
+            w, at = self._weight[rows][:, None], self._from[rows]
+            found = w * (means[at] - x * since[at][:, None])
+            if self._not_before is not None:
+                entry = self._not_before[rows]
+                found -= w * (means[entry] - x * since[entry][:, None])
+            k = of[rows]
+            own = share[rows][:, None] * (x - mean[k]) + w * (x * self._b[k][:, None] - tied[k])
+            yield found + np.where(self._event[rows][:, None], own, 0.0)
+
+    def _by_blocks(
+        self, each: Callable[[_Places, Matrix], None]
+    ) -> Iterator[tuple[slice, Matrix, Matrix]]:
+        """Yield, for blocks of times, the sums over those at risk and those who have the event.
+
+        ``each`` is told every row's columns before its time is yielded.
+        """
+        width = self._x.shape[1]
         order = np.argsort(self._from, kind="stable")
         starts = _starts(self._from, self._count)
         late = np.zeros(0, dtype=np.intp)
@@ -128,9 +186,7 @@ class RiskSets:
             s1, d1 = np.zeros((last - first, width)), np.zeros((last - first, width))
             for rows in _at_once(order, starts[first], starts[last]):
                 x = self._some(rows)
-                for sums, (events, risk) in zip(found, own, strict=True):
-                    sums.score += x.T @ events[rows]
-                    sums.information += x.T @ (x * risk[rows][:, None])
+                each(rows, x)
                 x *= self._weight[rows][:, None]
                 _add(s1, x, self._from[rows] - first)
                 had = self._event[rows]
@@ -143,15 +199,7 @@ class RiskSets:
             s1[0] += before
             s1 = np.cumsum(s1, axis=0)
             before = s1[-1]
-            here = slice(first, last)
-            for sums, factor in zip(found, factors, strict=True):
-                f = factor[here]
-                sums.score += d1.T @ (f * self._b[here]) - s1.T @ (f * self._a[here])
-                cross = s1.T @ (d1 * (f * self._b2[here])[:, None])
-                sums.information += cross + cross.T
-                sums.information -= s1.T @ (s1 * (f * self._a2[here])[:, None])
-                sums.information -= d1.T @ (d1 * (f * self._c2[here])[:, None])
-        return found
+            yield slice(first, last), s1, d1
 
     def _of_rows(self, factors: _Vector) -> tuple[_Vector, _Vector]:
         """Return what each row has for its event, and for being at risk until then."""

@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError, Refused
 from contract.models import Model
-from contract.statistics import models, steps
-from contract.statistics.design import Matrix
+from contract.statistics import ending, models, steps
+from contract.statistics.ending import Ending
 from contract.statistics.fit import Fit
-from contract.statistics.fitting import Fitting, with_checks
+from contract.statistics.fitting import Fitting
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums
 from contract.statistics.steps import Step
@@ -29,6 +29,14 @@ from coordinator.work.steps import SteppedJob
 TOO_SMALL = (*SUPPRESSED, "not-declared-together", "too-many-coefficients", "small-cell")
 """Codes of refusals and failures that rest on how few subjects there are."""
 LEFT = "It left in the middle of the fit, which was begun again without its subjects."
+
+
+def no_scores(sites: Sequence[str]) -> DocumentError:
+    """Return why a fit has no robust standard errors: these sites told nothing at its end."""
+    return DocumentError(
+        f"{' and '.join(sites)} gave no squared residuals for robust standard errors: a site gives "
+        "none that are those of too few subjects. Ask without them, or without the site."
+    )
 
 
 class ModelJob(SteppedJob):
@@ -70,8 +78,8 @@ class ModelJob(SteppedJob):
             fit = fitting.take([self._part(said[site], work, width) for site in sorted(said)])
             if fit is not None:
                 self._replies = said
-                if work.fit.family == "cox" and work.fit.site == "pooled":
-                    return await self._checked(fit, Step(number, attempt), said, work.fit, back)
+                if work.fit.has_ending:
+                    return await self._ended(fitting, fit, Step(number, attempt), said, work.fit)
                 return fit
             for place in range(len(said)):
                 # Sites would refuse them, and not say why.
@@ -86,22 +94,26 @@ class ModelJob(SteppedJob):
                 return None
         raise models.ENDLESS
 
-    async def _checked(
-        self, fit: Fit, step: Step, before: Mapping[str, wire.Reply], model: Model, back: Matrix
+    async def _ended(
+        self, fitting: Fitting, fit: Fit, step: Step, before: Mapping[str, wire.Reply], model: Model
     ) -> Fit:
-        """Return a Cox model's fit with its checks; without them when a site gives none."""
+        """Return the fit with what sites tell at its end; without checks when a site gives none.
+
+        ``DocumentError`` when one gives no scores for robust standard errors.
+        """
         told = steps.encode([before[site] for site in sorted(before)], check=True)
         said = await self.ask(step.task, dict.fromkeys(before, told))
-        try:
-            parts = [
-                models.decode_checks(
-                    wire.ModelPart.FromString(said[site].payload), model, len(back)
-                )
-                for site in sorted(before)
-            ]
-        except (KeyError, DocumentError, DecodeError):
-            return fit
-        return with_checks(fit, parts, back)
+        parts: list[Ending | None] = []
+        for site in sorted(before):
+            try:
+                message = wire.ModelPart.FromString(said[site].payload)
+                parts.append(ending.decode(message, model, len(fit.coefficients)))
+            except (KeyError, DocumentError, DecodeError):
+                parts.append(None)
+        silent = [site for site, part in zip(sorted(before), parts, strict=True) if part is None]
+        if silent and model.robust is not None and model.site != "each":
+            raise no_scores(silent)
+        return ending.ended(fitting, parts)
 
     async def _ask(
         self,

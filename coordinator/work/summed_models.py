@@ -20,15 +20,15 @@ from contract.secure_aggregation.leading import SURVIVORS
 from contract.secure_aggregation.leading import Step as Phase
 from contract.secure_aggregation.leading import steps as phases
 from contract.secure_aggregation.masking import Words
-from contract.statistics import model_words, models, summed_steps
+from contract.statistics import ending, model_words, models, summed_steps
 from contract.statistics.design import Column
 from contract.statistics.fit import Fit
-from contract.statistics.fitting import Fitting, with_checks
+from contract.statistics.fitting import Fitting
 from contract.statistics.steps import MOST_RESTARTS, Terms
 from contract.statistics.summed_steps import VECTORS, SumTask
 from contract.work import StatisticsWork
 from coordinator.jobs.states import SiteState
-from coordinator.work.models import ModelJob
+from coordinator.work.models import ModelJob, no_scores
 from foundation.transport import MAX_MESSAGE_BYTES
 
 log = logging.getLogger("wardgate.coordinator")
@@ -92,14 +92,16 @@ class SummedModelJob(ModelJob):
         for number in range(1, models.MOST_TASKS):
             fit = fitting.take([model_words.decode(learned.total, model, width, powers)])
             task = SumTask(number, attempt)
-            if fit is not None and model.family == "cox":
+            if fit is not None and model.has_ending:
                 said = self._replies
                 last = await self._sum(task, sites, model, width, learned, check=True)
                 self._replies = said
-                if last is None:
+                if last is None and model.robust is None:
                     return fit
-                checks = model_words.decode_checks(last.total, model, width, powers)
-                return with_checks(fit, [checks], back)
+                if last is None:
+                    raise no_scores([s for s in sites if s in self._left] or ["A site"])
+                part = model_words.decode_ending(last.total, model, width, powers)
+                return ending.ended(fitting, [part])
             if fit is not None:
                 return fit
             models.check_coefficients(model, columns, fitting.beta)

@@ -14,7 +14,7 @@ from contract import wire_pb2 as wire
 from contract.documents import RecipeGrant
 from contract.errors import DocumentError, Refused
 from contract.records import Arrays, Config, Metrics, Records, Value
-from contract.statistics import forms, models
+from contract.statistics import ending, forms
 from contract.statistics.answers import Part, Summary
 from contract.statistics.summaries import Counts
 from contract.work import StatisticsWork, Work
@@ -64,7 +64,7 @@ class DeclaredSchema:
             work = outbound.job.work
             assert isinstance(work, StatisticsWork) and work.fit is not None
             try:
-                models.check_form(output.part, work.fit, output.width)
+                ending.check_form(output.part, work.fit, output.width)
             except DocumentError:
                 raise Refused(self.code, "The part of a model hasn't the declared form.") from None
             return

@@ -77,7 +77,9 @@ class ModelWithinLimits:
         if len(columns) * disclosure.subjects_per_coefficient > least:
             raise Refused("too-many-coefficients", "The model has too many coefficients here.")
         declaration = exact.declared(question.release.manifest, question.policy)
-        wide = disclosure.model_categories == "all" and work.fit.family != "linear"
+        # Squared residuals of a linear model weigh each combination otherwise, as a step does.
+        stepped = work.fit.family != "linear" or work.fit.robust in ("HC0", "HC1")
+        wide = disclosure.model_categories == "all" and stepped
         for cells_of in chosen:
             Together(work, question.project, declaration, cells_of).check(everything=wide)
 

@@ -32,6 +32,11 @@ from contract.statistics.steps import Step, Terms
 OUT_OF_ORDER = Refused("out-of-order", "The steps of a model came in another order.")
 
 
+def takes_steps(model: Model) -> bool:
+    """Say whether anything of a fit follows its first step: a linear model's only what ends it."""
+    return model.family != "linear" or model.has_ending
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a fit is at this site: a step, its coefficients, and the sites; None before the second
@@ -75,7 +80,7 @@ class OwnCoefficients:
                 raise OUT_OF_ORDER
             return Place(step, Fitting(self._model, self._width), None)
         here = self._place
-        if here is None or self._model.family == "linear":
+        if here is None or not takes_steps(self._model):
             raise OUT_OF_ORDER
         fitting, said, before = here.fitting, self._said, here.sites
         if step == Step(1, here.step.attempt + 1) and step.attempt <= steps.MOST_RESTARTS:

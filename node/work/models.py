@@ -8,7 +8,8 @@ import numpy as np
 
 from contract import wire_pb2 as wire
 from contract.errors import Refused
-from contract.statistics import models, regression
+from contract.statistics import ending, models, regression
+from contract.statistics.ending import Ending
 from contract.statistics.held import Held
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Sums, Vector
@@ -17,8 +18,10 @@ from contract.work import StatisticsWork
 from node.catalog.declaring import Minimums
 from node.gate.gate import Admission, Gate, Membership, Sealed
 from node.home import NodeHome
-from node.work.coefficients import OwnCoefficients, Place
+from node.work.coefficients import OUT_OF_ORDER, OwnCoefficients, Place
 from node.work.statistics import ColumnCache
+
+FEW_SCORES = Refused("few-scores", "The squared residuals are those of too few subjects.")
 
 
 class ModelFit:
@@ -81,10 +84,26 @@ class ModelFit:
         return Terms(admission.digest, admission.job, admission.project, roster)
 
     def _made(self, rows: Held, beta: Vector, payload: bytes) -> wire.ModelPart:
-        """Return the part of a step, or of the checks that end a Cox model's."""
+        """Return the part of a step, or what ends the fit."""
         if wire.ModelStep.FromString(payload).check:
-            return models.encode(models.checks(self._model, self._columns, rows, beta))
+            return ending.encode(self._ending(rows, beta))
+        if self._model.family == "linear" and beta.size:
+            raise OUT_OF_ORDER
         return models.encode(self._part(rows, beta))
+
+    def _ending(self, rows: Held, beta: Vector) -> Ending:
+        """Return what ends the fit. Robust errors' scores are of rows as a step's weights are.
+
+        And nobody has more than a share of any figure of them, of which a step's proof knows
+        nothing: an outcome that lies far from its mean weighs by its square.
+        """
+        weights, shares = _Weights(), [0.0]
+        found = ending.ending(self._model, self._columns, rows, beta, weights.take, shares.append)
+        disclosure = self._gate.policy_of(self._admission).disclosure
+        least, share = disclosure.minimum_cohort, disclosure.largest_contribution
+        if not weights.are_shared(least, share) or max(shares) > share:
+            raise FEW_SCORES
+        return found
 
     def _part(self, rows: Held, beta: Vector) -> Sums | Factor:
         weights = _Weights()

@@ -164,8 +164,9 @@ class SummedCoefficients:
     def _next(
         self, task: SumTask, said: wire.SumTerms, before: Summing, fit: FitTerms
     ) -> tuple[Fitting, bytes]:
-        linear = self._model.family == "linear"
-        if task != SumTask(before.task.step + 1, before.task.attempt) or before.check or linear:
+        if task != SumTask(before.task.step + 1, before.task.attempt) or before.check:
+            raise OUT_OF_ORDER
+        if self._model.family == "linear" and not (said.check and self._model.has_ending):
             raise OUT_OF_ORDER
         vectors = summed_steps.vectors_of(said.before, before.task, fit, before.client.terms)
         total = before.client.recount(vectors, list(said.before.seeds))

@@ -12,8 +12,8 @@ from contract import wire_pb2 as wire
 from contract.errors import Refused
 from contract.secure_aggregation import encoding
 from contract.secure_aggregation.masking import Words
-from contract.statistics import model_words, models
-from contract.statistics.cox import Checks
+from contract.statistics import ending, model_words, models
+from contract.statistics.ending import Ending
 from contract.statistics.fitting import Part
 from contract.statistics.regression import Vector
 from contract.statistics.summed_steps import SumTask
@@ -52,12 +52,15 @@ class SummedModelFit(ModelFit):
         def words(beta: Vector, check: bool) -> Words:
             nonlocal plain
             rows = self._rows = self._rows or self._load()
+            part: Part | Ending
             if check:
-                part: Part | Checks = models.checks(self._model, self._columns, rows, beta)
+                part = last = self._ending(rows, beta)
+                message = ending.encode(last)
             else:
-                part = self._part(rows, beta)
+                part = step = self._part(rows, beta)
+                message = models.encode(step)
             plain = self._gate.pass_model(
-                self._member, self._admission, task.task, models.encode(part), len(self._columns)
+                self._member, self._admission, task.task, message, len(self._columns)
             )
             return model_words.encode(part, self._powers)
 

@@ -12,9 +12,9 @@ from contract import wire_pb2 as wire
 from contract.dictionary import Variable
 from contract.documents import Project
 from contract.models import Model
-from contract.statistics import model_words, models
+from contract.statistics import ending, model_words, models
 from contract.statistics.fit import Fit
-from contract.statistics.fitting import Fitting, Part, with_checks
+from contract.statistics.fitting import Fitting, Part
 from contract.statistics.held import Held
 from contract.work import StatisticsWork
 from researcher.formulas import parse
@@ -91,15 +91,19 @@ def fit(
             break
     if found is None:
         raise models.ENDLESS
-    if family == "cox" and model.site == "pooled":
-        made = [models.checks(model, columns, own, fitting.beta) for own in values]
-        for one in map(models.encode, made):
-            models.check_form(one, model, width)
+    if model.has_ending:
+        made = [
+            ending.ending(model, columns, own, fitting.beta_of(place))
+            for place, own in enumerate(values)
+        ]
+        for one in map(ending.encode, made):
+            ending.check_form(one, model, width)
         if secure:
             total = np.sum([model_words.encode(one, powers) for one in made], 0, np.uint64)
-            made = [model_words.decode_checks(total, model, width, powers)]
-        sent = [models.decode_checks(models.encode(one), model, width) for one in made]
-        found = with_checks(found, sent, back)
+            made = [model_words.decode_ending(total, model, width, powers)]
+        else:
+            made = [ending.decode(ending.encode(one), model, width) for one in made]
+        found = ending.ended(fitting, made)
     said = models.encode_fit(found, columns, [str(i) for i in range(len(sites))])
     message = wire.ModelFit.FromString(said.SerializeToString())
     return names, models.decode_fit(message, model, columns)

@@ -17,9 +17,9 @@ from contract.models import Model
 from contract.secure_aggregation import Server, encoding
 from contract.secure_aggregation.leading import steps as phases
 from contract.secure_aggregation.masking import Words
-from contract.statistics import model_words, models, summed_steps
+from contract.statistics import ending, model_words, models, summed_steps
 from contract.statistics.fit import Fit
-from contract.statistics.fitting import Fitting, with_checks
+from contract.statistics.fitting import Fitting
 from contract.statistics.held import Held
 from contract.statistics.steps import Terms
 from contract.statistics.summed_steps import VECTORS, SumTask
@@ -102,7 +102,7 @@ class Summed:
     def words(self, site: str, beta: NDArray[np.float64], check: bool) -> Words:
         """A site's part as words."""
         own = {name: self.rows[site][name] for name in self.model.variables}
-        made = models.checks if check else models.part_of
+        made = ending.ending if check else models.part_of
         part = made(self.model, self.columns, Held.of(own, self.project), beta)
         return model_words.encode(part, self.powers)
 
@@ -180,11 +180,11 @@ class Summed:
             task = SumTask(task.step + 1)
             if found is not None:
                 break
-        if self.model.family != "cox":
+        if not self.model.has_ending:
             return found
         total, _ = self.sum_up(task, follows, record, check=True)
-        checks = model_words.decode_checks(total, self.model, self.width, self.powers)
-        return with_checks(found, [checks], back)
+        part = model_words.decode_ending(total, self.model, self.width, self.powers)
+        return ending.ended(fitting, [part])
 
 
 def opened(step: wire.SumStep, before: wire.SumRecord | None, check: bool) -> wire.SumStep:

@@ -1,0 +1,93 @@
+"""Robust (sandwich) standard errors: sums of squares and products of rows' scores, or of sites'.
+
+A row's score is its part of the likelihood's derivative at the fit's coefficients. With the
+information A and the sum B of the scores' products, A^-1 B A^-1 is the coefficients' covariance
+whether or not the model's variance is right. ``HC0`` is that; ``HC1`` is it times n / (n - p);
+``site`` has sites' scores for rows', so that subjects of a site may be alike, times G / (G - 1)
+for G sites, and of a linear model (n - 1) / (n - p) besides.
+
+Sources: Huber 1967; White 1980; MacKinnon, White 1985 (HC1); Liang, Zeger 1986 (clusters); Lin, Wei
+1989 (Cox models); Zeileis 2006, as R's ``sandwich`` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from contract.errors import DocumentError
+from contract.models import Robust
+from contract.statistics.design import Matrix
+from contract.statistics.fit import Fit
+
+LEAST_SITES = 3
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Sums over ``n`` rows at ``sites`` sites of the products of scores, at a fit's coefficients.
+
+    ``squares`` is of rows' scores, or of sites'.
+    """
+
+    n: int
+    squares: Matrix
+    sites: int
+
+    def merge(self, other: Scores) -> Scores:
+        """Return the sums over both parts' rows."""
+        if self.squares.shape != other.squares.shape:
+            raise DocumentError("Two parts of a model have different columns.")
+        return Scores(self.n + other.n, self.squares + other.squares, self.sites + other.sites)
+
+    def spread(self, to: Matrix) -> Scores:
+        """Return these sums in the coefficients b of which ``to @ b`` are this site's."""
+        return replace(self, squares=to.T @ self.squares @ to)
+
+
+def of_rows(blocks: Iterable[Matrix], width: int) -> tuple[Scores, float]:
+    """Return the sums over rows' scores, which come in blocks, and the largest share of a row.
+
+    That is of any figure: of the sum of its rows' absolute values.
+    """
+    squares, absolute, largest = (np.zeros((width, width)) for _ in range(3))
+    n = 0
+    for scores in blocks:
+        n += len(scores)
+        squares += scores.T @ scores
+        sizes = np.abs(scores)
+        absolute += sizes.T @ sizes
+        for place in range(width):
+            here = (sizes[:, place, None] * sizes[:, place:]).max(axis=0, initial=0.0)
+            largest[place, place:] = np.maximum(largest[place, place:], here)
+    told = (absolute > 0) & (largest > 0)
+    share = float((largest[told] / absolute[told]).max(initial=0.0))
+    return Scores(n, squares, int(n > 0)), share
+
+
+def of_site(n: int, score: Matrix) -> Scores:
+    """Return the product of a site's score with itself."""
+    return Scores(n, np.outer(score, score), int(n > 0))
+
+
+def covariance(fit: Fit, scores: Scores, kind: Robust) -> Matrix:
+    """Return the robust covariance of all coefficients of a fit, in the columns of ``scores``.
+
+    ``DocumentError`` of fewer than three sites, where sites are what scores are of.
+    """
+    if not fit.dispersion > 0:
+        raise DocumentError("The model explains the outcome perfectly: no error to be robust to.")
+    p = len(fit.coefficients)
+    factor = 1.0
+    if kind == "HC1":
+        factor = fit.n / (fit.n - p)
+    elif kind == "site":
+        if scores.sites < LEAST_SITES:
+            raise DocumentError(f"Standard errors by site need {LEAST_SITES} sites with rows.")
+        factor = scores.sites / (scores.sites - 1)
+        if fit.family == "linear":
+            factor *= (fit.n - 1) / (fit.n - p)
+    bread = fit.covariance / fit.dispersion
+    return np.asarray(factor * bread @ scores.squares @ bread, dtype=np.float64)
