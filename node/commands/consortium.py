@@ -15,13 +15,13 @@ from contract import wire_pb2 as wire
 from contract.errors import InvitationError, UsageError
 from contract.keys import SigningKey
 from foundation import commands, rpc, transport
+from foundation.clock import now
 from foundation.files import private_folder, read_bounded, write_new
 from foundation.invitations import Invitation
 from node.catalog.asked import Asked, ConsortiumRow
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
 from node.config import create_home, load_settings
 from node.home import NodeHome
-from node.link.server import now
 
 app = commands.application("The consortia that this node belongs to.")
 

@@ -17,6 +17,7 @@ from contract.envelope import Envelope
 from contract.errors import DataError, NotFound, SignatureError, UsageError
 from contract.keys import SigningKey
 from foundation import commands, rpc
+from foundation.clock import now
 from node.catalog.asked import Asked, ConsortiumRow
 from node.catalog.columns import check_dictionary
 from node.catalog.store import Catalog
@@ -25,7 +26,6 @@ from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
 from node.gate.ledger import Ledger
 from node.home import NodeHome
 from node.link.membership import signing_key, transport_identity
-from node.link.server import now
 
 roster = commands.application("The roster: who is in the consortium.")
 project = commands.application("Projects: what this hospital agrees to, once.")

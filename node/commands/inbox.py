@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,9 +17,9 @@ from contract.envelope import Envelope
 from contract.errors import DocumentError, NotFound, Refused, SignatureError, UsageError
 from contract.keys import SigningKey
 from contract.work import StatisticsWork, TrainingWork
-from foundation.clock import now
 from foundation import commands
 from foundation.blobs import BlobFolder
+from foundation.clock import now
 from node.catalog.asked import Asked, ConsortiumRow
 from node.catalog.inbox import Inbox, InboxRow
 from node.catalog.rows import ReleaseRow
@@ -35,18 +35,14 @@ from node.commands.recipe import (
     let_in,
 )
 from node.commands.steward import present_key
-from node.gate import exact
-from node.gate.account import Payer, PrivacyAccount
-from node.gate.dp.draws import Draws
-from node.gate.dp.lane import DpLane
-from node.gate.inbox import preview
 from node.gate.inbox.decisions import REASONS, Verdict, What, decide, verdict
 from node.gate.inbox.stewards import allowed_keys
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy, load_policy
-from node.gate.prospect import account, with_noise
 from node.home import NodeHome
-from node.work.training.dependencies import Sources
+
+if TYPE_CHECKING:
+    from node.work.training.dependencies import Sources
 
 app = commands.application("What waits for the steward.")
 
@@ -154,6 +150,8 @@ def show(
 
     Example: wardgate-node inbox show 3 --code
     """
+    from node.work.training.dependencies import Sources
+
     with _opened(home, number) as opened:
         lines = list(_preview(opened))
         if "recipe" in opened.row.reasons:
@@ -187,6 +185,8 @@ def approve(
 
     Example: wardgate-node inbox approve 3
     """
+    from node.work.training.dependencies import Sources
+
     with _opened(home, number) as opened:
         if opened.what != "job":
             raise UsageError("It is an answer, not a job: use 'inbox release' or 'inbox refuse'.")
@@ -205,6 +205,8 @@ def release(
 
     Example: wardgate-node inbox release 4
     """
+    from node.work.training.dependencies import Sources
+
     with _opened(home, number) as opened:
         if opened.what != "output":
             raise UsageError("It is a job, not an answer: use 'inbox approve' or 'inbox refuse'.")
@@ -360,6 +362,8 @@ def _sign(
 
 
 def _preview(opened: Opened) -> Iterator[str]:
+    from node.gate.inbox import preview
+
     row = opened.row
     yield f"number {row.number}: {row.what} of {row.kind}, job {row.job}"
     for reason in row.reasons:
@@ -378,6 +382,12 @@ def _preview(opened: Opened) -> Iterator[str]:
 
 def _account(opened: Opened) -> Iterator[tuple[str, str]]:
     """Yield how the privacy account stands, and would with this question's answers with noise."""
+    from node.gate import exact
+    from node.gate.account import Payer, PrivacyAccount
+    from node.gate.dp.draws import Draws
+    from node.gate.dp.lane import DpLane
+    from node.gate.prospect import account, with_noise
+
     work, release = opened.job.work, opened.release
     if not isinstance(work, StatisticsWork) or release is None:
         return
@@ -407,6 +417,8 @@ def _account(opened: Opened) -> Iterator[tuple[str, str]]:
 
 
 def _output(opened: Opened, payload: bytes) -> Iterator[tuple[str, str]]:
+    from node.gate.inbox import preview
+
     if opened.row.kind == "statistics":
         yield from preview.output_of_statistics(opened.job, payload)
         return

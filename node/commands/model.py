@@ -15,12 +15,12 @@ from contract.errors import DocumentError, NotFound, SignatureError, UsageError
 from contract.keys import SigningKey
 from contract.model_release import ModelRelease, read
 from foundation import commands
+from foundation.clock import now
 from foundation.files import read_bounded, write_durably
 from node.catalog.asked import Asked
 from node.commands.documents import StewardOption, YesOption, find_consortium
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 from node.commands.steward import present_key
-from node.link.server import now
 
 app = commands.application("Finished models: which may leave the consortium.")
 

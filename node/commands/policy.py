@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,22 +13,18 @@ from rich.table import Table
 from contract.envelope import MAX_ENVELOPE_BYTES, Envelope
 from contract.errors import Refused, WardgateError
 from foundation import commands
+from foundation.clock import now
 from foundation.defaults import CONFIGS, default_text
 from foundation.files import read_bounded, write_durably
-from node.catalog.asked import Asked
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home
 from node.config import create_home
-from node.gate.before_egress import BEFORE_EGRESS
-from node.gate.before_work import BEFORE_WORK
-from node.gate.gate import Gate
-from node.gate.inbox import preview
 from node.gate.ledger import Ledger
 from node.gate.policy import Policy, changes, load_policy
-from node.gate.prospect import prospect
-from node.gate.rules import Question, Waits
 from node.home import NodeHome
-from node.link.membership import load_membership
-from node.link.server import PolicyFile, now
+
+if TYPE_CHECKING:
+    from node.gate.gate import Gate
+    from node.gate.rules import Question
 
 app = commands.application("The hospital's policy.")
 
@@ -108,6 +104,13 @@ def check(
 
     Example: wardgate-node policy check job.dsse.json
     """
+    from node.catalog.asked import Asked
+    from node.gate.before_egress import BEFORE_EGRESS
+    from node.gate.before_work import BEFORE_WORK
+    from node.gate.gate import Gate
+    from node.link.membership import load_membership
+    from node.link.server import PolicyFile
+
     place = node_home(home)
     policy = load_policy(place.policy)
     print(f"policy: profile {policy.profile}, digest {policy.digest[:16]}…")
@@ -136,6 +139,10 @@ def check(
 
 
 def _explain(question: Question, consortium: str) -> Refused | None:
+    from node.gate.before_work import BEFORE_WORK
+    from node.gate.inbox import preview
+    from node.gate.rules import Waits
+
     table = Table("rule", "outcome", title=f"before work, in consortium {consortium}")
     objection: Refused | None = None
     for rule in BEFORE_WORK:
@@ -160,6 +167,8 @@ def _explain(question: Question, consortium: str) -> Refused | None:
 
 
 def _foretell(question: Question, gate: Gate, period_seconds: float) -> None:
+    from node.gate.prospect import prospect
+
     table = Table("what", "how", title="then, of what would leave")
     for name, text in prospect(question, gate.dp, period_seconds):
         table.add_row(name, text)

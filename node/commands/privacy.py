@@ -11,13 +11,13 @@ from rich.table import Table
 
 from contract.errors import NotFound
 from foundation import commands
+from foundation.clock import now
 from node.catalog.asked import Asked
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, existing_home
 from node.gate.account import Limits, Payer, PrivacyAccount, PureRelease
 from node.gate.account.account import POOL, SpentRow, Standing
 from node.gate.ledger import Ledger
 from node.gate.policy import load_policy
-from node.link.server import now
 
 app = commands.application("The privacy account: what answers with noise have cost.")
 

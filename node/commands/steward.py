@@ -12,6 +12,7 @@ from rich.table import Table
 from contract.errors import SignatureError, UsageError
 from contract.keys import SigningKey, key_id
 from foundation import commands
+from foundation.clock import now
 from foundation.files import read_bounded, write_new
 from foundation.transport import MAX_PEM_BYTES
 from node.catalog.asked import Asked
@@ -20,7 +21,6 @@ from node.commands.documents import StewardOption
 from node.commands.options import DEFAULT_HOME, HomeOption, catalogue, node_home, record
 from node.gate.inbox.stewards import allowed_keys, register
 from node.home import NodeHome
-from node.link.server import now
 
 app = commands.application("Stewards of this hospital, beside the one who joined.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from contract import wire_pb2 as wire
 from contract.documents import Roster
@@ -14,8 +15,10 @@ from contract.trust import TrustedDocuments
 from foundation.files import read_bounded
 from foundation.transport import MAX_PEM_BYTES, TransportIdentity
 from node.catalog.asked import Asked, ConsortiumRow
-from node.gate.gate import Membership
 from node.home import NodeHome
+
+if TYPE_CHECKING:
+    from node.gate.state import Membership
 
 log = logging.getLogger("wardgate.node")
 
@@ -26,6 +29,8 @@ def load_membership(home: NodeHome, asked: Asked, row: ConsortiumRow, now: datet
     A roster that was believed stays the one that the next must continue, also when it has expired:
     nothing is answered under it then, but its stewards alone can renew it.
     """
+    from node.gate.state import Membership  # brings the whole gate, which few commands need
+
     trusted = TrustedDocuments(row.name, row.anchor)
     if row.roster is not None:
         known = Envelope.parse(row.roster)

@@ -8,10 +8,11 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from contract.errors import NotFound, WardgateError
 from foundation import isolation
+from foundation.clock import now
 from node.catalog.asked import Asked
 from node.catalog.store import Catalog
 from node.config import NodeSettings
@@ -34,11 +35,6 @@ DISALLOWED_SECONDS = 1.0
 """How often running jobs are checked against what was taken back."""
 PURGE_SECONDS = 24 * 3600.0
 """How often is looked for payloads that needn't be kept longer."""
-
-
-def now() -> datetime:
-    """Return the time in UTC."""
-    return datetime.now(UTC)
 
 
 def open_gate(home: NodeHome, catalog: Catalog) -> Gate:
