@@ -306,7 +306,7 @@ def train(
         )
         print(f"job {handle.digest}")
         result = followed(handle, logs)
-        if not result.has_model and not log:
+        if not result.rounds and not log:  # its log is all that it said: it asks for itself
             show_log(handle)
     if not result.has_model:
         print("the app asked queries only and left no model")

@@ -101,6 +101,7 @@ def test_an_app_with_its_own_strategy_mods_and_state_runs_as_flowers_examples_do
     assert [rounds[n, "evaluate"]["own"] for n in (1, 2, 3)] == [1.0, 1.0, 1.0]
     at_the_server = {number for number, step in rounds if step == "evaluate on the server"}
     assert at_the_server == {0, 1, 2, 3}
+    assert rounds[3, "evaluate on the server"]["loaded"] == 4  # by a process of PyTorch's loader
 
 
 def test_an_app_that_only_asks_queries_ends_well_without_a_model(pair: Federation) -> None:

@@ -40,6 +40,9 @@ NAMED = 5
 PATIENCE = 100
 """How often an app may ask who is there, with nobody missing, before it sends something."""
 
+_Encoded = tuple[bytes, wire.BlobReference, records.Records]
+"""A message's content: its structure, its arrays' blob, and both as the app gave them."""
+
 
 class TooFewSites(JobFailed):
     """A round was left with fewer sites than the project asks for."""
@@ -91,6 +94,8 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
         self._answered: set[int] = set()
         self._waited = 0
         self.asked_queries_only = True
+        self.sent_last: records.Records = {}
+        """What an app that starts no strategy sent out last with arrays, the same to all."""
         self.of_some_sites: dict[str, float] = {}
         """Metrics that not all sites of the last replies had alike: ``checks.set_apart``."""
         self._secure: SecureRounds | None = None
@@ -247,7 +252,8 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             raise DocumentError("A secure job's sites answer training and evaluation only.")
         messages = self._in_order(messages)
         content = messages[0].content
-        payload, blob, _ = self._encode(content)
+        payload, blob, held = self._encode(content)
+        self._note_sent(messages[0], [(payload, blob, held)])
         self._fresh = blob.digest
         for message in messages[1:]:
             same = message.content is content or self._encode(message.content)[0] == payload
@@ -259,7 +265,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             for m in messages
         ]
         seconds = ttl if timeout is None else min(ttl, timeout)
-        task, site, reply = secure.round(questions, from_flower(content), seconds)
+        task, site, reply = secure.round(questions, held, seconds)
         self.of_some_sites = secure.of_some_sites
         [message] = [m for m in messages if self._site(m) == site]
         flower.call(message, task)
@@ -317,7 +323,7 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
     def _push(self, messages: list[Message], timeout: float | None) -> list[str]:
         parts: list[bytes] = []
         tasks: list[str] = []
-        encoded: dict[int, tuple[bytes, wire.BlobReference, records.Records]] = {}
+        encoded: dict[int, _Encoded] = {}
         messages.sort(key=lambda m: self._order.get(self._sites.get(m.metadata.dst_node_id, ""), 0))
         for message in messages:
             site = self._site(message)
@@ -343,10 +349,17 @@ class WardgateGrid(Grid):  # type: ignore[misc]  # Flower is untyped here
             parts += [site.encode(), out.SerializeToString()]
             tasks.append(task)
         if tasks:
+            self._note_sent(messages[0], list(encoded.values()))
             self._tell(parts)
         return tasks
 
-    def _encode(self, content: RecordDict) -> tuple[bytes, wire.BlobReference, records.Records]:
+    def _note_sent(self, message: Message, sent: Sequence[_Encoded]) -> None:
+        """Keep what may be the model, should the app neither start a strategy nor leave one."""
+        alike = len({blob.digest for _, blob, _ in sent}) == 1 and sent[0][1].digest
+        if alike and not self._observed.strategy and _category(message) != "query":
+            self.sent_last = sent[0][2]
+
+    def _encode(self, content: RecordDict) -> _Encoded:
         """Encode what a message holds; its arrays only if they aren't those of a moment ago."""
         held = from_flower(content)
         groups: records.Records = {n: r for n, r in held.items() if isinstance(r, records.Arrays)}

@@ -2,8 +2,8 @@
 
 The app can print, which becomes the job's log, and talk to its sites. It has no network, and what
 it writes to a disk is in memory and gone at the end. The job yields the arrays that it leaves in
-its context's state as ``arrays``, or else the model that its strategy arrives at. An app that only
-asks queries need leave none.
+its context's state as ``arrays``, or else the model that its strategy arrives at, or else, when it
+starts none, what it sent to its sites last. An app that only asks queries need leave none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import socket
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from contract.records import Arrays, Records
     from coordinator.work.training.flower import Observed
 
+LOOP = "a loop of its own"
 MAX_LISTED = 100
 """So many numbers of a metric that is a list are shown of a round."""
 
@@ -51,9 +54,11 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
     from contract.records import NOTHING, Arrays, Config, encode_entry
     from coordinator.work.training import flower, older_apps, protocol
     from coordinator.work.training.grid import WardgateGrid
+    from foundation import loaders
     from foundation.flower import from_flower
     from foundation.seeding import seed_everything
 
+    loaders.install()
     summing = None
     if start["summing"]:  # else it isn't loaded: it takes a third of the start
         from coordinator.work.training.secure import Summing
@@ -101,11 +106,14 @@ def _run(daemon: Socket, start: dict[str, Any]) -> None:
         return
     said = {"strategy": Config(observed.strategy)} if observed.strategy else {}
     model = _model(from_flower(state), observed)
+    if model is None and (model := _arrays_in(grid.sent_last)) is not None:
+        said = {"strategy": Config({"name": LOOP})}
+        print("The app left no model. What it sent to its sites last is taken for it.", flush=True)
     if model is None and not grid.asked_queries_only:
         daemon.send(
             protocol.FAILED,
-            b"The ServerApp ended without a model: it started no strategy and left no arrays in "
-            b"its context's state.",
+            b"The ServerApp ended without a model: it started no strategy, left no arrays in its "
+            b"context's state and sent the same ones to no sites.",
         )
         return
     grid.deliver_model({"arrays": model or Arrays({NOTHING: np.zeros(0, np.uint8)}), **said})
@@ -118,8 +126,16 @@ def _model(state: Records, observed: Observed) -> Arrays | None:
     """
     from contract.records import Arrays
 
-    left = {name: record for name, record in state.items() if isinstance(record, Arrays)}
-    return left.get("arrays") or observed.model or next(iter(left.values()), None)
+    named = state.get("arrays")
+    return named if isinstance(named, Arrays) else observed.model or _arrays_in(state)
+
+
+def _arrays_in(held: Records) -> Arrays | None:
+    """Return the arrays called ``arrays``, or else the first."""
+    from contract.records import Arrays
+
+    found = {name: record for name, record in held.items() if isinstance(record, Arrays)}
+    return found.get("arrays") or next(iter(found.values()), None)
 
 
 def _start_from(start: Mapping[str, Any]) -> Arrays | None:
@@ -149,10 +165,19 @@ def _reason(error: BaseException, job: str) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename.startswith(APP_FOLDER + "/"):
             place = f" at {frame.filename.removeprefix(APP_FOLDER + '/')}:{frame.lineno}"
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"The ServerApp imports {error.name}{place}, which the coordinator doesn't have."
+    log = f"its log says more: wardgate job {job} --log."
+    if isinstance(error, ImportError) and error.name:
+        package, _, inside = error.name.partition(".")
+        missing = isinstance(error, ModuleNotFoundError)
+        whose = "the coordinator"
+        if inside or not missing:
+            with suppress(PackageNotFoundError):
+                whose = f"{package} {version(package)} here"
+        if missing:
+            return f"The ServerApp imports {error.name}{place}, which {whose} doesn't have."
+        return f"The ServerApp wants of {error.name}{place} what {whose} doesn't have; {log}"
     what = f"{type(error).__name__}{place}"
-    return f"The ServerApp failed with {what}; its log says more: wardgate job {job} --log."
+    return f"The ServerApp failed with {what}; {log}"
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ def main(incoming: int, outgoing: int) -> None:
 
     from contract import wire_pb2 as wire
     from contract.errors import DocumentError
+    from foundation import loaders
     from foundation.seeding import seed_everything, seed_of
-    from node.work.training import loaders
     from node.work.training.flower import App
 
     loaders.install()

@@ -441,15 +441,24 @@ def main(grid, context):
         w = np.mean([r.content["arrays"]["w"].numpy() for r in replies], axis=0)
     context.state["model"] = ArrayRecord({"w": Array(w)})
 """
+SENT_LAST = """\
+    nodes = grid.get_node_ids()
+    content = [RecordDict({"arrays": ArrayRecord({"w": Array(w)})}) for _ in nodes]
+    to = zip(content, nodes)
+    grid.send_and_receive([Message(c, n, "evaluate") for c, n in to])
+    print("saving", w)
+"""
 
 
-def test_an_app_without_a_strategy_leaves_its_model_in_its_state(consortium):
+def test_an_app_without_a_strategy_leaves_its_model_in_its_state_or_sends_it_out_last(consortium):
     one = consortium(bundle(server=RAW_SERVER), name="a")
     model = one.model(one.train())["w"]
     assert model.shape == (3,)
-    disturbed = consortium(bundle(server=RAW_SERVER), name="b")
+    learning, _, _ = RAW_SERVER.partition("    context.state")
+    disturbed = consortium(bundle(server=learning + SENT_LAST), name="b")
     killed_after(disturbed, 6)
     assert disturbed.model(disturbed.train())["w"].tobytes() == model.tobytes()
+    assert "What it sent to its sites last is taken for it." in disturbed.log()
 
 
 LEGACY_CLIENT = """\

@@ -3,6 +3,7 @@
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp import ServerApp
+from torch.utils.data import DataLoader, TensorDataset
 
 from conventional.strategy import CustomFedAvg
 from conventional.task import Net
@@ -30,9 +31,11 @@ def main(grid, context):
         net = Net()
         net.load_state_dict(arrays.to_torch_state_dict())
         net.to(torch.device(config["server-device"]))
+        rows = TensorDataset(torch.ones(4, 2), torch.ones(4))
+        loaded = sum(len(x) for x, _ in DataLoader(rows, batch_size=2, num_workers=1, timeout=100))
         with torch.no_grad():
             norm = sum(float(p.pow(2).sum()) for p in net.parameters())
-        return MetricRecord({"norm": norm})
+        return MetricRecord({"norm": norm, "loaded": loaded})
 
     result = strategy.start(
         grid=grid,

@@ -1,4 +1,4 @@
-"""PyTorch's loaders inside the sandbox: their batches come through a pipe.
+"""PyTorch's loaders inside the sandbox, at a site or at the server: batches come through a pipe.
 
 A ``DataLoader`` with processes of its own hands tensors over as shared memory, whose descriptors
 travel over a Unix socket. No socket can be made in the sandbox, so the bytes themselves travel.
