@@ -61,6 +61,7 @@ class Analysis(StrEnum):
     ORDER = "rank-correlation"
     RATES = "rates"
     SURVIVAL = "survival"
+    INCIDENCE = "cumulative-incidence"
     ROC = "roc"
     ACCURACY = "accuracy"
     CALIBRATION = "calibration"
@@ -148,24 +149,25 @@ class Particular:
         str | None, typer.Option(help="Of acquisition: CT for how CT images were taken.")
     ] = None
     stratum: Annotated[
-        str | None, typer.Option(help="Of survival: stratify the test by this category.")
+        str | None, typer.Option(help="Of survival, incidence: stratify tests by this category.")
     ] = None
     at: Annotated[
         list[float] | None,
-        typer.Option("--at", help="Of survival: tell it at this time; repeatable."),
+        typer.Option("--at", help="Of survival, incidence: tell it at this time; repeatable."),
     ] = None
     until: Annotated[
         float | None, typer.Option(help="Of survival: tell the mean time up to this one.")
     ] = None
     rho: Annotated[
-        float, typer.Option(help="Of survival: weigh the test by S^rho; 1 is Peto's.")
+        float, typer.Option(help="Of survival, incidence: weigh the test by S^rho; 1 is Peto's.")
     ] = 0.0
     scale: Annotated[
-        Scale, typer.Option(help="Of survival: of its intervals; R's default is log.")
+        Scale, typer.Option(help="Of survival, incidence: of intervals; R's default is log.")
     ] = Scale.LOG_LOG
 
     def check(self, kind: Analysis) -> None:
         """Raise ``UsageError`` for an option that the analysis doesn't have."""
+        curves = (Analysis.SURVIVAL, Analysis.INCIDENCE)
         t_tests = (Analysis.MEAN, Analysis.T_TEST, Analysis.PAIRED_T)
         for given, option, kinds in (
             (self.equal_variances, "--equal-variances", (Analysis.T_TEST, Analysis.ANOVA)),
@@ -178,11 +180,11 @@ class Particular:
             (self.share, "--share", (Analysis.QUANTILES,)),
             (self.type != quantiles.TYPE, "--type", (Analysis.QUANTILES,)),
             (self.modality, "--modality", (Analysis.ACQUISITION,)),
-            (self.stratum, "--stratum", (Analysis.SURVIVAL,)),
-            (self.at, "--at", (Analysis.SURVIVAL,)),
+            (self.stratum, "--stratum", curves),
+            (self.at, "--at", curves),
             (self.until is not None, "--until", (Analysis.SURVIVAL,)),
-            (self.rho, "--rho", (Analysis.SURVIVAL,)),
-            (self.scale is not Scale.LOG_LOG, "--scale", (Analysis.SURVIVAL,)),
+            (self.rho, "--rho", curves),
+            (self.scale is not Scale.LOG_LOG, "--scale", curves),
         ):
             if given and kind not in kinds:
                 raise UsageError(f"{option} is of {' and '.join(one.value for one in kinds)}.")
@@ -231,6 +233,15 @@ def _of_two(
                 stratum=options.stratum,
                 at=options.at or (),
                 until=options.until,
+                rho=options.rho,
+                scale=options.scale.value,
+            )
+        case Analysis.INCIDENCE:
+            found = study.cumulative_incidence(
+                *_two(names, kind.value, "a time and an event"),
+                by=by,
+                stratum=options.stratum,
+                at=options.at or (),
                 rho=options.rho,
                 scale=options.scale.value,
             )
@@ -356,6 +367,8 @@ def analyse(
     Example: wardgate analyse t-test age -p preterm --by arm --alternative less --confidence 0.9
 
     Example: wardgate analyse survival months died -p t --by arm --analysis main --plot km.svg
+
+    Example: wardgate analyse cumulative-incidence months ended -p t --by arm --analysis main
 
     Example: wardgate analyse acquisition -p lung --modality CT
     """

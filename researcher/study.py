@@ -21,6 +21,7 @@ from researcher import imputed
 from researcher.analyses import (
     acquisition,
     compared,
+    competing,
     crosstabs,
     evaluation,
     imaging,
@@ -383,6 +384,29 @@ class Study:
         asked = survival.ask_survival(self.project, time, event, by, stratum, by_strata=by_strata)
         wanted = survival.Wanted(tuple(at), until, rho, gamma, scale)
         return survival.curves(self.ask(*asked), wanted, self.confidence)
+
+    def cumulative_incidence(
+        self,
+        time: str,
+        event: str,
+        by: str | None = None,
+        *,
+        stratum: str | None = None,
+        at: Sequence[float] = (),
+        rho: float = 0.0,
+        scale: Scale = "log-log",
+    ) -> Finding:
+        """Return the incidence of events that preclude one another, by Aalen and Johansen.
+
+        ``event`` is a category of three levels or more, the first of those who had none of them;
+        each other level has its curve. Groups are compared by Gray's test of each, whose weights
+        are (1 - F)^``rho``, and by log-rank tests and hazard ratios of each cause. The other
+        options are those of ``survival``.
+        """
+        by_strata = by is not None and self._is_stratum(by)
+        asked = competing.ask_incidence(self.project, time, event, by, stratum, by_strata=by_strata)
+        wanted = survival.Wanted(tuple(at), rho=rho, scale=scale)
+        return competing.curves(self.ask(*asked), wanted, self.confidence)
 
     def _is_stratum(self, name: str) -> bool:
         """Say whether all releases that are asked can be asked by a category exactly."""

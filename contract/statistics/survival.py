@@ -129,21 +129,8 @@ class LifeTable:
         R's default is the scale "log". The interval is the estimate itself where that is 1, and NaN
         where that is 0. ``DocumentError`` for another scale.
         """
-        from scipy.stats import norm
-
-        if scale not in get_args(Scale):
-            raise DocumentError(f"An interval's scale is {', '.join(get_args(Scale))}.")
-        reach = float(norm.ppf(0.5 + confidence / 2))
         s = self.survival
-        with np.errstate(divide="ignore", invalid="ignore"):
-            by = reach * np.sqrt(self._greenwood)
-            match scale:
-                case "log-log":
-                    low, high = s ** np.exp(-by / np.log(s)), s ** np.exp(by / np.log(s))
-                case "log":
-                    low, high = s * np.exp(-by), np.minimum(s * np.exp(by), 1.0)
-                case _:
-                    low, high = np.maximum(s - s * by, 0.0), np.minimum(s + s * by, 1.0)
+        low, high = by_scale(s, np.sqrt(self._greenwood), confidence, scale)
         low, high = np.where(s == 1, 1.0, low), np.where(s == 1, 1.0, high)
         return np.where(s == 0, np.nan, low), np.where(s == 0, np.nan, high)
 
@@ -216,6 +203,49 @@ class RestrictedMean:
     at_least: float
 
 
+def by_scale(
+    shares: Vector, relative_errors: Vector, confidence: float, scale: Scale
+) -> tuple[Vector, Vector]:
+    """Return intervals of shares from the standard errors of their logarithms, within 0 and 1.
+
+    ``DocumentError`` for another scale.
+    """
+    from scipy.stats import norm
+
+    if scale not in get_args(Scale):
+        raise DocumentError(f"An interval's scale is {', '.join(get_args(Scale))}.")
+    by = float(norm.ppf(0.5 + confidence / 2)) * relative_errors
+    s = shares
+    with np.errstate(divide="ignore", invalid="ignore"):
+        match scale:
+            case "log-log":
+                ends = s ** np.exp(-by / np.log(s)), s ** np.exp(by / np.log(s))
+            case "log":
+                ends = s * np.exp(-by), np.minimum(s * np.exp(by), 1.0)
+            case _:
+                ends = np.maximum(s - s * by, 0.0), np.minimum(s + s * by, 1.0)
+    return ends
+
+
+def on_the_grid(cells: NDArray[np.int64], time: Variable) -> tuple[Vector, float, Counts64]:
+    """Return intervals' last values, where they begin, and the counts of each interval.
+
+    Of a crosstab whose first axis is the time's places. Who lies below the grid is put at its
+    beginning; whoever is above it is in no interval. ``DocumentError`` for counts with noise.
+    """
+    if (cells < 0).any():
+        raise DocumentError("A curve needs counts without noise.")
+    cells = cells.astype(np.int64)
+    times = last_values(time)
+    assert time.minimum is not None
+    start = min(0.0, time.minimum)
+    bins, below = cells[: len(times)], cells[len(times)]
+    if not below.any():
+        # Nothing happens before the grid, as it should be.
+        return times, start, bins
+    return np.concatenate([[time.minimum], times]), start, np.concatenate([below[None], bins])
+
+
 def last_values(time: Variable) -> Vector:
     """Return the largest value that each bin of a time's grid can hold."""
     if time.minimum is None or time.maximum is None or time.bins is None:
@@ -237,18 +267,8 @@ def life_tables(counts: ArrayLike, time: Variable, groups: int = 1) -> list[Life
     cells = np.asarray(counts)
     if cells.size != math.prod(shape):
         raise DocumentError("A crosstab's counts are not of a time, an event and groups.")
-    if (cells < 0).any():
-        raise DocumentError("A curve needs counts without noise.")
-    cells = cells.reshape(shape).astype(np.int64)
-    times = last_values(time)
-    assert time.minimum is not None
-    start = min(0.0, time.minimum)
-    bins, below = cells[: len(times)], cells[len(times)]
-    times = np.concatenate([[time.minimum], times])
-    bins = np.concatenate([below[None], bins])
-    if not below.any():
-        # Nothing happens before the grid, as it should be.
-        times, bins = times[1:], bins[1:]
+    cells = cells.reshape(shape)
+    times, start, bins = on_the_grid(cells, time)
     return [
         LifeTable(
             times,

@@ -27,7 +27,7 @@ from researcher.plots import Curve, Curves
 from researcher.questions import crosstab
 from researcher.statistics import StatisticsAnswer
 
-_SCALES: dict[survival.Scale, str] = {"log-log": "log(-log)", "log": "log", "plain": "plain"}
+SCALES: dict[survival.Scale, str] = {"log-log": "log(-log)", "log": "log", "plain": "plain"}
 LINES = 12
 """Of each group in what is printed; the rows are of every interval in which anything happens."""
 
@@ -55,6 +55,19 @@ def ask_survival(
     a ``stratum`` groups are crossed within each of its levels.
     """
     two_levels(project, event)
+    return crossed_by(project, time, event, by, stratum, by_strata=by_strata)
+
+
+def crossed_by(
+    project: Project,
+    time: str,
+    event: str,
+    by: str | None,
+    stratum: str | None = None,
+    *,
+    by_strata: bool,
+) -> list[Statistic]:
+    """Return the crosstab of a time and an event, and of groups; see ``ask_survival``."""
     if variable_of(project, time).kind != "number":
         raise DocumentError(f"{time} isn't a number.")
     if stratum is not None and by is None:
@@ -111,7 +124,7 @@ def curves(
     if len(tables) > 1:
         within = [[stratum[at] for at in places] for stratum in strata]
         test = survival.log_rank(*within, rho=wanted.rho, gamma=wanted.gamma)
-        ratios = _ratios(within, list(tables), confidence)
+        ratios = ratios_to_first(within, list(tables), confidence)
     rows: list[tuple[Cell, ...]] = []
     few: list[tuple[Cell, ...]] = []
     said = []
@@ -119,7 +132,7 @@ def curves(
         label = "" if name == ALL else name
         lines = _rows(label, table, confidence, wanted.scale)
         rows += lines
-        few += _thinned(lines)
+        few += thinned(lines)
         low, high = table.quantile_interval(confidence=confidence, scale=wanted.scale)
         lead = f"{label}: " if label else ""
         said.append(
@@ -152,7 +165,7 @@ def curves(
         result=Survival(tables, test),
         answers=(answer,),
         about=f"Survival was estimated by Kaplan and Meier's method on the grid of {time}, with "
-        f"intervals on the {_SCALES[wanted.scale]} scale; cumulative hazards by Nelson and "
+        f"intervals on the {SCALES[wanted.scale]} scale; cumulative hazards by Nelson and "
         "Aalen's, with intervals on the log scale"
         + ("; groups were compared by the log-rank test" if test else "")
         + (
@@ -202,7 +215,7 @@ def _figures(tables: dict[str, survival.LifeTable], wanted: Wanted, confidence: 
     return tuple(found)
 
 
-def _ratios(
+def ratios_to_first(
     strata: Sequence[Sequence[survival.LifeTable]], names: Sequence[str], confidence: float
 ) -> Figures:
     """Return the groups' hazards over the first one's; none where they can't be told."""
@@ -246,11 +259,11 @@ def _tables(
     return survival.life_tables(cells, variable_of(answer.project, time), groups)
 
 
-def _thinned(lines: list[tuple[Cell, ...]]) -> list[tuple[Cell, ...]]:
+def thinned(lines: list[tuple[Cell, ...]], most: int = LINES) -> list[tuple[Cell, ...]]:
     """Return some lines, evenly over all; events and lost are those since the line before."""
     ends = range(len(lines))
-    if len(lines) > LINES:
-        ends = np.unique(np.linspace(0, len(lines) - 1, LINES).astype(int)).tolist()
+    if len(lines) > most:
+        ends = np.unique(np.linspace(0, len(lines) - 1, most).astype(int)).tolist()
     found, start = [], 0
     for end in ends:
         since = lines[start : end + 1]
