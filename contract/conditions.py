@@ -1,7 +1,8 @@
 """Conditions as a person types them, read into cohorts: a closed list of forms, nothing evaluated.
 
-``age >= 65``, ``age < 40``, ``sex = f``, ``stage = I | II``, ``stage != I``, ``age missing``,
-``age known``. Whoever has no value fits none of the comparisons, and ``!=`` neither.
+``age >= 65``, ``age < 40``, ``sex = f`` or ``sex == f``, ``stage = I | II``, ``stage != I``,
+``age missing``, ``age known``. Whoever has no value fits none of the comparisons, and ``!=``
+neither.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contract.errors import UsageError
 
 _FORM = re.compile(
     r"\s*(?P<variable>[A-Za-z_][A-Za-z0-9_.]{0,63})\s*"
-    r"(?:(?P<sign>>=|<=|!=|=|>|<)\s*(?P<value>.+?)|(?P<word>missing|known))\s*"
+    r"(?:(?P<sign>>=|<=|!=|==?|>|<)\s*(?P<value>.+?)|(?P<word>missing|known))\s*"
 )
 _BOUNDS = {">=": "at_least", ">": "above", "<=": "at_most", "<": "below"}
 
@@ -34,7 +35,7 @@ def where(text: str) -> Cohort:
             return Cohort.model_validate({"variable": variable, _BOUNDS[sign]: found["value"]})
         levels = tuple(level.strip() for level in found["value"].split("|"))
         fits = Cohort(variable=variable, levels=levels)
-        return fits if sign == "=" else ~fits & Cohort(variable=variable, missing=False)
+        return fits if sign != "!=" else ~fits & Cohort(variable=variable, missing=False)
     except ValidationError:
         raise UsageError(f"{text!r} compares with what is no number.") from None
 

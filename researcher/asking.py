@@ -12,6 +12,7 @@ from contract.errors import JobFailed, UsageError
 from contract.statistics.models import marginals
 from contract.work import Statistic, StatisticsWork
 from researcher import formulas, splines_at_quantiles
+from researcher.checking import check, variable_of
 from researcher.connection import Connection
 from researcher.models import ModelAnswer
 from researcher.questions import Lane, histogram, question
@@ -65,6 +66,7 @@ class Asking(Connection):
             secure=secure,
             small_sites=small_sites,
         )
+        check(work, self.project(project))
         job, result = self._asked(project, work, sites, minimum_sites, releases, waiting)
         return StatisticsAnswer.from_result(job, self.project(project), result, self._roster())
 
@@ -128,6 +130,9 @@ class Asking(Connection):
             robust=robust,
             numbers={v.name for v in self.project(project).variables if v.kind == "number"},
         )
+        for name in fit.variables:
+            if name != "site":
+                variable_of(self.project(project), name)
         if secure and fit.site != "pooled":
             raise UsageError("What differs between sites shows their own sums: leave out secure.")
         if knots == "quantiles" and (names := splines_at_quantiles.names(fit)):
@@ -159,6 +164,7 @@ class Asking(Connection):
             secure=secure,
             fit=fit,
         )
+        check(work, self.project(project))
         job, result = self._asked(project, work, sites, minimum_sites, releases, waiting)
         return ModelAnswer.from_result(job, self.project(project), result, self._roster())
 

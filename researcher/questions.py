@@ -9,11 +9,14 @@ from pydantic import ValidationError
 
 from contract.cohorts import Cohort
 from contract.documents import Project
-from contract.errors import DocumentError
+from contract.errors import DocumentError, UsageError
 from contract.work import Statistic, StatisticsWork
+from researcher.checking import variable_of
 
 Lane = Literal["any", "exact", "dp"]
 """How an answer may be protected: ``exact`` refuses noise, ``dp`` wants it in any case."""
+
+_VALUE_ERROR = "Value error, "
 
 
 def count(variable: str, by: str | None = None) -> Statistic:
@@ -63,7 +66,7 @@ def _statistic(
     try:
         return Statistic(kind=kind, variable=variable, by=by, across=across)
     except ValidationError as error:
-        said = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        said = str(error.errors()[0]["msg"]).removeprefix(_VALUE_ERROR)
         names = ", ".join(map(repr, (variable, *across, *([by] if by else []))))
         raise DocumentError(f"{kind} can't be asked of {names}: {said}.") from None
 
@@ -78,7 +81,7 @@ def question(
     secure: bool = False,
     small_sites: bool = False,
 ) -> StatisticsWork:
-    """Return a question in statistics; ``DocumentError`` when its parts don't fit together."""
+    """Return a question in statistics; ``UsageError`` for a setting that can't be."""
     secure = secure or small_sites
     if secure and lane == "dp":
         raise DocumentError("A secure sum is exact, so it can't have noise: leave out one of both.")
@@ -93,16 +96,17 @@ def question(
             small_sites=small_sites,
         )
     except ValidationError as error:
-        fields = sorted({".".join(map(str, e["loc"])) or "question" for e in error.errors()})
-        raise DocumentError(f"The question can't be asked: see {', '.join(fields[:5])}.") from None
+        first = error.errors()[0]
+        where, said = ".".join(map(str, first["loc"])), str(first["msg"]).removeprefix(_VALUE_ERROR)
+        raise UsageError(
+            f"The question can't be asked: {where}{': ' if where else ''}{said}."
+        ) from None
 
 
 def table_one(project: Project, variables: Iterable[str], by: str) -> list[Statistic]:
     """Ask for what a trial's table 1 shows: means of numbers, counts of categories, by arm."""
     asked: list[Statistic] = []
     for name in variables:
-        variable = project.variable(name)
-        if variable is None:
-            raise DocumentError(f"Variable {name} is not in the project's dictionary.")
+        variable = variable_of(project, name)
         asked.append(mean(name, by) if variable.kind == "number" else levels(name, by))
     return asked

@@ -110,7 +110,9 @@ def _batch(header: list[str], records: list[list[str]], numbers: list[int]) -> B
     import polars as pl
 
     columns = zip(*records, strict=True)
-    series = [
-        pl.Series(name, cells, dtype=pl.String) for name, cells in zip(header, columns, strict=True)
-    ]
+    # By name, for Polars calls a series without one "column_0".
+    series = {
+        name: pl.Series(name, cells, dtype=pl.String)
+        for name, cells in zip(header, columns, strict=True)
+    }
     return Batch(pl.DataFrame(series), numbers)

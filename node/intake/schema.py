@@ -55,8 +55,8 @@ class LevelCode(Settings):
 class ColumnSchema(Settings):
     """One column of the file."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    """The column's header in the file."""
+    name: Annotated[str, StringConstraints(max_length=200)]
+    """The column's header in the file; R writes "" above the names of rows."""
     type: Type
     """What its cells are. Columns of type text and identifier are dropped."""
     rename: VariableName | None = None
@@ -136,7 +136,7 @@ class TableSchema(Settings):
 
     table: VariableName
     """What the table is called here."""
-    subject: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    subject: Annotated[str, StringConstraints(max_length=200)]
     """The header of the column that identifies the subject; it becomes a pseudonym."""
     separator: Literal[",", ";", "\t", "|"] = ","
     """What stands between two cells."""

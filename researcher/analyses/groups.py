@@ -7,21 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from contract.dictionary import Variable
 from contract.documents import Project
-from contract.errors import DocumentError, JobFailed
+from contract.errors import DocumentError, JobFailed, UsageError
 from contract.statistics.noisy import estimate
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
+from researcher import checking
 from researcher.statistics import PartAnswer, StatisticsAnswer
 
 ALL = "all"
+variable_of = checking.variable_of
 NOISE = "Noise is added to these figures: standard errors and p values count the sampling alone."
-
-
-def variable_of(project: Project, name: str) -> Variable:
-    """Return a variable of the dictionary; ``DocumentError`` for none."""
-    found = project.variable(name)
-    if found is None:
-        raise DocumentError(f"Variable {name} is not in the project's dictionary.")
-    return found
 
 
 def two_levels(project: Project, name: str) -> Variable:
@@ -93,8 +87,12 @@ def remarks(answer: StatisticsAnswer, *said: str) -> tuple[str, ...]:
 
 
 def pair(groups: Mapping[str, object], by: str) -> tuple[str, str]:
-    """Return the names of the two groups that there are; ``DocumentError`` for another number."""
+    """Return the names of the two groups that there are; ``UsageError`` for another number."""
     names = list(groups)
     if len(names) != 2:
-        raise DocumentError(f"Two groups of {by} are compared, and there are {len(names)}.")
+        chosen = f" ({', '.join(names)}): choose, as --where '{by} = {names[0]}|{names[1]}'"
+        raise UsageError(
+            f"Two groups of {by} are compared, and there are {len(names)}"
+            f"{chosen if len(names) > 2 else ''}."
+        )
     return names[0], names[1]

@@ -18,7 +18,7 @@ from contract import wire_pb2 as wire
 from contract.dictionary import Variable
 from contract.documents import Job
 from contract.envelope import Envelope
-from contract.errors import DocumentError, SignatureError, UsageError
+from contract.errors import DocumentError, NotFound, SignatureError, UsageError
 from contract.statistics import forms
 from contract.statistics.answers import Noise, NoiseTerm, Part
 from contract.statistics.summaries import CoMoments, Counts, Moments, Shape
@@ -422,7 +422,7 @@ def test_a_result_of_another_length_than_the_question_is_refused(world: World, h
 def test_table_one_asks_by_what_the_dictionary_says(world: World) -> None:
     project = world.project()
     assert table_one(project, ["age", "arm"], "arm") == [mean("age", "arm"), levels("arm", "arm")]
-    with pytest.raises(DocumentError, match="not in the project's dictionary"):
+    with pytest.raises(NotFound, match=r"dictionary \(did you mean weight\?\); 'wardgate"):
         table_one(project, ["height"], "arm")
 
 

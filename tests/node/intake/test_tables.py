@@ -45,6 +45,16 @@ def refused(data: bytes, declared: TableSchema | None = None, **options: bool) -
     return str(caught.value)
 
 
+def test_a_column_without_a_header_can_be_declared() -> None:
+    declared = schema(subject="", columns=[{"name": "Age", "type": "integer", "rename": "age"}])
+    frame, _ = convert(b'"","Age"\n"1",63\n"2",NA\n', declared, KEY)
+    ages = {KEY.subject("1"): 63, KEY.subject("2"): None}
+    assert dict(frame.rows()) == ages
+    numbered = schema(subject="Age", columns=[{"name": "", "type": "integer", "rename": "number"}])
+    frame, _ = convert(b"Age,\n63,1\n", numbered, KEY)
+    assert frame.rows() == [(KEY.subject("63"), 1)]
+
+
 def test_cells_become_what_the_schema_declares() -> None:
     data = HEAD + b'p1,63.0,A,Yes,2020-01-05,1.8e0,"two\nlines",9\n\n p1 ,NA,?,0,,2,,\n'
     frame, made_missing = convert(data, schema(), KEY)
