@@ -401,7 +401,8 @@ def analyse(
 def show(found: Finding, *, as_json: bool, methods: bool) -> None:
     """Print a finding: a table with its notes, or JSON lines with the notes on standard error.
 
-    The lines of tests and estimates, which are told after the rows, have a ``figure``.
+    The lines of tests and estimates, which are told after the rows, have a ``figure``; the last
+    says by which lane and from which sites it all came.
     """
     if as_json:
         for row in (*found.tidy(), *found.glance()):
@@ -410,6 +411,7 @@ def show(found: Finding, *, as_json: bool, methods: bool) -> None:
                 for k, v in row.items()
             }
             print(json.dumps(finite))
+        print(json.dumps(found.origin()))
         for note in found.notes:
             print(note, file=sys.stderr)
     else:

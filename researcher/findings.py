@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
@@ -120,6 +120,12 @@ class Finding:
         """
         return [_glanced(of, one) for of, one in self.figures]
 
+    def origin(self) -> dict[str, object]:
+        """Return where it came from: by which lane, of which sites and jobs, with its notes."""
+        jobs = [answer.job for answer in self.answers] or sorted({r.job for r in self.receipts})
+        sites = {site for answer in self.answers for site in answer.answered}
+        return origin(self.lane, sites or {r.site for r in self.receipts}, jobs, self.notes)
+
     def to_polars(self) -> polars.DataFrame:
         """Return the rows as a Polars frame; ``UsageError`` where Polars isn't installed."""
         try:
@@ -193,6 +199,19 @@ class Finding:
 
     def _repr_html_(self) -> str:
         return as_html(self.printed())
+
+
+def origin(
+    lane: str, sites: Iterable[str], jobs: Sequence[str], notes: Sequence[str]
+) -> dict[str, object]:
+    """Return the record that ``--json`` ends with, for whoever reads nothing else."""
+    return {
+        "figure": "answer",
+        "lane": lane or "exact",
+        "sites": sorted(sites),
+        "jobs": list(jobs),
+        "notes": list(notes),
+    }
 
 
 def least_widths(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

@@ -14,6 +14,7 @@ import typer
 from contract.errors import UsageError
 from researcher.analysing import show
 from researcher.consortium import Consortium
+from researcher.findings import origin
 from researcher.home import DEFAULT_HOME
 from researcher.models import ModelAnswer
 from researcher.options import (
@@ -109,7 +110,7 @@ def fit(
         typer.Option(
             metavar="HOW",
             help="What differs between sites: nothing (pooled); an effect of each (fixed); a "
-            "random intercept (random; linear only); everything, each site's own fit, pooled by "
+            "random intercept (random); everything, each site's own fit, pooled by "
             "random effects (each).",
         ),
     ] = None,
@@ -212,5 +213,6 @@ def show_model(found: ModelAnswer, confidence: float, *, as_json: bool) -> None:
             k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
         }
         print(json.dumps(values))
+    print(json.dumps(origin("exact", found.answered, [found.job], found.notes)))
     for note in found.notes:
         print(note, file=sys.stderr)

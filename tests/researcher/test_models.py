@@ -197,8 +197,10 @@ def test_records_tell_all_that_is_printed(capsys: pytest.CaptureFixture[str]) ->
     ]
     for model in ALL:
         show_model(model, 0.95, as_json=True)
-        for line in capsys.readouterr().out.splitlines():
-            json.loads(line, parse_constant=pytest.fail)
+        lines = capsys.readouterr().out.splitlines()
+        told = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+        assert told[-1]["figure"] == "answer"
+        assert (told[-1]["sites"], told[-1]["jobs"]) == (list(model.answered), [model.job])
 
 
 def test_sites_own_fits_are_pooled_and_drawn() -> None:

@@ -216,9 +216,12 @@ def test_skewness_and_kurtosis_are_told_in_all_three_definitions() -> None:
 def test_json_tells_tests_after_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
     found = pair(*SLEEP).paired_t_test("x", "y")
     show(found, as_json=True, methods=False)
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    *lines, origin = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["figure"] for line in lines] == ["mean x", "mean y", "x less y", "paired t test"]
     assert lines[-1]["p.value"] == pytest.approx(0.002833, abs=5e-7)
+    assert (origin["figure"], origin["lane"], origin["notes"]) == ("answer", "exact", found.notes)
+    assert origin["sites"] == list(found.answers[0].answered)
+    assert origin["jobs"] == [found.answers[0].job]
 
 
 def test_many_numbers_are_described_within_80_columns_unbroken() -> None:
