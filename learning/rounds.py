@@ -118,7 +118,7 @@ def is_full_gradient(config: Mapping[str, Scalar]) -> bool:
     from learning.training import Local
 
     local = Local.of(config)
-    one = local.steps == 1 or (local.steps == 0 and local.epochs == 1)
+    one = local.steps == 1 or (local.steps == 0 and local.epochs == 1 and local.least_steps <= 1)
     changed = local.momentum or local.clip_norm or local.mixed_precision
     return one and local.batch_size == 0 and local.optimiser == "sgd" and not changed
 

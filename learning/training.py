@@ -30,7 +30,9 @@ Augment = Callable[[Batch, torch.Generator], Batch]
 class Local:
     """How a round's local training goes.
 
-    ``batch_size`` 0 is all at once. ``steps`` above 0 is that many batches, whatever ``epochs``.
+    ``batch_size`` 0 is all at once. ``steps`` above 0 is that many batches, whatever ``epochs``;
+    otherwise there are as many more passes as ``least_steps`` batches need, for a hospital with few
+    examples takes few steps in a pass, and a mean of models that took few is one that took few.
     ``proximal_mu`` pulls the weights back to those that came (Li et al. 2020, FedProx).
     ``clip_norm`` above 0 bounds a step's gradient. ``mixed_precision`` computes in 16 bits.
     """
@@ -38,6 +40,7 @@ class Local:
     learning_rate: float
     epochs: int = 1
     steps: int = 0
+    least_steps: int = 0
     batch_size: int = 0
     optimiser: Literal["sgd", "adam"] = "sgd"
     momentum: float = 0.0
@@ -63,6 +66,7 @@ class Local:
             learning_rate=float(told["learning-rate"]),
             epochs=int(told.get("local-epochs", default.epochs)),
             steps=int(told.get("local-steps", default.steps)),
+            least_steps=int(told.get("least-steps", default.least_steps)),
             batch_size=int(told.get("batch-size", default.batch_size)),
             optimiser=told.get("optimiser", default.optimiser),
             momentum=float(told.get("momentum", default.momentum)),
@@ -82,6 +86,8 @@ class Local:
             raise ValueError("local-epochs: must be 1 to 1000")
         if not (0 <= self.steps <= 1_000_000 and 0 <= self.batch_size <= 1_000_000):
             raise ValueError("local-steps and batch-size must be 0 to 1,000,000")
+        if not 0 <= self.least_steps <= 10_000:
+            raise ValueError("least-steps: must be 0 to 10,000")
         if self.optimiser not in ("sgd", "adam"):
             raise ValueError("optimiser: must be sgd or adam")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
@@ -292,7 +298,8 @@ def _indices(
     size = min(size, number)
     done = 0
     passes = 0
-    while (done < local.steps) if local.steps else (passes < local.epochs):
+    wanted = max(local.epochs, -(-local.least_steps // -(-number // size)))
+    while (done < local.steps) if local.steps else (passes < wanted):
         # All at once needs no order, and a sum's last bits depend on it.
         order = (
             list(range(number))

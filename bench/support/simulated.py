@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from foundation.files import private_folder
 from foundation.transport import CHANNEL_OPTIONS, CHUNK_BYTES, Role, TransportIdentity
 
 RELEASE = "5e" * 32
+SILENCE_SECONDS = 300.0
+"""A link on which the coordinator doesn't even answer heartbeats is begun anew."""
 
 
 def register(root: Path, sites: Sequence[str]) -> None:
@@ -137,25 +140,48 @@ class Site:
         self._outbox: asyncio.Queue[wire.FromNode] = asyncio.Queue()
 
     async def run(self, address: str) -> None:
-        """Hold the link until it ends."""
+        """Hold the link for good: what is cut is begun anew, and its tasks are sent again."""
+        while True:
+            with suppress(grpc.aio.AioRpcError):
+                await self._hold(address)
+            await asyncio.sleep(1)
+
+    async def _hold(self, address: str) -> None:
+        """Hold one stream until it ends, or an answer to a task fails."""
+        self._outbox = asyncio.Queue()
         credentials = self._identity.channel_credentials()
         async with grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS) as it:
             stub = wire_pb2_grpc.WardgateStub(it)
             self._say(hello=wire.Hello(protocol=1, version="0"))
             stream = stub.Link(self._outgoing())
             work: set[asyncio.Task[None]] = set()
+
+            def ended(task: asyncio.Task[None]) -> None:
+                work.discard(task)
+                if not task.cancelled() and task.exception() is not None:
+                    stream.cancel()
+
             beating = asyncio.create_task(self._beat())
             release = wire.Release(name="table", digest=RELEASE, projects=[PROJECT], table="table")
-            while (message := await stream.read()) is not grpc.aio.EOF:
-                match message.WhichOneof("body"):
-                    case "welcome":
-                        self._say(releases=wire.Releases(releases=[release]))
-                    case "offer":
-                        job = Envelope.parse(message.offer.job).digest
-                        self._say(decision=wire.Decision(job=job, accepted=True))
-                    case "task":
-                        work.add(asyncio.create_task(self._answer(stub, message.task)))
-            beating.cancel()
+            try:
+                while (message := await asyncio.wait_for(stream.read(), SILENCE_SECONDS)) is not (
+                    grpc.aio.EOF
+                ):
+                    match message.WhichOneof("body"):
+                        case "welcome":
+                            self._say(releases=wire.Releases(releases=[release]))
+                        case "offer":
+                            job = Envelope.parse(message.offer.job).digest
+                            self._say(decision=wire.Decision(job=job, accepted=True))
+                        case "task":
+                            task = asyncio.create_task(self._answer(stub, message.task))
+                            work.add(task)
+                            task.add_done_callback(ended)
+            except (TimeoutError, asyncio.CancelledError):
+                pass  # silent, or cancelled by an answer that failed
+            finally:
+                for one in (beating, *work):
+                    one.cancel()
 
     def _say(self, **body: object) -> None:
         self._outbox.put_nowait(wire.FromNode(**body))  # type: ignore[arg-type]

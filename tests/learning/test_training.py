@@ -48,6 +48,15 @@ def test_it_learns_and_says_how_many_examples_and_steps() -> None:
     assert (first.examples, first.steps) == (64, 12)
 
 
+def test_few_examples_are_passed_again_until_there_are_steps_enough() -> None:
+    # 64 examples are four batches of 16: whole passes, and what was asked for without a floor.
+    for least, epochs, taken in ((20, 3, 20), (9, 1, 12), (9, 3, 12), (0, 1, 4)):
+        local = replace(BASE, epochs=epochs, least_steps=least)
+        assert training.train(_model(), _line(), _squared, local).steps == taken
+    exact = replace(BASE, steps=7, least_steps=20)
+    assert training.train(_model(), _line(), _squared, exact).steps == 7
+
+
 def test_the_same_seed_and_round_give_the_same_bytes_and_another_round_others() -> None:
     made = []
     for local in (BASE, BASE, replace(BASE, round=1), replace(BASE, seed=1)):

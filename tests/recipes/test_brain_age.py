@@ -75,7 +75,15 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    small = {"slices": 20, "rows": 24, "columns": 24, "channels": 8, "blocks": 3, "dropout": 0.0}
+    small = {
+        "slices": 20,
+        "rows": 24,
+        "columns": 24,
+        "channels": 8,
+        "blocks": 3,
+        "dropout": 0.0,
+        "least_steps": 0,
+    }
     return RECIPE.config(**(small | {"minimum_nodes": 3, "held_out": 0.3} | changes))
 
 

@@ -45,7 +45,7 @@ def staged(recipe: Recipe, **changes: Any) -> dict[str, Any]:
     told = {
         "table": "films", "label": "profusion", "classes": "0,1,2,3", "ordinal": True,
         "modality": "DX,CR", "size": 40, "num-server-rounds": 6, "local-epochs": 3,
-        "learning-rate": 0.005, "held-out": 0.25, "augment": False,
+        "least-steps": 0, "learning-rate": 0.005, "held-out": 0.25, "augment": False,
     }  # fmt: skip
     return recipe.config(**(told | changes))
 

@@ -51,7 +51,7 @@ def told(recipe: Recipe, **changes: Any) -> dict[str, Any]:
     values = {
         "table": "nodules", "label": "subtype", "classes": "solid,ground-glass",
         "spacing-mm": 1.0, "shape": "16,16,16", "num-server-rounds": 4, "local-epochs": 2,
-        "learning-rate": 0.005, "batch-size": 8, "augment": False,
+        "least-steps": 0, "learning-rate": 0.005, "batch-size": 8, "augment": False,
     }  # fmt: skip
     return recipe.config(**(values | changes))
 

@@ -71,7 +71,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 SETTINGS: dict[str, Any] = {
     "structures": "organ", "shape": "32,32", "widths": "8,16,32", "num-server-rounds": 4,
-    "local-epochs": 4, "learning-rate": 0.01, "batch-size": 4, "held-out": 0.3, "augment": False,
+    "local-epochs": 4, "least-steps": 0, "learning-rate": 0.01, "batch-size": 4, "held-out": 0.3,
+    "augment": False,
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "attention_units": 16,
     "num_server_rounds": 10,
     "local_epochs": 4,
+    "least_steps": 0,
     "batch_size": 16,
     "learning_rate": 0.005,
     "held_out": 0.3,
