@@ -139,7 +139,11 @@ class Connection:
         releases: Mapping[str, str] | None = None,
         life: timedelta = JOB_LIFE,
     ) -> tuple[Job, bytes]:
-        """Return a signed job, not yet submitted: the model and its envelope's bytes."""
+        """Return a signed job, not yet submitted: the model and its envelope's bytes.
+
+        A secure sum is asked to be over as many sites as those who are in it want, if
+        ``minimum_sites`` is less.
+        """
         document = self.project(project)
         named = dict(releases) if releases is not None else self.newest(project, sites)
         if not named:
@@ -148,6 +152,8 @@ class Connection:
             raise UsageError(
                 f"The answer is to be of {minimum_sites} sites or more, and {len(named)} are asked."
             )
+        if work.secure:
+            minimum_sites = max(minimum_sites, self._fewest_of_a_sum(project, named))
         now = datetime.now(UTC)
         job = _checked(
             consortium=self.name,
@@ -163,6 +169,23 @@ class Connection:
             work=work,
         )
         return job, job.seal(JOB_TYPE).sign(self._key).to_bytes()
+
+    def _fewest_of_a_sum(self, project: str, named: Mapping[str, str]) -> int:
+        """Return over how many sites those that are asked let a secure sum be.
+
+        ``UsageError`` when that is more than are asked: they would all refuse.
+        """
+        wanted = {
+            r.site: r.sum_sites for r in self.releases(project) if named.get(r.site) == r.digest
+        }
+        fewest = max(wanted.values(), default=0)
+        if fewest > len(named):
+            who = [site for site, sites in wanted.items() if sites > len(named)]
+            raise UsageError(
+                f"{', '.join(who)}: a secure sum is to be over {fewest} sites or more, and "
+                f"{len(named)} are asked."
+            )
+        return fewest
 
     def _roster_version(self) -> int:
         roster = self._roster().roster

@@ -49,11 +49,11 @@ class Launching(Connection):
         override its run config within the project's ranges. ``engine`` carries the tasks.
 
         ``secure`` sums the sites' updates and metrics so that nobody sees a site's own, the
-        coordinator included; ``minimum_sites`` must then be what the sites' policies want, 5 or
-        more. A site's update is clipped to the L2 norm ``clip_norm`` and written in ``bits`` bits a
-        number; the sum holds noise of ``noise_multiplier`` times ``clip_norm``. No site may weigh
-        with more than ``most_examples``: by default twice the subjects of the largest release, or
-        as many with noise. ``sparse`` is for 200 sites and more, and a coordinator that is honest.
+        coordinator included; it is of as many sites as their policies want, 5 or more. A site's
+        update is clipped to the L2 norm ``clip_norm`` and written in ``bits`` bits a number; the
+        sum holds noise of ``noise_multiplier`` times ``clip_norm``. No site may weigh with more
+        than ``most_examples``: by default twice the subjects of the largest release, or as many
+        with noise. ``sparse`` is for 200 sites and more, and a coordinator that is honest.
 
         ``start_from`` is a model of the project to begin with: by its digest in the registry, or
         as its file. ``cross_evaluation`` trains a model at each site and evaluates each at every

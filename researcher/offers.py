@@ -28,6 +28,8 @@ class ReleaseInfo:
     """Of each analysis set, which two or three variables are counted together exactly."""
     products: Mapping[str, frozenset[frozenset[str]]] = field(default_factory=dict)
     """Of each, of which two variables the sums of products are exact, as comoments need them."""
+    sum_sites: int = 0
+    """The fewest sites that its site lets a secure sum be over; 0 if it doesn't say."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def release_info(site: str, message: wire.Release) -> ReleaseInfo:
         analyses={a.name: tuple(a.variables) for a in message.analyses},
         joint={a.name: _together(a, a.joint) for a in message.analyses},
         products={a.name: _together(a, a.products) for a in message.analyses},
+        sum_sites=message.sum_sites,
     )
 
 

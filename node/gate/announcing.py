@@ -83,6 +83,7 @@ class Announcing(Sealing):
                             for modality, count in sorted(row.manifest.assets.items())
                         ],
                         strata=exact.strata_of(row.manifest),
+                        sum_sites=policy.disclosure.minimum_sum_sites,
                         analyses=[
                             wire.AnalysisSet(
                                 name=one.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,14 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 
 from coordinator.commands import documents as coordinator_documents
+from node.catalog.asked import Asked
+from node.catalog.store import Catalog
 from node.commands import documents as node_documents
+from node.commands.consent import add as add_consents
 from node.commands.ingest import ingest
 from node.config import create_home
+from node.console.cohorts import Cohorts, choices, read
+from node.gate.policy import Policy
 from node.home import NodeHome
 from researcher import levels, mean
 from researcher.imputed import draws
@@ -64,7 +70,19 @@ unit = "ms"
 minimum = 0
 maximum = 10000
 derive = { imaging = "repetition_time", modality = "MR" }
+[[variables]]
+name = "research"
+kind = "category"
+levels = ["no", "yes"]
+derive = { consent = "research" }
+[[variables]]
+name = "has_ct"
+kind = "category"
+levels = ["no", "yes"]
+derive = { linked = "images", modality = "CT" }
 """
+CONSENTING = 75
+"""So many patients of each site, the first, consent to research; they have all the images."""
 CT, CT_140, BOTH = ("CT_small",), ("693_J2KI",), ("CT_small", "693_J2KI")
 MR, MR_FAST = ("MR_small",), ("examples_overlay",)
 SCANNED = {
@@ -73,6 +91,14 @@ SCANNED = {
     "west": {CT: 14, CT_140: 14, MR: 16},
 }
 """Which of pydicom's files so many patients of a site have. Others have no images."""
+
+
+def sign(path: Path, site: str) -> Path:
+    """Write a site's list of consents."""
+    lines = [f"{canary(site, i)},consent,research" for i in range(CONSENTING)]
+    lines += [f"{canary(site, i)},refused,research" for i in range(CONSENTING, CONSENTING + 20)]
+    path.write_text("\n".join(["number,basis,purposes", *lines]))
+    return path
 
 
 def scan(folder: Path, site: str) -> Path:
@@ -103,6 +129,7 @@ def clinics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
             table = write_csv(federation.root / f"{site}.csv", rows(site))
             take_in(place.root, table, write_schema(federation.root))
             ingest([scan(federation.root / f"{site}-images", site)], home=place.root)
+            add_consents(sign(federation.root / f"{site}-consents.csv", site), home=place.root)
             federation.join(site)
         federation.join_researcher("ana")
         federation.agree_on_roster()
@@ -110,7 +137,7 @@ def clinics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
         file.write_text(project_text(SITES, ["ana"], {}) + DERIVED)
         coordinator_documents.propose_project(file, False, federation.coordinator_home)
         for site in SITES:
-            options = ["--table", "trial", "--dictionary", PROJECT, "--cells", "none"]
+            options = ["--table", "trial", "--dictionary", PROJECT, "--cells", "research"]
             options += ["--modality", "CT", "--modality", "MR"]
             made = federation.on(site, "release", "create", "derived", *options)
             assert "derived variables:" in made.out, made
@@ -127,6 +154,7 @@ def test_everybody_is_shown_how_variables_are_derived(clinics: Federation) -> No
     shown = clinics.as_researcher("ana", "projects")
     assert "age in bins at 60" in " ".join(shown.out.replace("│", " ").split())
     assert "imputed by" in shown.out
+    assert "yes where consent for research is held" in " ".join(shown.out.replace("│", " ").split())
 
 
 def test_what_is_derived_is_asked_like_anything_else(clinics: Federation) -> None:
@@ -174,3 +202,36 @@ def test_how_images_were_taken_is_told_over_all_sites(clinics: Federation) -> No
     done = clinics.as_researcher("ana", "analyse", "acquisition", "-p", PROJECT, "--modality", "CT")
     assert "GE MEDICAL" in done.out
     assert "repetition" not in done.out
+
+
+def test_those_who_consent_and_are_linked_are_a_cohort_in_python_in_json_and_on_the_page(
+    clinics: Federation, tmp_path: Path
+) -> None:
+    young = [float(r["age"]) < 60 for s in SITES for r in rows(s)[:CONSENTING] if r["age"] != ""]  # type: ignore[arg-type]
+    with clinics.connect() as consortium:
+        study = consortium.study(PROJECT)
+        consenting = study.of(study["research"] == "yes")
+        found = consenting.ask(levels("age_group"))
+        scanned = study.ask(levels("has_ct"))["levels", "has_ct"].counts().counts
+    assert found.lane == "exact"
+    counts = found["levels", "age_group"].counts().counts
+    # Exact answers leave a few subjects out, at random.
+    assert 0.9 * len(young) <= sum(counts) <= len(young)
+    assert counts[0] / sum(counts) == pytest.approx(np.mean(young), abs=0.05)
+    had = sum(n for s in SITES for files, n in SCANNED[s].items() if {*files} & {*BOTH})
+    assert scanned[1] == pytest.approx(had, rel=0.1)
+    cohort = tmp_path / "cohort.json"
+    cohort.write_text(json.dumps({"variable": "research", "levels": ["yes"]}))
+    asked = ("statistics", "-p", PROJECT, "--levels", "age_group", "--json")
+    in_json = clinics.as_researcher("ana", *asked, "--cohort", cohort)
+    typed = clinics.as_researcher("ana", *asked, "--where", "research = yes")
+    told = [json.loads(line)["value"] for line in typed.out.splitlines()]
+    assert told[: len(counts)] == list(counts)
+    assert in_json.out == typed.out
+    home = NodeHome(clinics.home(SITES[0]))
+    with Catalog.open(home) as catalog:
+        (choice,) = choices(catalog)
+        counting = Cohorts(home, Asked(catalog.engine))
+        counted = counting.count(choice, read("research = yes\nhas_ct = yes"), Policy())
+    inside = [n for files, n in SCANNED[SITES[0]].items() if {*files} & {*BOTH}]
+    assert (counted.inside, counted.subjects) == (sum(inside), len(rows(SITES[0])))

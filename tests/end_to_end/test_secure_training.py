@@ -12,6 +12,7 @@ import pytest
 from contract import records
 from contract import wire_pb2 as wire
 from contract.errors import JobFailed
+from researcher import Consortium
 from researcher.training import TrainingHandle, TrainingResult
 from tests.end_to_end.federation import PROJECT, Federation
 from tests.end_to_end.processes import eventually
@@ -163,7 +164,10 @@ def test_a_node_killed_in_the_middle_of_a_sum_costs_the_round_nothing_of_the_oth
     four.nothing_is_stuck()
 
 
-def test_a_sum_over_fewer_sites_than_policies_want_is_refused(four: Federation) -> None:
+def test_a_sum_over_fewer_sites_than_policies_want_is_refused(
+    four: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Consortium, "_fewest_of_a_sum", lambda *_: 0)
     with four.connect() as ana, pytest.raises(JobFailed):
         ana.train(
             PROJECT, "steps", STEPS, sites=["east", "north"], minimum_sites=2, secure=True

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from lifelines import CoxPHFitter
 
-from contract.errors import JobFailed
+from contract.errors import JobFailed, UsageError
 from node.commands import release as node_release
 from node.config import create_home, default_text
-from researcher import levels, mean
+from researcher import Consortium, levels, mean
 from tests.end_to_end.federation import (
     PROJECT,
     Federation,
@@ -148,15 +148,19 @@ def test_a_count_that_one_hospital_alone_is_asked_for_is_refused(hospitals: Fede
 
 
 def test_hospitals_take_part_in_a_secure_sum_over_five_and_in_none_over_fewer(
-    hospitals: Federation,
+    hospitals: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answers() -> int:
         return sum(e.kind == "answer" for site in SITES for e in hospitals.entries(site))
 
     with hospitals.connect() as ana:
-        found = ana.statistics(PROJECT, [mean("age")], minimum_sites=5, secure=True)
+        found = ana.statistics(PROJECT, [mean("age")], secure=True)
         before = answers()
-        with pytest.raises(JobFailed, match="Too few sites.*too-few-sites .*--minimum-sites"):
+        with pytest.raises(UsageError, match="over 5 sites or more, and 4 are asked"):
+            ana.statistics(PROJECT, [mean("age")], sites=list(SITES[:-1]), secure=True)
+        # Whoever asks without minding what hospitals want is refused by them.
+        monkeypatch.setattr(Consortium, "_fewest_of_a_sum", lambda *_: 0)
+        with pytest.raises(JobFailed, match=r"Too few sites.*too-few-sites .*--minimum-sites"):
             ana.statistics(
                 PROJECT, [mean("age")], sites=list(SITES[:-1]), minimum_sites=4, secure=True
             )
