@@ -1,4 +1,4 @@
-"""The node's pages: overview, releases, cohorts, jobs, weights, drafts and ledger."""
+"""The node's pages: overview, inbox, releases, cohorts, jobs, weights, drafts and ledger."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from foundation.web.pages import Pages, Place, application, page_number
 from foundation.web.readonly import read_only
 from foundation.web.sessions import Throttle
 from node.catalog.asked import Asked
+from node.catalog.inbox import Inbox
 from node.catalog.store import Catalog
 from node.console import cohorts
 from node.console.drafts import NEWEST_JOBS as DRAFT_JOBS
@@ -33,6 +34,7 @@ NEWEST_JOBS = 200
 ENTRIES_A_PAGE = 50
 PLACES = (
     Place("/", "nav.overview"),
+    Place("/inbox", "nav.inbox"),
     Place("/releases", "nav.releases"),
     Place("/cohorts", "nav.cohorts"),
     Place("/jobs", "nav.jobs"),
@@ -41,6 +43,8 @@ PLACES = (
     Place("/ledger", "nav.ledger"),
 )
 FOLDER = Path(__file__).parent
+_NAMED = ("what", "verdict", "work", "project", "researcher", "name", "steward", "code", "task")
+_DIGESTS = ("release", "bundle", "weights", "draft", "subject")
 
 
 def console(home: NodeHome, catalog: Catalog, access: Access) -> ASGIApp:
@@ -87,11 +91,17 @@ def _add_overview(
             revoked_releases=sum(r.revoked_at is not None for r in releases),
             assets=catalog.assets_by_modality(),
             tables=len(catalog.list_tables()),
+            waiting=len(Inbox(catalog.reading).rows("waiting")),
             job_states=Counter(row.state for row in asked.newest_jobs(NEWEST_JOBS)),
         )
 
 
 def _add_lists(app: FastAPI, pages: Pages, catalog: Catalog, asked: Asked) -> None:
+    @app.get("/inbox")
+    def inbox(request: Request) -> Response:
+        rows = Inbox(catalog.reading).rows("waiting")
+        return pages.render(request, "inbox.html", waiting=rows)
+
     @app.get("/releases")
     def releases(request: Request) -> Response:
         rows = [(row, catalog.grants_of(row.digest)) for row in catalog.list_releases()]
@@ -189,7 +199,8 @@ def _policy(home: NodeHome) -> tuple[Policy | None, str]:
 
 
 def _what(entry: Entry) -> list[str]:
-    """Return what an entry is about, in the ledger's own words."""
+    """Return what an entry is about, in the ledger's own words; if it has none, by its digest."""
     body: Mapping[str, Any] = entry.body
-    named = ("what", "work", "project", "researcher", "code", "task")
-    return list(dict.fromkeys(str(body[key]) for key in named if body.get(key)))
+    words = [str(body[key]) for key in _NAMED if body.get(key)]
+    found = words or [str(body[key])[:12] for key in _DIGESTS if body.get(key)]
+    return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""The pages of what recipes are given and leave: approved weights, and sums of drafts."""
+"""The pages of what waits, what recipes are given, and what they leave here."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ def given(root: Path) -> Path:
         job = world.job(work=work)
         envelope = job.seal(JOB_TYPE).sign(world.researchers["ana"]).to_bytes()
         asked.add_job(JOB, job, "kentucky", envelope, "closed", "", NOW)
+        inbox.add_job(JOB, ("recipe",), NOW)
         releases = []
         for name in ("chest-2026", "chest-2025"):
             manifest = ReleaseManifest(
@@ -144,6 +145,15 @@ def test_weights_are_shown_with_who_signed_who_may_and_who_did_use_them(page: Pa
     expect(withdrawn).to_contain_text("nobody: one person is enough")
 
 
+def test_what_waits_is_on_the_overview_and_in_the_inbox(page: Page) -> None:
+    page.get_by_role("link", name="Overview").click()
+    page.get_by_role("link", name="1 in the inbox").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Inbox")
+    row = page.get_by_role("row").nth(1)
+    expect(row).to_contain_text(re.compile("job.*nobody here has approved its recipe", re.DOTALL))
+    expect(row).to_contain_text("preterm/birth")
+
+
 def test_drafts_are_shown_as_sums_of_jobs_and_those_of_a_revoked_release_as_held_back(
     page: Page,
 ) -> None:
@@ -204,6 +214,7 @@ def test_without_any_the_pages_say_so(tmp_path: Path) -> None:
         httpx.Client(timeout=PATIENCE_SECONDS, base_url=address) as client,
     ):
         log_in(client)
+        assert "Nothing waits for a steward." in client.get("/inbox").text
         assert "No weights have been let in." in client.get("/weights").text
         assert "No recipe has left drafts here." in client.get("/drafts").text
         assert client.get("/weights.json").json() == client.get("/drafts.json").json() == []
