@@ -562,7 +562,7 @@ class SignedPart(_message.Message):
     def __init__(self, payload: _Optional[bytes] = ..., receipt: _Optional[bytes] = ...) -> None: ...
 
 class ModelPart(_message.Message):
-    __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "ending", "told", "low")
+    __slots__ = ("n", "information", "score", "deviance", "pearson", "weight", "constant", "ending", "told", "low", "missing")
     N_FIELD_NUMBER: _ClassVar[int]
     INFORMATION_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -573,6 +573,7 @@ class ModelPart(_message.Message):
     ENDING_FIELD_NUMBER: _ClassVar[int]
     TOLD_FIELD_NUMBER: _ClassVar[int]
     LOW_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
     n: int
     information: _containers.RepeatedScalarFieldContainer[float]
     score: _containers.RepeatedScalarFieldContainer[float]
@@ -583,7 +584,8 @@ class ModelPart(_message.Message):
     ending: ModelEnding
     told: bytes
     low: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., ending: _Optional[_Union[ModelEnding, _Mapping]] = ..., told: _Optional[bytes] = ..., low: _Optional[_Iterable[float]] = ...) -> None: ...
+    missing: int
+    def __init__(self, n: _Optional[int] = ..., information: _Optional[_Iterable[float]] = ..., score: _Optional[_Iterable[float]] = ..., deviance: _Optional[float] = ..., pearson: _Optional[float] = ..., weight: _Optional[float] = ..., constant: _Optional[float] = ..., ending: _Optional[_Union[ModelEnding, _Mapping]] = ..., told: _Optional[bytes] = ..., low: _Optional[_Iterable[float]] = ..., missing: _Optional[int] = ...) -> None: ...
 
 class ModelEnding(_message.Message):
     __slots__ = ("checks", "squares")
@@ -610,7 +612,7 @@ class ModelChecks(_message.Message):
     def __init__(self, score: _Optional[_Iterable[float]] = ..., with_time: _Optional[_Iterable[float]] = ..., with_square: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ...) -> None: ...
 
 class ModelFit(_message.Message):
-    __slots__ = ("n", "columns", "coefficients", "covariance", "dispersion", "deviance", "steps", "converged", "null_deviance", "log_likelihood", "events", "score_test", "proportionality", "concordant", "discordant", "tied", "sites", "site_effects", "each", "site_variance", "failed", "effects_fitted", "robust", "clusters")
+    __slots__ = ("n", "columns", "coefficients", "covariance", "dispersion", "deviance", "steps", "converged", "null_deviance", "log_likelihood", "events", "score_test", "proportionality", "concordant", "discordant", "tied", "sites", "site_effects", "each", "site_variance", "failed", "effects_fitted", "robust", "clusters", "missing")
     N_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
@@ -635,6 +637,7 @@ class ModelFit(_message.Message):
     EFFECTS_FITTED_FIELD_NUMBER: _ClassVar[int]
     ROBUST_FIELD_NUMBER: _ClassVar[int]
     CLUSTERS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
     n: int
     columns: _containers.RepeatedScalarFieldContainer[str]
     coefficients: _containers.RepeatedScalarFieldContainer[float]
@@ -659,7 +662,8 @@ class ModelFit(_message.Message):
     effects_fitted: int
     robust: _containers.RepeatedScalarFieldContainer[float]
     clusters: int
-    def __init__(self, n: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., coefficients: _Optional[_Iterable[float]] = ..., covariance: _Optional[_Iterable[float]] = ..., dispersion: _Optional[float] = ..., deviance: _Optional[float] = ..., steps: _Optional[int] = ..., converged: _Optional[bool] = ..., null_deviance: _Optional[float] = ..., log_likelihood: _Optional[float] = ..., events: _Optional[int] = ..., score_test: _Optional[float] = ..., proportionality: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ..., sites: _Optional[_Iterable[str]] = ..., site_effects: _Optional[_Iterable[float]] = ..., each: _Optional[_Iterable[_Union[ModelFit, _Mapping]]] = ..., site_variance: _Optional[float] = ..., failed: _Optional[str] = ..., effects_fitted: _Optional[int] = ..., robust: _Optional[_Iterable[float]] = ..., clusters: _Optional[int] = ...) -> None: ...
+    missing: int
+    def __init__(self, n: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., coefficients: _Optional[_Iterable[float]] = ..., covariance: _Optional[_Iterable[float]] = ..., dispersion: _Optional[float] = ..., deviance: _Optional[float] = ..., steps: _Optional[int] = ..., converged: _Optional[bool] = ..., null_deviance: _Optional[float] = ..., log_likelihood: _Optional[float] = ..., events: _Optional[int] = ..., score_test: _Optional[float] = ..., proportionality: _Optional[_Iterable[float]] = ..., concordant: _Optional[float] = ..., discordant: _Optional[float] = ..., tied: _Optional[float] = ..., sites: _Optional[_Iterable[str]] = ..., site_effects: _Optional[_Iterable[float]] = ..., each: _Optional[_Iterable[_Union[ModelFit, _Mapping]]] = ..., site_variance: _Optional[float] = ..., failed: _Optional[str] = ..., effects_fitted: _Optional[int] = ..., robust: _Optional[_Iterable[float]] = ..., clusters: _Optional[int] = ..., missing: _Optional[int] = ...) -> None: ...
 
 class SumStep(_message.Message):
     __slots__ = ("terms", "keys", "shares", "survivors", "confirmations")
