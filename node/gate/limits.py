@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from contract import cohorts, derivations
@@ -138,10 +138,8 @@ def _granularity(question: Question, limits: ProjectLimits) -> bool:
             of = [most[name] for name in derivations.variables_of(variable.derive) if name in most]
             if of:  # the same under another name is no coarser
                 most[variable.name] = min(of)
-    if any(
-        max(len(v.levels), v.bins or 0) > most[v.name]
-        for v in variables
-        if v.name in asked and v.name in most
+    if asked & _finer_together(variables, limits.granularity) or any(
+        _cells(v) > most[v.name] for v in variables if v.name in asked and v.name in most
     ):
         return True
     cohort = question.job.work.cohort
@@ -151,16 +149,72 @@ def _granularity(question: Question, limits: ProjectLimits) -> bool:
     return any(not cuts.get(v.name, frozenset()) <= _edges(v) for v in variables if v.name in most)
 
 
+def _finer_together(variables: Sequence[Variable], granularity: Mapping[str, int]) -> set[str]:
+    """Return the derived variables that, with what is declared before, tell more than is allowed.
+
+    Guarantee: whatever is asked of a limited variable and of those derived of it that have no entry
+    of their own, its values are told apart into no more parts than its entry says. Partitions of m
+    and n parts make m * n at most, and a derived number's range makes one more (those outside it).
+    So several coarse grids that are shifted against each other, or cuts one by one, don't add up to
+    a fine one. Assumption: a variable with an entry was looked at by the hospital.
+    """
+    known = {variable.name: variable for variable in variables}
+    together = {name: max(_cells(known[name]), 1) for name in granularity if name in known}
+    limited: dict[str, frozenset[str]] = {name: frozenset({name}) for name in together}
+    finer: set[str] = set()
+    for variable in variables:
+        if variable.derive is None or variable.name in granularity:
+            continue
+        names = derivations.variables_of(variable.derive)
+        sources = frozenset().union(*(limited.get(name, frozenset()) for name in names))
+        limited[variable.name] = sources
+        parts = _cells(variable) + (variable.kind == "number" and variable.bins is not None)
+        for name in sources:
+            if parts < 2 or _is_cut_alike(variable, known[name]):
+                continue
+            if together[name] * parts > granularity[name]:
+                finer.add(variable.name)
+            else:
+                together[name] *= parts
+    return finer
+
+
+def _cells(variable: Variable) -> int:
+    return max(len(variable.levels), variable.bins or 0)
+
+
+def _is_cut_alike(variable: Variable, source: Variable) -> bool:
+    """Say whether a derived variable parts its source only where the source's own grid does."""
+    derive = variable.derive
+    if isinstance(derive, derivations.Bins):
+        edges = {source.minimum, *_starts(source)}
+        return derive.bins == derivations.Of(variable=source.name) and set(derive.edges) <= edges
+    same = (variable.minimum, variable.maximum, variable.bins, variable.levels) == (
+        *(source.minimum, source.maximum, source.bins, source.levels),
+    )
+    return same and (
+        derive == derivations.Of(variable=source.name)
+        or (isinstance(derive, derivations.Impute) and derive.impute == source.name)
+    )
+
+
+def _starts(variable: Variable) -> set[float]:
+    """Return where the bins of a number's grid begin, in both ways of working it out."""
+    low, high, bins = variable.minimum, variable.maximum, variable.bins
+    if low is None or high is None or not bins:
+        return set()
+    starts = {low + (high - low) * i / bins for i in range(bins)}
+    return starts | {low + i * ((high - low) / bins) for i in range(bins)}
+
+
 def _edges(variable: Variable) -> frozenset[cohorts.Cut]:
     """Return where a cohort may cut a number without seeing more than the bins of its grid.
 
     Compared as they are: two cuts near one edge would tell who is between them.
     """
-    low, high, bins = variable.minimum, variable.maximum, variable.bins
-    if low is None or high is None or not bins:
+    high, starts = variable.maximum, _starts(variable)
+    if high is None or not starts:
         return frozenset()
-    starts = {low + (high - low) * i / bins for i in range(bins)}
-    starts |= {low + i * ((high - low) / bins) for i in range(bins)}
     places = [*((start, 0) for start in starts), (high, 1)]
     return frozenset(cohorts.cut(place, whole=variable.whole) for place in places)
 

@@ -190,28 +190,54 @@ def test_a_cohort_cuts_a_number_no_finer_than_its_bins(
     assert (code(hospital, job) == "limit-granularity") == refused
 
 
+AGE_AGAIN = {"add": [0, {"variable": "age"}]}
+DERIVED: tuple[dict[str, Any], ...] = (
+    {"name": "old", "kind": "number", "minimum": 0, "maximum": 100, "bins": 20},
+    {"name": "older", "kind": "number", "minimum": 0, "maximum": 100, "bins": 15},
+    {"name": "sum", "kind": "number", "minimum": 0, "maximum": 200},
+    {"name": "decades", "kind": "category", "levels": ["a", "b", "c"]},
+    {"name": "thirds", "kind": "category", "levels": ["a", "b", "c"]},
+    *({"name": f"from_{cut}", "kind": "category", "levels": ["no", "yes"]} for cut in "xyz"),
+)
+MADE: dict[str, dict[str, Any]] = {
+    "old": AGE_AGAIN,
+    "older": {"add": [0, {"variable": "old"}]},
+    "sum": AGE_AGAIN,
+    "decades": {"bins": {"variable": "age"}, "edges": [30, 60], "levels": ["a", "b", "c"]},
+    "thirds": {"bins": {"variable": "age"}, "edges": [33, 66], "levels": ["a", "b", "c"]},
+    **{
+        f"from_{name}": {"where": {"variable": "age", "at_least": cut}}
+        for name, cut in (("x", 31), ("y", 32), ("z", 33))
+    },
+}
+
+
 @pytest.mark.parametrize(
     ("granularity", "refused"),
-    [({"age": 9}, True), ({"age": 9, "old": 20}, False), ({"age": 20}, False), ({"arm": 1}, False)],
+    [
+        ({"age": 9}, set(MADE) - {"sum", "decades"}),
+        # Ten bins of its own: one cut more could make twenty parts, three levels thirty.
+        ({"age": 10}, {"old", "older", "thirds", "from_x", "from_y", "from_z"}),
+        ({"age": 45}, {"old", "older", "from_x", "from_y", "from_z"}),
+        ({"age": 60}, {"old", "older", "from_y", "from_z"}),
+        ({"age": 10, "old": 20, "thirds": 3, "from_x": 2}, {"older", "from_y", "from_z"}),
+        ({"arm": 1}, set()),
+    ],
 )
-def test_a_variable_is_no_finer_under_another_name(
-    hospital: Hospital, granularity: dict[str, int], refused: bool
+def test_a_variable_is_no_finer_under_other_names(
+    hospital: Hospital, granularity: dict[str, int], refused: set[str]
 ) -> None:
-    derived = [
-        Variable.model_validate(
-            {"name": name, "kind": "number", "minimum": 0, "maximum": 100, "bins": bins,
-             "derive": {"add": [0, {"variable": of}]}}
-        )
-        for name, of, bins in (("old", "age", 20), ("older", "old", 15))
-    ]  # fmt: skip
+    derived = [Variable.model_validate({**one, "derive": MADE[one["name"]]}) for one in DERIVED]
     variables = (*VARIABLES, *derived)
     hospital.settle(hospital.world.signed_project(2, variables=variables, recipes=(GRANT,)))
     limited(hospital, granularity=granularity)
-    for name in ("old", "older"):
-        asked = hospital.job(
-            hospital.release(), project_version=2, work=asking(("moments", name, None))
-        )
-        assert (code(hospital, asked) == "limit-granularity") == refused
+    found = set()
+    for variable in derived:
+        kind = "moments" if variable.kind == "number" else "levels"
+        work = asking((kind, variable.name, None))
+        asked = hospital.job(hospital.release(), project_version=2, work=work)
+        found |= {variable.name} if code(hospital, asked) == "limit-granularity" else set()
+    assert found == refused
 
 
 @pytest.mark.parametrize(
