@@ -49,10 +49,10 @@ class Model(BaseModel):
     """Of a gamma model."""
     site: Literal["pooled", "fixed", "random", "each"] = "pooled"
     """What differs between sites: nothing (of a Cox model the baseline hazard), an effect of the
-    site, a random intercept (linear models), or everything: each site's own fit, for
-    meta-analysis."""
+    site, a random intercept (linear, logistic and Poisson models), or everything: each site's own
+    fit, for meta-analysis."""
     method: Literal["reml", "ml"] = "reml"
-    """How a random intercept's variance is estimated."""
+    """How a random intercept's variance is estimated, of a linear model; of others by ml."""
     robust: Robust | None = None
     """Robust standard errors: by each row's score, as it is (HC0) or times n / (n - p) (HC1), or by
     each site's."""
@@ -66,7 +66,10 @@ class Model(BaseModel):
             ((self.entry or self.strata) and not cox, "strata and an entry are a Cox model's"),
             (self.transform and not linear, "only a linear model's outcome may be transformed"),
             (self.link != "log" and self.family != "gamma", "only a gamma model has another link"),
-            (self.site == "random" and not linear, "only a linear model has a random intercept"),
+            (
+                self.site == "random" and self.family not in ("linear", "logistic", "poisson"),
+                "a random intercept is a linear, logistic or Poisson model's",
+            ),
             (self.site == "fixed" and cox, "a Cox model is stratified by site already"),
             (
                 self.site in ("fixed", "random") and not self.intercept,

@@ -100,8 +100,9 @@ class Asking(Connection):
         with a value of all its variables. Estimates are those of the pooled rows.
 
         ``weights`` names a variable (prior weights). ``by_site`` says what differs between sites:
-        ``fixed`` effects, a ``random`` intercept (linear models; ``(1 | site)`` says the same, and
-        ``method`` is reml or ml), or ``each``: every site's own fit, pooled by random effects.
+        ``fixed`` effects, a ``random`` intercept (of linear, logistic and Poisson models over three
+        sites or more; ``(1 | site)`` says the same, and a linear one's ``method`` is reml or ml),
+        or ``each``: every site's own fit, pooled by random effects.
         ``ties`` (efron, breslow) and ``time_scale`` (identity, log: against what proportionality is
         tested) are a Cox model's, ``link`` (log, inverse) a gamma model's.
 

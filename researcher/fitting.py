@@ -110,8 +110,8 @@ def fit(
         typer.Option(
             metavar="HOW",
             help="What differs between sites: nothing (pooled); an effect of each (fixed); a "
-            "random intercept (random); everything, each site's own fit, pooled by "
-            "random effects (each).",
+            "random intercept (random; not of gamma or cox); everything, each site's own fit, "
+            "pooled by random effects (each).",
         ),
     ] = None,
     ties: Annotated[Ties, typer.Option(help="Of a Cox model.")] = Ties.EFRON,

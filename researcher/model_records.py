@@ -25,6 +25,7 @@ def glance(answer: ModelAnswer) -> Record:
     fit, model = answer.fit, answer.model
     found: Record = {
         "nobs": fit.n,
+        "missing": answer.left_out,
         "logLik": fit.log_likelihood,
         "AIC": fit.aic,
         "BIC": fit.bic,
@@ -37,7 +38,8 @@ def glance(answer: ModelAnswer) -> Record:
     if fit.each:
         return found
     if answer.is_mixed:
-        return found | {"sigma": math.sqrt(fit.dispersion), "site.variance": fit.site_variance}
+        sigma = {"sigma": math.sqrt(fit.dispersion)} if model.family == "linear" else {}
+        return found | sigma | {"site.variance": fit.site_variance}
     found["df.null"] = fit.n - int(model.intercept)
     if model.family == "gamma":
         found["dispersion"] = fit.dispersion

@@ -93,6 +93,11 @@ class ModelAnswer:
     """Share of the subjects listed at all sites asked that are at sites in ``missing``."""
     secure: bool = False
     """Whether the sites' parts of each step were summed so that nobody saw a site's own."""
+    left_out: int = 0
+    """How many others the releases tell of in the cohort who aren't in the analysis set, at least:
+    they lack a value of its variables, or are left out so that none can be told apart."""
+    analysis: str = ""
+    """The analysis set."""
 
     @classmethod
     def from_result(
@@ -131,6 +136,8 @@ class ModelAnswer:
             missing_share=missing_share,
             absent_share=result.absent_share,
             secure=work.secure,
+            left_out=result.fit.missing,
+            analysis=work.analysis or "",
         )
 
     # ---- coefficients --------------------------------------------------------------------------
@@ -408,6 +415,10 @@ class ModelAnswer:
             )
         if self.secure:
             said.append("By secure sums: nobody saw the sums of a single hospital.")
+        if self.is_mixed and self.fit.site_variance == 0:
+            said.append(
+                "The variance between sites is estimated as zero: a pooled fit is the same."
+            )
         if self.fit.clusters and self.fit.clusters < FEW_CLUSTERS:
             said.append(
                 f"Standard errors by {self.fit.clusters} sites: of fewer than {FEW_CLUSTERS} they "

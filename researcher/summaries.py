@@ -11,6 +11,7 @@ from rich.table import Table
 from contract.models import Model
 from contract.statistics import knots
 from contract.statistics.design import bounds
+from contract.statistics.mixed_steps import NODES
 from contract.terms import Factor, Spline, Value
 from researcher.findings import p_value
 
@@ -84,7 +85,8 @@ def name(model: Model) -> str:
         settings.append(f"weights {model.weights}")
     by_site = {
         "fixed": "with an effect of each site",
-        "random": f"random intercept by site, {model.method.upper()}",
+        "random": "random intercept by site, "
+        + (model.method.upper() if model.family == "linear" else "ML"),
         "each": "at each site by itself",
     }
     if model.site != "pooled":
@@ -128,6 +130,11 @@ def lines(answer: ModelAnswer) -> list[str]:
         f"{name(model)[:1].upper()}{name(model)[1:]}",
         f"{who} at {len(_counted(answer))} sites",
     ]
+    if answer.left_out:
+        found.append(
+            f"({answer.left_out} or more others aren't in {answer.analysis}: they lack a value, or "
+            "are left out)"
+        )
     if fit.each:
         pooled = "Coefficients pooled by random effects (REML), intervals by Hartung and Knapp"
         return [*found, pooled, *_heterogeneity(answer)]
@@ -152,6 +159,9 @@ def lines(answer: ModelAnswer) -> list[str]:
                 f"{tests[-1].statistic:.4g} on {tests[-1].degrees} df, p = {tests[-1].p:.3g}"
             )
             found += [f"  {t.name}: {t.statistic:.4g}, p = {t.p:.3g}" for t in tests[:-1]]
+    elif answer.is_mixed and model.family != "linear":
+        variance = fit.site_variance
+        found.append(f"Variance between sites {variance:.5g}, SD {math.sqrt(variance):.5g}")
     elif answer.is_mixed:
         share = fit.site_variance / (fit.site_variance + fit.dispersion)
         found.append(
@@ -233,6 +243,13 @@ def _sent(answer: ModelAnswer) -> str:
     return f"each site sent {what if linear else 'its score and information'}"
 
 
+def _left_out(answer: ModelAnswer) -> str:
+    return (
+        f"At least {answer.left_out} others were not in the analysis set {answer.analysis}: they "
+        "lacked a value of one of its variables, or were left out so that nobody can be told apart."
+    )
+
+
 def methods(answer: ModelAnswer) -> str:
     """Return a methods paragraph."""
     model, fit, project = answer.model, answer.fit, answer.project
@@ -241,6 +258,7 @@ def methods(answer: ModelAnswer) -> str:
     said = [
         f"A {name(model)} was fitted to {fit.n} subjects{events} of {len(sites)} sites "
         f"({', '.join(sites)}): {formula(model)}.",
+        *([_left_out(answer)] if answer.left_out else []),
         f"It was fitted by federation with Wardgate {version('wardgate')}, under project "
         f"{project.name} version {project.version} ({project.ethics_reference}): {_sent(answer)}, "
         "and no individual's data left it.",
@@ -263,6 +281,11 @@ def methods(answer: ModelAnswer) -> str:
             )
     else:
         said.append("The estimates are those of the pooled rows.")
+    if answer.is_mixed and model.family != "linear":
+        said.append(
+            "The likelihood was integrated over each site's intercept by adaptive Gauss-Hermite "
+            f"quadrature with {NODES} nodes (Pinheiro and Bates 1995)."
+        )
     if not fit.converged:
         said.append("The fit did not converge: its figures are not estimates.")
     without = [s for s, f in zip(answer.sites, fit.each, strict=False) if not _is_pooled(f)]

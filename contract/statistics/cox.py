@@ -181,8 +181,10 @@ def cox_checks(
     return found
 
 
-def cox_scores(rows: Rows, beta: Vector, ties: Ties = "efron") -> Iterator[Matrix]:
-    """Yield the rows' parts of a site's score, times their weights, some at once."""
+def cox_scores(
+    rows: Rows, beta: Vector, ties: Ties = "efron"
+) -> Iterator[tuple[NDArray[np.intp], Matrix]]:
+    """Yield some rows' places, and their parts of a site's score times their weights."""
     eta = rows.predictor(beta)
     for some in rows.strata():
         yield from _at(rows, some, eta, ties).scores()

@@ -9,20 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract import wire_pb2 as wire
 from contract.errors import DocumentError
 from contract.models import Model
 from contract.statistics import least_squares, models, regression, robust
 from contract.statistics.cox import Checks, cox_checks, cox_scores
-from contract.statistics.design import Column, Matrix
+from contract.statistics.design import Column, Matrix, bounds
 from contract.statistics.fit import Fit
 from contract.statistics.fitting import Fitting
 from contract.statistics.held import Held
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Vector
 from contract.statistics.robust import Scores
+from contract.terms import Value
 
+Cells = NDArray[np.int64]
 _DIGEST_BYTES = 32
 
 
@@ -45,11 +48,14 @@ def ending(
     beta: Vector,
     observe: Callable[[Vector], None] = lambda _: None,
     observe_share: Callable[[float], None] = lambda _: None,
+    *,
+    by_cells: bool = True,
 ) -> Ending:
     """Return a site's part. ``DocumentError`` where the fit of such a model has no ending.
 
     ``observe`` is told what rows weigh in the scores' products, of all but Cox models;
-    ``observe_share`` the largest share that a row has of any figure of them.
+    ``observe_share`` the largest share that a row has of any figure of them, with ``by_cells`` over
+    the rows of one combination of what explains and is a category, or counted as one.
     """
     if not model.has_ending:
         raise NO_ENDING
@@ -65,7 +71,8 @@ def ending(
     if model.robust == "site":
         scores = _of_site(model, columns, held, beta)
     else:
-        blocks = _scores(model, columns, held, beta, observe)
+        cells = _cells(model, held) if by_cells else np.zeros(len(held), np.int64)
+        blocks = _scores(model, columns, held, beta, cells, observe)
         scores, share = robust.of_rows(blocks, len(columns))
         observe_share(share)
     return Ending(scores.n, checks, scores)
@@ -82,16 +89,39 @@ def _scores(
     columns: Sequence[Column],
     held: Held,
     beta: Vector,
+    cells: Cells,
     observe: Callable[[Vector], None],
-) -> Iterator[Matrix]:
+) -> Iterator[tuple[Matrix, Cells]]:
     if model.family == "cox":
-        yield from cox_scores(models.cox_rows(model, columns, held), beta, model.ties)
+        rows = models.cox_rows(model, columns, held)
+        for places, found in cox_scores(rows, beta, model.ties):
+            yield found, cells[places]
         return
+    start = 0
     for some in models.blocks(held):
         x, y, weights, offset = models.explained(model, columns, some)
         found, by = regression.scores(model.family, x, y, beta, weights, offset, model.link)
         observe(by**2)
-        yield found
+        yield found, cells[start : start + len(found)]
+        start += len(found)
+
+
+def _cells(model: Model, held: Held) -> Cells:
+    """Return a number for each combination of what explains: levels, or bins of a number's grid."""
+    found = np.zeros(len(held), np.int64)
+    factors = [factor for term in model.terms for factor in term.factors]
+    for name in dict.fromkeys(factor.variable for factor in factors):
+        variable = held.project.variable(name)
+        assert variable is not None
+        if variable.kind == "category":
+            found = found * len(variable.levels) + np.asarray(held.one(name), np.int64)
+        elif variable.bins is not None and not all(
+            isinstance(factor, Value) for factor in factors if factor.variable == name
+        ):
+            low, high = bounds(variable)
+            edges = np.linspace(low, high, variable.bins + 1)[1:-1]
+            found = found * variable.bins + np.searchsorted(edges, held.one(name), "right")
+    return found
 
 
 def ended(fitting: Fitting, parts: Sequence[Ending | None]) -> Fit:

@@ -15,13 +15,13 @@ import numpy as np
 
 from contract.errors import DocumentError
 from contract.models import Model
-from contract.statistics import least_squares, regression, robust
+from contract.statistics import least_squares, mixed_steps, regression, robust
 from contract.statistics.cox import Checks, proportionality
 from contract.statistics.design import Matrix
 from contract.statistics.fit import Fit
 from contract.statistics.least_squares import Factor
 from contract.statistics.meta import pool
-from contract.statistics.mixed import fit_random_intercept
+from contract.statistics.mixed import check_sites, fit_random_intercept
 from contract.statistics.regression import Setting, State, Sums, Vector
 from contract.statistics.robust import Scores
 
@@ -91,6 +91,8 @@ class Fitting:
         sums = [part for part in parts if isinstance(part, Sums)]
         if self.model.site == "each":
             return self._take_each(sums)
+        if self.model.site == "random":
+            return self._take_random(sums)
         if self._own:
             sums = [part.spread(own) for part, own in zip(sums, self._own, strict=True)]
             state = self._states[0]
@@ -161,6 +163,29 @@ class Fitting:
             return None
         ended = [s for s in self._states if not isinstance(s, State)]
         return _pooled(self.model, [s if isinstance(s, str) else self._turned(s) for s in ended])
+
+    def _take_random(self, parts: Sequence[Sums]) -> Fit | None:
+        """Take a step of the pooled fit, from which the others begin, or of those after it."""
+        check_sites(parts)
+        [state] = self._states
+        if not isinstance(state, State):
+            return None
+        merged = reduce(Sums.merge, parts)
+        if len(merged.score) != len(state.beta):
+            raise DocumentError("A part of a model has another form than its step.")
+        if len(state.beta) == self._width:
+            pooled = self._advanced(state, merged)
+            if isinstance(pooled, str):
+                raise DocumentError(pooled)
+            self._states = (mixed_steps.start(pooled) if isinstance(pooled, Fit) else pooled,)
+            return None
+        found = mixed_steps.advance(self.model.family, state, merged, self._setting.names)
+        self._states = (found,)
+        if isinstance(found, State):
+            return None
+        # The mean of a site's intercept, given its outcomes: the score times the variance.
+        effects = tuple(found.site_variance * float(part.score[0]) for part in parts)
+        return replace(self._turned(found), site_effects=effects)
 
     def _advanced(self, state: State | Fit | str, merged: Sums) -> State | Fit | str:
         """Return what follows, or why nothing can."""

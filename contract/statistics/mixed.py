@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -29,6 +29,17 @@ _NOTHING = 1e-26
 """The share of the squares that rounding leaves."""
 _LARGEST = 1e8
 """The largest ratio of variances that is looked at."""
+
+
+class _Counted(Protocol):
+    @property
+    def n(self) -> int: ...
+
+
+def check_sites(parts: Sequence[_Counted]) -> None:
+    """Raise ``DocumentError`` below three sites with rows."""
+    if sum(part.n > 0 for part in parts) < LEAST_SITES:
+        raise DocumentError(f"A random intercept needs {LEAST_SITES} sites with rows.")
 
 
 @dataclass(frozen=True)
@@ -68,9 +79,8 @@ def fit_random_intercept(
     """
     from scipy.optimize import brentq
 
+    check_sites(factors)
     held = [f for f in factors if f.n]
-    if len(held) < LEAST_SITES:
-        raise DocumentError(f"A random intercept needs {LEAST_SITES} sites with rows.")
     n, p = sum(f.n for f in held), held[0].r.shape[1] - 1
     if n <= p:
         raise DocumentError("A model has as many coefficients as subjects.")

@@ -16,7 +16,7 @@ from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.models import Model
-from contract.statistics import design, recoding, regression
+from contract.statistics import design, mixed_steps, recoding, regression
 from contract.statistics.cox import Rows, cox_sums, numbered
 from contract.statistics.design import Column
 from contract.statistics.fit import Fit
@@ -40,6 +40,8 @@ _LARGEST_EXPONENT = 200.0
 """How far the exponent of a mean or a hazard may: exponentials of twice as much are in range. A
 step that would lead farther is halved, whoever's values there are."""
 _LARGEST_OFFSET = 100.0
+_FARTHEST_INTERCEPT = 10.0
+"""How many sigma a site's random intercept is taken to lie from zero at most."""
 GROWING = DocumentError(
     "A model's coefficients grow without end: something may tell the outcome apart perfectly."
 )
@@ -157,14 +159,21 @@ def check_coefficients(model: Model, columns: Sequence[Column], beta: Vector) ->
         return
     if linear and model.robust is None:
         raise DocumentError("A linear model takes no coefficients.")
-    if beta.shape != (len(columns),) or not np.isfinite(beta).all():
+    if len(beta) not in _widths(model, len(columns)) or not np.isfinite(beta).all():
         raise DocumentError("A step's coefficients have another form than the model's.")
     if not linear and _reach(model, columns, beta) > LARGEST_REACH:
         raise GROWING
 
 
+def _widths(model: Model, width: int) -> tuple[int, ...]:
+    """Return how many coefficients a step may be at: a random intercept's have its sigma too."""
+    stepped = model.site == "random" and model.family != "linear"
+    return (width, width + 1) if stepped else (width,)
+
+
 def _reach(model: Model, columns: Sequence[Column], beta: Vector) -> float:
-    return design.reach(columns, beta, degrees_of(model, columns))
+    found = design.reach(columns, beta[: len(columns)], degrees_of(model, columns))
+    return found + _FARTHEST_INTERCEPT * float(np.abs(beta[len(columns) :]).sum())
 
 
 def part(
@@ -216,12 +225,34 @@ def part_of(
         if must_turn(model, columns, beta):
             return regression.impossible(len(held), len(columns))
         return cox_sums(cox_rows(model, columns, held), beta, model.ties, observe)
+    if len(beta) > len(columns):
+        return _mixed(model, columns, held, beta, observe)
     found: Part | None = None
     for some in blocks(held):
         one = part(model, columns, some, beta, observe)
         found = one if found is None else _added(found, one)
     assert found is not None
     return found
+
+
+def _mixed(
+    model: Model,
+    columns: Sequence[Column],
+    held: Held,
+    beta: Vector,
+    observe: Callable[[Vector], None],
+) -> Sums:
+    """Return a site's part of a step of a random intercept other than a linear model's."""
+    if must_turn(model, columns, beta):
+        return mixed_steps.impossible(len(held), len(columns))
+
+    def rows() -> Iterator[mixed_steps.Block]:
+        for some in blocks(held):
+            x, y, _, offset = explained(model, columns, some)
+            yield x, y, offset
+
+    assert model.family in ("logistic", "poisson")
+    return mixed_steps.sums(model.family, rows, len(columns), beta, observe)
 
 
 def blocks(held: Held) -> Iterator[dict[str, Numbers | Codes]]:
@@ -289,13 +320,13 @@ def encode(found: Part) -> wire.ModelPart:
 def decode(message: wire.ModelPart, model: Model, width: int) -> Part:
     """Return a part from the wire; ``DocumentError`` when it isn't of this model, or not finite."""
     linear = model.family == "linear"
-    side = width + 1 if linear else width
     score = np.array(message.score)
+    side = width + 1 if linear else len(score)
     beside = [message.deviance, message.pearson, message.weight, message.constant]
     if (
         message.HasField("ending")
         or (message.low and not linear)
-        or score.shape != (0 if linear else width,)
+        or (len(score) not in ((0,) if linear else _widths(model, width)))
         or not np.isfinite([*score, *beside]).all()
         or message.n > 1 << 48
     ):

@@ -138,6 +138,18 @@ def scores(
     return x * by[:, None], by
 
 
+def likelihood(family: Family, eta: Matrix, y: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """Return rows' log-likelihoods, their derivatives in the predictor, and less the second ones.
+
+    Of logistic and Poisson models, whose links are the canonical ones.
+    """
+    if family == "logistic":
+        mu = np.clip(0.5 * (1 + np.tanh(eta / 2)), 1e-300, 1 - 1e-16)
+        return y * eta - np.logaddexp(0, eta), y - mu, mu * (1 - mu)
+    mu = np.exp(eta)
+    return y * eta - mu - special.gammaln(y + 1), y - mu, mu
+
+
 def impossible(n: int, width: int) -> Sums:
     """Return the part of a site at coefficients from which a step must turn back."""
     return Sums(n, np.eye(width), np.zeros(width), IMPOSSIBLE, 1.0)

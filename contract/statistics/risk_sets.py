@@ -132,15 +132,15 @@ class RiskSets:
                 sums.information -= d1.T @ (d1 * (f * self._c2[here])[:, None])
         return found
 
-    def scores(self) -> Iterator[Matrix]:
-        """Yield the rows' parts of the score, times their weights, some at once.
+    def scores(self) -> Iterator[tuple[_Places, Matrix]]:
+        """Yield some rows' places, and their parts of the score times their weights.
 
         With Efron's ties those of one time leave the risk set one by one, so to each of them the
         hazard of that time counts for as much as it was there.
         """
         if not self._count:
             for rows in _at_once(np.arange(len(self._weight)), 0, len(self._weight)):
-                yield np.zeros((len(rows), self._x.shape[1]))
+                yield self._rows[rows], np.zeros((len(rows), self._x.shape[1]))
             return
         # By time: the sums over those at risk, and over those who have the event.
         shape = (self._count, self._x.shape[1])
@@ -150,7 +150,7 @@ class RiskSets:
         mean = (s1 * self._a[:, None] - d1 * self._b[:, None]) / self._by_time(self._share)[:, None]
         tied = s1 * self._b2[:, None] - d1 * self._c2[:, None]
         hazard = s1 * self._a2[:, None] - d1 * self._b2[:, None]
-        # From each time on back to the first: the hazards, and these times the means of the columns.
+        # From each time on back to the first: the hazards, and these times the columns' means.
         since = np.append(np.cumsum(self._a[::-1])[::-1], 0.0)
         means = np.vstack([np.cumsum(hazard[::-1], axis=0)[::-1], np.zeros(shape[1])])
         share, of = np.zeros(len(self._weight)), np.zeros(len(self._weight), dtype=np.intp)
@@ -164,7 +164,7 @@ class RiskSets:
                 found -= w * (means[entry] - x * since[entry][:, None])
             k = of[rows]
             own = share[rows][:, None] * (x - mean[k]) + w * (x * self._b[k][:, None] - tied[k])
-            yield found + np.where(self._event[rows][:, None], own, 0.0)
+            yield self._rows[rows], found + np.where(self._event[rows][:, None], own, 0.0)
 
     def _by_blocks(
         self, each: Callable[[_Places, Matrix], None]

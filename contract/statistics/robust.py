@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.errors import DocumentError
 from contract.models import Robust
@@ -47,24 +48,43 @@ class Scores:
         return replace(self, squares=to.T @ self.squares @ to)
 
 
-def of_rows(blocks: Iterable[Matrix], width: int) -> tuple[Scores, float]:
-    """Return the sums over rows' scores, which come in blocks, and the largest share of a row.
+@dataclass
+class _Shares:
+    """Of some rows, each figure's sum of absolute values, and the largest."""
 
-    That is of any figure: of the sum of its rows' absolute values.
+    total: Matrix
+    largest: Matrix
+
+    def take(self, sizes: Matrix) -> None:
+        self.total += sizes.T @ sizes
+        for place in range(sizes.shape[1]):
+            here = (sizes[:, place, None] * sizes[:, place:]).max(axis=0)
+            self.largest[place, place:] = np.maximum(self.largest[place, place:], here)
+
+    @property
+    def most(self) -> float:
+        told = self.largest > 0
+        return float((self.largest[told] / self.total[told]).max(initial=0.0))
+
+
+def of_rows(blocks: Iterable[tuple[Matrix, NDArray[np.int64]]], width: int) -> tuple[Scores, float]:
+    """Return the sums over rows' scores, and the largest share that a row has of any figure.
+
+    Blocks are of rows' scores, and the cell that each row is in. A share is of the sum of the
+    absolute values of the rows of one cell: so none is larger of a figure over several cells, or of
+    what figures that differ by cells tell.
     """
-    squares, absolute, largest = (np.zeros((width, width)) for _ in range(3))
-    n = 0
-    for scores in blocks:
+    squares, n = np.zeros((width, width)), 0
+    shares: dict[int, _Shares] = {}
+    for scores, cells in blocks:
         n += len(scores)
         squares += scores.T @ scores
         sizes = np.abs(scores)
-        absolute += sizes.T @ sizes
-        for place in range(width):
-            here = (sizes[:, place, None] * sizes[:, place:]).max(axis=0, initial=0.0)
-            largest[place, place:] = np.maximum(largest[place, place:], here)
-    told = (absolute > 0) & (largest > 0)
-    share = float((largest[told] / absolute[told]).max(initial=0.0))
-    return Scores(n, squares, int(n > 0)), share
+        for cell in np.unique(cells):
+            zeros = (np.zeros((width, width)) for _ in range(2))
+            shares.setdefault(int(cell), _Shares(*zeros)).take(sizes[cells == cell])
+    most = max((one.most for one in shares.values()), default=0.0)
+    return Scores(n, squares, int(n > 0)), most
 
 
 def of_site(n: int, score: Matrix) -> Scores:

@@ -45,6 +45,9 @@ class ModelFit:
         self._admission = admission
         self._columns = models.check(admission.job.work, admission.project)
         self._rows: Held | None = None
+        self._missing = 0
+        """How many others of the cohort's cells aren't in the analysis set: of each cell, those of
+        its largest set, in the steps in which answers tell of missing values."""
         self._coefficients = OwnCoefficients(
             self._model, len(self._columns), member.site, self._terms
         )
@@ -89,17 +92,27 @@ class ModelFit:
             return ending.encode(self._ending(rows, beta))
         if self._model.family == "linear" and beta.size:
             raise OUT_OF_ORDER
-        return models.encode(self._part(rows, beta))
+        made = models.encode(self._part(rows, beta))
+        made.missing = self._missing
+        return made
 
     def _ending(self, rows: Held, beta: Vector) -> Ending:
         """Return what ends the fit. Robust errors' scores are of rows as a step's weights are.
 
-        And nobody has more than a share of any figure of them, of which a step's proof knows
-        nothing: an outcome that lies far from its mean weighs by its square.
+        And nobody has more than a share of any figure of them in any cell, as of a product that a
+        release declares: who lies far from what is expected weighs by the square of it.
         """
-        weights, shares = _Weights(), [0.0]
-        found = ending.ending(self._model, self._columns, rows, beta, weights.take, shares.append)
         disclosure = self._gate.policy_of(self._admission).disclosure
+        weights, shares = _Weights(), [0.0]
+        found = ending.ending(
+            self._model,
+            self._columns,
+            rows,
+            beta,
+            weights.take,
+            shares.append,
+            by_cells=disclosure.model_categories == "all",
+        )
         least, share = disclosure.minimum_cohort, disclosure.largest_contribution
         if not weights.are_shared(least, share) or max(shares) > share:
             raise FEW_SCORES
@@ -142,7 +155,10 @@ class ModelFit:
         columns = self._cache.load(self._home, release, wanted)
         number = len(next(iter(columns.values())))
         places = None if isinstance(rows, slice) else np.flatnonzero(rows)
-        return Held(columns, places, number if places is None else len(places), project)
+        held = Held(columns, places, number if places is None else len(places), project)
+        others = int(members.largest[list(first.groups[""])].sum()) - len(held)
+        self._missing = others // disclosure.minimum_cell * disclosure.minimum_cell
+        return held
 
 
 class _Weights:

@@ -81,7 +81,8 @@ def fit(
             beta = fitting.beta_of(place)
             models.check_coefficients(model, columns, beta)
             part = models.part_of(model, columns, own, beta)
-            total += model_words.encode(part, powers)
+            if secure:
+                total += model_words.encode(part, powers)
             said = models.encode(part).SerializeToString()
             parts.append(models.decode(wire.ModelPart.FromString(said), model, width))
         if secure:

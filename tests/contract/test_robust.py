@@ -12,6 +12,7 @@ from lifelines.datasets import load_rossi
 
 from contract.errors import DocumentError, UsageError
 from contract.statistics import robust
+from contract.statistics.meta import pool
 from researcher.formulas import parse
 from tests.contract.fits import category, fit, number, split
 
@@ -160,10 +161,10 @@ def test_sites_own_fits_are_pooled_by_their_robust_errors() -> None:
         expected = sm.OLS(SPECTOR["GPA"].to_numpy()[rows], x).fit(cov_type="HC1").bse
         assert not isinstance(own, str)
         assert own.errors == pytest.approx(expected, rel=1e-9)
-    # Of two, REML's errors of the mean are never below those of a fixed effect.
-    errors = np.array([own.errors for own in found.each if not isinstance(own, str)])
-    least = 1 / np.sqrt((1 / errors**2).sum(axis=0))
-    assert (found.errors >= least * (1 - 1e-9)).all()
+    fits = [own for own in found.each if not isinstance(own, str)]
+    pooled = pool([one.coefficients[1] for one in fits], [one.errors[1] for one in fits], "reml")
+    assert found.coefficients[1] == pytest.approx(pooled.estimate, rel=1e-12)
+    assert found.errors[1] == pytest.approx(pooled.standard_error, rel=1e-12)
 
 
 def test_errors_by_site_need_three_sites_with_rows() -> None:
@@ -193,7 +194,9 @@ def test_a_row_that_has_most_of_one_figure_alone_is_noticed() -> None:
     """Of the product of two columns, of which neither alone is one row's."""
     scores = np.ones((40, 2))
     scores[:20, 0] = scores[21:, 1] = 0
-    found, share = robust.of_rows([scores[:30], scores[30:]], 2)
+    one_cell = np.zeros(40, np.int64)
+    found, share = robust.of_rows([(scores[:30], one_cell[:30]), (scores[30:], one_cell[30:])], 2)
     assert found.squares[0, 1] == 1
     assert share == 1
-    assert robust.of_rows([np.ones((40, 2))], 2)[1] == pytest.approx(1 / 40)
+    assert robust.of_rows([(np.ones((40, 2)), one_cell)], 2)[1] == pytest.approx(1 / 40)
+    assert robust.of_rows([(np.ones((40, 2)), one_cell + np.arange(40) % 4)], 2)[1] == 0.1

@@ -21,7 +21,7 @@ from contract.documents import JOB_TYPE, Job
 from contract.envelope import Envelope
 from contract.models import Model
 from contract.receipts import Receipt
-from contract.statistics import models, steps
+from contract.statistics import ending, models, steps
 from contract.statistics.regression import IMPOSSIBLE, Sums
 from contract.statistics.steps import Step, Terms
 from contract.work import Statistic, StatisticsWork
@@ -112,6 +112,13 @@ ATTACKS = (
         "test_a_fit_that_separates",
     ),
     (
+        "A row far from what is expected, read off squared residuals",
+        "Huth et al. 2023, as for covariance; White 1980: sums of squared residuals",
+        "nobody has more than a share of a figure of robust errors in any cell, and a linear model "
+        "with them needs all its categories declared together",
+        "test_a_row_far_from_what_is_expected",
+    ),
+    (
         "A step at which an inverse link isn't defined",
         "Denning 1982, Cryptography and Data Security, section 6.2: an answer withheld tells",
         "it is refused as a step of few rows is; off with it: that a site works the coefficients "
@@ -170,9 +177,11 @@ class Fit:
         receipt = self.node.hospital.world.receipt(site, **{**said, **changes})
         return wire.SignedPart(payload=payload, receipt=receipt)
 
-    def step(self, step: Step, told: Sequence[wire.SignedPart] = ()) -> wire.FromNode:
-        """Send a step; return what leaves."""
-        payload = wire.ModelStep(parts=told).SerializeToString()
+    def step(
+        self, step: Step, told: Sequence[wire.SignedPart] = (), *, check: bool = False
+    ) -> wire.FromNode:
+        """Send a step, or what ends the fit; return what leaves."""
+        payload = wire.ModelStep(parts=told, check=check).SerializeToString()
         task = wire.Task(job=self.digest, task=step.task, payload=payload)
         return self.node.desk.task(self.node.hospital.member, task, lambda *_: None).message
 
@@ -704,6 +713,45 @@ def test_a_fit_that_separates(node: Node, monkeypatch: pytest.MonkeyPatch) -> No
     fit = Fit(node, model, release=release)
     assert fewest(fit) >= 20
     assert fit.code == "malformed"
+
+
+def test_a_row_far_from_what_is_expected(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sums of squared residuals differ by that of the men in arm A, above all by one man's."""
+    table = of_sizes({"AfN": 90, "AmN": 40, "BfN": 90, "BmN": 280})
+    for i, row in enumerate(table):
+        row["marker"] = 98 + (7 * i) % 61 / 15
+    table[100]["marker"] = 110  # of a man in arm A
+    release = frozen(node, "far", table)
+    model = Model.model_validate(
+        {"family": "linear", "outcome": "marker", "terms": [["arm"], ["sex"]], "robust": "HC0"}
+    )
+
+    def asked() -> tuple[wire.FromNode, Any]:
+        fit = Fit(node, model, release=release)
+        own = fit.begin()
+        factor = np.zeros((4, 4))
+        factor[np.triu_indices(4)] = wire.ModelPart.FromString(own.payload).information
+        said = fit.step(Step(1), [own], check=True)
+        fit.close()
+        return said, np.linalg.solve(factor[:3, :3], factor[:3, 3])
+
+    with monkeypatch.context() as undefended:
+        undefended.setattr(ending, "_cells", lambda _, held: np.zeros(len(held), np.int64))
+        said, (base, _, men) = asked()
+        squares = np.zeros((3, 3))
+        squares[np.triu_indices(3)] = part_of(said).ending.squares
+        far = math.sqrt(squares[2, 2] - squares[1, 2])
+        assert base + men + far == pytest.approx(110, rel=0.03)
+    said, _ = asked()
+    assert said.failed.code == "few-scores"
+    # What a linear model needs for its sums isn't enough for squared residuals.
+    rare = frozen(node, "rare-residuals", of_sizes(RARE))
+    three = {"family": "linear", "outcome": "marker", "terms": [["arm"], ["sex"], ["ill"]]}
+    fit = Fit(node, Model.model_validate(three), release=rare)
+    assert fit.code == ""
+    fit.close()
+    robustly = Model.model_validate(three | {"robust": "HC1"})
+    assert Fit(node, robustly, release=rare).code == "not-declared-together"
 
 
 def test_a_step_at_which_an_inverse_is_not_defined(
