@@ -18,7 +18,7 @@ from contract import cohorts
 from contract.cohorts import Cohort
 from contract.dictionary import Variable, imputed
 from contract.documents import Project
-from contract.errors import DocumentError, Refused
+from contract.errors import DocumentError
 from contract.statistics.summaries import Codes, Numbers
 from contract.work import Statistic, StatisticsWork
 from node.catalog.manifest import (
@@ -35,11 +35,7 @@ from node.catalog.manifest import (
 from node.catalog.membership import ANALYSIS, VARIABLE
 from node.catalog.strata import Blocks
 from node.gate.policy import Policy
-
-NOT_DECLARED = Refused(
-    "not-declared",
-    "The release declares no exact answer to this, and this site gives none with noise.",
-)
+from node.gate.undeclared import undeclared
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def lanes(
             for s, one in zip(work.ask, found, strict=True)
         ]
     if all(one is WITHHELD for one in found):
-        raise NOT_DECLARED
+        raise undeclared(work, declaration)
     return found
 
 

@@ -22,6 +22,7 @@ from node.catalog.manifest import AnalysisSet, Declaration, Grid, Strata
 from node.catalog.strata import Blocks
 from node.gate import exact
 from node.gate.rules import Question
+from node.gate.undeclared import NOT_DECLARED
 
 MOST_TOGETHER = 3
 """Of how many variables at once a release declares counts."""
@@ -63,7 +64,7 @@ class ModelWithinLimits:
         if not disclosure.models:
             raise Refused("models-off", "The policy of this site allows no models.")
         if any(one is None or one is exact.WITHHELD for one in question.plan):
-            raise exact.NOT_DECLARED
+            raise NOT_DECLARED
         try:
             columns = models.check(work, question.project)
         except DocumentError as error:
@@ -96,7 +97,7 @@ class Together:
     ) -> None:
         found = declaration.analysis(work.analysis) if work.analysis is not None else None
         if found is None or work.fit is None:
-            raise exact.NOT_DECLARED
+            raise NOT_DECLARED
         self._set: AnalysisSet = found
         self._model: Model = work.fit
         self._project = project

@@ -273,6 +273,30 @@ def test_what_is_not_declared_has_noise_if_it_may_and_is_withheld_else() -> None
         lanes(only, lane="exact")
 
 
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ({"analysis": "other"}, "The release has no analysis set other; it has main."),
+        ({"analysis": "small"}, "The release has no analysis set small; it has main."),
+        (
+            {"analysis": "main", "variable": "arm"},
+            "arm is not in the release's analysis set main, which is of x, age, ill, sex.",
+        ),
+        (
+            {"kind": "crosstab", "variable": "ill", "across": ("sex",), "lane": "exact"},
+            "Several variables at once are asked of an analysis set; it has main.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_there_is_to_be_asked(terms: dict[str, Any], said: str) -> None:
+    asked = {"kind": "count", "variable": "x"} | terms
+    how = {name: asked.pop(name) for name in ("analysis", "lane") if name in asked}
+    work = StatisticsWork(ask=(Statistic.model_validate(asked),), **how)
+    with pytest.raises(Refused) as refusal:
+        exact.lanes(work, PROJECT, MANIFEST, Policy())
+    assert (refusal.value.code, refusal.value.sentence) == ("not-declared", said)
+
+
 def test_a_declaration_for_laxer_minimums_than_the_policys_answers_nothing() -> None:
     strict = DisclosureSettings(minimum_cohort=50, minimum_cell=10)
     assert lanes(Policy(disclosure=strict)) == [None, None]

@@ -135,6 +135,6 @@ def test_the_command_shows_it_below_the_rules(
         assert words in out
     # What is refused is told no further.
     job.write_bytes(statistics(hospital, lane="exact", epsilon=None, analysis="none"))
-    with pytest.raises(Refused, match="declares no exact answer"):
+    with pytest.raises(Refused, match="no analysis set none; it has none"):
         check(job, hospital.home.root)
     assert "of what would leave" not in capsys.readouterr().out
