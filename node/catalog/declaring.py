@@ -8,7 +8,8 @@ and of several at once (``joining``).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -83,6 +84,8 @@ class Loss:
     """Of how many subjects in cells a value isn't told exactly."""
     by_analysis: Mapping[str, int]
     """How many complete subjects are not in the set."""
+    nearly_alike: Mapping[tuple[str, str], int]
+    """Of two analysis sets that differ by few subjects: by how many."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,7 @@ def declare(held: Held, subjects: Sequence[str], wishes: Wishes) -> Declared:
                 name: int(np.count_nonzero(whole) - np.count_nonzero(sets[name]))
                 for name, whole in zip(wishes.analyses, complete, strict=True)
             },
+            dict(_nearly_alike(sets)),
         ),
     )
 
@@ -206,6 +210,14 @@ _FEW = 0.1
 def _are_few(others: Bools, inside: Bools) -> bool:
     """Say whether those in no analysis set are so few that it may do without them."""
     return 0 < int(np.count_nonzero(others)) <= _FEW * int(np.count_nonzero(inside))
+
+
+def _nearly_alike(sets: Mapping[str, Bools]) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield pairs of sets of which those in one alone are few, with their number."""
+    for one, other in itertools.combinations(sets, 2):
+        both = sets[one] & sets[other]
+        if _are_few(sets[one] ^ sets[other], both):
+            yield (one, other), int(np.count_nonzero(sets[one] ^ sets[other]))
 
 
 def _is_better(without: DeclaredVariable, whole: DeclaredVariable) -> bool:

@@ -218,3 +218,8 @@ def lost(loss: Loss) -> Iterator[str]:
         for name, count in some.items():
             if count:
                 yield f"  {what}{name}: {count} subjects left out of exact answers"
+    for (one, other), count in loss.nearly_alike.items():
+        yield (
+            f"  analyses {one} and {other} differ by {count} subjects, among whom counts must be "
+            "large enough too; one set of all their variables may tell more"
+        )

@@ -14,6 +14,7 @@ from contract.errors import UsageError
 from node.catalog.declaring import Declared, Minimums, Wishes, declare
 from node.catalog.manifest import Grid
 from node.catalog.strata import Blocks, Categories, Held, StratumWish, stratify
+from node.commands.declaring import lost
 
 LIMITS = Minimums(cohort=5, cell=3, largest_contribution=0.5)
 GRID = Grid(minimum=0, maximum=10, bins=4)
@@ -209,6 +210,18 @@ def test_missing_values_by_few_take_others_with_them_and_by_none_take_nobody() -
     lost = found.loss.by_variable
     # Both sets have 198, so that their sizes tell nothing; or they are five apart.
     assert lost in ({"x": 2, "y": 2}, {"x": 0, "y": 5})
+
+
+def test_analysis_sets_that_differ_by_few_are_told_to_the_steward() -> None:
+    rng = np.random.default_rng(5)
+    held: Held = {name: rng.normal(5, 1, 200) for name in ("x", "y", "z")}
+    held["y"][:12] = np.nan
+    held["z"][100:] = np.nan
+    sets = {"one": ("x",), "most": ("x", "y"), "half": ("x", "z")}
+    found = declare(held, subjects(200), Wishes(strata=[], analyses=sets, minimums=LIMITS))
+    differ = int(np.count_nonzero(found.analyses["one"] ^ found.analyses["most"]))
+    assert found.loss.nearly_alike == {("one", "most"): differ}
+    assert any(f"one and most differ by {differ} subjects" in line for line in lost(found.loss))
 
 
 def test_the_same_table_declares_the_same() -> None:
