@@ -1,8 +1,9 @@
 """A site's part of a model's step as words whose sum over sites is that of the whole.
 
-The words are whether the part is beyond what can be summed (a flag), the number of subjects, and
-each figure: of a linear model the sums of squares and products of its columns and the outcome,
-worked out of the triangular factor; of others, and of what ends a fit, the sums themselves.
+The words are whether the part is beyond what can be summed (a flag), the number of subjects, that
+of those who aren't in the analysis set, and each figure: of a linear model the sums of squares and
+products of its columns and the outcome, worked out of the triangular factor; of others, and of what
+ends a fit, the sums themselves.
 
 Exactness: a figure is written as a whole number of units of 2^-140, of the columns that it is of
 each divided by a power of two above its largest value in the dictionary's ranges. That rounds a
@@ -40,6 +41,8 @@ from contract.statistics.regression import Sums, Vector
 from contract.statistics.robust import Scores
 
 UNIT_BITS, WORD_BITS, WORDS = 140, 48, 6
+_COUNTS = 3
+"""Words before the figures."""
 SITES = 1 << 14
 """No sum is over more sites; so no word overflows."""
 _LARGEST = 1 << (WORD_BITS * (WORDS - 1) + 47)
@@ -81,20 +84,22 @@ def length(model: Model, width: int, *, check: bool = False) -> int:
         figures = _triangle(width + 1) + 1
     else:
         figures = _triangle(width) + width + 4
-    return 2 + WORDS * figures
+    return _COUNTS + WORDS * figures
 
 
 # ---- from a part to words ------------------------------------------------------------------------
 
 
-def encode(part: Sums | Factor | Ending, powers: Sequence[int]) -> Words64:
-    """Return a site's part as words. ``powers`` is what ``exponents`` returned."""
+def encode(part: Sums | Factor | Ending, powers: Sequence[int], missing: int = 0) -> Words64:
+    """Return a site's part as words. ``powers`` is what ``exponents`` returned, ``missing`` how
+    many aren't in the analysis set.
+    """
     try:
         undefined = isinstance(part, Sums) and part.deviance >= regression.IMPOSSIBLE
         figures = [0] * _count(part) if undefined else _figures(part, powers)
     except _TooLarge:
         undefined, figures = True, [0] * _count(part)
-    words = [int(undefined), part.n]
+    words = [int(undefined), part.n, missing]
     for whole in figures:
         last = WORDS - 1
         words += [whole >> (WORD_BITS * at) & ((1 << WORD_BITS) - 1) for at in range(last)]
@@ -213,6 +218,11 @@ def decode(total: Words, model: Model, width: int, powers: Sequence[int]) -> Sum
     return Sums(n, _symmetric(figures[:triangle], powers), score, *beside)
 
 
+def missing(total: Words) -> int:
+    """Return how many of all sites' aren't in the analysis set, of a total that was decoded."""
+    return int(total[_COUNTS - 1])
+
+
 def decode_ending(total: Words, model: Model, width: int, powers: Sequence[int]) -> Ending:
     """Return what ends a fit of all sites together; ``DocumentError`` where it can't be summed."""
     undefined, n, figures = _read(total, length(model, width, check=True))
@@ -241,11 +251,11 @@ def _read(total: Words, wanted: int) -> tuple[int, int, list[int]]:
     if total.shape != (wanted,) or total.dtype != np.uint64:
         raise DocumentError("A sum of a model's step has another length than its model.")
     signed = [int(word) for word in total.view(np.int64)]
-    if signed[0] < 0 or signed[1] < 0:
+    if min(signed[:_COUNTS]) < 0:
         raise DocumentError("A sum of a model's step is of no subjects.")
     figures = [
         sum(word << (WORD_BITS * at) for at, word in enumerate(signed[start : start + WORDS]))
-        for start in range(2, wanted, WORDS)
+        for start in range(_COUNTS, wanted, WORDS)
     ]
     return signed[0], signed[1], figures
 

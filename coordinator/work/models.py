@@ -62,7 +62,13 @@ class ModelJob(SteppedJob):
             if fit is not None:
                 answered = [site for site in self._named() if site in self._replies]
                 sites = sorted(answered)
-                return wire.JobResult(answered=answered, fit=models.encode_fit(fit, columns, sites))
+                found = wire.JobResult(answered=answered)
+                found.fit.CopyFrom(models.encode_fit(fit, columns, sites))
+                found.fit.missing = sum(
+                    wire.ModelPart.FromString(self._replies[site].payload).missing
+                    for site in answered
+                )
+                return found
         raise Refused("too-few-sites", "Sites left in the middle of the fit again and again.")
 
     async def _fit(

@@ -71,7 +71,10 @@ class SummedModelJob(ModelJob):
             if learned is not None:
                 fit = await self._fit_over(sites, attempt, learned, work.fit, columns)
                 answered = [site for site in self._named() if site in sites]
-                return wire.JobResult(answered=answered, fit=models.encode_fit(fit, columns, sites))
+                found = wire.JobResult(answered=answered)
+                found.fit.CopyFrom(models.encode_fit(fit, columns, sites))
+                found.fit.missing = model_words.missing(learned.total)
+                return found
             if self._settled:
                 raise Refused("too-few-sites", self._who_ended_it(sites))
         raise Refused("too-few-sites", "Sites left in the first sum of the fit again and again.")

@@ -225,6 +225,8 @@ class MinimumCohort:
             )
             if output.part.n < least:
                 raise Refused(self.code, "A model is about fewer subjects than allowed.")
+            if output.part.missing % disclosure.minimum_cell:
+                raise Refused(self.code, "A model says too exactly how many are not in it.")
             return
         if isinstance(output, StatisticsOutput):
             if any(is_small(part, disclosure) for part in output.parts):

@@ -59,10 +59,11 @@ class SummedModelFit(ModelFit):
             else:
                 part = step = self._part(rows, beta)
                 message = models.encode(step)
+                message.missing = self._missing
             plain = self._gate.pass_model(
                 self._member, self._admission, task.task, message, len(self._columns)
             )
-            return model_words.encode(part, self._powers)
+            return model_words.encode(part, self._powers, message.missing)
 
         answer = self._sums.answer(at, encoding.step(task.payload), words)
         return self._gate.answer_step(

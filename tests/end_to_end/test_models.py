@@ -102,6 +102,9 @@ def test_a_logistic_model_is_that_of_all_rows_together(clinics: Federation) -> N
     low, high = expected.conf_int()[1]
     assert (found["age"].low, found["age"].high) == pytest.approx((low, high), rel=1e-7)
     assert found["age"].p == pytest.approx(expected.pvalues[1], rel=1e-6)
+    assert 0 < found.left_out <= sum(r["age"] == "" for site in SITES for r in rows(site))
+    assert f"({found.left_out} or more others aren't in main: they lack a value" in str(found)
+    assert f"At least {found.left_out} others were not in the analysis set main" in found.methods
     assert "odds" in str(found)
     assert max(map(len, str(found).splitlines())) <= 80
 
@@ -117,6 +120,20 @@ def test_a_linear_model_takes_one_step(clinics: Federation) -> None:
     for site in SITES:
         [entry] = clinics.answers(site, found.job)
         assert entry.body["lane"] == "exact"
+
+
+def test_robust_errors_and_a_random_intercept_are_those_of_all_rows(clinics: Federation) -> None:
+    x, y = pooled()
+    expected = sm.GLM(y, x, family=sm.families.Binomial()).fit(tol=1e-14, cov_type="HC0")
+    asked = (PROJECT, "outcome ~ age + arm", "logistic")
+    with clinics.connect() as ana:
+        for secure in (False, True):
+            found = ana.model(*asked, analysis="main", robust=True, secure=secure)
+            assert found.fit.errors == pytest.approx(expected.bse, rel=1e-8)
+        mixed = ana.model(*asked, analysis="main", by_site="random")
+    assert mixed.fit.converged
+    assert mixed.fit.log_likelihood >= expected.llf - 1e-9
+    assert set(mixed.site_effects()) == set(SITES)
 
 
 SECURE = (
@@ -135,6 +152,7 @@ def test_a_fit_of_secure_sums_is_the_one_in_clear(
         found = ana.model(PROJECT, formula, family, analysis="main", secure=True)
     assert found.fit.converged
     assert found.fit.n == plain.fit.n
+    assert found.left_out == plain.left_out > 0
     assert found.fit.coefficients == pytest.approx(plain.fit.coefficients, rel=1e-9)
     assert found.fit.standard_errors == pytest.approx(plain.fit.standard_errors, rel=1e-9)
     assert found.fit.pairs == plain.fit.pairs

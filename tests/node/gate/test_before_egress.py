@@ -37,7 +37,7 @@ from node.gate.before_egress import is_small, withhold_small
 from node.gate.gate import Admission, Sealed
 from node.gate.ledger import verify
 from node.gate.policy import DisclosureSettings, JobLimits, LedgerSettings, Policy, TrainingSettings
-from node.gate.rules import Outbound, StatisticsOutput, TrainingOutput
+from node.gate.rules import ModelOutput, Outbound, StatisticsOutput, TrainingOutput
 from tests.contract.world import World
 from tests.node.gate.conftest import GRANT, SITE, Hospital
 
@@ -167,6 +167,24 @@ def test_parts_that_reach_the_table_small_are_refused_there_too(hospital: Hospit
             )
         )
     assert caught.value.code == "small-cell"
+
+
+def test_a_model_tells_of_enough_and_of_who_is_not_in_it_in_steps_of_a_cell(
+    hospital: Hospital,
+) -> None:
+    admission = admitted(hospital)
+
+    def passes(n: int, missing: int) -> bool:
+        output = ModelOutput(wire.ModelPart(n=n, missing=missing), 2)
+        terms = (admission.job, admission.project, admission.release, hospital.policy, output, 10)
+        try:
+            before_egress.MinimumCohort().check(Outbound(*terms))
+        except Refused:
+            return False
+        return True
+
+    found = [passes(n, missing) for n, missing in ((20, 0), (20, 30), (19, 0), (20, 1), (20, 29))]
+    assert found == [True, True, False, False, False]
 
 
 def test_an_answer_of_another_form_is_refused(hospital: Hospital) -> None:

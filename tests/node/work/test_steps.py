@@ -50,6 +50,19 @@ def test_a_step_is_answered_and_the_same_again_is_the_same(allowed: Node) -> Non
     assert step(allowed, job).reply == first
 
 
+def test_a_step_says_as_a_count_does_how_many_are_not_in_the_analysis_set(
+    allowed: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaps = [row | {"marker": ""} if i % 16 < 5 else row for i, row in enumerate(allowed.table)]
+    monkeypatch.setattr(allowed, "release", allowed.freeze(gaps, "gaps"))
+    said = allowed.ask(Statistic(kind="count", variable="marker"), analysis="main", lane="exact")
+    assert said is not None
+    counted = said[0].groups[""].missing
+    assert counted > 0
+    part = wire.ModelPart.FromString(step(allowed, begin(allowed)).reply.payload)
+    assert (part.missing, part.missing % 10) == (counted, 0)  # in steps of the policy's cell
+
+
 def test_after_the_jobs_end_no_step_is_answered(allowed: Node) -> None:
     job = begin(allowed)
     allowed.hospital.now += timedelta(days=2)
