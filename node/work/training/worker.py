@@ -35,7 +35,7 @@ from node.work.training.weights import FOLDER as WEIGHTS
 from node.work.training.worker_main import DRAFT, FAILED, READY, REPLY, START, STATE, TASK
 
 MAX_LOG_BYTES = 2**20
-DYING_SECONDS = 1.0
+DYING_SECONDS = 10.0
 PACKAGES = ("contract", "foundation", "learning", "node")
 _LOCATION = re.compile(r"^(.{1,300}):(\d{1,7})$")
 

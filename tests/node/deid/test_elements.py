@@ -168,7 +168,7 @@ def _file(dataset: Dataset, syntax: UID) -> bytes:
     return out.getvalue()
 
 
-@settings(max_examples=80, deadline=timedelta(seconds=5))
+@settings(max_examples=80, deadline=timedelta(minutes=2))
 @given(datasets(), st.sampled_from(_SYNTAXES))
 def test_a_written_data_set_is_read_as_pydicom_reads_it(dataset: Dataset, syntax: UID) -> None:
     dataset.add(DataElement(0x00080018, "UI", "1.2.3.4"))
@@ -179,7 +179,7 @@ def test_a_written_data_set_is_read_as_pydicom_reads_it(dataset: Dataset, syntax
     _compare(file, file.dataset, dcmread(io.BytesIO(data)))
 
 
-@settings(max_examples=40, deadline=timedelta(seconds=5))
+@settings(max_examples=40, deadline=timedelta(minutes=2))
 @given(datasets(), st.sampled_from(_SYNTAXES[:3]))
 def test_elements_follow_each_other_without_a_gap(dataset: Dataset, syntax: UID) -> None:
     dataset.add(DataElement(0x00080018, "UI", "1.2.3.4"))
@@ -328,7 +328,7 @@ def _parses_or_refuses(data: bytes) -> None:
             assert 0 <= start <= end <= size
 
 
-@settings(max_examples=120, deadline=timedelta(seconds=5))
+@settings(max_examples=120, deadline=timedelta(minutes=2))
 @given(st.data(), st.sampled_from(_SEEDS))
 def test_a_damaged_file_is_read_within_its_bounds_or_refused(
     data: st.DataObject, name: str
@@ -342,7 +342,7 @@ def test_any_bytes_are_read_within_their_bounds_or_refused(data: bytes, declared
 
 
 @pytest.mark.slow
-@settings(max_examples=20_000, deadline=timedelta(seconds=5))
+@settings(max_examples=20_000, deadline=timedelta(minutes=2))
 @given(st.data(), st.sampled_from(_SEEDS))
 def test_many_damaged_files_are_read_within_their_bounds_or_refused(
     data: st.DataObject, name: str

@@ -26,7 +26,7 @@ _FILES = (
 )  # fmt: skip
 _SLACK = settings(
     max_examples=60,
-    deadline=timedelta(seconds=20),
+    deadline=timedelta(minutes=2),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

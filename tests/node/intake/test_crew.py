@@ -262,7 +262,7 @@ def cluster(folder: Path, *tls: str) -> Iterator[tuple[str, list[subprocess.Pope
                 env=environment,
                 cwd=folder,
             )
-            stack.callback(process.wait, 20)
+            stack.callback(process.wait, 120)
             stack.callback(process.terminate)
             started.append(process)
             return process
@@ -274,7 +274,7 @@ def cluster(folder: Path, *tls: str) -> Iterator[tuple[str, list[subprocess.Pope
         worker = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", *file)
         for _ in range(2):
             start("worker", *worker, "--protocol", protocol)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not where.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         import json

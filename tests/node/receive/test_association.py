@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -420,13 +421,19 @@ def test_who_sends_slowly_without_end_is_put_out(
     assert landing.count() == 0
 
 
-def test_who_finishes_an_instance_now_and_then_stays(listener: Listener, landing: Landing) -> None:
-    listener.change(idle_seconds=4, least_bytes_per_second=1e7)
+def test_who_finishes_an_instance_now_and_then_stays(
+    listener: Listener, landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skipped = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + skipped[0])
+    monkeypatch.setattr(wire, "time", clock)
+    listener.change(idle_seconds=60, least_bytes_per_second=1e7)
     with open_association(listener.port) as connection:
         for number in range(6):
             connection.sendall(store_command(f"1.2.{number}") + data_fragment(b"x" * 9, last=True))
             assert connection.recv(4096)[0] == PduType.P_DATA
-            time.sleep(0.8)
+            time.sleep(0.05)  # so that the skipped time is one that it waits
+            skipped[0] += 40
     assert landing.count() == 6
     assert listener.ended().ended == "closed by the peer"
 

@@ -441,14 +441,14 @@ def mutated(seed: bytes, draw: Any) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=150, deadline=timedelta(seconds=5))
+@settings(max_examples=150, deadline=timedelta(minutes=2))
 @given(st.data())
 def test_a_damaged_stream_is_cleaned_or_refused(data: st.DataObject) -> None:
     syntax, seed = data.draw(st.sampled_from(sorted(_seeds().items())))
     _cleans_or_refuses(mutated(seed, data.draw), syntax)
 
 
-@settings(max_examples=100, deadline=timedelta(seconds=5))
+@settings(max_examples=100, deadline=timedelta(minutes=2))
 @given(st.binary(max_size=300), st.sampled_from(sorted(_seeds())))
 def test_any_bytes_are_cleaned_or_refused(data: bytes, syntax: str) -> None:
     _cleans_or_refuses(data, syntax)
@@ -467,7 +467,7 @@ def test_any_fragments_are_cleaned_or_refused(
 
 
 @pytest.mark.slow
-@settings(max_examples=30_000, deadline=timedelta(seconds=5))
+@settings(max_examples=30_000, deadline=timedelta(minutes=2))
 @given(st.data())
 def test_many_damaged_streams_are_cleaned_or_refused(data: st.DataObject) -> None:
     syntax, seed = data.draw(st.sampled_from(sorted(_seeds().items())))

@@ -247,13 +247,13 @@ def _cleans_or_refuses(data: bytes) -> None:
         assert len(cleaned) == len(data)
 
 
-@settings(max_examples=150, deadline=timedelta(seconds=5))
+@settings(max_examples=150, deadline=timedelta(minutes=2))
 @given(st.data())
 def test_a_damaged_movie_is_cleaned_or_refused(data: st.DataObject) -> None:
     _cleans_or_refuses(_mutated(mp4(), data.draw))
 
 
-@settings(max_examples=60, deadline=timedelta(seconds=5))
+@settings(max_examples=60, deadline=timedelta(minutes=2))
 @given(st.data())
 def test_a_damaged_stream_is_cleaned_or_refused(
     videos: dict[str, bytes], data: st.DataObject

@@ -66,7 +66,7 @@ def test_an_item_that_never_ends_is_given_up() -> None:
             time.sleep(0.1)
         return {"item": item, "died": False}
 
-    rows = list(work_through(range(12), work, workers=2, died=died, item_seconds=4))
+    rows = list(work_through(range(12), work, workers=2, died=died, item_seconds=10))
     assert sorted(row["item"] for row in rows) == list(range(12))
     assert [row["item"] for row in rows if row["died"]] == [3]
 

@@ -332,7 +332,7 @@ def test_a_recipe_leaves_drafts_that_are_in_no_reply(home: NodeHome, catalog: Ca
             run_id=5,
             node_id=17,
             node_config={"data-path": "/release"},
-            limits=Limits(processes=64, message_seconds=30, reply_bytes=2**20),
+            limits=Limits(processes=64, message_seconds=120, reply_bytes=2**20),
             log=home.root / "log",
             weights=given,
             drafts=job if allowed else None,
