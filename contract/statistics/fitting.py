@@ -168,8 +168,7 @@ class Fitting:
         """Take a step of the pooled fit, from which the others begin, or of those after it."""
         check_sites(parts)
         [state] = self._states
-        if not isinstance(state, State):
-            return None
+        assert isinstance(state, State)
         merged = reduce(Sums.merge, parts)
         if len(merged.score) != len(state.beta):
             raise DocumentError("A part of a model has another form than its step.")
@@ -177,12 +176,13 @@ class Fitting:
             pooled = self._advanced(state, merged)
             if isinstance(pooled, str):
                 raise DocumentError(pooled)
-            self._states = (mixed_steps.start(pooled) if isinstance(pooled, Fit) else pooled,)
+            self._states = (mixed_steps.begin(pooled, merged),)
             return None
         found = mixed_steps.advance(self.model.family, state, merged, self._setting.names)
-        self._states = (found,)
         if isinstance(found, State):
+            self._states = (found,)
             return None
+        # To another site, by the last digit, it may not have ended: the state stays.
         # The mean of a site's intercept, given its outcomes: the score times the variance.
         effects = tuple(found.site_variance * float(part.score[0]) for part in parts)
         return replace(self._turned(found), site_effects=effects)

@@ -38,6 +38,8 @@ Block = tuple[Matrix, Vector, Vector | None]
 NODES = 25
 FIRST_SIGMA = 0.5
 """Of the first step; where sigma is zero the likelihood is level in it."""
+SMALL = 0.1
+"""Of the pooled fit's steps, in standard errors."""
 NO_DIFFERENCE = 1e-4
 """A sigma below it is zero: the likelihood at its maximum doesn't tell it from that."""
 LARGEST_SIGMA = 20.0
@@ -149,9 +151,20 @@ def impossible(n: int, width: int) -> Sums:
     return Sums(n, np.eye(width + 1), np.zeros(width + 1), IMPOSSIBLE, 0.0)
 
 
-def start(pooled: Fit) -> State:
-    """Return the first step's coefficients: those of the pooled fit, and a sigma."""
-    return State(np.append(pooled.coefficients, FIRST_SIGMA), step=pooled.steps)
+def begin(pooled: State | Fit, merged: Sums) -> State:
+    """Return the first coefficients with a sigma once the pooled fit's steps are small.
+
+    ``merged`` is of the step that led to ``pooled``. Not where the pooled fit has ended: sites may
+    see that a step apart, by the last digit, and are to go on together.
+    """
+    if isinstance(pooled, Fit):
+        return State(np.append(pooled.coefficients, FIRST_SIGMA), step=pooled.steps)
+    if pooled.direction is None or pooled.halvings:
+        return pooled
+    moved = np.abs(pooled.direction) * np.sqrt(np.abs(np.diag(merged.information)))
+    if float(moved.max(initial=0.0)) > SMALL:
+        return pooled
+    return State(np.append(pooled.beta, FIRST_SIGMA), step=pooled.step)
 
 
 def advance(family: str, state: State, merged: Sums, names: tuple[str, ...] | None) -> State | Fit:

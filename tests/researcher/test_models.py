@@ -53,6 +53,9 @@ def answer(formula: str, family: str, **settings: Any) -> ModelAnswer:
 
 COX = answer("Surv(week, arrest) ~ fin + age + race + prio", "cox")
 LINEAR = answer("prio ~ fin + age*race", "linear")
+ROBUST = answer("prio ~ fin + age*race", "linear", robust="HC1")
+BY_SITE = answer("prio ~ fin + age*race", "poisson", robust="site")
+MIXED = answer("arrest ~ age + (1 | site)", "logistic")
 EACH = answer("arrest ~ fin + age", "logistic", by_site="each")
 ALL = (
     COX, LINEAR, EACH,
@@ -61,6 +64,9 @@ ALL = (
     answer("age ~ fin + (1 | site)", "linear"),
     answer("Surv(week, arrest) ~ age + strata(race)", "cox", by_site="each", ties="breslow"),
     answer("log(age) ~ relevel(race, ref = 'other') + fin", "linear", weights="week"),
+    answer("Surv(week, arrest) ~ fin + age", "cox", robust=True),
+    answer("arrest ~ fin + age", "logistic", by_site="each", robust=True),
+    ROBUST, BY_SITE, MIXED,
 )  # fmt: skip
 
 
@@ -97,6 +103,47 @@ def test_a_linear_models_summary_is_r_s() -> None:
     assert math.isnan(LINEAR["fin"].ratio)
     with pytest.raises(KeyError):
         LINEAR["height"]
+
+
+def test_robust_errors_are_what_intervals_and_tests_are_by() -> None:
+    """The figures of lmtest's coeftest, by statsmodels."""
+    x = np.column_stack([np.ones(432), ROSSI["fin"], ROSSI["age"], ROSSI["race"],
+                         ROSSI["age"] * ROSSI["race"]])  # fmt: skip
+    ols = sm.OLS(ROSSI["prio"].to_numpy(float), x)
+    expected = ols.fit(cov_type="HC1", use_t=True)
+    assert [row.p for row in ROBUST.rows()] == pytest.approx(expected.pvalues, rel=1e-7)
+    low, high = expected.conf_int(0.1)[1]
+    assert ROBUST.confint(0.9)["fin"] == pytest.approx((low, high), rel=1e-8)
+    told = ROBUST.tidy()[1]
+    assert told["robust.se"] == pytest.approx(expected.bse[1], rel=1e-9)
+    assert told["std.error"] == pytest.approx(ols.fit().bse[1], rel=1e-9)
+    assert "robust.se" not in LINEAR.tidy()[1]
+    for test, place in zip(ROBUST.wald(), (1, 2, 3, 4), strict=True):
+        assert test.p == pytest.approx(expected.pvalues[place], rel=1e-6)
+    assert "F " not in str(ROBUST).replace("R-squared", "")  # by the information
+    assert "White (1980)" in ROBUST.methods
+    assert "robust" in str(ROBUST)
+
+
+def test_errors_by_site_have_one_degree_less_than_sites_and_say_so() -> None:
+    row = BY_SITE["fin"]
+    assert BY_SITE.law == "t"
+    half = 4.302652729911275 * row.standard_error  # Student's t with two degrees
+    assert (row.low, row.high) == pytest.approx((row.estimate - half, row.estimate + half))
+    assert "Standard errors by 3 sites" in str(BY_SITE)
+    assert "Liang and Zeger (1986)" in BY_SITE.methods
+    assert "Student's t" in BY_SITE.methods
+
+
+def test_a_logistic_random_intercept_says_what_it_is() -> None:
+    assert MIXED.law == "z"
+    assert "Variance between sites" in str(MIXED)
+    assert "quadrature" in MIXED.methods
+    assert "REML" not in MIXED.methods
+    assert set(MIXED.site_effects()) == set(SITES)
+    told = MIXED.glance()
+    assert told["site.variance"] == MIXED.fit.site_variance
+    assert "sigma" not in told
 
 
 def test_a_cox_models_tests_are_of_all_coefficients() -> None:
