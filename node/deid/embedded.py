@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 
 from node.deid.elements import Element
+from node.deid.image_header import Header
 from node.deid.parts import Parts
-from node.deid.pixel_data import Header, swapped
+from node.deid.pixel_data import swapped
 from node.deid.pixels.image import PixelSettings
 from node.deid.profile import Profile
 from node.deid.reading import Unsafe

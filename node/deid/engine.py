@@ -29,10 +29,11 @@ from node.deid.elements import (
 )
 from node.deid.embedded import Documents, clean_overlay
 from node.deid.identifiers import Known, matcher
+from node.deid.image_header import Header
 from node.deid.misdeclared import real_charset
 from node.deid.part10 import declaration, prologue
 from node.deid.parts import Parts
-from node.deid.pixel_data import Header, Outcome, clean_pixel_data, without_overlay_bits
+from node.deid.pixel_data import Outcome, clean_pixel_data, without_overlay_bits
 from node.deid.pixels.image import PixelSettings
 from node.deid.profile import Profile
 from node.deid.pseudonyms import Pseudonyms

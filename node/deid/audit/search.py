@@ -124,7 +124,8 @@ class Search:
             yield BIRTH_DATE
 
     def _shows_text(self, file: File, matcher: Matcher) -> bool:
-        from node.deid.pixel_data import Header, clean_pixel_data
+        from node.deid.image_header import Header
+        from node.deid.pixel_data import clean_pixel_data
 
         try:
             outcome = clean_pixel_data(Header(file), matcher, PixelSettings(mode="ocr"), None)

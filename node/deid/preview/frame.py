@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from node.deid.elements import PIXEL_DATA, parse
-from node.deid.pixel_data import Header, image
+from node.deid.image_header import Header, image
 from node.deid.pixels.frames import Array, Frames
 from node.deid.pixels.image import Box, Image, PixelSettings
 from node.deid.reading import Unsafe
