@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from foundation.files import SECRET_MODE, private_folder, storage_errors
 BUSY_SECONDS = 10
 READING = "wardgate_reading"
 """Execution option of a transaction that will not write."""
+GRAIN_NS = 2 * 10**9
+"""Two writes that are closer than this may leave a file the same times."""
 _readers: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()
 """Engines with this option, by the engine whose connections they share: making one takes long."""
 
@@ -50,6 +54,22 @@ def reading(engine: Engine) -> Connection:
     if reader is None:
         reader = _readers[engine] = engine.execution_options(**{READING: True})
     return reader.connect()
+
+
+def written(engine: Engine) -> object:
+    """Return what stays equal as long as nobody writes, by a look at SQLite's files alone.
+
+    Right after a write, and of a server's database, it is equal to nothing: then ask the database.
+    """
+    if engine.dialect.name != "sqlite":
+        return object()
+    found = []
+    for name in (f"{engine.url.database}", f"{engine.url.database}-wal"):
+        with suppress(FileNotFoundError):
+            status = Path(name).stat()
+            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+    newest = max((modified for _, modified, _ in found), default=time.time_ns())
+    return object() if abs(time.time_ns() - newest) < GRAIN_NS else tuple(found)
 
 
 def aware(value: datetime) -> datetime:

@@ -10,6 +10,7 @@ from pathlib import Path
 from contract.documents import Job, Project
 from contract.keys import SigningKey
 from contract.trust import TrustedDocuments
+from foundation.database import written
 from node.catalog.asked import Asked
 from node.catalog.inbox import Inbox
 from node.catalog.rows import ReleaseRow
@@ -71,6 +72,10 @@ class State:
         self.policy = policy
         """Gives the whole policy as it is now."""
         self.clock = clock
+
+    def changes(self) -> object:
+        """Return what stays equal as long as policy and catalogue do. It only looks at files."""
+        return self.policy().digest, written(self.catalog.engine)
 
     def policy_of(self, admission: Admission) -> Policy:
         """Return the policy as it is now for an admitted job's project."""

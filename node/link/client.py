@@ -401,21 +401,29 @@ class ConsortiumLink:
     async def _tell_releases(self) -> None:
         """Say what can be asked about here, and again whenever that changed."""
         told: tuple[object, ...] = ()
+        seen: object = None
         while True:
-            current = await self._in_thread(self._desk.gate.listed, self._member)
-            if current != told:
-                told = current
-                self._send(await self._stored(self._desk.gate.releases, self._member))
+            changes = self._desk.gate.changes()
+            if changes != seen:
+                current = await self._in_thread(self._desk.gate.listed, self._member)
+                if current != told:
+                    told = current
+                    self._send(await self._stored(self._desk.gate.releases, self._member))
+                seen = changes
             await asyncio.sleep(RELEASES_SECONDS)
 
     async def _look_at_inbox(self) -> None:
         """Act on what the stewards decided, as soon as something that waits may go on."""
-        seen: tuple[object, ...] = ()
+        situation: tuple[object, ...] = ()
+        seen: object = None
         failing = False
         while True:
             await asyncio.sleep(INBOX_SECONDS)
             try:
-                seen = await self._act_on_inbox(seen)
+                changes = self._desk.gate.changes()
+                if changes != seen:
+                    situation = await self._act_on_inbox(situation)
+                    seen = changes
                 failing = False
             except Exception as error:
                 if not failing:

@@ -177,7 +177,8 @@ async def _stop_disallowed(desk: WorkDesk, pause_seconds: float) -> None:
     while True:
         seconds = DISALLOWED_SECONDS
         try:
-            await asyncio.to_thread(desk.stop_disallowed)
+            if desk.is_busy():
+                await asyncio.to_thread(desk.stop_disallowed)
         except Exception as error:
             # Its text might hold a patient's data, so only its type is logged.
             log.error("jobs can't be checked: %s", type(error).__name__)

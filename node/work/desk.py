@@ -157,6 +157,10 @@ class WorkDesk:
 
     # ---- what ends a job -----------------------------------------------------------------------
 
+    def is_busy(self) -> bool:
+        """Say whether there is work under way that goes on over several messages."""
+        return bool(self.steps.sessions or self.training.sessions)
+
     def stop_disallowed(self) -> None:
         """End the workers of jobs that rest on what was taken back since.
 

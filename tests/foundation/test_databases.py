@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -189,3 +191,30 @@ def test_an_embedded_database_is_its_owners_alone(tmp_path: Path) -> None:
     database.open_database(file, "", MIGRATIONS, HEAD).dispose()
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_look_at_the_files_tells_every_write_of_whoever_made_it(tmp_path: Path) -> None:
+    file = tmp_path / "one.db"
+    engine = open_coordinator_database(f"sqlite:///{file}")
+
+    def age() -> None:
+        for path in (file, tmp_path / "one.db-wal"):
+            if path.exists():
+                an_hour_ago = path.stat().st_mtime - 3600
+                os.utime(path, (an_hour_ago, an_hour_ago))
+
+    assert database.written(engine) != database.written(engine)  # migrated just now
+    age()
+    before = database.written(engine)
+    assert database.written(engine) == before
+    with sqlite3.connect(file) as other:
+        other.execute("PRAGMA user_version = 7")
+    assert database.written(engine) != before
+    age()
+    assert database.written(engine) != before
+    engine.dispose()
+
+
+def test_nothing_is_told_without_a_file_to_look_at() -> None:
+    engine = create_engine("sqlite://")
+    assert database.written(engine) != database.written(engine)
