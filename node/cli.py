@@ -18,6 +18,7 @@ _HELP = "Run a hospital's Wardgate node: keep data here, answer through a gate."
 _DATA, _HELD, _NODE, _GATE = "Take data in", "What is held", "The node", "The gate"
 _COMMANDS = {
     "ingest": ("ingest", _DATA),
+    "schema": ("schema", _DATA),
     "watch": ("watch", _DATA),
     "join": ("consortium", _NODE),
     "serve": ("consortium", _NODE),
