@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from contract.errors import DataError
 from node.intake.cells import BATCH_CHARACTERS, BATCH_ROWS, MAX_CELL
+from node.intake.parquet_footer import UNREADABLE, read_footer
 
 if TYPE_CHECKING:
     import polars as pl
 
-UNREADABLE = "The table is not a readable Parquet file."
 ERROR = 2**64 - 1
 MAX_MEMORY_BYTES = 16 * 2**30
 """Of address space, most of which is never used."""
@@ -49,8 +49,6 @@ def main() -> None:
 def batches(path: Path) -> Iterator[pl.DataFrame]:
     """Yield a Parquet file's rows as text, group by group."""
     import polars as pl
-
-    from node.intake.parquet import read_footer
 
     footer = read_footer(path)
     first = 0

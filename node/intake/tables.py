@@ -23,7 +23,8 @@ from node.home import NodeHome
 from node.intake.cells import Batch, csv_batches
 from node.intake.clinical import OBSERVATIONS, ClinicalStore, SourceRow, Staging
 from node.intake.conversion import Conversion, Unfit
-from node.intake.parquet import MAGIC, parquet_batches
+from node.intake.parquet import parquet_batches
+from node.intake.parquet_footer import MAGIC
 from node.intake.quality import QualityReport
 from node.intake.records import open_regular
 from node.intake.schema import ColumnSchema, TableSchema

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from contract.errors import DataError
 from node.deid.pseudonyms import Pseudonyms
-from node.intake.parquet import parquet_batches, read_footer
+from node.intake.parquet import parquet_batches
+from node.intake.parquet_footer import read_footer
 from node.intake.schema import parse_schema
 from node.intake.tables import convert
 
