@@ -59,6 +59,10 @@ class Dictionary(Settings):
         return next((v for v in self.variables if v.name == name), None)
 
 
+_PROJECTS = {"purpose", "sites"}
+"""Keys by which a project's own file is known; its other keys are no business of a dictionary."""
+
+
 def read_dictionary(path: Path) -> Dictionary:
     """Read a dictionary's file; ``ConfigurationError`` names what is wrong with it in one line."""
     try:
@@ -69,7 +73,9 @@ def read_dictionary(path: Path) -> Dictionary:
 
 
 def parse_dictionary(values: Mapping[str, Any], origin: str) -> Dictionary:
-    """Return the dictionary of a parsed TOML file."""
+    """Return the dictionary of a parsed TOML file: one of its own, or a project's."""
+    if "variables" in values and _PROJECTS <= set(values):
+        values = {key: values[key] for key in Dictionary.model_fields if key in values}
     check_keys(Dictionary, values, origin)
     variables = values.get("variables", [])
     for position, variable in enumerate(variables if isinstance(variables, list) else []):

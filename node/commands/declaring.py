@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from node.catalog.declaring import Loss, Wishes
-    from node.catalog.manifest import AnalysisSet, Declaration, Grid
+    from node.catalog.manifest import AnalysisSet, Declaration, Grid, ReleaseManifest
     from node.catalog.store import Catalog
     from node.catalog.strata import StratumWish
     from node.gate.policy import Policy
@@ -222,4 +222,19 @@ def lost(loss: Loss) -> Iterator[str]:
         yield (
             f"  analyses {one} and {other} differ by {count} subjects, among whom counts must be "
             "large enough too; one set of all their variables may tell more"
+        )
+
+
+def without_grid(manifest: ReleaseManifest) -> Iterator[str]:
+    """Yield which numbers can't be counted for want of a grid, and how they get one."""
+    if manifest.declaration is None or not manifest.declaration.cells:
+        return
+    numbers = {c.name for c in manifest.columns if c.type in ("integer", "number")}
+    names = [v.name for v in manifest.declaration.variables if v.grid is None and v.name in numbers]
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield (
+            f"no grid is known for {', '.join(names[:_SHOWN])}{more}: no exact histogram, "
+            "quantile, rank or curve of them. --dictionary names a project or its file, whose "
+            "grids are taken; --grid gives one"
         )

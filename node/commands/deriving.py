@@ -23,8 +23,9 @@ DictionaryOption = Annotated[
     typer.Option(
         "--dictionary",
         metavar="PROJECT|DICTIONARY.toml",
-        help="Whose derived variables are made; those of the projects known here with its table "
-        "when absent, 'none' for none.",
+        help="Whose grids numbers are counted on, and whose derived variables are made: those of a "
+        "project, proposed or approved, or of its file; of the projects known here when absent, "
+        "'none' for none.",
     ),
 ]
 

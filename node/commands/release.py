@@ -19,6 +19,7 @@ from node.commands.declaring import (
     lost,
     told,
     wishes_of,
+    without_grid,
 )
 from node.commands.deriving import (
     DictionaryOption,
@@ -404,7 +405,8 @@ def _say_declared(plan: Plan) -> None:
         typer.echo(line)
     if plan.manifest.declaration is None or plan.loss is None:
         return
-    for line in (*told(plan.manifest.declaration), *lost(plan.loss)):
+    declared = (*told(plan.manifest.declaration), *lost(plan.loss), *without_grid(plan.manifest))
+    for line in declared:
         typer.echo(line)
 
 

@@ -51,6 +51,15 @@ def test_a_bad_variable_is_named(variable: dict[str, Any], message: str) -> None
         parse_dictionary({"name": "d", "variables": [variable]}, "test")
 
 
+def test_a_projects_own_file_is_a_dictionary() -> None:
+    example = Path(__file__).parents[3] / "docs/tutorials/example/project.toml"
+    read = read_dictionary(example)
+    assert (read.name, read.table) == ("stroke", "stroke")
+    assert [v.name for v in read.variables if v.bins is not None] == ["age", "days"]
+    with pytest.raises(ConfigurationError, match="purpose"):
+        parse_dictionary({"name": "d", "variables": [SEX], "purpose": "?"}, "test")
+
+
 def test_variables_are_named_once() -> None:
     with pytest.raises(ConfigurationError, match="occurs twice"):
         parse_dictionary({"name": "d", "variables": [SEX, SEX]}, "test")
