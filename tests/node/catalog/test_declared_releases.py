@@ -68,6 +68,8 @@ def test_cells_are_proposed_and_what_is_left_out_is_said(hospital: NodeHome) -> 
     assert "  age: count by arm; moments by arm" in said
     assert "subjects left out of exact answers" in said
     assert "visit" not in said  # a date has no exact answers
+    assert "no grid is known for age, bmi: no exact histogram" in said
+    assert "no grid is known for bmi:" in create(hospital, "--grid", "age=20:100:4", "--dry-run")
     assert not hospital.releases.exists() or not list(hospital.releases.iterdir())
 
 
