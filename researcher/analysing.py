@@ -96,6 +96,15 @@ class Alternative(StrEnum):
     GREATER = "greater"
 
 
+class Adjustment(StrEnum):
+    """How p values are adjusted for being several."""
+
+    HOLM = "holm"
+    BONFERRONI = "bonferroni"
+    BENJAMINI_HOCHBERG = "benjamini-hochberg"
+    NONE = "none"
+
+
 class Scale(StrEnum):
     """On which scale an interval of survival is symmetric."""
 
@@ -145,6 +154,22 @@ class Particular:
             "--type", min=1, max=9, help="Of quantiles: Hyndman and Fan's type, as of R's quantile."
         ),
     ] = quantiles.TYPE
+    adjust: Annotated[
+        Adjustment | None,
+        typer.Option(help="Of anova, table1, correlation: p values for being several."),
+    ] = None
+    simulate: Annotated[
+        int | None,
+        typer.Option(
+            "--simulate",
+            metavar="SEED",
+            help="Of crosstab: Fisher's test by random tables where it would take too long.",
+        ),
+    ] = None
+    score: Annotated[
+        list[float] | None,
+        typer.Option("--score", help="Of agreement: a level's number; once for each, in order."),
+    ] = None
     modality: Annotated[
         str | None, typer.Option(help="Of acquisition: CT for how CT images were taken.")
     ] = None
@@ -179,6 +204,13 @@ class Particular:
             (self.pairwise, "--pairwise", (Analysis.CORRELATION,)),
             (self.share, "--share", (Analysis.QUANTILES,)),
             (self.type != quantiles.TYPE, "--type", (Analysis.QUANTILES,)),
+            (
+                self.adjust is not None,
+                "--adjust",
+                (Analysis.ANOVA, Analysis.TABLE1, Analysis.CORRELATION),
+            ),
+            (self.simulate is not None, "--simulate", (Analysis.CROSSTAB,)),
+            (self.score, "--score", (Analysis.AGREEMENT,)),
             (self.modality, "--modality", (Analysis.ACQUISITION,)),
             (self.stratum, "--stratum", curves),
             (self.at, "--at", curves),
@@ -188,6 +220,11 @@ class Particular:
         ):
             if given and kind not in kinds:
                 raise UsageError(f"{option} is of {' and '.join(one.value for one in kinds)}.")
+
+    @property
+    def adjusting(self) -> dict[str, Any]:
+        """How p values are adjusted; nothing where the analysis has its own way."""
+        return {} if self.adjust is None else {"adjust": self.adjust.value}
 
     @property
     def hypothesis(self) -> dict[str, Any]:
@@ -216,7 +253,9 @@ def _of_one(
             found = study.proportion(name, by)
         case Analysis.ANOVA:
             equal = options.equal_variances
-            found = study.anova(name, _by(by, kind.value), equal_variances=equal)
+            found = study.anova(
+                name, _by(by, kind.value), equal_variances=equal, **options.adjusting
+            )
         case _:
             found = study.ranks(name, _by(by, kind.value))
     return found
@@ -302,7 +341,6 @@ def run(
     of_several: dict[Analysis, Callable[..., Finding]] = {
         Analysis.DESCRIBE: study.describe,
         Analysis.BOX_PLOT: study.box_plots,
-        Analysis.CROSSTAB: study.crosstab,
         Analysis.COVARIANCE: study.covariances,
     }
     if kind in of_several:
@@ -310,19 +348,25 @@ def run(
     match kind:
         case Analysis.TABLE1:
             medians = options.median or ()
-            found = study.table_one(*names, by=by, overall=options.overall, medians=medians)
+            found = study.table_one(
+                *names, by=by, overall=options.overall, medians=medians, **options.adjusting
+            )
         case Analysis.QUANTILES:
             shares: dict[str, Any] = {"shares": options.share} if options.share else {}
             found = study.quantiles(*names, by=by, type=options.type, **shares)
+        case Analysis.CROSSTAB:
+            found = study.crosstab(*names, by=by, simulate=options.simulate)
         case Analysis.RATES:
             found = study.rates(*_two(names, kind.value, "a time at risk and an event"), by=by)
         case Analysis.DENSITY:
             found = study.density(*_two(names, kind.value, "two numbers"))
         case Analysis.CORRELATION:
             given = options.given or ()
-            found = study.correlations(*names, by=by, given=given, pairwise=options.pairwise)
+            found = study.correlations(
+                *names, by=by, given=given, pairwise=options.pairwise, **options.adjusting
+            )
         case Analysis.AGREEMENT:
-            found = study.agreement(*names, ratings=by)
+            found = study.agreement(*names, ratings=by, scores=options.score or ())
         case Analysis.ICC:
             found = study.icc(*names)
         case _:

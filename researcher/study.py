@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from contract import wire_pb2 as wire
 from contract.cohorts import Cohort
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import quantiles
-from contract.statistics.estimates import CONFIDENCE, checked_confidence
+from contract.statistics.estimates import CONFIDENCE, adjusted, checked_confidence
 from contract.statistics.mean_tests import Alternative
 from contract.statistics.survival import Scale
 from contract.work import Statistic
@@ -117,14 +119,17 @@ class Study:
         by: str | None = None,
         overall: bool = False,
         medians: Sequence[str] = (),
+        adjust: str = "none",
     ) -> Finding:
         """Return a trial's table 1: numbers and categories by group, how the groups differ, p.
 
         Without ``by`` it is of everybody; ``overall`` puts a column of all groups together before
-        them. ``medians`` are the numbers of it that are given as median and quartiles.
+        them. ``medians`` are the numbers of it that are given as median and quartiles. p values are
+        adjusted as ``anova`` has it, if at all.
         """
-        asked = table_one.ask_table_one(self.project, variables, by, medians)
-        return table_one.table_one(self.ask(*asked), by, self.confidence, overall=overall)
+        adjusted([], adjust)
+        answer = self.ask(*table_one.ask_table_one(self.project, variables, by, medians))
+        return table_one.table_one(answer, by, self.confidence, overall=overall, adjust=adjust)
 
     def histogram(self, variable: str, by: str | None = None) -> Finding:
         """Return a number's counts on the dictionary's grid."""
@@ -233,7 +238,7 @@ class Study:
         ]
         complete = math.inf
         if fits[0].law == "t":
-            complete = max(fits[0].fit.n - len(fits[0].columns), 1)
+            complete = max(fits[0].degrees, 1)
         rows = [list(fit.rows()) for fit in fits]
         pooled = imputed.pooled_coefficients(rows, drawn, complete)
         title = f"{formula} ({family}), {len(fits)} imputations"
@@ -287,8 +292,10 @@ class Study:
     ) -> Finding:
         """Compare several groups' means: Welch's analysis of variance, or the classic one.
 
-        p values of pairs are adjusted by ``holm``, ``bonferroni`` or ``benjamini-hochberg``.
+        p values of pairs are adjusted by ``holm``, ``bonferroni`` or ``benjamini-hochberg``, or
+        ``none``.
         """
+        adjusted([], adjust)
         answer = self.ask(*compared.ask_means(variable, by))
         return compared.anova(
             answer, by, equal_variances=equal_variances, adjust=adjust, confidence=self.confidence
@@ -298,12 +305,19 @@ class Study:
         """Compare groups by ranks on the grid: Mann and Whitney's test, or Kruskal and Wallis'."""
         return compared.ranks(self.ask(histogram(variable, by)), by, self.confidence)
 
-    def crosstab(self, *variables: str, by: str | None = None) -> Finding:
-        """Cross two or three categories (or numbers on their grids), and test independence."""
+    def crosstab(
+        self, *variables: str, by: str | None = None, simulate: int | None = None
+    ) -> Finding:
+        """Cross two or three categories (or numbers on their grids), and test independence.
+
+        ``simulate`` is a seed: where Fisher's exact test would take too long, its p is then of
+        20,000 random tables with the same margins, as of R's ``simulate.p.value``.
+        """
         if not 2 <= len(variables) <= 3:
             raise DocumentError("A crosstab is of two or three variables.")
         answer = self.ask(*crosstabs.ask_crosstab(variables, by))
-        return crosstabs.crossed(answer, by, self.confidence)
+        chance = None if simulate is None else np.random.default_rng(simulate)
+        return crosstabs.crossed(answer, by, self.confidence, chance)
 
     def correlations(
         self,
@@ -311,16 +325,19 @@ class Study:
         by: str | None = None,
         given: Sequence[str] = (),
         pairwise: bool = False,
+        adjust: str = "none",
     ) -> Finding:
         """Return each pair's correlation, of subjects with all the values.
 
         Partial correlations, with the numbers ``given`` held fixed, are told beside them.
         ``pairwise`` is of the subjects who have both values of a pair, whatever else they lack.
+        p values are adjusted as ``anova`` has it, if at all.
         """
         if len(variables) < 2:
             raise DocumentError("Correlations are of two numbers or more.")
         asked = related.ask_correlation(variables, by, given, pairwise=pairwise)
-        return related.correlations(self.ask(*asked), given, self.confidence)
+        adjusted([], adjust)
+        return related.correlations(self.ask(*asked), given, self.confidence, adjust)
 
     def covariances(self, *variables: str, by: str | None = None) -> Finding:
         """Return the matrix of numbers' covariances, of subjects with all the values."""
@@ -428,7 +445,8 @@ class Study:
     def accuracy(self, test: str, outcome: str, by: str | None = None) -> Finding:
         """Return what a yes-or-no test is worth: sensitivity, specificity, predictive values.
 
-        Both are categories of two levels, the second the positive one.
+        Both are categories of two levels, the second the positive one. Of two with the same three
+        levels or more each level's precision, recall and F1 are told.
         """
         asked = shares.ask_accuracy(self.project, test, outcome, by)
         return shares.accuracy(self.ask(*asked), self.confidence)
@@ -438,14 +456,17 @@ class Study:
         asked = evaluation.ask_scores(self.project, probability, outcome, None)
         return evaluation.calibrated(self.ask(*asked), self.confidence)
 
-    def agreement(self, *raters: str, ratings: str | None = None) -> Finding:
+    def agreement(
+        self, *raters: str, ratings: str | None = None, scores: Sequence[float] = ()
+    ) -> Finding:
         """Return kappas and Krippendorff's alpha of raters of one category.
 
         Where not every rater rated every subject, ``ratings`` names a category with how many did
-        (levels "2", "3" and so on, derived by ``known`` and ``bins``).
+        (levels "2", "3" and so on, derived by ``known`` and ``bins``). ``scores`` are the levels'
+        numbers, in order: weighted kappas go by them, and alpha's interval and ratio scale.
         """
         asked = evaluation.ask_agreement(self.project, raters, ratings)
-        return evaluation.agreed(self.ask(*asked), raters, ratings, self.confidence)
+        return evaluation.agreed(self.ask(*asked), raters, ratings, self.confidence, scores)
 
     def icc(self, *raters: str) -> Finding:
         """Return the intraclass correlations of raters of one number."""

@@ -9,7 +9,7 @@ mean where moments by bin were asked for. ``brier_of_bins`` bounds what the bins
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -183,16 +183,43 @@ def brier_of_bins(edges: ArrayLike, positives: ArrayLike, negatives: ArrayLike) 
     return BrierOfBins(score(middle, middle), score(high, low), score(low, high), noisy)
 
 
-def discrimination_slope(positives: Moments, negatives: Moments) -> Estimate:
+def discrimination_slope(
+    positives: Moments, negatives: Moments, confidence: float = CONFIDENCE
+) -> Estimate:
     """Return the mean prediction with the outcome less that without (Yates 1982), with Wald's."""
     name = "discrimination slope"
     if min(positives.n, negatives.n) < 2:
         return Estimate(name, math.nan, note="It needs two subjects with and two without.")
     squares = [max(m.m2, 0.0) / (m.n - 1) / m.n for m in (positives, negatives)]
     return about(
-        name, positives.less(negatives), math.sqrt(sum(squares)), z_quantile(CONFIDENCE),
-        CONFIDENCE,
+        name, positives.less(negatives), math.sqrt(sum(squares)), z_quantile(confidence),
+        confidence,
     )  # fmt: skip
+
+
+def discrimination_slope_of_bins(
+    edges: ArrayLike,
+    positives: ArrayLike,
+    negatives: ArrayLike,
+    confidence: float = CONFIDENCE,
+) -> Estimate:
+    """Return the discrimination slope of predictions counted in bins, each taken for its middle.
+
+    On the predictions themselves it is at most one bin's width away.
+    """
+    grid, table, noisy = _binned(edges, positives, negatives)
+    middles = (grid[1:] + grid[:-1]) / 2
+    with_it, without = (_at(middles, counts) for counts in table)
+    found = discrimination_slope(with_it, without, confidence)
+    return replace(found, note=NOISY, approximate=True) if noisy else found
+
+
+def _at(values: Table, counts: Table) -> Moments:
+    n = round(float(counts.sum()))
+    if not n:
+        return Moments()
+    mean = float(values @ counts) / n
+    return Moments(n, 0, mean, float(counts @ (values - mean) ** 2))
 
 
 def _binned(

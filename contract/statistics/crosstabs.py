@@ -377,6 +377,23 @@ def goodman_kruskal_gamma(counts: ArrayLike, confidence: float = CONFIDENCE) -> 
     )  # fmt: skip
 
 
+def gamma_test(counts: ArrayLike, confidence: float = CONFIDENCE) -> HypothesisTest:
+    """Test whether gamma is 0, by its standard error where it is (Brown and Benedetti 1977)."""
+    name = "Goodman and Kruskal's test"
+    gamma = goodman_kruskal_gamma(counts, confidence)
+    table, noisy = cells(counts, 2)
+    if math.isnan(gamma.value):
+        return replace(undefined(name, gamma.note, noisy), estimate=gamma)
+    concordant, discordant = _concordance(table)
+    apart = concordant - discordant
+    pairs = float((table * (concordant + discordant)).sum())
+    square = float((table * apart**2).sum()) - float((table * apart).sum()) ** 2 / table.sum()
+    if square <= 0:
+        return replace(undefined(name, "Its statistic doesn't vary.", noisy), estimate=gamma)
+    z = gamma.value * pairs / (2 * math.sqrt(square))
+    return HypothesisTest(name, z, normal_p(z), (), gamma, gamma.note, noisy)
+
+
 def kendall_tau_b(counts: ArrayLike) -> Estimate:
     """Return tau-b of two ordered variables (Kendall 1945), ties within cells' levels counted."""
     table, noisy = cells(counts, 2)

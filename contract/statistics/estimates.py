@@ -149,7 +149,7 @@ def adjusted(p_values: Sequence[float], method: str = "holm") -> list[float]:
     """Return p values adjusted for being several; NaN stays and isn't counted.
 
     ``bonferroni``; ``holm`` (1979), both for any one false rejection; ``benjamini-hochberg`` (1995)
-    for the share of false ones among rejections.
+    for the share of false ones among rejections; ``none`` leaves them as they are.
     """
     p = np.asarray(p_values, dtype=np.float64)
     known = np.flatnonzero(~np.isnan(p))
@@ -163,6 +163,6 @@ def adjusted(p_values: Sequence[float], method: str = "holm") -> list[float]:
     elif method == "benjamini-hochberg":
         scaled = p[order] * count / (steps + 1)
         p[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
-    else:
+    elif method != "none":
         raise DocumentError(f"There is no adjustment called {method}.")
     return [float(x) for x in p]

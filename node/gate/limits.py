@@ -188,14 +188,16 @@ def _is_cut_alike(variable: Variable, source: Variable) -> bool:
     derive = variable.derive
     if isinstance(derive, derivations.Bins):
         edges = {source.minimum, *_starts(source)}
-        return derive.bins == derivations.Of(variable=source.name) and set(derive.edges) <= edges
+        return _is_plainly(derive.bins, source) and set(derive.edges) <= edges
     same = (variable.minimum, variable.maximum, variable.bins, variable.levels) == (
         *(source.minimum, source.maximum, source.bins, source.levels),
     )
-    return same and (
-        derive == derivations.Of(variable=source.name)
-        or (isinstance(derive, derivations.Impute) and derive.impute == source.name)
-    )
+    imputed = isinstance(derive, derivations.Impute) and derive.impute == source.name
+    return same and (imputed or _is_plainly(derive, source))
+
+
+def _is_plainly(node: object, source: Variable) -> bool:
+    return isinstance(node, derivations.Of) and node.variable == source.name
 
 
 def _starts(variable: Variable) -> set[float]:

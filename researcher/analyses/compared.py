@@ -141,7 +141,7 @@ def anova(
     found = classic.test if equal_variances else mean_tests.welch_anova(held)
     kind: Literal["student", "welch"] = "student" if equal_variances else "welch"
     pairs = mean_tests.pairwise(held, kind, adjust, confidence)
-    by_whom = adjust.title().replace("-", " and ")
+    by_whom = method_named(adjust)
     names = list(groups)
     compared = [(f"{names[p.first]} less {names[p.second]}", p.test, p.adjusted_p) for p in pairs]
     said = [
@@ -174,6 +174,11 @@ def anova(
         ),
         confidence=confidence,
     )
+
+
+def method_named(adjust: str) -> str:
+    """Return a method of ``estimates.adjusted`` as its authors are called."""
+    return adjust.title().replace("-", " and ")
 
 
 def ranks(answer: StatisticsAnswer, by: str, confidence: float = CONFIDENCE) -> Finding:

@@ -37,11 +37,18 @@ def shaped(part: PartAnswer, project: Project, group: str = ALL) -> NDArray[np.f
     return crosstabs.table_of(counts_of(part)[group].counts, sizes)
 
 
-def crossed(answer: StatisticsAnswer, by: str | None, confidence: float = CONFIDENCE) -> Finding:
+def crossed(
+    answer: StatisticsAnswer,
+    by: str | None,
+    confidence: float = CONFIDENCE,
+    chance: np.random.Generator | None = None,
+) -> Finding:
     """Return a crosstab with its test of independence; of two by two also risks and odds.
 
     A third variable makes strata, over which Mantel and Haenszel's estimates are taken where the
     first two have two levels each, and otherwise their generalised test and each stratum's own.
+    Where Fisher's test would take too long it is by random tables drawn with ``chance``, if that is
+    given.
     """
     part = answer.parts[0]
     variables = [variable_of(answer.project, name) for name in part.statistic.variables]
@@ -59,9 +66,9 @@ def crossed(answer: StatisticsAnswer, by: str | None, confidence: float = CONFID
                 rows.append((*((of,) if by else ()), *labels, float(table[place])))
         lead = f"{of}: " if of else ""
         if table.ndim == 2:
-            result[group], told, lines = _associated(table, variables, confidence)
+            result[group], told, lines = _associated(table, variables, confidence, chance)
         else:
-            result[group], told, lines = _over_strata(table, variables, confidence)
+            result[group], told, lines = _over_strata(table, variables, confidence, chance)
         figures += [(of, one) for one in told]
         said += [lead + line for line in lines]
         if held.missing:
@@ -90,7 +97,10 @@ def _risks(variables: Sequence[Variable]) -> str:
 
 
 def _associated(
-    table: NDArray[np.float64], variables: Sequence[Variable], confidence: float
+    table: NDArray[np.float64],
+    variables: Sequence[Variable],
+    confidence: float,
+    chance: np.random.Generator | None,
 ) -> tuple[object, list[Estimate | HypothesisTest], list[str]]:
     found = crosstabs.chi_squared(table)
     told: list[Estimate | HypothesisTest] = [found.test]
@@ -99,7 +109,7 @@ def _associated(
         told.append(Estimate("Cramér's V", found.cramers_v))
         said.append(f"Cramér's V {found.cramers_v:.3f}")
     try:
-        exact = crosstabs.fisher_exact(table, confidence=confidence)
+        exact = crosstabs.fisher_exact(table, simulate=chance, confidence=confidence)
         told.append(exact)
         said.append(_exactly(exact))
     except DocumentError as error:
@@ -126,11 +136,14 @@ def _associated(
 
 
 def _over_strata(
-    table: NDArray[np.float64], variables: Sequence[Variable], confidence: float
+    table: NDArray[np.float64],
+    variables: Sequence[Variable],
+    confidence: float,
+    chance: np.random.Generator | None,
 ) -> tuple[object, list[Estimate | HypothesisTest], list[str]]:
     mutual = crosstabs.mutual_independence(table)
     if table.shape[:2] != (2, 2):
-        return _stratum_by_stratum(table, variables, mutual)
+        return _stratum_by_stratum(table, variables, mutual, chance)
     found = stratified.mantel_haenszel(np.moveaxis(table[::-1, ::-1], 2, 0), confidence)
     estimates = (found.odds_ratio, found.risk_ratio, found.risk_difference)
     said = [f"{e.name} {interval(e.value, e.low, e.high)}" for e in estimates]
@@ -140,7 +153,10 @@ def _over_strata(
 
 
 def _stratum_by_stratum(
-    table: NDArray[np.float64], variables: Sequence[Variable], mutual: HypothesisTest
+    table: NDArray[np.float64],
+    variables: Sequence[Variable],
+    mutual: HypothesisTest,
+    chance: np.random.Generator | None,
 ) -> tuple[object, list[Estimate | HypothesisTest], list[str]]:
     """Test the first two variables over the third one's levels together, and in each of them."""
     tests = [stratified.generalised(np.moveaxis(table, 2, 0)), mutual]
@@ -150,7 +166,8 @@ def _stratum_by_stratum(
             continue
         own = [crosstabs.chi_squared(held).test]
         with contextlib.suppress(DocumentError):  # as of counts with noise
-            own.append(crosstabs.fisher_exact(held, crosstabs.MAX_STEPS // table.shape[2]))
+            most = crosstabs.MAX_STEPS // table.shape[2]
+            own.append(crosstabs.fisher_exact(held, most, chance))
         tests += [replace(one, name=f"{third.name} = {level}: {one.name}") for one in own]
     lines = [tested(one) if one.degrees else _exactly(one) for one in tests]
     return tuple(tests), list(tests), lines

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from contract.dictionary import Variable
 from contract.documents import Project
-from contract.errors import DocumentError
+from contract.errors import DocumentError, UsageError
 from contract.statistics import agreement, calibration, crosstabs, evaluation, reliability
 from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.work import Statistic
@@ -26,7 +26,7 @@ from researcher.analyses.groups import (
     two_levels,
     variable_of,
 )
-from researcher.findings import Cell, Finding
+from researcher.findings import Cell, Finding, interval
 from researcher.plots import Curve, Curves, Heat
 from researcher.questions import comoments, crosstab
 from researcher.statistics import PartAnswer, StatisticsAnswer
@@ -140,6 +140,10 @@ def calibrated(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Find
         for e in (found.ratio, found.intercept, found.slope)
     ]
     said.append(f"Brier score {brier.value:.4f} ({brier.least:.4f} to {brier.most:.4f} by bins)")
+    slope = calibration.discrimination_slope_of_bins(
+        edges, table[:-2, 1], table[:-2, 0], confidence
+    )
+    said.append(f"discrimination slope {interval(slope.value, slope.low, slope.high)}")
     said.append(tested(found.hosmer_lemeshow))
     if outside:
         said.append(f"{outside:g} predictions lie outside the grid and are left out.")
@@ -174,6 +178,7 @@ def calibrated(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Find
                 found.intercept,
                 found.slope,
                 Estimate("Brier score", brier.value, low=brier.least, high=brier.most),
+                slope,
                 found.hosmer_lemeshow,
             )
         ),
@@ -216,14 +221,21 @@ def agreed(
     raters: Sequence[str],
     ratings: str | None = None,
     confidence: float = CONFIDENCE,
+    scores: Sequence[float] = (),
 ) -> Finding:
     """Return kappa and per cent agreement of two raters; of more Fleiss' and Krippendorff's.
+
+    ``scores`` are the levels' numbers: weighted kappas go by their distances, and alpha is told for
+    an interval and a ratio scale too.
 
     With ``ratings`` alpha is of all subjects that two raters or more have rated: each pair of a
     subject's ratings weighs one over one less than there are ratings (Krippendorff 2011).
     """
     project = answer.project
     levels = variable_of(project, raters[0]).levels
+    if scores and len(scores) != len(levels):
+        raise UsageError(f"Scores are of the levels, one each, in order: {', '.join(levels)}.")
+    places = scores or None
     pairs = [shaped(part, project) for part in answer.parts]
     matrix = None
     if ratings is not None:
@@ -235,7 +247,7 @@ def agreed(
     figures: list[tuple[str, Estimate | HypothesisTest]] = []
     if len(raters) == 2:
         kappas = [
-            agreement.cohen_kappa(pairs[0], w, confidence=confidence)
+            agreement.cohen_kappa(pairs[0], w, confidence, places)
             for w in ("none", "linear", "quadratic")
         ]
         found: list[Estimate] = [
@@ -250,7 +262,8 @@ def agreed(
             changed = crosstabs.mcnemar(pairs[0])
             figures.append(("", changed))
             said.append(tested(changed))
-        rows = [(name, *line(e)[1:]) for name, e in zip(names, found, strict=True)]
+        p_values = [math.nan, *(k.test.p_value for k in kappas)]
+        rows = [(name, *line(e)[1:], p) for name, e, p in zip(names, found, p_values, strict=True)]
     else:
         sizes = {float(pair.sum()) for pair in pairs}
         if len(sizes) > 1:
@@ -258,17 +271,17 @@ def agreed(
             kappas, rows = [], []
         else:
             kappas = [agreement.fleiss_kappa(pairs, len(raters), confidence)]
-            rows = [("Fleiss' kappa", *line(kappas[0].estimate)[1:])]
+            rows = [("Fleiss' kappa", *line(kappas[0].estimate)[1:], kappas[0].test.p_value)]
             figures.append(("Fleiss' kappa", kappas[0].test))
         for (a, b), pair in zip(itertools.combinations(raters, 2), pairs, strict=True):
             one = agreement.cohen_kappa(pair, confidence=confidence)
-            rows.append((f"Cohen's, {a} and {b}", *line(one.estimate)[1:]))
+            rows.append((f"Cohen's, {a} and {b}", *line(one.estimate)[1:], one.test.p_value))
             figures.append((f"{a} and {b}", one.test))
     if matrix is None:
         matrix = reliability.of_crosstabs(pairs, len(raters))
-    for metric in ("nominal", "ordinal"):
-        alpha = reliability.krippendorff_alpha(matrix, metric)
-        rows.append((f"Krippendorff's alpha, {metric}", *line(alpha)[1:]))
+    for metric in _metrics(scores):
+        alpha = reliability.krippendorff_alpha(matrix, metric, places)
+        rows.append((f"Krippendorff's alpha, {metric}", *line(alpha)[1:], math.nan))
         said.append(alpha.note)
     missing = max(counts_of(part)[ALL].missing for part in answer.parts)
     if missing:
@@ -277,7 +290,7 @@ def agreed(
     first = pairs[0]
     return Finding(
         title=f"Agreement of {', '.join(raters)}",
-        columns=FIGURES,
+        columns=(*FIGURES, "p.value"),
         rows=tuple(rows),
         result=kappas,
         answers=(answer,),
@@ -287,6 +300,13 @@ def agreed(
         figures=tuple(figures),
         confidence=confidence,
     )
+
+
+def _metrics(scores: Sequence[float]) -> tuple[reliability.Metric, ...]:
+    """Return the scales that alpha is told for: of plain levels only those without distances."""
+    if not scores:
+        return ("nominal", "ordinal")
+    return ("nominal", "ordinal", "interval", *(("ratio",) if min(scores) >= 0 else ()))
 
 
 def ask_ratings(raters: Sequence[str]) -> list[Statistic]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import correlation, crosstabs, mean_tests
-from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
+from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest, adjusted
 from contract.statistics.summaries import Moments
 from contract.work import Statistic
-from researcher.analyses.compared import tested
+from researcher.analyses.compared import method_named, tested
 from researcher.analyses.crosstabs import shaped
 from researcher.analyses.groups import ALL, comoments_of, counts_of, remarks, variable_of
 from researcher.findings import Cell, Finding, interval, p_value
@@ -74,14 +74,18 @@ def _related(
 
 
 def correlations(
-    answer: StatisticsAnswer, given: Sequence[str] = (), confidence: float = CONFIDENCE
+    answer: StatisticsAnswer,
+    given: Sequence[str] = (),
+    confidence: float = CONFIDENCE,
+    adjust: str = "none",
 ) -> Finding:
     """Return each pair's correlation, covariance, interval and p value, of complete subjects.
 
+    p values are adjusted by a method of ``estimates.adjusted``, of each group for itself.
     Partial correlations beside them are those with the variables ``given`` held fixed. An answer
     of several parts is of pairs, each of the subjects who have both.
     """
-    found = list(_related(answer, given, confidence))
+    found = _adjusted(list(_related(answer, given, confidence)), adjust)
     rows: list[tuple[Cell, ...]] = []
     for one in found:
         e = one.test.estimate
@@ -113,12 +117,39 @@ def correlations(
         answers=(answer,),
         about="Pearson's correlations are of subjects with "
         + ("both values of a pair" if pairwise else "all values")
-        + "; intervals by Fisher's z.",
+        + "; intervals by Fisher's z"
+        + ("." if adjust == "none" else f", p values adjusted by {method_named(adjust)}."),
         figure=_matrix([row[1:4] for row in rows if row[0] == rows[0][0]], diagonal=1.0),
         remarks=remarks(answer, *said),
         figures=tuple(partial),
         confidence=confidence,
     )
+
+
+def _adjusted(found: Sequence[Related], adjust: str) -> list[Related]:
+    """Return correlations whose p values, and partial ones', are adjusted within each group."""
+    if adjust == "none":
+        return list(found)
+    p_values: dict[tuple[int, bool], float] = {}
+    for group in {one.group for one in found}:
+        for partial in (False, True):
+            tests = [
+                (at, test)
+                for at, one in enumerate(found)
+                if one.group == group and (test := one.partial if partial else one.test) is not None
+            ]
+            told = adjusted([test.p_value for _, test in tests], adjust)
+            p_values |= {(at, partial): p for (at, _), p in zip(tests, told, strict=True)}
+    return [
+        replace(
+            one,
+            test=replace(one.test, p_value=p_values[at, False]),
+            partial=None
+            if one.partial is None
+            else replace(one.partial, p_value=p_values[at, True]),
+        )
+        for at, one in enumerate(found)
+    ]
 
 
 def covariances(answer: StatisticsAnswer) -> Finding:
@@ -233,7 +264,7 @@ def rank_correlation(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -
         told: list[Estimate | HypothesisTest] = [
             correlation.spearman(table, confidence),
             crosstabs.kendall_test(table),
-            crosstabs.goodman_kruskal_gamma(table, confidence),
+            crosstabs.gamma_test(table, confidence),
         ]
         if table.shape[0] == 2 or table.shape[1] == 2:
             # The share is of the second level, which the first row is to hold.

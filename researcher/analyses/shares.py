@@ -13,7 +13,7 @@ from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
 from contract.work import Statistic
 from researcher.analyses.crosstabs import shaped
 from researcher.analyses.groups import ALL, counts_of, remarks, two_levels, variable_of
-from researcher.findings import Cell, Finding
+from researcher.findings import Cell, Finding, interval
 from researcher.plots import Heat
 from researcher.questions import crosstab, levels
 from researcher.statistics import StatisticsAnswer
@@ -60,17 +60,26 @@ def shares(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
 
 
 def ask_accuracy(project: Project, test: str, outcome: str, by: str | None) -> list[Statistic]:
-    """Return what a test's accuracy is worked out from: its crosstab with the truth."""
-    return [crosstab(two_levels(project, test).name, two_levels(project, outcome).name, by=by)]
+    """Return what a test's accuracy is worked out from: its crosstab with the truth.
+
+    Both have two levels, or the same ones.
+    """
+    held = variable_of(project, test), variable_of(project, outcome)
+    if len(held[0].levels) < 3 or held[0].levels != held[1].levels:
+        held = two_levels(project, test), two_levels(project, outcome)
+    return [crosstab(held[0].name, held[1].name, by=by)]
 
 
 def accuracy(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
     """Return sensitivity, specificity, predictive values and likelihood ratios, of each group.
 
-    A test is positive, and an outcome is there, where it has its category's second level.
+    A test is positive, and an outcome is there, where it has its category's second level. Of more
+    levels each is a class that is told, or not: see ``classes``.
     """
     part = answer.parts[0]
     test, outcome = (variable_of(answer.project, name) for name in part.statistic.variables)
+    if len(outcome.levels) > 2:
+        return classes(answer, confidence)
     rows: list[tuple[Cell, ...]] = []
     results: dict[str, evaluation.Accuracy] = {}
     figures: list[tuple[str, Estimate | HypothesisTest]] = []
@@ -106,6 +115,43 @@ def accuracy(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Findin
         "and Matchar; predictive values hold at this prevalence.",
         figure=Heat(test.levels, outcome.levels, tuple(map(tuple, first.tolist()))),
         remarks=remarks(answer, *(e.note for _, e in figures if isinstance(e, Estimate))),
+        figures=tuple(figures),
+        confidence=confidence,
+    )
+
+
+def classes(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Finding:
+    """Return how well each class is told: precision, recall and F1, and their means; accuracy."""
+    part = answer.parts[0]
+    called, truth = (variable_of(answer.project, name) for name in part.statistic.variables)
+    rows: list[tuple[Cell, ...]] = []
+    results: dict[str, evaluation.Confusion] = {}
+    figures: list[tuple[str, Estimate | HypothesisTest]] = []
+    for group in counts_of(part):
+        found = evaluation.confusion(shaped(part, answer.project, group).T, confidence)
+        results[group] = found
+        of = "" if group == ALL else group
+        reports = [*found.classes, found.macro, found.weighted]
+        for name, one in zip((*truth.levels, "mean", "weighted mean"), reports, strict=True):
+            rows.append((of, name, one.precision, one.recall, one.f1, one.support))
+        figures.append((of, found.accuracy))
+    first = shaped(part, answer.project, next(iter(results)))
+    said = [
+        f"{f'{of}: ' if of else ''}accuracy {interval(one.value, one.low, one.high)}"
+        for of, one in figures
+        if isinstance(one, Estimate)
+    ]
+    return Finding(
+        title=f"{called.name} for {truth.name}",
+        columns=("group", "class", "precision", "recall", "F1", "n"),
+        rows=tuple(rows),
+        result=results,
+        answers=(answer,),
+        about="Each class was compared with all others: precision is the share of those called it "
+        "who are it, recall the share of those who are it that are called it. Accuracy has "
+        "Wilson's interval.",
+        figure=Heat(called.levels, truth.levels, tuple(map(tuple, first.tolist()))),
+        remarks=remarks(answer, *said),
         figures=tuple(figures),
         confidence=confidence,
     )

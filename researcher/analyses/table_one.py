@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TypeVar
 
@@ -15,9 +15,10 @@ from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import DocumentError
 from contract.statistics import balance, crosstabs, mean_tests, rank_tests
-from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest
+from contract.statistics.estimates import CONFIDENCE, Estimate, HypothesisTest, adjusted
 from contract.statistics.summaries import Counts, Moments
 from contract.work import Statistic
+from researcher.analyses.compared import method_named
 from researcher.analyses.groups import ALL, counts_of, moments_of, remarks, share_of, variable_of
 from researcher.analyses.numbers import QUARTILES, quantiles_of
 from researcher.findings import Cell, Finding, Printed
@@ -87,13 +88,15 @@ def table_one(
     confidence: float = CONFIDENCE,
     *,
     overall: bool = False,
+    adjust: str = "none",
 ) -> Finding:
     """Return a trial's table 1: mean (SD) or count (%) by group, how the groups differ, p.
 
     Without ``by`` it is of everybody, in one column; with ``overall`` a column of all groups
     together stands before them. Numbers whose histogram was asked are given as median [quartiles].
     Standardised differences are of the two groups, or the largest of any two. p values are of
-    Welch's analysis of variance, Pearson's chi-squared test, and of medians Kruskal and Wallis'.
+    Welch's analysis of variance, Pearson's chi-squared test, and of medians Kruskal and Wallis';
+    ``adjust`` is a method of ``estimates.adjusted`` for their being several, or ``none``.
     """
     levels_of = (ALL,) if by is None else variable_of(answer.project, by).levels
     there = tuple(
@@ -114,44 +117,46 @@ def table_one(
     grids = {p.statistic.variable: p for p in answer.parts if p.statistic.kind == "histogram"}
     nothing = (math.nan,) * (7 if grids else 4)
     rows: _Lines = [("", "", g, n, math.nan, *nothing) for g, n in sizes.items()]
-    results: dict[str, HypothesisTest] = {}
+    found = {
+        part.statistic.variable: _described(part, answer, columns, grids)
+        for part in answer.parts
+        if part.statistic.kind != "histogram"
+    }
+    tests = {name: one.test for name, one in found.items() if one is not None}
+    if adjust != "none":
+        p_values = adjusted([test.p_value for test in tests.values()], adjust)
+        tests = {
+            name: replace(test, name=f"{test.name}, p by {method_named(adjust)}", p_value=p)
+            for (name, test), p in zip(tests.items(), p_values, strict=True)
+        }
     figures: list[tuple[str, Estimate | HypothesisTest]] = []
     said = []
-    for part in answer.parts:
-        name = part.statistic.variable
-        if part.statistic.kind == "histogram":
-            continue
-        if part.part.withheld:
+    for name, one in found.items():
+        if one is None:
             lines.append((name, *("withheld" for _ in sizes), *("" for _ in compared)))
             rows += [(name, "", g, math.nan, math.nan, *nothing) for g in sizes]
             continue
-        variable = variable_of(answer.project, name)
-        if variable.kind == "number":
-            found = _number(variable, moments_of(part, answer.project), columns)
-        else:
-            found = _category(variable, counts_of(part), columns)
-        if name in grids:
-            found = _of_medians(found, variable, grids[name], columns)
-        lines += [line if compared else line[:-2] for line in found.lines]
-        rows += [(*row, *(math.nan,) * 3)[: 5 + len(nothing)] for row in found.rows]
+        first, *others = one.lines
+        whole = [(*first[:-1], tests[name].p_value), *others]
+        lines += whole if compared else [line[:-2] for line in whole]
+        rows += [(*row, *(math.nan,) * 3)[: 5 + len(nothing)] for row in one.rows]
         if compared:
-            results[name] = found.test
-            said += [f"{name}: {found.test.note}"] if found.test.note else []
-            figures.append((name, found.test))
-            figures += [(f"{name}: {of}", one) for of, one in found.differences]
+            said += [f"{name}: {one.test.note}"] if one.test.note else []
+            figures.append((name, tests[name]))
+            figures += [(f"{name}: {of}", apart) for of, apart in one.differences]
     about = "Numbers are given as mean (standard deviation), categories as count (per cent)"
     about += f"; {', '.join(grids)} as median [quartiles]." if grids else "."
     if compared:
         about += (
             " Groups were compared by standardised mean differences, Welch's analysis of variance "
-            "and Pearson's chi-squared test"
-            + (", medians by Kruskal and Wallis'." if grids else ".")
+            "and Pearson's chi-squared test" + (", medians by Kruskal and Wallis'" if grids else "")
         )
+        about += "." if adjust == "none" else f"; p values were adjusted by {method_named(adjust)}."
     return Finding(
         title=f"Table 1 by {by}" if by else "Table 1",
         columns=COLUMNS + (QUARTILE_COLUMNS if grids else ()),
         rows=tuple(rows),
-        result=results,
+        result=tests if compared else {},
         answers=(answer,),
         about=about,
         remarks=remarks(answer, *said),
@@ -159,6 +164,23 @@ def table_one(
         confidence=confidence,
         in_print=Printed(("", *sizes, *compared), tuple(lines)),
     )
+
+
+def _described(
+    part: PartAnswer,
+    answer: StatisticsAnswer,
+    columns: _Columns,
+    grids: Mapping[str, PartAnswer],
+) -> _Described | None:
+    """Return what is told of a variable; None where it was withheld."""
+    if part.part.withheld:
+        return None
+    variable = variable_of(answer.project, part.statistic.variable)
+    if variable.kind != "number":
+        return _category(variable, counts_of(part), columns)
+    found = _number(variable, moments_of(part, answer.project), columns)
+    grid = grids.get(variable.name)
+    return found if grid is None else _of_medians(found, variable, grid, columns)
 
 
 def _sizes(answer: StatisticsAnswer, there: Sequence[str]) -> dict[str, int]:

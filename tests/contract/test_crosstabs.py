@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -197,6 +198,37 @@ def test_gamma_has_the_published_standard_error() -> None:
     found = crosstabs.goodman_kruskal_gamma(jobs)
     assert found.value == pytest.approx(0.221, abs=5e-4)
     assert found.standard_error == pytest.approx(0.117, abs=5e-4)
+
+
+def test_gamma_is_tested_by_its_error_where_it_is_none() -> None:
+    jobs = np.array([[1, 3, 10, 6], [2, 3, 10, 7], [1, 6, 14, 12], [0, 1, 9, 11]], dtype=float)
+
+    def pairs(table: np.ndarray, sign: int) -> float:
+        return sum(
+            table[i, j] * table[k, m]
+            for i, j, k, m in itertools.product(range(4), repeat=4)
+            if i < k and sign * (m - j) > 0
+        )
+
+    def more(at: int) -> float:
+        moved = jobs.copy().ravel()
+        moved[at] += 0.5
+        lower = moved.copy()
+        lower[at] -= 1
+        ends = (
+            pairs(one.reshape(4, 4), 1) - pairs(one.reshape(4, 4), -1) for one in (moved, lower)
+        )
+        return next(ends) - next(ends)
+
+    # The delta method on how many more pairs are concordant, by its differences.
+    slopes = np.array([more(at) for at in range(16)])
+    weights = jobs.ravel()
+    error = np.sqrt(weights @ slopes**2 - (weights @ slopes) ** 2 / weights.sum())
+    found = crosstabs.gamma_test(jobs)
+    assert found.statistic == pytest.approx((pairs(jobs, 1) - pairs(jobs, -1)) / error, rel=1e-9)
+    assert found.estimate == crosstabs.goodman_kruskal_gamma(jobs)
+    assert found.p_value == pytest.approx(2 * stats.norm.sf(abs(found.statistic)), rel=1e-9)
+    assert math.isnan(crosstabs.gamma_test([[3, 0], [0, 0]]).p_value)
 
 
 def test_a_crosstab_gets_its_shape() -> None:

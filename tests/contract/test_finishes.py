@@ -66,6 +66,8 @@ FINISHES: dict[str, tuple[st.SearchStrategy[Any], Callable[..., Any]]] = {
     "mcnemar": (table(2, 2), crosstabs.mcnemar),
     "trend": (table(2, 4), crosstabs.trend),
     "gamma": (OBLONGS, crosstabs.goodman_kruskal_gamma),
+    "gamma_test": (OBLONGS, crosstabs.gamma_test),
+    "slope_of_bins": (table(2, 4), lambda t: calibration.discrimination_slope_of_bins(GRID, *t)),
     "tau": (OBLONGS, crosstabs.kendall_tau_b),
     "spearman": (OBLONGS, correlation.spearman),
     "mann_whitney": (table(2, 5), lambda t: rank_tests.mann_whitney(*t)),

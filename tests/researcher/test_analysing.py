@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from contract.errors import UsageError
-from researcher.analysing import Alternative, Analysis, Particular, run
+from researcher.analysing import Adjustment, Alternative, Analysis, Particular, run
 from tests.researcher.local import LocalConsortium, split
 from tests.researcher.test_study import FOLLOWED, LIVES, TABLE, VARIABLES
 
@@ -27,6 +27,9 @@ def test_options_of_an_analysis_reach_it() -> None:
     wanted = STUDY.quantiles("age", shares=[0.5], type=1)
     found = run(STUDY, Analysis.QUANTILES, ["age"], None, Particular(share=[0.5], type=1))
     assert found.rows == wanted.rows
+    asked = Particular(adjust=Adjustment.BONFERRONI)
+    adjusted = STUDY.anova("age", "stage", adjust="bonferroni")
+    assert run(STUDY, Analysis.ANOVA, ["age"], "stage", asked).glance() == adjusted.glance()
     shares = run(STUDY, Analysis.PROPORTION, ["ill"], "arm", plain)
     assert shares.rows == STUDY.proportion("ill", "arm").rows
     worth = run(STUDY, Analysis.ACCURACY, ["arm", "ill"], None, plain)
@@ -50,6 +53,8 @@ def test_options_of_an_analysis_reach_it() -> None:
         (Particular(share=[0.5]), "--share"),
         (Particular(type=6), "--type"),
         (Particular(overall=True), "--overall"),
+        (Particular(adjust=Adjustment.HOLM), "--adjust"),
+        (Particular(score=[1.0]), "--score"),
         (Particular(median=["age"]), "--median"),
     ],
 )

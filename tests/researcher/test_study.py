@@ -298,6 +298,25 @@ def test_table_1_is_one_question_and_says_how_groups_differ(consortium: LocalCon
     assert all(level in printed for level in ("  I ", "  II ", "  III ", "  missing"))
 
 
+def test_p_values_of_several_are_adjusted_where_that_is_wanted(study: Study) -> None:
+    for ask in (
+        lambda adjust: study.table_one("age", "bmi", "stage", "ill", by="arm", adjust=adjust),
+        lambda adjust: study.correlations("age", "bmi", by="arm", adjust=adjust),
+    ):
+        plain, held = (
+            [r for r in (*found.tidy(), *found.glance()) if "p.value" in r]
+            for found in map(ask, ("none", "bonferroni"))
+        )
+        of = 4 if len(plain) > 2 else 1  # in each arm there is one pair of numbers
+        wanted = [min(1.0, of * float(r["p.value"])) for r in plain]
+        assert [r["p.value"] for r in held] == pytest.approx(wanted, rel=1e-12)
+    found = study.table_one("age", "bmi", "stage", by="arm", adjust="benjamini-hochberg")
+    assert "Benjamini and Hochberg" in found.methods
+    assert all("Benjamini" in str(r["figure"]) for r in found.glance() if "p.value" in r)
+    with pytest.raises(DocumentError, match="no adjustment"):
+        study.table_one("age", by="arm", adjust="tukey")
+
+
 def test_a_table_1_without_groups_is_of_everybody(study: Study) -> None:
     found = study.table_one("age", "ill")
     line = row(found, variable="age", group="all")
@@ -396,6 +415,27 @@ def test_what_cannot_be_compared_is_said(study: Study) -> None:
         study.correlations("age")
 
 
+def test_a_table_with_too_many_like_it_is_tested_by_random_ones_from_a_seed() -> None:
+    generator = np.random.default_rng(5)
+    levels = tuple("abcdefghij")
+    variables = [Variable(name=name, kind="category", levels=levels) for name in ("u", "v")]
+    table = {name: generator.integers(0, 10, 1500) for name in ("u", "v")}
+    study = LocalConsortium(variables, split(table, 2)).study()
+    assert "too many like it" in str(study.crosstab("u", "v"))
+    first, again = (
+        [
+            r
+            for r in study.crosstab("u", "v", simulate=1).glance()
+            if "simulated" in str(r["figure"])
+        ]
+        for _ in range(2)
+    )
+    assert first == again
+    (drawn,) = first
+    (chi,) = (r for r in study.crosstab("u", "v").glance() if "Pearson" in str(r["figure"]))
+    assert float(drawn["p.value"]) == pytest.approx(float(chi["p.value"]), abs=0.1)
+
+
 # ---- predictions and raters ----------------------------------------------------------------------
 
 RATED = (
@@ -458,6 +498,10 @@ def test_a_calibrated_risk_has_slope_one(rated: Study) -> None:
     assert found.slope.low < 1 < found.slope.high
     expected = SCORES["risk"].sum()
     assert found.ratio.value == pytest.approx(SCORES["died"].sum() / expected, rel=1e-9)
+    ill, well = (SCORES["risk"][SCORES["died"] == d] for d in (1, 0))
+    told = {r["figure"]: r.get("estimate") for r in rated.calibration("risk", "died").glance()}
+    # Risks are the middles of their bins.
+    assert told["discrimination slope"] == pytest.approx(ill.mean() - well.mean(), rel=1e-9)
     happened = [np.mean(SCORES["died"][SCORES["risk"] == r]) for r in np.unique(SCORES["risk"])]
     assert [b.observed.value for b in found.bins] == pytest.approx(happened, rel=1e-12)
 
@@ -476,9 +520,38 @@ def test_kappas_are_statsmodels(rated: Study) -> None:
     )
     everybody = np.column_stack([SCORES[n] for n in ("ana", "bo", "cem")])
     counted, _ = aggregate_raters(everybody)
-    assert row(rated.agreement("ana", "bo", "cem"), figure="Fleiss' kappa")[
-        "value"
-    ] == pytest.approx(fleiss_kappa(counted), rel=1e-9)
+    of_three = row(rated.agreement("ana", "bo", "cem"), figure="Fleiss' kappa")
+    assert of_three["value"] == pytest.approx(fleiss_kappa(counted), rel=1e-9)
+    assert 0 <= float(str(of_three["p.value"])) < 1e-9
+    line = row(found, figure="Cohen's kappa")
+    assert line["p.value"] == pytest.approx(cohens_kappa(table).pvalue_two_sided, abs=1e-12)
+    scored = rated.agreement("ana", "bo", scores=(0, 1, 4))
+    apart = 1 - np.abs(np.subtract.outer([0, 1, 4], [0, 1, 4])) / 4
+    wanted = cohens_kappa(table, weights=4 * (1 - apart)).kappa
+    assert row(scored, figure="linear weights")["value"] == pytest.approx(wanted, rel=1e-9)
+    assert (
+        row(scored, figure="linear weights")["value"]
+        != row(found, figure="linear weights")["value"]
+    )
+    with pytest.raises(UsageError, match="benign, unsure, malignant"):
+        rated.agreement("ana", "bo", scores=(0, 1))
+
+
+def test_classes_of_several_are_told_as_scikit_learn_has_them(rated: Study) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    found = rated.accuracy("ana", "bo")
+    truth, called = SCORES["bo"], SCORES["ana"]
+    told = metrics.precision_recall_fscore_support(truth, called)
+    for at, level in enumerate(("benign", "unsure", "malignant")):
+        line = row(found, **{"class": level})
+        figures = [line[name] for name in ("precision", "recall", "F1", "n")]
+        assert figures == pytest.approx([figure[at] for figure in told], rel=1e-12)
+    mean = metrics.f1_score(truth, called, average="macro")
+    assert row(found, **{"class": "mean"})["F1"] == pytest.approx(mean, rel=1e-12)
+    (share,) = found.glance()
+    assert share["estimate"] == pytest.approx((truth == called).mean(), rel=1e-12)
+    with pytest.raises((DocumentError, UsageError), match="two levels"):
+        rated.accuracy("ana", "died")
 
 
 # Krippendorff 2011, "Computing Krippendorff's alpha-reliability", section E: 0 is no rating.
@@ -511,7 +584,11 @@ def test_alpha_with_ratings_that_lack_is_the_published_one() -> None:
     assert counted.codes.tolist() == [1, 2, 2, 2, 2, 2, 2, 2, 2, 1, 0, 0]
     study = LocalConsortium(tuple(variables), split(rated | {"ratings": counted.codes}, 3)).study()
     found = study.agreement(*OBSERVED, ratings="ratings")
-    for metric, true in (("nominal", 0.743), ("ordinal", 0.815)):
+    scored = study.agreement(*OBSERVED, ratings="ratings", scores=(1, 2, 3, 4, 5))
+    for metric, true in (
+        ("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849), ("ratio", 0.797),
+    ):  # fmt: skip
+        found = scored if metric in ("interval", "ratio") else found
         alpha = row(found, figure=f"Krippendorff's alpha, {metric}")["value"]
         assert alpha == pytest.approx(true, abs=5e-4)
     with pytest.raises(DocumentError, match="numbers of ratings"):
