@@ -159,6 +159,19 @@ class ModelAnswer:
         return "t" if self.model.family in ("linear", "gamma") and not self.is_mixed else "z"
 
     @property
+    def degrees(self) -> int:
+        """Student's degrees of freedom, 0 where the law is the normal one."""
+        if self.fit.each:
+            return sum(isinstance(one, Fit) and one.converged for one in self.fit.each) - 1
+        return self._degrees(self.fit)
+
+    def _degrees(self, fit: Fit) -> int:
+        if fit.clusters:
+            return fit.clusters - 1
+        by_t = self.model.family in ("linear", "gamma") and not self.is_mixed
+        return fit.residual_degrees if by_t else 0
+
+    @property
     def is_mixed(self) -> bool:
         """Whether there is a random intercept."""
         return self.model.site == "random"
@@ -176,12 +189,7 @@ class ModelAnswer:
 
         if not 0 < confidence < 1:
             raise DocumentError("A confidence lies between 0 and 1.")
-        by_t = self.model.family in ("linear", "gamma") and not self.is_mixed
-        degrees = fit.residual_degrees if by_t else 0
-        if fit.clusters:
-            degrees = fit.clusters - 1
-        if fit.each:
-            degrees = sum(isinstance(one, Fit) and one.converged for one in fit.each) - 1
+        degrees = self.degrees if fit is self.fit else self._degrees(fit)
         law = t(degrees) if degrees > 0 else norm()
         reach = float(law.ppf(0.5 + confidence / 2))
         both = zip(fit.errors, fit.standard_errors, strict=True)
@@ -288,9 +296,7 @@ class ModelAnswer:
             b, v = self.fit.coefficients[places], self.fit.vcov[np.ix_(places, places)]
             test = _chi_squared(term, _quadratic(b, v, self.fit.clusters), len(places))
             if self.law == "t" and not self.fit.each:
-                degrees = self.fit.residual_degrees
-                if self.fit.clusters:
-                    degrees = self.fit.clusters - 1
+                degrees = self.degrees
                 p = float(f_law(len(places), degrees).sf(test.statistic / len(places)))
                 test = replace(test, p=p)
             found.append(test)

@@ -19,13 +19,12 @@ from contract.statistics.cox import Checks, cox_checks, cox_scores
 from contract.statistics.design import Column, Matrix, bounds
 from contract.statistics.fit import Fit
 from contract.statistics.fitting import Fitting
-from contract.statistics.held import Held
+from contract.statistics.held import Held, Places
 from contract.statistics.least_squares import Factor
 from contract.statistics.regression import Vector
-from contract.statistics.robust import Scores
+from contract.statistics.robust import Cells, Scores
 from contract.terms import Value
 
-Cells = NDArray[np.int64]
 _DIGEST_BYTES = 32
 
 
@@ -55,7 +54,7 @@ def ending(
 
     ``observe`` is told what rows weigh in the scores' products, of all but Cox models;
     ``observe_share`` the largest share that a row has of any figure of them, with ``by_cells`` over
-    the rows of one combination of what explains and is a category, or counted as one.
+    the rows of one combination of categories by which figures differ.
     """
     if not model.has_ending:
         raise NO_ENDING
@@ -71,9 +70,11 @@ def ending(
     if model.robust == "site":
         scores = _of_site(model, columns, held, beta)
     else:
-        cells = _cells(model, held) if by_cells else np.zeros(len(held), np.int64)
-        blocks = _scores(model, columns, held, beta, cells, observe)
-        scores, share = robust.of_rows(blocks, len(columns))
+        width = len(columns)
+        one = Cells(np.ones((width, width), np.bool_), np.zeros(len(held), np.int64))
+        cells = _cells(columns, held) if by_cells else [one]
+        blocks = _scores(model, columns, held, beta, observe)
+        scores, share = robust.of_rows(blocks, width, cells)
         observe_share(share)
     return Ending(scores.n, checks, scores)
 
@@ -89,37 +90,66 @@ def _scores(
     columns: Sequence[Column],
     held: Held,
     beta: Vector,
-    cells: Cells,
     observe: Callable[[Vector], None],
-) -> Iterator[tuple[Matrix, Cells]]:
+) -> Iterator[tuple[Matrix, Places]]:
+    """Yield some rows' scores, and which rows they are."""
     if model.family == "cox":
         rows = models.cox_rows(model, columns, held)
         for places, found in cox_scores(rows, beta, model.ties):
-            yield found, cells[places]
+            yield found, places
         return
     start = 0
     for some in models.blocks(held):
         x, y, weights, offset = models.explained(model, columns, some)
         found, by = regression.scores(model.family, x, y, beta, weights, offset, model.link)
         observe(by**2)
-        yield found, cells[start : start + len(found)]
+        yield found, slice(start, start + len(found))
         start += len(found)
 
 
-def _cells(model: Model, held: Held) -> Cells:
-    """Return a number for each combination of what explains: levels, or bins of a number's grid."""
+def _cells(columns: Sequence[Column], held: Held) -> list[Cells]:
+    """Return into which cells rows fall, for the figures that tell of cells.
+
+    Figures of the same numbers differ by categories alone, so that those of all combinations of
+    them can follow. A number that isn't taken as it is counts as the category of its grid's bins.
+    """
+    of = [_parts(column) for column in columns]
+    together: dict[tuple[str, ...], set[str]] = {}
+    pairs = {
+        (i, j): tuple(sorted(of[i][0] + of[j][0]))
+        for i in range(len(of))
+        for j in range(i, len(of))
+    }
+    for (i, j), numbers in pairs.items():
+        together.setdefault(numbers, set()).update(of[i][1], of[j][1])
+    figures: dict[tuple[str, ...], NDArray[np.bool_]] = {}
+    for pair, numbers in pairs.items():
+        names = tuple(sorted(together[numbers]))
+        figures.setdefault(names, np.zeros((len(of), len(of)), np.bool_))[pair] = True
+    return [Cells(told, _codes(names, held)) for names, told in figures.items()]
+
+
+def _parts(column: Column) -> tuple[list[str], set[str]]:
+    """Return the numbers of a column, and what of it counts as a category."""
+    numbers, counted = [], set()
+    for piece in column.pieces:
+        if piece.variable.kind == "number" and isinstance(piece.factor, Value):
+            numbers.append(piece.variable.name)
+        else:
+            counted.add(piece.variable.name)
+    return numbers, counted
+
+
+def _codes(names: Sequence[str], held: Held) -> NDArray[np.int64]:
+    """Return a number for each combination of levels, or of bins."""
     found = np.zeros(len(held), np.int64)
-    factors = [factor for term in model.terms for factor in term.factors]
-    for name in dict.fromkeys(factor.variable for factor in factors):
+    for name in names:
         variable = held.project.variable(name)
         assert variable is not None
         if variable.kind == "category":
             found = found * len(variable.levels) + np.asarray(held.one(name), np.int64)
-        elif variable.bins is not None and not all(
-            isinstance(factor, Value) for factor in factors if factor.variable == name
-        ):
-            low, high = bounds(variable)
-            edges = np.linspace(low, high, variable.bins + 1)[1:-1]
+        elif variable.bins is not None:
+            edges = np.linspace(*bounds(variable), variable.bins + 1)[1:-1]
             found = found * variable.bins + np.searchsorted(edges, held.one(name), "right")
     return found
 

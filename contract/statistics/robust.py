@@ -12,7 +12,7 @@ Sources: Huber 1967; White 1980; MacKinnon, White 1985 (HC1); Liang, Zeger 1986 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from contract.errors import DocumentError
 from contract.models import Robust
 from contract.statistics.design import Matrix
 from contract.statistics.fit import Fit
+from contract.statistics.held import Places
 
 LEAST_SITES = 3
 
@@ -48,42 +49,59 @@ class Scores:
         return replace(self, squares=to.T @ self.squares @ to)
 
 
-@dataclass
-class _Shares:
-    """Of some rows, each figure's sum of absolute values, and the largest."""
+@dataclass(frozen=True)
+class Cells:
+    """Into which cells rows fall for some of the figures: ``figures`` is true of those, ``codes``
+    a row's cell."""
 
-    total: Matrix
-    largest: Matrix
+    figures: NDArray[np.bool_]
+    codes: NDArray[np.int64]
+
+
+class _Shares:
+    """Of the rows of a cell, each figure's sum of absolute values, and the largest."""
+
+    def __init__(self, width: int) -> None:
+        self._total, self._largest = np.zeros((width, width)), np.zeros((width, width))
 
     def take(self, sizes: Matrix) -> None:
-        self.total += sizes.T @ sizes
+        self._total += sizes.T @ sizes
         for place in range(sizes.shape[1]):
             here = (sizes[:, place, None] * sizes[:, place:]).max(axis=0)
-            self.largest[place, place:] = np.maximum(self.largest[place, place:], here)
+            self._largest[place, place:] = np.maximum(self._largest[place, place:], here)
 
-    @property
-    def most(self) -> float:
-        told = self.largest > 0
-        return float((self.largest[told] / self.total[told]).max(initial=0.0))
+    def most(self, figures: NDArray[np.bool_]) -> float:
+        told = figures & (self._largest > 0)
+        return float((self._largest[told] / self._total[told]).max(initial=0.0))
 
 
-def of_rows(blocks: Iterable[tuple[Matrix, NDArray[np.int64]]], width: int) -> tuple[Scores, float]:
+def of_rows(
+    blocks: Iterable[tuple[Matrix, Places]], width: int, cells: Sequence[Cells]
+) -> tuple[Scores, float]:
     """Return the sums over rows' scores, and the largest share that a row has of any figure.
 
-    Blocks are of rows' scores, and the cell that each row is in. A share is of the sum of the
-    absolute values of the rows of one cell: so none is larger of a figure over several cells, or of
-    what figures that differ by cells tell.
+    Blocks are rows' scores, and which rows they are. A share is of the sum of the absolute values
+    of the rows of one cell: so none is larger of a figure over several cells, or of what figures
+    tell that differ by cells.
     """
     squares, n = np.zeros((width, width)), 0
-    shares: dict[int, _Shares] = {}
-    for scores, cells in blocks:
+    shares: list[dict[int, _Shares]] = [{} for _ in cells]
+    for scores, rows in blocks:
         n += len(scores)
         squares += scores.T @ scores
         sizes = np.abs(scores)
-        for cell in np.unique(cells):
-            zeros = (np.zeros((width, width)) for _ in range(2))
-            shares.setdefault(int(cell), _Shares(*zeros)).take(sizes[cells == cell])
-    most = max((one.most for one in shares.values()), default=0.0)
+        for one, found in zip(cells, shares, strict=True):
+            codes = one.codes[rows]
+            for code in np.unique(codes):
+                found.setdefault(int(code), _Shares(width)).take(sizes[codes == code])
+    most = max(
+        (
+            cell.most(one.figures)
+            for one, found in zip(cells, shares, strict=True)
+            for cell in found.values()
+        ),
+        default=0.0,
+    )
     return Scores(n, squares, int(n > 0)), most
 
 

@@ -11,10 +11,12 @@ import statsmodels.api as sm
 from lifelines.datasets import load_rossi
 
 from contract.errors import DocumentError, UsageError
-from contract.statistics import robust
+from contract.statistics import ending, models, robust
+from contract.statistics.held import Held
 from contract.statistics.meta import pool
 from researcher.formulas import parse
 from tests.contract.fits import category, fit, number, split
+from tests.contract.world import World
 
 SPECTOR = sm.datasets.spector.load_pandas().data
 SITES = [np.arange(place, len(SPECTOR), 4) for place in range(4)]
@@ -194,9 +196,42 @@ def test_a_row_that_has_most_of_one_figure_alone_is_noticed() -> None:
     """Of the product of two columns, of which neither alone is one row's."""
     scores = np.ones((40, 2))
     scores[:20, 0] = scores[21:, 1] = 0
-    one_cell = np.zeros(40, np.int64)
-    found, share = robust.of_rows([(scores[:30], one_cell[:30]), (scores[30:], one_cell[30:])], 2)
+    whole = np.ones((2, 2), np.bool_)
+    one = [robust.Cells(whole, np.zeros(40, np.int64))]
+    halves = [(scores[:30], slice(0, 30)), (scores[30:], slice(30, 40))]
+    found, share = robust.of_rows(halves, 2, one)
     assert found.squares[0, 1] == 1
     assert share == 1
-    assert robust.of_rows([(np.ones((40, 2)), one_cell)], 2)[1] == pytest.approx(1 / 40)
-    assert robust.of_rows([(np.ones((40, 2)), one_cell + np.arange(40) % 4)], 2)[1] == 0.1
+    alike = [(np.ones((40, 2)), slice(0, 40))]
+    assert robust.of_rows(alike, 2, one)[1] == pytest.approx(1 / 40)
+    four = [robust.Cells(whole, np.arange(40) % 4)]
+    assert robust.of_rows(alike, 2, four)[1] == pytest.approx(1 / 10)
+
+
+def test_figures_are_looked_at_by_the_categories_that_they_differ_by() -> None:
+    """Of the number's square there is one figure; its sums tell of arms, the rest of both."""
+    dictionary = [number("x", -9, 9), number("y", -9, 9),
+                  category("arm", "A", "B"), category("sex", "f", "m")]  # fmt: skip
+    chance = np.random.default_rng(1)
+    data = {"x": chance.normal(size=200), "y": chance.normal(size=200),
+            "arm": np.arange(200) % 2, "sex": np.arange(200) // 2 % 2}  # fmt: skip
+    project = World().project(variables=tuple(dictionary))
+    model = parse("y ~ sex + x*arm", "linear", robust="HC0")
+    columns = models.columns_of(model, project)
+    held = Held.of({name: data[name] for name in model.variables}, project)
+    told: list[float] = []
+    found = ending.ending(model, columns, held, np.zeros(5), lambda _: None, told.append)
+    assert found.scores is not None
+    x = np.column_stack([np.ones(200), data["sex"], data["x"], data["arm"],
+                         data["x"] * data["arm"]])  # fmt: skip
+    assert found.scores.squares == pytest.approx((x * data["y"][:, None] ** 2).T @ x)
+    squares, shares = data["y"] ** 2, []
+    for arm in (0, 1):
+        for sex in (0, 1):
+            inside = (data["arm"] == arm) & (data["sex"] == sex)
+            for power in (0, 1):
+                part = squares[inside] * np.abs(data["x"][inside]) ** power
+                shares.append(part.max() / part.sum())
+        part = squares[data["arm"] == arm] * data["x"][data["arm"] == arm] ** 2
+        shares.append(part.max() / part.sum())
+    assert told == [pytest.approx(max(shares))]

@@ -736,7 +736,7 @@ def test_a_row_far_from_what_is_expected(node: Node, monkeypatch: pytest.MonkeyP
         return said, np.linalg.solve(factor[:3, :3], factor[:3, 3])
 
     with monkeypatch.context() as undefended:
-        undefended.setattr(ending, "_cells", lambda _, held: np.zeros(len(held), np.int64))
+        undefended.setattr(ending, "_codes", lambda _, held: np.zeros(len(held), np.int64))
         said, (base, _, men) = asked()
         squares = np.zeros((3, 3))
         squares[np.triu_indices(3)] = part_of(said).ending.squares
@@ -744,6 +744,10 @@ def test_a_row_far_from_what_is_expected(node: Node, monkeypatch: pytest.MonkeyP
         assert base + men + far == pytest.approx(110, rel=0.03)
     said, _ = asked()
     assert said.failed.code == "few-scores"
+    fit = Fit(node, model, release=release)
+    own = fit.begin()
+    assert fit.step(Step(1), [own]).failed.code == "out-of-order"  # it has no second step
+    fit.close()
     # What a linear model needs for its sums isn't enough for squared residuals.
     rare = frozen(node, "rare-residuals", of_sizes(RARE))
     three = {"family": "linear", "outcome": "marker", "terms": [["arm"], ["sex"], ["ill"]]}

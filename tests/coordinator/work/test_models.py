@@ -21,7 +21,7 @@ from coordinator.work.models import ModelJob
 from coordinator.work.steps import SteppedJob
 from foundation.transport import MAX_MESSAGE_BYTES, Peer
 from tests.contract.world import SITES
-from tests.node.work.walking import Sites
+from tests.node.work.walking import MODEL, Sites
 
 
 class Led(ModelJob):
@@ -47,7 +47,8 @@ class Led(ModelJob):
                 continue
             walk, number = self._members.walks[site], Step.read(step)
             place = walk.at(number, message.SerializeToString(deterministic=True))
-            part = self._members.part(site, place.beta, place.told)
+            assert isinstance(message, wire.ModelStep)
+            part = self._members.part(site, place.beta, place.told, check=message.check)
             walk.answered(place, part)
             signed = self._members.signed(site, number, part)
             found[site] = wire.Reply(task=step, payload=part, receipt=signed.receipt)
@@ -100,6 +101,21 @@ def test_sites_may_leave_one_after_the_other() -> None:
     result = led.run_it()
     assert list(result.answered) == list(SITES[:2])
     assert list(result.fit.coefficients) == pytest.approx(pooled(sites, SITES[:2]), rel=1e-9)
+
+
+def test_a_fit_with_robust_errors_ends_with_one_step_more() -> None:
+    sites = Sites(model=MODEL.model_copy(update={"robust": "HC0"}))
+    led = Led(sites)
+    result = led.run_it()
+    x = np.vstack([sites.rows[s][0] for s in SITES])
+    y = np.concatenate([sites.rows[s][1] for s in SITES])
+    expected = sm.GLM(y, x, family=sm.families.Binomial()).fit(tol=1e-14, cov_type="HC0")
+    told = np.array(result.fit.robust).reshape(2, 2)
+    assert told == pytest.approx(np.asarray(expected.cov_params()), rel=1e-8)
+    # Who tells nothing there isn't left out: its residuals would choose who is in the estimate.
+    silent = Led(Sites(model=sites.model), {SITES[1]: led.asked[-1][0]})
+    with pytest.raises(DocumentError, match=f"{SITES[1]} gave no squared residuals"):
+        silent.run_it()
 
 
 def test_with_too_few_left_there_is_no_fit() -> None:

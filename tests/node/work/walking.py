@@ -14,9 +14,11 @@ from contract import wire_pb2 as wire
 from contract.documents import JOB_TYPE, Job
 from contract.errors import DocumentError, Refused
 from contract.models import Model
-from contract.statistics import models, regression
+from contract.statistics import ending, models, regression
+from contract.statistics.ending import Ending
 from contract.statistics.fit import Fit
 from contract.statistics.models import Fitting
+from contract.statistics.robust import Scores
 from contract.statistics.steps import Step, Terms
 from contract.work import Statistic, StatisticsWork
 from node.work.coefficients import OwnCoefficients
@@ -33,6 +35,7 @@ class Sites:
 
     world: World = field(default_factory=World)
     minimum: int = 1
+    model: Model = MODEL
     names: tuple[str, ...] = SITES
     rows: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     walks: dict[str, OwnCoefficients] = field(default_factory=dict)
@@ -47,7 +50,7 @@ class Sites:
                 ),
                 analysis="main",
                 lane="exact",
-                fit=MODEL,
+                fit=self.model,
             ),
         )
         self.digest = self.job.seal(JOB_TYPE).digest
@@ -56,15 +59,19 @@ class Sites:
             x = np.column_stack([np.ones(ROWS), chance.uniform(20, 90, ROWS)])
             y = (chance.random(ROWS) < 1 / (1 + np.exp(-x @ [-2, 0.04]))).astype(float)
             self.rows[name] = x, y
-            self.walks[name] = OwnCoefficients(MODEL, WIDTH, name, self.terms)
+            self.walks[name] = OwnCoefficients(self.model, WIDTH, name, self.terms)
 
     def terms(self) -> Terms:
         """What receipts must be of."""
         return Terms(self.digest, self.job, self.world.project(), self.world.roster())
 
-    def part(self, site: str, beta: Array, told: bytes = b"") -> bytes:
-        """A site's part at coefficients, which follow from what it was told."""
-        part = models.encode(regression.sums("logistic", *self.rows[site], beta))
+    def part(self, site: str, beta: Array, told: bytes = b"", *, check: bool = False) -> bytes:
+        """A site's part at coefficients, which follow from what it was told; or what ends it."""
+        if check:
+            found, _ = regression.scores("logistic", *self.rows[site], beta)
+            part = ending.encode(Ending(ROWS, scores=Scores(ROWS, found.T @ found, 1)))
+        else:
+            part = models.encode(regression.sums("logistic", *self.rows[site], beta))
         part.told = told
         return part.SerializeToString(deterministic=True)
 
