@@ -237,7 +237,7 @@ def find_project(home: NodeHome, row: ConsortiumRow, name: str) -> tuple[Envelop
 
 
 def _show_project(document: Project, envelope: Envelope) -> None:
-    table = Table(show_header=False, title=f"project {document.name} version {document.version}")
+    table = _page(f"project {document.name} version {document.version}")
     for key, value in (
         ("title", document.title),
         ("purpose", document.purpose),
@@ -262,7 +262,7 @@ def _show_project(document: Project, envelope: Envelope) -> None:
         variables.add_row(variable.name, variable.kind, _grid(variable), meaning)
     console.print(variables)
     for recipe in document.recipes:
-        table = Table(show_header=False, title=f"recipe {recipe.name}")
+        table = _page(f"recipe {recipe.name}")
         table.add_row("bundle", recipe.bundle)
         ranges = recipe.metric_ranges
         metrics = [
@@ -293,6 +293,14 @@ def _show_project(document: Project, envelope: Envelope) -> None:
         for name, allowed in recipe.parameters.items():
             table.add_row(f"parameter {name}", _range(allowed))
         console.print(table)
+
+
+def _page(title: str) -> Table:
+    """Return a table of names and values. A digest is there to be compared, so none is cut."""
+    table = Table(show_header=False, title=title)
+    table.add_column()
+    table.add_column(overflow="fold")
+    return table
 
 
 def _grid(variable: Variable) -> str:

@@ -37,10 +37,10 @@ def show(home: HomeOption = DEFAULT_HOME) -> None:
     """
     policy = load_policy(node_home(home).policy)
     table = Table("key", "value", title=f"policy, profile {policy.profile}")
-    for section, values in policy.model_dump().items():
+    for section, values in policy.model_dump(mode="json").items():
         if isinstance(values, dict):
             for key, value in values.items():
-                table.add_row(f"{section}.{key}", str(value))
+                table.add_row(f"{section}.{key}", _shown(value))
     Console(markup=False).print(table)
 
 

@@ -87,6 +87,14 @@ def test_every_make_target_named_exists(document: Path) -> None:
     assert {target for found in named for target in found} <= targets
 
 
+def test_the_debian_packages_that_are_named_are_those_that_make_installs() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    installed = re.findall(r"debian-packages (.*)", makefile)
+    named = re.search(r"from Debian (.*?)\.\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert named is not None
+    assert set(re.findall(r"`([a-z0-9-]+)`", named.group(1))) == set(" ".join(installed).split())
+
+
 @each
 def test_a_line_has_at_most_a_hundred_characters(document: Path) -> None:
     if document.is_relative_to(ROOT / "docs") or document.parent == ROOT:
