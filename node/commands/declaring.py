@@ -171,8 +171,12 @@ def told(declaration: Declaration) -> Iterator[str]:
         + (", in secure sums alone" if declaration.sums_only else "")
     )
     for variable in declaration.variables:
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for kind, strata_of in variable.by.items():
+            alike.setdefault(tuple(strata_of), []).append(kind)
         kinds = "; ".join(
-            f"{kind}{' by ' + ', '.join(by) if by else ''}" for kind, by in variable.by.items()
+            f"{', '.join(some)}{' by ' + ', '.join(by_these) if by_these else ''}"
+            for by_these, some in alike.items()
         )
         yield f"  {variable.name}: {kinds or 'nothing'}"
     for analysis in declaration.analyses:

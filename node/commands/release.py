@@ -367,7 +367,7 @@ def _say_beside(beside: Apart | None) -> None:
         return
     if beside.small:
         typer.echo(
-            f"Nothing is exact: beside {beside.releases} earlier releases of the table, exact "
+            f"Nothing is exact: beside earlier releases of the table ({beside.releases}), exact "
             f"answers would tell of too few subjects who came, left or changed, in {beside.small} "
             "groups. Make it after more has changed, or see releases_apart in the policy."
         )

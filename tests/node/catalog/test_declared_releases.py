@@ -65,7 +65,7 @@ def create(home: NodeHome, *options: str) -> str:
 def test_cells_are_proposed_and_what_is_left_out_is_said(hospital: NodeHome) -> None:
     said = create(hospital, "--dry-run")
     assert "exact answers: 2 cells by arm, each of 20 subjects or more" in said
-    assert "  age: count by arm; moments by arm" in said
+    assert "  age: count, moments, shape by arm" in said
     assert "subjects left out of exact answers" in said
     assert "visit" not in said  # a date has no exact answers
     assert "no grid is known for age, bmi: no exact histogram" in said
