@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,32 @@ def test_a_slow_transfer_lets_others_begin():
         return begun
 
     assert asyncio.run(all_()) == list(range(7))
+
+
+@pytest.mark.parametrize("seconds", [1000.0, 0.03])
+def test_where_all_are_slow_a_few_go_on_without_a_slot_and_more_only_in_a_while(seconds):
+    async def all_():
+        transfers = Transfers(2, 0.01, slow_at_once=3, slow_seconds=seconds)
+        stuck = asyncio.Event()
+        begun = 0
+
+        async def slow():
+            nonlocal begun
+            async with transfers.slot():
+                begun += 1
+                await stuck.wait()
+
+        tasks = [asyncio.create_task(slow()) for _ in range(9)]
+        while begun < (5 if seconds > 1 else 9):
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.1)  # many periods more
+        seen = begun
+        stuck.set()
+        await asyncio.gather(*tasks)
+        assert (transfers._slow, transfers._free._value) == (0, 2)
+        return seen, begun
+
+    assert asyncio.run(all_()) == (5 if seconds > 1 else 9, 9)
 
 
 def test_a_transfer_that_goes_well_keeps_its_slot():
