@@ -45,8 +45,8 @@ GridOption = Annotated[
     typer.Option(
         "--grid",
         metavar="NAME=MIN:MAX:BINS",
-        help="The grid that a number is counted on exactly; that of the projects known here when "
-        "absent. May be given several times.",
+        help="The grid that a number is counted on exactly; that of the dictionary, or of the "
+        "table's projects known here, when absent. May be given several times.",
     ),
 ]
 
@@ -64,12 +64,12 @@ SmallSiteOption = Annotated[
 def wishes_of(
     cells: str | None,
     analysis: list[str] | None,
-    grid: list[str] | None,
     policy: Policy,
     catalog: Catalog,
+    table: str | None,
     small_site: bool = False,
 ) -> Wishes:
-    """Return what the options say, with what policy and known projects add."""
+    """Return what the options say, with what policy and the table's known projects add."""
     from node.catalog.declaring import Minimums, Wishes
 
     disclosure = policy.disclosure
@@ -77,13 +77,13 @@ def wishes_of(
         if not disclosure.small_sites:
             raise UsageError("The policy allows no small sites (disclosure.small_sites).")
         disclosure = disclosure.in_sums
-    variables = _known_variables(catalog)
+    variables = [v for project in known_projects(catalog, table) for v in project.variables]
     none = analysis is not None and [text.strip() for text in analysis] == ["none"]
     return Wishes(
         strata=None if cells is None else list(_strata(cells)),
         analyses={} if none else dict(_analysis(text) for text in analysis or ()),
         analysed=None if none else [variable.name for variable in variables],
-        grids=_known_grids(variables) | dict(_grid(text) for text in grid or ()),
+        grids=_known_grids(variables),
         minimums=Minimums(
             disclosure.minimum_cohort, disclosure.minimum_cell, disclosure.largest_contribution
         ),
@@ -118,6 +118,13 @@ def _analysis(text: str) -> tuple[str, tuple[str, ...]]:
     return name, found
 
 
+def with_grids(wishes: Wishes, grid: Sequence[str] | None) -> Wishes:
+    """Return what a release is to be asked, with the grids that the options give."""
+    from dataclasses import replace
+
+    return replace(wishes, grids={**wishes.grids, **dict(_grid(text) for text in grid or ())})
+
+
 def _grid(text: str) -> tuple[str, Grid]:
     from node.catalog.manifest import Grid
 
@@ -129,18 +136,17 @@ def _grid(text: str) -> tuple[str, Grid]:
         raise UsageError("Give a grid as NAME=MINIMUM:MAXIMUM:BINS.") from None
 
 
-def _known_variables(catalog: Catalog) -> list[Variable]:
-    """Return the variables of all projects known here."""
+def known_projects(catalog: Catalog, table: str | None) -> Iterator[Project]:
+    """Yield the projects known here that are of a table; all of them without one."""
     from contract.envelope import Envelope
     from node.catalog.asked import Asked
 
     asked = Asked(catalog.engine)
-    return [
-        variable
-        for consortium in asked.consortia()
-        for row in asked.projects(consortium.name)
-        for variable in Project.read(Envelope.parse(row.envelope).body).variables
-    ]
+    for consortium in asked.consortia():
+        for row in asked.projects(consortium.name):
+            project = Project.read(Envelope.parse(row.envelope).body)
+            if table is None or project.table == table:
+                yield project
 
 
 def _known_grids(variables: Sequence[Variable]) -> dict[str, Grid]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contract.dictionary import Variable
-from contract.documents import Project
 from contract.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ def deriving_of(
 
     ``UsageError`` when two projects say differently what a variable is.
     """
+    from node.commands.declaring import known_projects
     from node.commands.mapping import find_dictionary
 
     if dictionary == "none":
@@ -46,7 +46,7 @@ def deriving_of(
         named = find_dictionary(node, catalog, dictionary, None)
         return named.variables, named.table
     found: dict[str, Variable] = {}
-    for project in _known(catalog, table):
+    for project in known_projects(catalog, table) if table is not None else ():
         if not any(v.derive is not None for v in project.variables):
             continue
         for variable in project.variables:
@@ -72,19 +72,7 @@ def with_dictionary(wishes: Wishes, variables: Sequence[Variable]) -> Wishes:
     analysed = wishes.analysed
     if analysed is not None:
         analysed = list(dict.fromkeys([*analysed, *(v.name for v in variables)]))
-    return replace(wishes, grids=grids | dict(wishes.grids), analysed=analysed)
-
-
-def _known(catalog: Catalog, table: str | None) -> Iterator[Project]:
-    from contract.envelope import Envelope
-    from node.catalog.asked import Asked
-
-    asked = Asked(catalog.engine)
-    for consortium in asked.consortia():
-        for row in asked.projects(consortium.name):
-            project = Project.read(Envelope.parse(row.envelope).body)
-            if project.table == table:
-                yield project
+    return replace(wishes, grids={**wishes.grids, **grids}, analysed=analysed)
 
 
 def _meant(variable: Variable) -> dict[str, object]:

@@ -19,6 +19,7 @@ from node.commands.declaring import (
     lost,
     told,
     wishes_of,
+    with_grids,
     without_grid,
 )
 from node.commands.deriving import (
@@ -132,7 +133,8 @@ def create(
     with catalogue(node) as catalog:
         check_modalities(catalog, modality or [])
         policy = load_policy(node.policy) if node.policy.exists() else Policy()
-        variables, image_table = deriving_of(node, catalog, dictionary, table)
+        variables, image_table = deriving_of(node, catalog, dictionary, selection.table)
+        wishes = wishes_of(cells, analysis, policy, catalog, selection.table, small_site)
         progress = {what: Progress(unit=what) for what in ("images", "draws", "combinations")}
         plan = plan_release(
             catalog,
@@ -142,9 +144,7 @@ def create(
             today=now.date(),
             days=days_for(node, selection, variables),
             omissions=policy.disclosure.omissions,
-            wishes=with_dictionary(
-                wishes_of(cells, analysis, grid, policy, catalog, small_site), variables
-            ),
+            wishes=with_grids(with_dictionary(wishes, variables), grid),
             variables=variables,
             image_table=image_table,
             observe=lambda what, done, count: progress[what](

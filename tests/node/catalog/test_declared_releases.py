@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from contract.dictionary import Variable
 from contract.work import Statistic, StatisticsWork
+from node.catalog.asked import Asked, ConsortiumRow
 from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.manifest import MEMBERSHIP, ReleaseManifest
 from node.catalog.membership import load_membership
@@ -71,6 +74,35 @@ def test_cells_are_proposed_and_what_is_left_out_is_said(hospital: NodeHome) -> 
     assert "no grid is known for age, bmi: no exact histogram" in said
     assert "no grid is known for bmi:" in create(hospital, "--grid", "age=20:100:4", "--dry-run")
     assert not hospital.releases.exists() or not list(hospital.releases.iterdir())
+
+
+def test_grids_are_of_the_tables_projects_then_the_dictionary_then_the_options(
+    hospital: NodeHome, catalog: Catalog, now: datetime, tmp_path: Path
+) -> None:
+    world, asked = World(), Asked(catalog.engine)
+    asked.put_consortium(ConsortiumRow(world.consortium, "kentucky", "x:1", "key", None), now)
+    for name, table, bins in (("birth", "trial", 2), ("stroke", "other", 7)):
+        age = Variable(name="age", kind="number", minimum=20, maximum=100, bins=bins)
+        signed = world.signed_project(name=name, table=table, variables=(age,))
+        asked.put_project(world.consortium, name, 1, signed)
+    hospital.policy.write_text("[disclosure]\nreleases_apart = false\n")
+    named = tmp_path / "d.toml"
+    named.write_text(
+        'name = "d"\ntable = "trial"\n[[variables]]\nname = "age"\nkind = "number"\n'
+        "minimum = 20\nmaximum = 100\nbins = 4\n"
+    )
+    dictionary = ("--dictionary", str(named))
+    for options, bins in (
+        ((), 2),
+        (dictionary, 4),
+        ((*dictionary, "--grid", "age=20:100:5"), 5),
+    ):
+        digest = create(hospital, "--cells", "none", *options).split()[-1]
+        declaration = verify_release(hospital, digest).declaration
+        assert declaration is not None
+        grid = next(v.grid for v in declaration.variables if v.name == "age")
+        assert grid is not None
+        assert grid.bins == bins
 
 
 def test_the_manifest_declares_and_the_file_says_who_is_in_what(
