@@ -18,6 +18,10 @@ from contract.errors import Unavailable, WardgateError
 
 BIN = Path(sys.executable).parent
 
+PORTS = range(10_000, 20_000)
+"""Below those that a kernel gives to whoever connects, so that none is taken in the meantime."""
+_given: set[int] = set()
+
 
 class StepFailed(WardgateError):
     """A command of the demo failed; its last line says why."""
@@ -92,10 +96,14 @@ def _environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of the loopback interface that nobody uses, another one each time."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def new_password() -> str:
