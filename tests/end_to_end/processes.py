@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -151,7 +151,7 @@ class Server:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
 
@@ -166,8 +166,23 @@ class Server:
         return Done(self.process.returncode, self.out, said)
 
     def confined(self) -> list[int]:
-        """Return the process ids of the sandboxes that it started."""
+        """Return the process ids of the sandboxes that it started to work in."""
         return [pid for pid in _children(self.pid) if _is_sandbox(pid)]
+
+    @contextmanager
+    def work_stopped(self) -> Iterator[None]:
+        """Stop what its sandboxes run, meanwhile: a round that asks this site doesn't end."""
+        stopped = self.confined()
+        assert stopped, f"{self.name} works on nothing"
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+            stopped += _children(pid)
+        try:
+            yield
+        finally:
+            for pid in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
 
 def _children(parent: int) -> list[int]:
@@ -183,6 +198,7 @@ def _children(parent: int) -> list[int]:
 
 def _is_sandbox(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"bwrap")
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
+    return words[0].endswith(b"bwrap") and b"foundation.isolation_inside" not in words

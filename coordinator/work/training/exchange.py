@@ -26,6 +26,8 @@ from foundation.frames import MAX_MESSAGE_BYTES
 
 _CODE = re.compile(r"^[a-z0-9][a-z0-9-]{0,63}$")
 POLL_SECONDS = 0.02
+WAITING_ASKS = 5
+"""An app that asks more often in a row who is there, and sends nobody anything, waits for more."""
 LATE = "timeout"
 """The code of a task whose site hasn't answered in time."""
 Answers = list[tuple[str, str]]
@@ -62,6 +64,7 @@ class Exchange:
         self._online: set[str] = set()
         self._open: dict[str, _Open] = {}
         self._cancelled = False
+        self._asked = 0
         self._expected: dict[str, str] = {}
         self._answered: set[str] = set()
         self._gave_up_on: list[str] = []
@@ -167,6 +170,7 @@ class Exchange:
         with self._changed:
             self._read_journal()
             self._open.clear()
+            self._asked = 0
             self.journal.rewind()
 
     def peek(self) -> list[str]:
@@ -180,7 +184,12 @@ class Exchange:
             return list(entry["nodes"])
         online = self.peek()
         self.journal.append({"nodes": online})
+        self._asked += 1
         return online
+
+    def waits_for_sites(self) -> bool:
+        """Say whether the ServerApp waits for more sites than are online."""
+        return self._asked > WAITING_ASKS
 
     def push(self, messages: Sequence[tuple[str, wire.Task]]) -> list[tuple[str, wire.Task]]:
         """Open tasks; return those that are to be sent.
@@ -189,6 +198,7 @@ class Exchange:
         addressed to nobody or opened twice.
         """
         to_send: list[tuple[str, wire.Task]] = []
+        self._asked = 0
         for site, task in messages:
             if site not in self._sites or task.task in self._open or not task.task.isdigit():
                 raise DocumentError("The ServerApp's messages are malformed.")

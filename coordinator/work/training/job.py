@@ -20,6 +20,7 @@ from foundation.blobs import BlobFolder
 from foundation.files import private_folder
 
 SLOW_SECONDS = 10.0
+TAKING_PART = (SiteState.ACCEPTED, SiteState.ANSWERED, SiteState.FAILED)
 
 
 class TrainingJob(ActiveJob):
@@ -28,6 +29,8 @@ class TrainingJob(ActiveJob):
     training: TrainingRun | None = None
     _slow: dict[str, float]
     """Who is slow, and after how many seconds it is said again."""
+    _gone_for: str = ""
+    """Why the run was ended: who it waited for can't come any more."""
 
     @property
     def blobs(self) -> BlobFolder:
@@ -51,7 +54,7 @@ class TrainingJob(ActiveJob):
         except (NotFound, OSError):
             self.move(JobEvent.ERROR, "The model to start from is not here any more.")
             return
-        sites = self.in_roster_order(SiteState.ACCEPTED, SiteState.ANSWERED, SiteState.FAILED)
+        sites = self.in_roster_order(*TAKING_PART)
         self.training = TrainingRun(
             self.digest,
             self.job,
@@ -75,7 +78,7 @@ class TrainingJob(ActiveJob):
         if self.end_early():
             return
         if outcome.model is None:
-            self.move(JobEvent.ERROR, outcome.reason)
+            self.move(JobEvent.ERROR, self._gone_for or outcome.reason)
             return
         replied = self.around.store.replied(self.digest)
         taking_part = [m.name for m in self.roster.sites if m.name in replied]
@@ -127,13 +130,15 @@ class TrainingJob(ActiveJob):
                 {
                     site
                     for site, state in self.sites.items()
-                    if self.around.sessions.online(site)
-                    and state in (SiteState.ACCEPTED, SiteState.ANSWERED, SiteState.FAILED)
+                    if self.around.sessions.online(site) and state in TAKING_PART
                 }
             )
 
     async def _watch_absence(self) -> None:
-        """Give up on a site's open tasks when it has been away too long, or was revoked."""
+        """Give up on a site's open tasks when it has been away too long, or was revoked.
+
+        A run that waits for such sites is ended when fewer than the minimum are left.
+        """
         assert self.training is not None
         while True:
             await asyncio.sleep(0.5)
@@ -141,10 +146,14 @@ class TrainingJob(ActiveJob):
                 self.training.cancel()
                 return
             self._tell_who_is_slow()
+            gone: dict[str, str] = {}
             for site, state in self.sites.items():
                 away = self.around.sessions.offline_seconds(site)
                 revoked = state is SiteState.REVOKED
+                if state not in TAKING_PART:
+                    gone[site] = "takes no part any more"
                 if revoked or away > self.around.settings.absence_seconds:
+                    gone[site] = "was revoked" if revoked else "is away"
                     for task in self.training.pending(site):
                         self.training.fail(
                             site,
@@ -154,6 +163,17 @@ class TrainingJob(ActiveJob):
                                 code="revoked" if revoked else "absent",
                             ),
                         )
+            left = [site for site in self.training.sites if site not in gone]
+            if self.training.waits_for_sites() and not self.is_enough(len(left)):
+                why = "; ".join(
+                    f"{site} {gone[site]}" for site in self.training.sites if site in gone
+                )
+                self._gone_for = (
+                    f"Only {len(left)} of {len(self.training.sites)} sites are left, and "
+                    f"{self.minimum_sites} are needed: {why}."
+                )
+                self.training.cancel()
+                return
 
     def _tell_who_is_slow(self) -> None:
         """Say for whom a round waits: after ``SLOW_SECONDS``, twice that, and so on."""

@@ -159,6 +159,10 @@ class TrainingRun:
         """Return the tasks that a site has still to answer, to be sent again when it is back."""
         return self._exchange.pending(site)
 
+    def waits_for_sites(self) -> bool:
+        """Say whether the ServerApp waits for more sites than are online."""
+        return self._exchange.waits_for_sites()
+
     def waited_for(self) -> dict[str, float]:
         """Return who has not answered since half of the sites have, and seconds since then."""
         return self._exchange.waited_for(time.monotonic())
