@@ -323,7 +323,8 @@ def _check_that_it_stops_at_once(runbook: Runbook, text: str) -> None:
             PROJECT, "steps", STEPS | {"minimum": 2, "pause": 2.0}, seed=1, minimum_sites=2
         )
         wait_for_round(handle, 2)
-        runbook.run(text)
+        with federation.node("south").work_stopped():
+            runbook.run(text)
         before = len(federation.answers("north", handle.digest))
         eventually(lambda: not federation.node("north").confined(), "north's worker ends")
         assert handle.result().answered

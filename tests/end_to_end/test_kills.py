@@ -181,10 +181,11 @@ def test_a_node_killed_in_a_round_takes_it_up_again(
 
 def test_a_worker_killed_in_a_round_costs_that_round_and_not_the_job(killed: Federation) -> None:
     with killed.connect() as ana:
-        handle = start(ana, minimum=2)
+        handle = start(ana, minimum=2, pause=1.5)
         wait_for_round(handle, 2)
-        [worker] = eventually(killed.node("west").confined, "west's worker is there")
-        os.kill(worker, signal.SIGKILL)
+        with killed.node("north").work_stopped():
+            [worker] = eventually(killed.node("west").confined, "west's worker is there")
+            os.kill(worker, signal.SIGKILL)
         result = handle.result()
         failures = [(e.site, e.text) for e in handle.events() if e.text.startswith("failed")]
     assert ("west", "failed: killed") in failures

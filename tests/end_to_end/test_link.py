@@ -190,11 +190,11 @@ def test_a_site_that_a_job_does_not_name_gets_nothing_of_it(trio: Federation) ->
 def test_a_node_listens_nowhere_and_holds_one_connection(trio: Federation) -> None:
     for site in trio.sites:
 
-        def one_connection(pid: int = trio.node(site).pid) -> bool:
-            return [s for s, _ in sockets(pid)] == [ESTABLISHED]
+        def one_connection(pid: int = trio.node(site).pid) -> list[str]:
+            found = sockets(pid)
+            return [peer for _, peer in found] if [s for s, _ in found] == [ESTABLISHED] else []
 
-        eventually(one_connection, f"{site} has one connection and no other socket")
-        [(_, peer)] = sockets(trio.node(site).pid)
+        [peer] = eventually(one_connection, f"{site} has one connection and no other socket")
         assert peer.endswith(remote(trio.address))
 
 

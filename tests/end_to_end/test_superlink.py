@@ -185,15 +185,21 @@ def test_the_superlink_listens_on_loopback_alone_and_its_secret_is_no_argument(
     linked: Federation,
 ) -> None:
     pid = eventually(lambda: superlink_process(linked), "the SuperLink is up")
-    inodes = {str(p.readlink()) for p in Path(f"/proc/{pid}/fd").iterdir() if p.is_symlink()}
-    listening = [
-        line.split()[1]
-        for table in ("tcp", "tcp6")
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-        if line.split()[3] == "0A" and f"socket:[{line.split()[9]}]" in inodes
-    ]
-    assert listening
-    assert all(address.startswith("0100007F:") for address in listening)
+
+    def listening() -> list[str]:
+        inodes = set()
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                inodes.add(str(path.readlink()))
+        return [
+            line.split()[1]
+            for table in ("tcp", "tcp6")
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+            if line.split()[3] == "0A" and f"socket:[{line.split()[9]}]" in inodes
+        ]
+
+    found = eventually(listening, "the SuperLink listens")
+    assert all(address.startswith("0100007F:") for address in found)
     secret = linked.coordinator_home / "superlink" / "superexec.secret"
     assert secret.stat().st_mode & 0o777 == 0o600
     for path in Path("/proc").glob("[0-9]*/cmdline"):

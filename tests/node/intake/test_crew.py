@@ -98,7 +98,7 @@ def test_a_file_that_kills_its_worker_is_quarantined_and_all_others_are_taken_in
 ) -> None:
     (tree / "07-deadly.dcm").write_bytes(deadly.KILLS + bytes(200))
     (tree / "30-endless.dcm").write_bytes(deadly.HANGS + bytes(200))
-    crew = Processes(deidentifier, 2, file_seconds=2, take=deadly.take)
+    crew = Processes(deidentifier, 2, file_seconds=10, take=deadly.take)
     try:
         report = take(tree, crew=crew)
     finally:
