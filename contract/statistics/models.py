@@ -78,7 +78,11 @@ def check(work: StatisticsWork, project: Project) -> tuple[Column, ...]:
             low, _ = design.bounds(variable)
             positive = {"gamma": low > 0, "poisson": low >= 0, "cox": low >= 0}
             if name == model.outcome and not positive.get(model.family, True):
-                raise DocumentError(f"{name} can be what a {model.family} model can't explain.")
+                least = "above 0" if model.family == "gamma" else "0 or more"
+                raise DocumentError(
+                    f"{name} can be what a {model.family} model can't explain: its minimum in the "
+                    f"dictionary must be {least}."
+                )
             if name == model.weights and low <= 0:
                 raise DocumentError(f"{name} can be zero or less, which a weight can't be.")
     if model.family == "cox" and model.time_scale == "log":

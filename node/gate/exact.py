@@ -82,7 +82,7 @@ def lanes(
             for s, one in zip(work.ask, found, strict=True)
         ]
     if all(one is WITHHELD for one in found):
-        raise undeclared(work, declaration)
+        raise undeclared(work, project, declaration)
     return found
 
 
@@ -218,6 +218,8 @@ class _Whole:
 
     def are(self, cells: tuple[int, ...], strata: Strata) -> bool:
         """Say whether of no block that some strata tell apart a part is in these cells."""
+        if len(cells) == self._blocks.cells:
+            return True
         key = (cells, strata)
         if key not in self._known:
             block = self._blocks.of(strata)

@@ -286,6 +286,10 @@ def test_what_is_not_declared_has_noise_if_it_may_and_is_withheld_else() -> None
             {"kind": "crosstab", "variable": "ill", "across": ("sex",), "lane": "exact"},
             "Several variables at once are asked of an analysis set; it has main.",
         ),
+        (
+            {"kind": "histogram", "variable": "age", "lane": "exact"},
+            "The release doesn't count age on the project's grid.",
+        ),
     ],
 )
 def test_a_refusal_says_what_there_is_to_be_asked(terms: dict[str, Any], said: str) -> None:
