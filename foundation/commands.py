@@ -80,7 +80,7 @@ def _by_ctrl_c(error: BaseException) -> bool:
     return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
 
 
-def run(app: Callable[[], Any], program: str) -> NoReturn:
+def run(app: Callable[..., Any], program: str) -> NoReturn:
     """Run ``app`` and end the process. No traceback unless ``WARDGATE_TRACEBACK=1``.
 
     A traceback may quote data, so it is for a developer's own machine only.
@@ -88,12 +88,21 @@ def run(app: Callable[[], Any], program: str) -> NoReturn:
     if os.environ.get("WARDGATE_TRACEBACK") == "1":
         app()
         sys.exit(0)
+    code = 0
     try:
-        app()
-    except SystemExit as stop:
-        if isinstance(stop.__context__, click.exceptions.Abort | typer.Abort):  # it said so
-            sys.exit(INTERRUPTED if _by_ctrl_c(stop.__context__) else UsageError.exit_code)
-        raise
+        ended = app(standalone_mode=False)
+        code = ended if isinstance(ended, int) else 0
+    except click.exceptions.NoArgsIsHelpError:  # the help was printed
+        sys.exit(UsageError.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = program if context is None else context.command_path
+        message = error.format_message().rstrip(".")
+        see = " See" if message.endswith("?") else "; see"
+        _end(program, f"{message}{see} '{command} --help'.", UsageError.exit_code)
+    except click.exceptions.Abort as stop:
+        code = INTERRUPTED if _by_ctrl_c(stop) else UsageError.exit_code
+        _end(program, "Nothing was confirmed." if code != INTERRUPTED else "interrupted", code)
     except KeyboardInterrupt:
         _end(program, "interrupted", INTERRUPTED)
     except WardgateError as error:
@@ -104,7 +113,7 @@ def run(app: Callable[[], Any], program: str) -> NoReturn:
         _end(program, f"{error.strerror or type(error).__name__}: {error.filename or ''}", 1)
     except Exception as error:
         _end(program, f"Unexpected {type(error).__name__} (WARDGATE_TRACEBACK=1 shows more).", 1)
-    sys.exit(0)
+    sys.exit(code)
 
 
 def _end(program: str, message: str, code: int) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from foundation import commands
 from node.catalog.asked import Asked
@@ -18,7 +18,9 @@ def list_jobs(home: HomeOption = DEFAULT_HOME) -> None:
 
     Example: wardgate-node job list
     """
-    table = Table("job", "kind", "project", "researcher", "state", "received")
+    job, kind, received = (Column(name, no_wrap=True) for name in ("job", "kind", "received"))
+    others = (Column(name, overflow="fold") for name in ("project", "asked by", "state"))
+    table = Table(job, kind, *others, received, pad_edge=False)
     with catalogue(node_home(home)) as catalog:
         for row in Asked(catalog.engine).newest_jobs():
             table.add_row(
@@ -27,6 +29,6 @@ def list_jobs(home: HomeOption = DEFAULT_HOME) -> None:
                 row.project,
                 row.researcher,
                 f"{row.state} {row.code}".strip(),
-                f"{row.received_at:%F %H:%M:%S}",
+                f"{row.received_at:%F %H:%M}",
             )
     Console(markup=False).print(table)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from contract.errors import LedgerError, NotFound, UsageError
 from foundation import commands
@@ -114,7 +114,8 @@ def show(
     if last is not None:
         entries = deque(entries, last)
     shown = 0
-    table = Table("no.", "time", "kind", "what", "bytes", "rules")
+    time, what = Column("time", no_wrap=True), Column("what", overflow="fold")
+    table = Table("no.", time, "kind", what, "bytes", "rules", pad_edge=False)
     for entry in entries:
         shown += 1
         if as_json:

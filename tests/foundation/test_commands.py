@@ -68,11 +68,21 @@ run(app, "asker")
     assert "Traceback" not in done.stderr
 
 
-def test_a_home_that_the_subcommand_would_not_see_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("inbox --home x list", "Give --home after 'list'."),
+        (
+            "inbox show --code",
+            "Missing argument 'NUMBER'; see 'wardgate-node inbox show --help'.",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_said_in_one_line(command: str, said: str) -> None:
     done = subprocess.run(
-        [Path(sys.executable).with_name("wardgate-node"), "inbox", "--home", "x", "list"],
+        [Path(sys.executable).with_name("wardgate-node"), *command.split()],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (2, "wardgate-node: Give --home after 'list'.\n")
+    assert (done.returncode, done.stderr) == (2, f"wardgate-node: {said}\n")
