@@ -52,7 +52,7 @@ NODE := tests/node $(ARRIVAL:%=--ignore=%) $(DEID:%=--ignore=%)
 AGREED := tests/contract tests/foundation tests/researcher tests/coordinator
 LEARNT := tests/recipes tests/learning tests/sessions
 # From the longest to the shortest: the next begins where one ends.
-PARTS := whole-2 whole-1 learnt rest demo node arrival agreed deid
+PARTS := whole-1 node arrival whole-2 rest learnt agreed demo deid
 part-demo: PATHS = $(DEMO)
 part-whole-1: PATHS = $(WHOLE_1)
 part-whole-2: PATHS = $(WHOLE_2)

@@ -66,6 +66,7 @@ def test_a_node_in_two_consortia_answers_both_with_one_ledger(federations: Make)
         assert ana.statistics(PROJECT, [mean("age")]).answered == ("north", "south")
 
 
+@pytest.mark.slow
 def test_a_ledger_that_was_restored_from_a_backup_stops_the_node_for_good(
     federations: Make,
 ) -> None:

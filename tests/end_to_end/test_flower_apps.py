@@ -172,7 +172,7 @@ def test_an_older_app_that_starts_a_workflow_is_seen_and_gives_its_model(pair: F
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"initial": False}, "has no initial parameters"),
+        pytest.param({"initial": False}, "has no initial parameters", marks=pytest.mark.slow),
         ({"summed": True}, "secure aggregation isn't run here"),
         ({"minimum": 9}, "waits for 9 sites, and 2 take part"),
     ],
@@ -184,6 +184,7 @@ def test_what_an_older_app_wants_and_cannot_have_is_said(
         ana.train(PROJECT, "workflow", parameters, minimum_sites=2).result()
 
 
+@pytest.mark.slow
 def test_trees_grow_where_the_project_grants_a_model_of_bytes(pair: Federation) -> None:
     import xgboost
 

@@ -82,7 +82,11 @@ class Films:
 
 def hospital(home: Path, site: str, number: int) -> None:
     """Make a node, and take in a film of each patient and a table of their stages."""
-    create_home(NodeHome(home)).policy.write_text(POLICY)
+    place = create_home(NodeHome(home))
+    place.policy.write_text(POLICY)
+    # Always the same pseudonyms, by which it goes who is held out.
+    place.pseudonym_key.touch(mode=0o600)
+    place.pseudonym_key.write_bytes(bytes([number]) * 32)
     rng = np.random.default_rng(number)
     folder = home.parent / f"{site}-films"
     folder.mkdir()
@@ -212,12 +216,12 @@ def test_films_are_taken_in_released_and_learned_from(films: Films) -> None:
     assert result.answered == SITES
     rounds = {(r.number, r.step): r.metrics for r in result.rounds}
     assert rounds[4, "train"]["train_loss"] < rounds[1, "train"]["train_loss"]
-    # Who is held out goes by pseudonyms, which are drawn anew: the best round bears a bad draw.
     assert max(rounds[n, "evaluate"]["eval_auc"] for n in (2, 3, 4)) > 0.7
     assert set(rounds[4, "evaluate"]) <= set(METRICS)
     films.federation.ledgers_verify()
 
 
+@pytest.mark.slow
 def test_nifti_volumes_and_their_outlines_are_taken_in_and_learned_from_in_patches(
     films: Films,
 ) -> None:
@@ -229,6 +233,7 @@ def test_nifti_volumes_and_their_outlines_are_taken_in_and_learned_from_in_patch
                 "patches": 2, "num-server-rounds": 2, "local-epochs": 5, "learning-rate": 0.01,
                 "batch-size": 4,
             },
+            seed=1,
         ).result()  # fmt: skip
     assert result.answered == SITES
     last = next(r.metrics for r in result.rounds if (r.number, r.step) == (2, "evaluate"))

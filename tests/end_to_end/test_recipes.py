@@ -153,6 +153,7 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
         federation.close()
 
 
+@pytest.mark.slow
 def test_standardised_by_sums_over_real_nodes_it_is_the_pooled_tables_scale(
     hospitals: Federation,
 ) -> None:

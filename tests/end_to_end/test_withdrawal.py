@@ -26,10 +26,11 @@ def test_withdrawal_stops_running_jobs_and_all_that_come_after(federations: Make
         wait_for_round(handle, 2)
         assert one.node("west").confined()
         number = canary("west", 7)
-        done = run("wardgate-node", "consent", "withdraw", "--home", west, stdin=f"{number}\n")
-        assert done.code == 0, done.errors
-        assert number not in done.out
-        eventually(lambda: not one.node("west").confined(), "the worker ends")
+        with one.node("north").work_stopped():
+            done = run("wardgate-node", "consent", "withdraw", "--home", west, stdin=f"{number}\n")
+            assert done.code == 0, done.errors
+            assert number not in done.out
+            eventually(lambda: not one.node("west").confined(), "the worker ends")
         before = len(one.answers("west", handle.digest))
         result = handle.result()
         assert result.answered

@@ -136,6 +136,7 @@ def test_asking_again_averages_nothing_out(siege: Siege) -> None:
     assert len(set(ask(5))) == 1
 
 
+@pytest.mark.slow
 def test_a_restored_catalogue_gives_nothing_back_of_the_account(siege: Siege) -> None:
     def remaining(age: int) -> float:
         """Ask what wasn't asked before; what the project may still spend."""

@@ -5,5 +5,5 @@ UNSOUND = [
     "heavy", "negative", "no-weight", "odd-metric",
 ]  # fmt: skip
 PLANS = {"unsound": ["", *UNSOUND, ""], "broken": ["", "raise", "slow", ""]}
-SECONDS = {"slow": 8}
+SECONDS = {"slow": 20}
 """How long a round is waited for."""
