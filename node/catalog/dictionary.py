@@ -14,12 +14,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from contract.dictionary import Variable, Variables, check_derivations
+from contract.dictionary import Code, Variable, Variables, check_derivations
 from contract.documents import Line, Name, Project, VariableName
 from contract.errors import ConfigurationError
 from foundation.files import read_bounded
 from foundation.settings import MAX_SETTINGS_BYTES, Settings, build, check_keys
 from node.catalog.manifest import SUBJECT
+from node.intake.schema import ColumnSchema, TableSchema, parse_schema
 
 
 class Dictionary(Settings):
@@ -54,9 +55,37 @@ class Dictionary(Settings):
         }
         return build(cls, values, f"project {project.name}")
 
+    @classmethod
+    def of_schema(cls, schema: TableSchema) -> Self:
+        """Return a first draft of a dictionary, of what a table has: for somebody to correct."""
+        name = schema.table.lower().strip("_.") or "table"
+        variables = tuple(_drafted(column) for column in schema.kept if column.type != "date")
+        return build(cls, {"name": name, "table": schema.table, "variables": variables}, name)
+
     def variable(self, name: str) -> Variable | None:
         """Return the variable called ``name``, or None."""
         return next((v for v in self.variables if v.name == name), None)
+
+
+_BINS = 10
+"""Of a number's grid in a draft."""
+
+
+def _drafted(column: ColumnSchema) -> Variable:
+    if column.type not in ("integer", "number"):
+        levels = column.levels or ("true", "false")
+        codes = {level: Code(**code.model_dump()) for level, code in column.codes.items()}
+        return Variable(name=column.variable, kind="category", levels=levels, codes=codes)
+    bounded = column.minimum is not None and column.maximum is not None
+    return Variable(
+        name=column.variable,
+        kind="number",
+        unit=column.unit,
+        whole=column.type == "integer",
+        minimum=column.minimum,
+        maximum=column.maximum,
+        bins=_BINS if bounded and column.minimum != column.maximum else None,
+    )
 
 
 _PROJECTS = {"purpose", "sites"}
@@ -73,8 +102,10 @@ def read_dictionary(path: Path) -> Dictionary:
 
 
 def parse_dictionary(values: Mapping[str, Any], origin: str) -> Dictionary:
-    """Return the dictionary of a parsed TOML file: one of its own, or a project's."""
-    if "variables" in values and _PROJECTS <= set(values):
+    """Return the dictionary of a parsed TOML file: its own, a project's, or a schema's draft."""
+    if "columns" in values and "subject" in values:
+        return Dictionary.of_schema(parse_schema(values, origin))
+    if "variables" in values and set(values) >= _PROJECTS:
         values = {key: values[key] for key in Dictionary.model_fields if key in values}
     check_keys(Dictionary, values, origin)
     variables = values.get("variables", [])

@@ -132,9 +132,11 @@ def dictionary(
     consortium: ConsortiumOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Print a project's variable dictionary as TOML.
+    """Print a project's variable dictionary as TOML; of a table's schema, a first draft of one.
 
     Example: wardgate-node mapping dictionary preterm
+
+    Example: wardgate-node mapping dictionary visits.schema.toml
     """
     if project.endswith(".toml"):
         print(to_toml(read_dictionary(Path(project))), end="")

@@ -60,6 +60,27 @@ def test_a_projects_own_file_is_a_dictionary() -> None:
         parse_dictionary({"name": "d", "variables": [SEX], "purpose": "?"}, "test")
 
 
+def test_a_tables_schema_gives_a_draft_of_its_dictionary() -> None:
+    example = Path(__file__).parents[3] / "docs/tutorials/example"
+    drafted, agreed = (read_dictionary(example / f"{n}.toml") for n in ("stroke", "project"))
+    assert [v.name for v in drafted.variables] == [
+        *("age", "sex", "nihss", "arm", "good_outcome", "days", "died"),
+    ]
+    for variable in agreed.variables:
+        mine = drafted.variable(variable.name)
+        assert mine is not None
+        assert (mine.kind, mine.levels, mine.unit) == (
+            variable.kind,
+            variable.levels,
+            variable.unit,
+        )
+    age = drafted.variable("age")
+    assert age is not None
+    assert (age.minimum, age.maximum, age.bins, age.whole) == (20, 100, 10, True)
+    assert read_dictionary(example / "stroke.toml").table == "stroke"
+    assert parse_dictionary(tomllib.loads(to_toml(drafted)), "again") == drafted
+
+
 def test_variables_are_named_once() -> None:
     with pytest.raises(ConfigurationError, match="occurs twice"):
         parse_dictionary({"name": "d", "variables": [SEX, SEX]}, "test")
