@@ -31,7 +31,8 @@ from contract.statistics.regression import (
     State,
     Sums,
     Vector,
-    likelihood,
+    log_likelihood,
+    slopes,
 )
 
 Block = tuple[Matrix, Vector, Vector | None]
@@ -88,8 +89,8 @@ class _Site:
         """Return the log-likelihood with the intercept moved, and its two derivatives."""
         told = [0.0, 0.0, 0.0]
         for eta, y in self._rows:
-            log, residual, weight = likelihood(self._family, eta + shift, y)
-            told[0] += float(log.sum())
+            residual, weight = slopes(self._family, eta + shift, y)
+            told[0] += float(log_likelihood(self._family, eta + shift, y).sum())
             told[1] += float(residual.sum())
             told[2] += float(weight.sum())
         return told[0], told[1], told[2]
@@ -113,6 +114,22 @@ class _Site:
                 break
         return u, 1 / math.sqrt(sigma**2 * second + 1)
 
+    def _gained(self, shift: float, by: Vector) -> Vector:
+        """Return what the log-likelihood gains where the intercept, moved by ``shift``, moves on.
+
+        As small terms of each row, for differences of the whole would lose their digits.
+        """
+        found = np.zeros(len(by))
+        for eta, y in self._rows:
+            residual, _ = slopes(self._family, eta + shift, y)
+            mu, grown = y - residual, np.expm1(by)
+            found += float(residual.sum()) * by
+            if self._family == "poisson":
+                found -= float(mu.sum()) * (grown - by)
+            else:
+                found -= (np.log1p(mu[:, None] * grown) - mu[:, None] * by).sum(axis=0)
+        return found
+
     def sums(self) -> Sums:
         n = sum(len(y) for _, y in self._rows)
         width, sigma = self._width, self._sigma
@@ -122,14 +139,16 @@ class _Site:
         z, w = np.polynomial.hermite.hermgauss(NODES)
         mode, spread = self._mode()
         u = mode + math.sqrt(2) * spread * z
-        logs = np.array([self._at(sigma * one)[0] for one in u]) - u**2 / 2 + z**2 + np.log(w)
-        log = float(np.logaddexp.reduce(logs))
-        share = np.exp(logs - log)
+        gained = self._gained(sigma * mode, sigma * (u - mode))
+        logs = gained - (u**2 - mode**2) / 2 + z**2 + np.log(w)
+        beyond = float(np.logaddexp.reduce(logs))
+        share = np.exp(logs - beyond)
+        log = self._at(sigma * mode)[0] - mode**2 / 2 + beyond
         log += math.log(spread / math.sqrt(math.pi))
         score = np.zeros((width + 1, NODES))
         information = np.zeros((width + 1, width + 1))
         for (eta, y), (x, _, _) in zip(self._rows, self._blocks(), strict=True):
-            _, residual, weight = likelihood(self._family, eta[:, None] + sigma * u, y[:, None])
+            residual, weight = slopes(self._family, eta[:, None] + sigma * u, y[:, None])
             score[:width] += x.T @ residual
             score[width] += u * residual.sum(axis=0)
             mean = weight @ share

@@ -138,16 +138,20 @@ def scores(
     return x * by[:, None], by
 
 
-def likelihood(family: Family, eta: Matrix, y: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """Return rows' log-likelihoods, their derivatives in the predictor, and less the second ones.
+def log_likelihood(family: Family, eta: Vector, y: Vector) -> Vector:
+    """Return rows' log-likelihoods, of logistic and Poisson models."""
+    if family == "logistic":
+        return np.asarray(y * eta - np.logaddexp(0, eta), dtype=np.float64)
+    return np.asarray(y * eta - np.exp(eta) - special.gammaln(y + 1), dtype=np.float64)
+
+
+def slopes(family: Family, eta: Matrix, y: Matrix) -> tuple[Matrix, Matrix]:
+    """Return the log-likelihood's derivatives in the predictor, and less the second ones.
 
     Of logistic and Poisson models, whose links are the canonical ones.
     """
-    if family == "logistic":
-        mu = np.clip(0.5 * (1 + np.tanh(eta / 2)), 1e-300, 1 - 1e-16)
-        return y * eta - np.logaddexp(0, eta), y - mu, mu * (1 - mu)
-    mu = np.exp(eta)
-    return y * eta - mu - special.gammaln(y + 1), y - mu, mu
+    _, weight, residual = _at(family, eta, y, "log")
+    return residual, weight
 
 
 def impossible(n: int, width: int) -> Sums:

@@ -137,3 +137,16 @@ def test_a_random_intercept_needs_three_sites_and_a_family_that_has_one() -> Non
         fit("ill ~ x + (1 | site)", "logistic", DICTIONARY, data, [*rows, rows[0][:0]])
     with pytest.raises(UsageError, match="linear, logistic or Poisson"):
         parse("ill ~ x + (1 | site)", "gamma")
+
+
+def test_sites_a_thousandfold_apart_keep_the_digits_that_end_the_steps() -> None:
+    chance = np.random.default_rng(9)
+    place = np.arange(600) % 8
+    means = np.exp(np.linspace(0, 8.5, 8))
+    data = {"x": chance.normal(size=600), "y": chance.poisson(means[place]).astype(float)}
+    dictionary = [number("x", -9, 9), number("y", 0, 99999)]
+    rows = [np.flatnonzero(place == one) for one in range(8)]
+    _, found = fit("y ~ x + (1 | site)", "poisson", dictionary, data, rows)
+    assert found.converged
+    effects = found.coefficients[0] + np.array(found.site_effects)
+    assert np.exp(effects[1:]) == pytest.approx(means[1:], rel=0.1)
