@@ -125,10 +125,12 @@ def _add_cohorts(
         counted: cohorts.Counted | None = None,
         problem: str = "",
     ) -> Response:
+        choices = cohorts.choices(catalog)
         return pages.render(
             request,
             "cohorts.html",
-            choices=cohorts.choices(catalog),
+            choices=choices,
+            variables=counting.variables(choices),
             most=cohorts.MAX_TEXT,
             chosen=chosen,
             where=where,

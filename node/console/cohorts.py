@@ -6,6 +6,7 @@ counted here for the hospital's own people, exactly; nothing of it leaves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 from contract import cohorts
 from contract.cohorts import Cohort
 from contract.conditions import all_of
+from contract.derivation_words import in_words
+from contract.dictionary import Variable
 from contract.documents import Project
 from contract.envelope import Envelope
 from contract.errors import DataError, DocumentError, Refused, UsageError, WardgateError
@@ -55,6 +58,15 @@ class Counted:
     subjects: int
     lane: str
     refusal: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """A variable that conditions can be on: its values, and its meaning and how it is derived."""
+
+    name: str
+    values: str
+    meaning: str
 
 
 def choices(catalog: Catalog) -> list[Choice]:
@@ -124,11 +136,39 @@ class Cohorts:
             refusal=refusal,
         )
 
+    def variables(self, choices: Sequence[Choice]) -> dict[str, list[Told]]:
+        """Return of each project that can be asked the variables that one of its releases has."""
+        held: dict[str, set[str]] = {}
+        projects: dict[str, Project] = {}
+        for choice in choices:
+            name = f"{choice.consortium}/{choice.project}"
+            try:
+                projects[name] = projects.get(name) or self._project(choice)
+            except DocumentError:
+                continue
+            columns = {column.name for column in choice.release.manifest.columns}
+            held.setdefault(name, set()).update(columns)
+        return {
+            name: [_told(v) for v in project.variables if v.name in held[name]]
+            for name, project in projects.items()
+        }
+
     def _project(self, choice: Choice) -> Project:
         for row in self._asked.projects(choice.consortium):
             if row.name == choice.project:
                 return Project.read(Envelope.parse(row.envelope).body)
         raise DocumentError(f"Project {choice.project} is not known here.")
+
+
+def _told(variable: Variable) -> Told:
+    values = " | ".join(variable.levels)
+    if variable.kind == "number":
+        bounds = (variable.minimum, variable.maximum)
+        values = " – ".join(f"{bound:g}" for bound in bounds if bound is not None)
+        values = f"{values} {variable.unit}".strip()
+    derived = "" if variable.derive is None else in_words(variable.derive)
+    meaning = " = ".join(text for text in (variable.meaning, derived) if text)
+    return Told(variable.name, values, meaning)
 
 
 def tried(

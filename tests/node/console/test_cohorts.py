@@ -113,6 +113,12 @@ def test_conditions_are_counted_and_shown_as_json_that_counts_alike(page: Page) 
     expect(page.get_by_label("Conditions")).to_have_value(re.compile("at_least"))
 
 
+def test_what_conditions_can_be_on_is_listed(page: Page) -> None:
+    region = page.get_by_role("region", name=re.compile("^Variables of "))
+    rows = [re.sub(r"\s+", " ", text) for text in region.get_by_role("row").all_inner_texts()]
+    assert [row.strip() for row in rows[1:]] == ["age 0 – 100", "sex f | m"]
+
+
 def test_it_says_by_which_lane_the_gate_would_answer(page: Page) -> None:
     count(page, "sex = f")
     expect(page.get_by_text("exactly.")).to_be_visible()
