@@ -21,7 +21,7 @@ from rich.text import Text
 from contract.dictionary import Variable
 from contract.documents import Project
 from contract.errors import UsageError
-from contract.statistics import balance
+from contract.statistics import balance, crosstabs, mean_tests
 from contract.statistics.summaries import Counts, Moments
 from contract.work import Statistic
 from researcher.analyses.groups import counts_of, moments_of, remarks, variable_of
@@ -40,6 +40,8 @@ DOMAINS: Mapping[Domain, str] = {
 SOME_MISSING, MUCH_MISSING = 0.05, 0.20
 APART, FAR_APART = 0.1, 0.25
 FEW_EVENTS, ENOUGH_EVENTS = 10.0, 20.0
+BY_CHANCE = 0.05
+"""A difference of sites is of concern where its p value, times the pairs of sites, is below."""
 SMALL_EVENTS = 100
 """Events below which a model can't be validated with any precision (Collins 2016)."""
 _MANY = 10**9
@@ -233,15 +235,18 @@ def _between_sites(
         if len(there) < 2:
             continue
         held = {site: _groups(one, answer.project)["all"] for site, one in there.items()}
-        apart = {
-            (a, b): abs(_difference(held[a], held[b])) for a, b in itertools.combinations(held, 2)
-        }
-        told = {pair: d for pair, d in apart.items() if not math.isnan(d)}
+        pairs = list(itertools.combinations(held, 2))
+        apart = {(a, b): _difference(held[a], held[b]) for a, b in pairs}
+        told = {pair: d for pair, d in apart.items() if not math.isnan(d[0])}
         if told:
-            pair = max(told, key=lambda one: told[one])
-            concern, _ = _apart(told[pair])
+            pair = max(told, key=lambda one: told[one][0])
+            value, p = told[pair]
+            concern, _ = _apart(value)
             said = f"{pair[0]}, {pair[1]}" if concern else ""
-            yield Mark("participants", "SMD between sites", name, told[pair], concern, said)
+            if concern and not p * len(pairs) < BY_CHANCE:
+                # Of many pairs of small sites some are far apart though none differs.
+                concern, said = "", f"within chance: {said}"
+            yield Mark("participants", "SMD between sites", name, value, concern, said)
         shares = {site: _share_missing(one, answer.project) for site, one in there.items()}
         most = max(shares, key=lambda site: shares[site])
         if _missing(shares[most]):
@@ -250,12 +255,14 @@ def _between_sites(
             yield Mark(domain, f"share missing at {most}", name, share, _missing(share))
 
 
-def _difference(a: Moments | Counts, b: Moments | Counts) -> float:
+def _difference(a: Moments | Counts, b: Moments | Counts) -> tuple[float, float]:
+    """Return how far two sites are apart, and the p value of Welch's or Pearson's test of it."""
     if isinstance(a, Moments) and isinstance(b, Moments):
-        return balance.of_numbers(a, b).value
+        return abs(balance.of_numbers(a, b).value), mean_tests.welch_t(a, b).p_value
     if isinstance(a, Counts) and isinstance(b, Counts):
-        return balance.of_levels(a.counts, b.counts).value
-    return math.nan
+        test = crosstabs.chi_squared([a.counts, b.counts], continuity=False).test
+        return abs(balance.of_levels(a.counts, b.counts).value), test.p_value
+    return math.nan, math.nan
 
 
 def _variables(answer: StatisticsAnswer, plan: Plan, by: str | None) -> Iterator[Mark]:
@@ -332,8 +339,8 @@ def _analysis(answer: StatisticsAnswer, plan: Plan) -> Iterator[Mark]:
         worst, whole, n = min(known, key=lambda one: one[2])
         lost = 1 - n / max(total for _, total, _ in known) if whole else math.nan
         name = worst.statistic.variable
-        said = "at least" if lost else ""
-        yield Mark("analysis", "share of incomplete cases", name, lost, _missing(lost), said)
+        said = f"at least: {name} alone" if lost else ""
+        yield Mark("analysis", "share of incomplete cases", "any", lost, _missing(lost), said)
     if plan.outcome is None or not (plan.predictors or plan.parameters):
         return
     variable = variable_of(answer.project, plan.outcome)

@@ -157,6 +157,16 @@ def test_sites_are_compared_when_each_is_asked() -> None:
     assert mark(report, "SMD between sites", "sex").concern != "high"
 
 
+def test_small_sites_that_are_drawn_from_one_population_are_of_no_concern() -> None:
+    study = LocalConsortium(VARIABLES, split(TABLE, 12)).study()
+    report = study.quality("age", "bmi", "sex", each_site=True)
+    for name in ("age", "bmi", "sex"):
+        found = mark(report, "SMD between sites", name)
+        assert found.value > 0.1
+        assert found.concern == ""
+        assert found.sentence.startswith("within chance: site-")
+
+
 def test_what_is_not_told_and_who_is_not_there_is_said(report: QualityReport) -> None:
     answer = report.answers[0]
     parts = tuple(
