@@ -45,6 +45,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
         unmount(path)
 
 
+@pytest.mark.slow
 def test_intake_of_images_stops_with_one_line_and_goes_on_when_there_is_space(
     disk: Callable[[str, str], Path], tmp_path: Path
 ) -> None:

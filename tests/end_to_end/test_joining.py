@@ -47,6 +47,7 @@ def test_an_expired_invitation_is_refused_also_by_the_coordinator(
     assert len(done.errors) == 1, done.errors
 
 
+@pytest.mark.slow
 def test_a_changed_invitation_is_refused_and_the_true_one_stays_good(
     trio: Federation, tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def is_that_of(federation: Federation, result: TrainingResult, left_out: str, ro
     assert result.answered == SITES
 
 
-@pytest.mark.parametrize("site", ["north", "west"])
+@pytest.mark.parametrize("site", [pytest.param("north", marks=pytest.mark.slow), "west"])
 def test_what_is_no_update_is_in_no_model_and_its_site_is_named_with_the_reason(
     partly: Federation, site: str
 ) -> None:

@@ -179,7 +179,7 @@ def test_a_kill_at_any_moment_leaves_a_source_whole(home: NodeHome) -> None:
     Catalog.open(home).close()
     chance = random.Random(3)
     begin = 1
-    for _ in range(examples(4, 8)):
+    for _ in range(examples(2, 8)):
         running = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(home.root), str(begin)],
             stdout=subprocess.PIPE,

@@ -182,6 +182,7 @@ def test_what_two_senders_send_is_de_identified_behind_and_a_killed_process_is_r
     assert running.process is not None and running.process.returncode == 0
 
 
+@pytest.mark.slow
 def test_associations_past_the_limit_are_rejected_for_now_and_then_taken(
     home: NodeHome, dicom_port: int
 ) -> None:
@@ -264,10 +265,10 @@ def test_on_a_full_disk_senders_are_refused_and_nothing_acknowledged_is_lost(
 @pytest.mark.parametrize(
     ("settings", "code", "words"),
     [
-        ('[receive]\ncalling = ["@1.2.3.4"]\n', 3, "AE title"),
+        pytest.param('[receive]\ncalling = ["@1.2.3.4"]\n', 3, "AE title", marks=pytest.mark.slow),
         ('[receive]\ncalling = ["A@nowhere"]\n', 3, "IP address"),
-        ('[receive]\nreport_to = ["A:104"]\n', 3, "host:port"),
-        ("[receive]\ndicom = false\n", 3, "both false"),
+        pytest.param('[receive]\nreport_to = ["A:104"]\n', 3, "host:port", marks=pytest.mark.slow),
+        pytest.param("[receive]\ndicom = false\n", 3, "both false", marks=pytest.mark.slow),
         ('[receive]\nport = 0\ntls_certificate = "/none"\n', 5, "can't be read"),
         (
             '[receive]\ndicom = false\nweb = {enabled = true, host = "0.0.0.0", port = 0}\n',

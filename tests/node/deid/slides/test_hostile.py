@@ -172,7 +172,7 @@ def test_a_slide_that_is_cut_anywhere_is_refused_or_clean(
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@settings(max_examples=examples(15, 120), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(8, 120), deadline=None, suppress_health_check=list(HealthCheck))
 @given(draw=st.data())
 def test_a_slide_with_damaged_structures_is_refused_or_clean(
     name: str, tmp_path: Path, pseudonyms: Pseudonyms, draw: st.DataObject
@@ -191,7 +191,7 @@ def test_a_slide_with_damaged_structures_is_refused_or_clean(
         assert PLANTS.found_in(target.read_bytes()) == []
 
 
-@settings(max_examples=examples(30, 60), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15, 60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(draw=st.data())
 def test_a_damaged_mirax_slide_is_refused_or_clean(
     tmp_path_factory: pytest.TempPathFactory, pseudonyms: Pseudonyms, draw: st.DataObject
