@@ -21,7 +21,7 @@ from foundation import rpc, transport
 from foundation.transport import CHANNEL_OPTIONS
 from researcher.ending import explain, held_by
 from researcher.home import DEFAULT_HOME, ResearcherHome
-from researcher.offers import ReleaseInfo, SiteInfo, release_info
+from researcher.offers import ReleaseInfo, SiteInfo, newest_of, release_info
 
 CALL_SECONDS = 30.0
 CLOCK_SKEW = timedelta(minutes=2)
@@ -196,7 +196,7 @@ class Connection:
 
         ``NotFound`` when a site that is named offers none: a misspelt one isn't left out silently.
         """
-        found = {release.site: release.digest for release in self.releases(project)}
+        found = newest_of(self.releases(project))
         if sites is None:
             return found
         if lacking := [site for site in sites if site not in found]:

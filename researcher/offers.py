@@ -61,6 +61,14 @@ def release_info(site: str, message: wire.Release) -> ReleaseInfo:
     )
 
 
+def newest_of(releases: Iterable[ReleaseInfo]) -> dict[str, str]:
+    """Return each site's newest release, site to digest: a site lists the newest first."""
+    found: dict[str, str] = {}
+    for release in releases:
+        found.setdefault(release.site, release.digest)
+    return found
+
+
 def _together(analysis: wire.AnalysisSet, bits: Iterable[int]) -> frozenset[frozenset[str]]:
     names = list(enumerate(analysis.variables))
     return frozenset(frozenset(name for at, name in names if one >> at & 1) for one in bits)

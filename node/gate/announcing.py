@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from contract import wire_pb2 as wire
 from contract.errors import Refused
 from node.gate import deadline, exact
@@ -68,6 +70,7 @@ class Announcing(Sealing):
         policy = self.policy()
         cell = policy.disclosure.minimum_cell
         listed: dict[str, wire.Release] = {}
+        created: dict[str, datetime] = {}
         for project in self.asked.projects(member.consortium):
             for row in self.catalog.granted(member.consortium, project.name):
                 release = listed.setdefault(
@@ -95,8 +98,10 @@ class Announcing(Sealing):
                         ],
                     ),
                 )
+                created[row.digest] = row.created_at
                 release.projects.append(project.name)
-        return wire.Releases(releases=listed.values())
+        newest = sorted(listed, key=created.__getitem__, reverse=True)
+        return wire.Releases(releases=[listed[digest] for digest in newest])
 
     def ledger_head(self, member: Membership, offer: wire.HeadOffer) -> Sealed:
         """Seal a signed head of the ledger: its length, two hashes, a time, and proofs."""
