@@ -34,7 +34,12 @@ SitesOption = Annotated[
     list[str] | None, typer.Option("--site", help="Ask only this site; repeatable.")
 ]
 MinimumOption = Annotated[
-    int, typer.Option("--minimum-sites", help="Fewest sites that the answer may be of.", min=1)
+    int,
+    typer.Option(
+        "--minimum-sites",
+        help="Fewest sites that the answer may be of; of a secure sum, as many as sites want.",
+        min=1,
+    ),
 ]
 ByOption = Annotated[str | None, typer.Option(help="For each level of this category.")]
 WhereOption = Annotated[
