@@ -109,7 +109,8 @@ class Intensity(Operation):
 class Consent(Operation):
     """Whether a consent for one of these purposes was in force when the release was made.
 
-    A refusal is none. ``basis``: on one of these bases alone.
+    ``basis``: on one of these bases alone. A refusal, whose basis is ``refused``, is no consent
+    unless that is named.
     """
 
     consent: Words
