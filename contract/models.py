@@ -102,6 +102,11 @@ class Model(BaseModel):
         return self
 
     @property
+    def shows_sites(self) -> bool:
+        """Whether a fit tells what is a single site's: so do products of few sites' scores."""
+        return self.site != "pooled" or self.robust == "site"
+
+    @property
     def is_checked(self) -> bool:
         """Whether the fit of a Cox model is checked at its end."""
         return self.family == "cox" and self.site == "pooled"

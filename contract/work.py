@@ -87,8 +87,8 @@ class StatisticsWork(BaseModel):
             raise ValueError("small sites take part in secure sums only")
         if self.fit is not None and (self.small_sites or self.analysis is None):
             raise ValueError("a model is of an analysis set, and of sites that each are enough")
-        if self.fit is not None and self.secure and self.fit.site != "pooled":
-            raise ValueError("what differs between sites is not in a secure sum of them")
+        if self.fit is not None and self.secure and self.fit.shows_sites:
+            raise ValueError("what is told of single sites is not in a secure sum of them")
         return self
 
 

@@ -134,8 +134,11 @@ class Asking(Connection):
         for name in fit.variables:
             if name != "site":
                 variable_of(self.project(project), name)
-        if secure and fit.site != "pooled":
-            raise UsageError("What differs between sites shows their own sums: leave out secure.")
+        if secure and fit.shows_sites:
+            raise UsageError(
+                "What differs between sites, and errors by site, show their own sums: leave out "
+                "secure."
+            )
         if knots == "quantiles" and (names := splines_at_quantiles.names(fit)):
             try:
                 counted = self.statistics(

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from lifelines.datasets import load_rossi
+from pydantic import ValidationError
 
 from contract.errors import DocumentError, UsageError
 from contract.statistics import ending, models, robust
 from contract.statistics.held import Held
 from contract.statistics.meta import pool
+from contract.work import StatisticsWork
 from researcher.formulas import parse
 from tests.contract.fits import category, fit, number, split
 from tests.contract.world import World
@@ -173,6 +175,14 @@ def test_errors_by_site_need_three_sites_with_rows() -> None:
     empty = [*split(32, 2), np.zeros(0, dtype=np.intp)]
     with pytest.raises(DocumentError, match="need 3 sites"):
         fit("GPA ~ TUCE", "linear", GRADES, grades(), empty, robust="site")
+
+
+def test_errors_by_site_are_in_no_secure_sum() -> None:
+    """Of three sites, one that knows its own score could work the others' out."""
+    model = parse("GPA ~ TUCE", "linear", robust="site")
+    ask = models.marginals(model, World().project(variables=GRADES))
+    with pytest.raises(ValidationError, match="single sites"):
+        StatisticsWork(ask=ask, analysis="main", lane="exact", secure=True, fit=model)
 
 
 @pytest.mark.parametrize(
