@@ -130,8 +130,9 @@ def list_(
             f"{row.arrived_at:%F %H:%M}",
             "expired" if over else row.state,
         )
-    Console(markup=False).print(table)
-    if not rows:
+    if rows:
+        Console(markup=False).print(table)
+    else:
         print("Nothing waits.")
 
 

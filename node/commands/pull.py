@@ -188,12 +188,15 @@ def list_pulls(home: HomeOption = DEFAULT_HOME) -> None:
     from node.pull.states import StudyState
 
     with Jobs(_node(home)[0]) as jobs:
-        for job in jobs.all():
+        found = jobs.all()
+        for job in found:
             counts = jobs.counts(job.id)
             done = counts.studies[StudyState.COMPLETE]
             typer.echo(
                 f"{job.id}  {job.archive}  {job.state}  {done}/{counts.studies.total()} studies"
             )
+    if not found:
+        typer.echo("No pulls in the last 30 days.")
 
 
 @app.command()

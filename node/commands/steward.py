@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from contract.errors import SignatureError, UsageError
 from contract.keys import SigningKey, key_id
@@ -75,7 +75,7 @@ def list_stewards(home: HomeOption = DEFAULT_HOME) -> None:
 
     Example: wardgate-node steward list
     """
-    table = Table("steward", "key", "since")
+    table = Table("steward", Column("key", overflow="fold"), "since")
     with catalogue(node_home(home)) as catalog:
         anchors = _anchors(Asked(catalog.engine))
         for anchor in anchors:

@@ -194,7 +194,7 @@ def test_what_goes_wrong_is_one_line_and_a_code(
         assert code == expected, (words, output)
         assert len(output.strip().splitlines()) == 1, output
         assert output.startswith("wardgate-node: ")
-    assert node.run("pull", "list") == (0, "")
+    assert node.run("pull", "list") == (0, "No pulls in the last 30 days.\n")
     code, output = node.run("pull", "start", "pacs", *listed, "--yes", "--no-intake")
     assert code == 0, output
     entity = AE(ae_title="STRICT")
