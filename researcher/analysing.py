@@ -460,8 +460,8 @@ def show(found: Finding, *, as_json: bool, methods: bool) -> None:
             print(note, file=sys.stderr)
     else:
         Console(markup=False).print(found.printed())
-        receipts = len(found.receipts)
-        jobs = ", ".join(answer.job for answer in found.answers)
-        print(f"{receipts} receipts verified; job {jobs}")
+        print(f"{len(found.receipts)} receipts verified")
+        for answer in found.answers:
+            print(f"job {answer.job}")
     if methods:
         print(found.methods)

@@ -238,7 +238,7 @@ def _print_answer(answer: StatisticsAnswer, as_json: bool) -> None:
     Console(markup=False).print(answer.table())
     for note in answer.notes:
         print(note)
-    print(f"{len(answer.receipts)} receipts verified; job {answer.job}")
+    print(f"{len(answer.receipts)} receipts verified\njob {answer.job}")
 
 
 @app.command("train")
