@@ -282,8 +282,14 @@ class RecipeApproved:
             if is_of_weights(name, value, grant):
                 continue
             allowed = grant.parameters.get(name)
-            if allowed is None or not allowed.admits(value):
-                raise Refused("parameter", f"Parameter {name} is outside what the project allows.")
+            if allowed is None:
+                raise Refused("parameter", f"Parameter {name} is none that the project allows.")
+            if not allowed.admits(value):
+                bounds = allowed.minimum, allowed.maximum
+                said = "" if None in bounds else ": {:g} to {:g}".format(*bounds)
+                raise Refused(
+                    "parameter", f"Parameter {name} is outside what the project allows{said}."
+                )
         if work.cross_evaluation and not grant.cross_evaluation:
             raise Refused(
                 "cross-evaluation", "The project gives no site's own model to the other sites."

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from coordinator.work.training.flower import Observed
 
 LOOP = "a loop of its own"
+MAX_SAID = 200
+"""Characters of an exception's text: the app's own log, which has it all, is told to the same."""
 MAX_LISTED = 100
 """So many numbers of a metric that is a list are shown of a round."""
 
@@ -176,7 +178,8 @@ def _reason(error: BaseException, job: str) -> str:
         if missing:
             return f"The ServerApp imports {error.name}{place}, which {whose} doesn't have."
         return f"The ServerApp wants of {error.name}{place} what {whose} doesn't have; {log}"
-    what = f"{type(error).__name__}{place}"
+    said, *_ = str(error).strip().splitlines() or [""]
+    what = f"{type(error).__name__}{place}" + (f" ({said[:MAX_SAID].strip()})" if said else "")
     return f"The ServerApp failed with {what}; {log}"
 
 
