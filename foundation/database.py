@@ -25,8 +25,9 @@ from foundation.files import SECRET_MODE, private_folder, storage_errors
 BUSY_SECONDS = 10
 READING = "wardgate_reading"
 """Execution option of a transaction that will not write."""
-GRAIN_NS = 2 * 10**9
-"""Two writes that are closer than this may leave a file the same times."""
+GRAIN_NS, COARSE_GRAIN_NS = 10**8, 2 * 10**9
+"""Two writes that are closer than this may leave a file the same times; the second is for file
+systems that write down whole seconds."""
 _readers: WeakKeyDictionary[Engine, Engine] = WeakKeyDictionary()
 """Engines with this option, by the engine whose connections they share: making one takes long."""
 
@@ -68,8 +69,10 @@ def written(engine: Engine) -> object:
         with suppress(FileNotFoundError):
             status = Path(name).stat()
             found.append((status.st_ino, status.st_mtime_ns, status.st_size))
-    newest = max((modified for _, modified, _ in found), default=time.time_ns())
-    return object() if abs(time.time_ns() - newest) < GRAIN_NS else tuple(found)
+    now = time.time_ns()
+    newest = max((modified for _, modified, _ in found), default=now)
+    grain = GRAIN_NS if newest % 10**9 else COARSE_GRAIN_NS
+    return object() if abs(now - newest) < grain else tuple(found)
 
 
 def aware(value: datetime) -> datetime:

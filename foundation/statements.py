@@ -7,20 +7,24 @@ and bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import BindParameter, Engine
-from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy import BindParameter, Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import Pool
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Convert = Callable[[Any], Any]
 Row = tuple[Any, ...]
+
+MAX_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Transaction:
     """A transaction under way, for ``Prepared.execute``."""
 
     engine: Engine
-    connection: PoolProxiedConnection
+    connection: DBAPIConnection
 
 
 class Prepared:
@@ -62,11 +66,10 @@ class Prepared:
         found = self.rows(engine, **values)
         return found[0] if found else None
 
-    def rows(self, engine: Engine, **values: Any) -> list[Row]:
+    def rows(self, engine: Engine, **values: Any) -> Sequence[Row]:
         """Return the rows of a query, which is a transaction of its own."""
-        with _connection(engine) as connection:
-            cursor = self.execute(Transaction(engine, connection), **values)
-            return [tuple(row) for row in cursor.fetchall()]
+        with _Borrowed(engine) as connection:
+            return self.execute(Transaction(engine, connection), **values).fetchall()
 
     def execute(self, within: Transaction, **values: Any) -> DBAPICursor:
         """Execute in a transaction; return the cursor."""
@@ -76,7 +79,7 @@ class Prepared:
         return cursor
 
     def _for(self, engine: Engine) -> _Rendered:
-        kind = f"{engine.dialect.name}+{engine.dialect.driver}"
+        kind = engine.dialect.name
         rendered = self._rendered.get(kind)
         if rendered is None:
             rendered = self._rendered[kind] = self._render(engine)
@@ -105,7 +108,7 @@ def transaction(engine: Engine, *, durable: bool = True) -> Iterator[Transaction
     only once a later transaction is durable.
     """
     is_sqlite = engine.dialect.name == "sqlite"
-    with _connection(engine) as connection:
+    with _Borrowed(engine) as connection:
         if is_sqlite:
             if not durable:
                 connection.cursor().execute("PRAGMA synchronous=NORMAL")
@@ -123,16 +126,62 @@ def transaction(engine: Engine, *, durable: bool = True) -> Iterator[Transaction
                 connection.cursor().execute("PRAGMA synchronous=FULL")
 
 
-@contextmanager
-def _connection(engine: Engine) -> Iterator[PoolProxiedConnection]:
-    """Give a connection of the pool's, which rolls back what is open at its end."""
-    errors = engine.dialect.loaded_dbapi.Error
+class _Borrowed:
+    """A connection for a while; what an error leaves open is rolled back at its end.
+
+    Those of SQLite are kept at hand: to give one back to SQLAlchemy's pool and to take it out again
+    takes longer than a query.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept = _kept_of(engine) if engine.dialect.name == "sqlite" else None
+
+    def __enter__(self) -> DBAPIConnection:
+        if self._kept is None:
+            self._connection: DBAPIConnection = self._engine.raw_connection()
+        else:
+            try:
+                self._connection = self._kept.pop()
+            except IndexError:
+                self._connection = _detached(self._engine)
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None and self._kept is not None and len(self._kept) < MAX_KEPT:
+            self._kept.append(self._connection)
+            return
+        self._connection.close()
+        errors = self._engine.dialect.loaded_dbapi.Error
+        if isinstance(error, errors):
+            raise DBAPIError.instance(
+                None, None, error, errors, hide_parameters=True, dialect=self._engine.dialect
+            ) from None
+
+
+_kept: WeakKeyDictionary[Pool, list[DBAPIConnection]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def _kept_of(engine: Engine) -> list[DBAPIConnection]:
+    """Return the connections that are at hand for all engines of a pool."""
+    kept = _kept.get(engine.pool)
+    if kept is None:
+        with _lock:
+            kept = _kept.setdefault(engine.pool, [])
+        event.listen(engine, "engine_disposed", lambda _: _close(kept))
+    return kept
+
+
+def _detached(engine: Engine) -> DBAPIConnection:
+    """Return a connection made as the engine makes them, but not its pool's any more."""
     connection = engine.raw_connection()
-    try:
-        yield connection
-    except errors as error:
-        raise DBAPIError.instance(
-            None, None, error, errors, hide_parameters=True, dialect=engine.dialect
-        ) from None
-    finally:
-        connection.close()
+    made = connection.dbapi_connection
+    connection.detach()
+    assert made is not None
+    return made
+
+
+def _close(kept: list[DBAPIConnection]) -> None:
+    while kept:
+        kept.pop().close()

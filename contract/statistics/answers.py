@@ -76,19 +76,21 @@ class Part:
     """In the lane ``dp``."""
 
 
+_WANTED = {
+    "moments": "number",
+    "shape": "number",
+    "comoments": "number",
+    "histogram": "number",
+    "levels": "category",
+}
+
+
 def check(statistic: Statistic, project: Project) -> Variable:
     """Return the variable asked about; ``DocumentError`` if the dictionary doesn't allow it."""
     variables = [known(name, project) for name in statistic.variables]
     variable = variables[0]
-    wanted = {
-        "moments": "number",
-        "shape": "number",
-        "comoments": "number",
-        "histogram": "number",
-        "levels": "category",
-    }
     for one in variables:
-        if wanted.get(statistic.kind, one.kind) != one.kind:
+        if _WANTED.get(statistic.kind, one.kind) != one.kind:
             raise DocumentError(f"{statistic.kind} is not defined for {one.name}.")
     if statistic.kind == "crosstab" and math.prod(map(places, variables)) > MAX_CELLS:
         raise DocumentError(f"A crosstab has at most {MAX_CELLS} cells.")

@@ -55,13 +55,13 @@ class Moments:
         present = values[~gone] if missing else values
         if present.size == 0:
             return cls(missing=missing)
-        mean = float(present.mean())
+        mean = float(np.add.reduce(present)) / present.size
         deviations = np.subtract(present, mean, out=room[: present.size])
         # The correction is zero in exact arithmetic; it takes out the rounding of the mean.
         # Sums are NumPy's pairwise ones: accurate, and without a BLAS that starts threads.
-        left = float(deviations.sum())
+        left = float(np.add.reduce(deviations))
         np.square(deviations, out=deviations)
-        m2 = float(deviations.sum()) - left**2 / present.size
+        m2 = float(np.add.reduce(deviations)) - left**2 / present.size
         mean, low = _sum(mean, left / present.size)
         return cls(int(present.size), missing, mean, max(m2, 0.0), low)
 
@@ -280,13 +280,14 @@ class Counts:
         room = np.empty(min(values.size, _PIECE)), np.empty(min(values.size, _PIECE), dtype=np.intp)
         for start in range(0, values.size, _PIECE):
             piece = values[start : start + _PIECE]
-            if not (piece.min() >= low and piece.max() <= high):  # nor where one is NaN
+            least, greatest = np.minimum.reduce(piece), np.maximum.reduce(piece)
+            if not (least >= low and greatest <= high):  # nor where one is NaN
                 below += int(np.count_nonzero(piece < low))
                 above += int(np.count_nonzero(piece > high))
                 missing += int(np.count_nonzero(np.isnan(piece)))
                 piece = piece[(piece >= low) & (piece <= high)]
             counts += np.bincount(grid.places(piece, *room), minlength=grid.bins)
-        return cls(tuple(int(c) for c in counts), missing, below, above)
+        return cls(tuple(counts.tolist()), missing, below, above)
 
     @classmethod
     def of_levels(cls, codes: Codes, levels: int) -> Counts:
@@ -295,7 +296,7 @@ class Counts:
         counted = np.bincount(present, minlength=levels)
         if counted.size > levels:
             raise DocumentError("A code lies outside its variable's levels.")
-        return cls(tuple(int(c) for c in counted), int(codes.size - present.size))
+        return cls(tuple(counted.tolist()), int(codes.size - present.size))
 
     @classmethod
     def of_crosstab(cls, codes: Sequence[Codes], widths: Sequence[int]) -> Counts:

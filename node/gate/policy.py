@@ -250,6 +250,9 @@ class ProjectLimits(settings.Settings):
         return any(one is not None for one in (*stricter, self.noise_multiplier))
 
 
+NO_LIMITS = ProjectLimits()
+
+
 class Policy(settings.Settings):
     """All of a hospital's policy."""
 
@@ -266,7 +269,7 @@ class Policy(settings.Settings):
 
     def limits(self, project: str) -> ProjectLimits:
         """Return what holds for one project."""
-        return self.projects.get(project, ProjectLimits())
+        return self.projects.get(project, NO_LIMITS)
 
     def under(self, project: str) -> Policy:
         """Return what holds for one project's jobs: where its limits are stricter, those.

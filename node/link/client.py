@@ -49,8 +49,7 @@ R = TypeVar("R")
 PROTOCOL = 1
 MAX_AT_ONCE = 256
 """Offers, and tasks, that are under way at once; more are dropped."""
-RELEASES_SECONDS = 2.0
-INBOX_SECONDS = 1.0
+WATCH_SECONDS = 1.0
 FATAL = (CertificateError, LedgerError)
 ENDING = (
     grpc.StatusCode.CANCELLED,
@@ -152,9 +151,8 @@ class ConsortiumLink:
                 self._was_up = True
                 helpers = [
                     asyncio.create_task(self._heartbeats(welcome.welcome.heartbeat_seconds)),
-                    asyncio.create_task(self._tell_releases()),
+                    asyncio.create_task(self._watch()),
                     asyncio.create_task(self._keep_fresh(self._stub)),
-                    asyncio.create_task(self._look_at_inbox()),
                     asyncio.create_task(self._exchange_heads()),
                 ]
                 while (message := await stream.read()) is not grpc.aio.EOF:
@@ -398,43 +396,38 @@ class ConsortiumLink:
             await asyncio.sleep(max(1, seconds))
             self._send(self._desk.gate.heartbeat())
 
-    async def _tell_releases(self) -> None:
-        """Say what can be asked about here, and again whenever that changed."""
+    async def _watch(self) -> None:
+        """Say what can be asked about here, and act on what stewards decided, once that changed."""
+        gate, member = self._desk.gate, self._member
+        seen: object = None
         told: tuple[object, ...] = ()
-        seen: object = None
-        while True:
-            changes = self._desk.gate.changes()
-            if changes != seen:
-                current = await self._in_thread(self._desk.gate.listed, self._member)
-                if current != told:
-                    told = current
-                    self._send(await self._stored(self._desk.gate.releases, self._member))
-                seen = changes
-            await asyncio.sleep(RELEASES_SECONDS)
-
-    async def _look_at_inbox(self) -> None:
-        """Act on what the stewards decided, as soon as something that waits may go on."""
-        situation: tuple[object, ...] = ()
-        seen: object = None
+        acted_on: tuple[object, ...] = ()
         failing = False
+
+        def look() -> tuple[tuple[object, ...], tuple[object, ...]]:
+            return gate.listed(member), gate.situation()
+
         while True:
-            await asyncio.sleep(INBOX_SECONDS)
             try:
-                changes = self._desk.gate.changes()
+                changes = gate.changes()
                 if changes != seen:
-                    situation = await self._act_on_inbox(situation)
+                    listed, situation = await self._in_thread(look)
+                    if listed != told:
+                        self._send(await self._stored(gate.releases, member))
+                        told = listed
+                    if situation != acted_on:
+                        await self._act_on_inbox()
+                        acted_on = situation
                     seen = changes
                 failing = False
             except Exception as error:
                 if not failing:
                     self._report(error)
                 failing = True
+            await asyncio.sleep(WATCH_SECONDS)
 
-    async def _act_on_inbox(self, seen: tuple[object, ...]) -> tuple[object, ...]:
+    async def _act_on_inbox(self) -> None:
         gate = self._desk.gate
-        situation = await self._in_thread(gate.situation)
-        if situation == seen:
-            return seen
         for envelope in await self._in_thread(gate.ready, self._member):
             self._take_offer(envelope)
         for row in await self._in_thread(gate.decided_outputs, self._member):
@@ -442,7 +435,6 @@ class ConsortiumLink:
             if sealed.tensors:
                 await self._upload(row.job, sealed)
             self._send(sealed)
-        return situation
 
     async def _exchange_heads(self) -> None:
         """Offer the ledger's newest head to the other sites, again whenever there is news."""
