@@ -17,7 +17,7 @@ from contract.deriving import Coded, Lost
 from contract.dictionary import Variable
 from contract.errors import DataError, NotFound, UsageError
 from contract.holdings import Consent, Imaging, Intensity, Linked
-from node.catalog.holding import Holdings, modalities, outside
+from node.catalog.holding import Holdings, outside
 from node.catalog.imputing import impute
 from node.catalog.kinship import NO_KINSHIP, Kinship
 from node.catalog.manifest import SUBJECT, ReleaseColumn, ReleaseManifest
@@ -366,14 +366,14 @@ def _kinship(
     """
     sources: dict[str, frozenset[str]] = {}
     groups: list[set[str]] = []
-    counted = modalities(variable.derive for variable in derived)
+    operations = [variable.derive for variable in derived]
     for variable in derived:
         assert variable.derive is not None
         of = variables_of(variable.derive)
         if isinstance(variable.derive, Impute):
             of = of[:1]
         dates = frozenset(f"date {name}" for name in dates_of(variable.derive))
-        besides = outside(variable.derive, counted)
+        besides = outside(variable.derive, operations)
         made = dates.union(besides, *(sources.get(n, frozenset({n})) for n in of))
         if isinstance(variable.derive, Impute) or not made:
             made = frozenset({variable.name})

@@ -6,7 +6,7 @@ release alone: a subject of a table can be linked to slides that the release doe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,29 +64,34 @@ def look(connection: Connection, cohorts: Cohorts, nodes: Iterable[Node]) -> Hol
     return holdings
 
 
-def outside(node: Operation | None, modalities: Set[str]) -> frozenset[str]:
+def outside(node: Operation | None, among: Collection[Operation | None]) -> frozenset[str]:
     """Return of what outside the table an operation is a function, by names that no variable has.
 
-    ``modalities``: all that a dictionary's images are counted of, which images of any are.
+    ``among``: all operations of a dictionary. Images of any modality are all that those count; a
+    group is of what it can hold, for who has one has that.
     """
     found: list[str] = []
     if isinstance(node, Consent):
         found = [f"consent for {purpose}" for purpose in node.consent]
     elif isinstance(node, Imaging) and node.imaging == "images":
         found = [f"images of {node.modality}"]
+    elif isinstance(node, Linked) and node.linked == "group":
+        found = [f"groups with {role}" for role in node.roles or ()]
+        for one in among:
+            if not isinstance(one, Linked) or one.linked != "group":
+                found += () if isinstance(one, Consent) else outside(one, among)
     elif isinstance(node, Linked):
-        of = sorted(modalities) if node.modality is None else [node.modality]
+        of = [node.modality] if node.modality is not None else sorted(_modalities(among))
         found = {
             "images": [f"images of {modality}" for modality in of] or ["images of any"],
             "reports": ["reports of any"],
             "observations": [f"observations of {code}" for code in node.codes or ()],
             "table": [f"rows of {node.table}"],
-            "group": [f"groups with {role}" for role in node.roles or ()],
         }[node.linked]
     return frozenset(found)
 
 
-def modalities(nodes: Iterable[Operation | None]) -> frozenset[str]:
+def _modalities(nodes: Iterable[Operation | None]) -> frozenset[str]:
     """Return the modalities whose images operations count."""
     return frozenset(
         node.modality

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from contract.dictionary import Variable
 from contract.errors import DataError
 from node.catalog.consents import Consents
+from node.catalog.declaring import Minimums, Wishes, declare
 from node.catalog.deriving import _kinship
 from node.catalog.dictionary import parse_dictionary, to_toml
 from node.catalog.freezing import Plan, plan_release
@@ -20,6 +22,7 @@ from node.catalog.groups import Group, Groups, Link
 from node.catalog.selection import AssetFilter, Selection
 from node.catalog.sources import CatalogClinicalStore
 from node.catalog.store import Catalog
+from node.catalog.strata import Categories
 from node.commands.release import app
 from node.deid.pseudonyms import Pseudonyms
 from node.home import NodeHome
@@ -177,7 +180,7 @@ def test_what_is_made_of_the_same_purpose_or_images_is_kin() -> None:
     }
     kvp = {"name": "ct.kvp", "kind": "number", "derive": {"imaging": "kvp", "modality": "CT"}}
     mr = yes_or_no("mr", {"linked": "images", "modality": "MR"})
-    some = variables(*DERIVED, images, kvp, mr)
+    some = [v for v in variables(*DERIVED, images, kvp, mr) if v.name != "lesion"]
     names = [v.name for v in some]
     found = _kinship(some, names, [v.name for v in some if v.kind == "category"])
     assert found.groups == (
@@ -190,6 +193,26 @@ def test_what_is_made_of_the_same_purpose_or_images_is_kin() -> None:
         ("ct", "images"),
         ("images", "mr"),
     }
+
+
+def test_who_has_a_group_is_counted_together_with_who_has_what_it_can_hold() -> None:
+    """Of those with an image all but one have a lesion: two counts would tell of one."""
+    some = variables(*DERIVED)
+    categories = [v.name for v in some]
+    found = _kinship(some, categories, categories)
+    assert ("ct", "images", "reports", "pressure", "visits", "lesion") in found.groups
+    for name in ("images", "reports", "pressure", "visits"):
+        assert any({name, "lesion"} <= set(names) for names in found.shared)
+    number = 120
+    who = np.arange(number)
+    for others, told in ((1, {"images"}), (20, {"images", "lesion"})):
+        held = {
+            "images": Categories(np.where(who < 60, 1, 0), ("no", "yes")),
+            "lesion": Categories(np.where(who < 60 - others, 1, 0), ("no", "yes")),
+        }
+        wishes = Wishes(strata=[], minimums=Minimums(10, 10), kinship=found)
+        made = declare(held, [f"{one:03}" for one in who], wishes).declaration
+        assert {v.name for v in made.variables if "levels" in v.by} == told
 
 
 @pytest.mark.parametrize(
