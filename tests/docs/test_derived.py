@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from contract.derivations import OPERATIONS
-from contract.holdings import Holding, ImagingParameter
+from contract.holdings import ImagingParameter
 from node.catalog.dictionary import parse_dictionary
 from researcher.reference import read_reference
 from tests.docs.reading import ROOT, code_spans
