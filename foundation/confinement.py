@@ -104,7 +104,8 @@ class Confined:
             self.process.send_signal(signal.SIGSTOP)
             _wait_until_stopped(pid)
             for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-                inside.append(os.pidfd_open(int(child)))
+                with suppress(OSError):  # without a descriptor it is ended all the same
+                    inside.append(os.pidfd_open(int(child)))
                 os.kill(int(child), signal.SIGKILL)
         return inside
 

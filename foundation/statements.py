@@ -7,6 +7,7 @@ and bytes.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -160,6 +161,8 @@ class _Borrowed:
 
 
 _kept: WeakKeyDictionary[Pool, list[DBAPIConnection]] = WeakKeyDictionary()
+_of_the_parent: list[DBAPIConnection] = []
+"""Neither used nor closed in a process that was forked: SQLite's locks are its parent's."""
 _lock = threading.Lock()
 
 
@@ -180,6 +183,15 @@ def _detached(engine: Engine) -> DBAPIConnection:
     connection.detach()
     assert made is not None
     return made
+
+
+def _leave_to_the_parent() -> None:
+    for kept in _kept.values():
+        _of_the_parent.extend(kept)
+        kept.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 def _close(kept: list[DBAPIConnection]) -> None:

@@ -1,6 +1,7 @@
 """The command line of the sandbox: what is shown, as whom, and with which namespaces."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import time
@@ -98,3 +99,24 @@ def test_a_process_that_is_ended_before_it_began_leaves_nothing_behind():
             if mark.encode() in path.read_bytes():
                 left.append(path.parent.name)
     assert left == []
+
+
+def test_where_no_descriptor_of_a_process_is_to_be_had_it_is_ended_all_the_same(monkeypatch):
+    def none(_pid):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    ended = []
+    kill = os.kill
+    monkeypatch.setattr(os, "pidfd_open", none)
+    monkeypatch.setattr(os, "kill", lambda pid, number: (ended.append(pid), kill(pid, number)))
+    confined = confinement.start(
+        "json.tool", [], packages=["contract"], binds=[], limits=Limits(processes=8)
+    )
+    pid = confined.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while not children.read_text().split():
+        time.sleep(0.001)
+    inside = int(children.read_text().split()[0])
+    confined.kill()
+    confined.process.stdout.close()
+    assert inside in ended

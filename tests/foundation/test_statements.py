@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -118,3 +119,19 @@ def test_only_a_transaction_that_need_not_be_durable_is_not(tmp_path: Path) -> N
     with engine.connect() as connection:
         modes.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
     assert modes == [1, 2, 2]
+
+
+def test_a_forked_process_uses_none_of_its_parents_connections(tmp_path: Path) -> None:
+    engine = Catalog.open(NodeHome(tmp_path).create()).engine
+    with transaction(engine) as within:
+        ours = within.connection
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with transaction(engine) as within:
+                os._exit(within.connection is ours)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    with transaction(engine) as within:
+        assert within.connection is ours
