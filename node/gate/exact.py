@@ -82,6 +82,8 @@ def lanes(
             for s, one in zip(work.ask, found, strict=True)
         ]
     if all(one is WITHHELD for one in found):
+        if declaration.sums_only and not (policy.disclosure.small_sites and work.small_sites):
+            declaration = Declaration(minimum_cohort=1, minimum_cell=1)
         raise undeclared(work, project, declaration)
     return found
 

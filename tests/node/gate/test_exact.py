@@ -301,6 +301,24 @@ def test_a_refusal_says_what_there_is_to_be_asked(terms: dict[str, Any], said: s
     assert (refusal.value.code, refusal.value.sentence) == ("not-declared", said)
 
 
+def test_a_release_for_sums_alone_is_refused_as_if_it_declared_nothing() -> None:
+    said = {}
+    for sums_only in (True, False):
+        declaration = (
+            DECLARATION.model_copy(update={"sums_only": True})
+            if sums_only
+            else Declaration(minimum_cohort=20, minimum_cell=10)
+        )
+        manifest = MANIFEST.model_copy(update={"declaration": declaration})
+        for name in ("main", "other"):
+            work = StatisticsWork(ask=(Statistic(kind="count", variable="x"),), analysis=name)
+            with pytest.raises(Refused) as refusal:
+                exact.lanes(work, PROJECT, manifest, Policy())
+            said[sums_only, name] = refusal.value.sentence
+    assert said[True, "main"] == said[False, "main"]
+    assert said[True, "other"] == said[False, "other"]
+
+
 def test_a_declaration_for_laxer_minimums_than_the_policys_answers_nothing() -> None:
     strict = DisclosureSettings(minimum_cohort=50, minimum_cell=10)
     assert lanes(Policy(disclosure=strict)) == [None, None]
