@@ -70,9 +70,11 @@ def written(engine: Engine) -> object:
             status = Path(name).stat()
             found.append((status.st_ino, status.st_mtime_ns, status.st_size))
     now = time.time_ns()
-    newest = max((modified for _, modified, _ in found), default=now)
-    grain = GRAIN_NS if newest % 10**9 else COARSE_GRAIN_NS
-    return object() if abs(now - newest) < grain else tuple(found)
+    fresh = any(
+        abs(now - modified) < (GRAIN_NS if modified % 10**9 else COARSE_GRAIN_NS)
+        for _, modified, _ in found
+    )
+    return object() if fresh or not found else tuple(found)
 
 
 def aware(value: datetime) -> datetime:

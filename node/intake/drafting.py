@@ -80,6 +80,7 @@ class _Seen:
             if self.numbers:
                 self.commas |= "," in cell
                 number = float(cell.replace(",", "."))
+                self.numbers = math.isfinite(number)
                 self.least, self.most = min(self.least, number), max(self.most, number)
 
 
@@ -130,8 +131,12 @@ def _look(batches: Iterator[Batch], subject: str) -> tuple[dict[str, _Seen], lis
             break
         rows += batch.frame.height
         if subject not in batch.frame.columns:
-            columns = ", ".join(islice(batch.frame.columns, 10))
-            raise DataError(f"The table has no column {subject!r} for its subjects: {columns}, ...")
+            columns = list(islice(batch.frame.columns, 10))
+            there = f"{', '.join(columns)}, ..."
+            if not all(any(c.isalpha() for c in one) for one in columns):
+                # What is no header is a patient's row.
+                there = "its first line has cells without a letter, and may be no header."
+            raise DataError(f"The table has no column {subject!r} for its subjects: {there}")
         for header in batch.frame.columns:
             cells = [c.strip() for c in batch.frame[header] if c is not None]
             missing.update(set(cells) & set(_MISSING))
@@ -178,6 +183,8 @@ def _kind(  # noqa: PLR0911
         return "identifier", "called like one"
     if counts and one.integers and alone and one.most >= FEW_ROWS * 50:
         return "identifier", "whole numbers, no two alike"
+    if counts and one.integers and one.least >= 1e5 and _digits(one.least) == _digits(one.most):
+        return "identifier", "whole numbers of six digits or more, all as long"
     if counts:
         return "integer" if one.integers else "number", ""
     few = not one.too_many and len(one.values) <= min(MOST_LEVELS, one.rows / 2)
@@ -197,6 +204,10 @@ def _variable(header: str, taken: set[str]) -> str:
     while found in taken:
         found, number = f"{name[:60]}_{number}", number + 1
     return found
+
+
+def _digits(value: float) -> int:
+    return len(f"{value:.0f}")
 
 
 def _outwards(value: float, to: Callable[[float], int]) -> float:

@@ -97,3 +97,19 @@ def test_a_parquet_file_is_drafted_too_and_a_subject_that_is_not_there_is_said(
     table.write_text("pid,x\n1,2\n")
     with pytest.raises(DataError, match="no column 'id' for its subjects: pid, x"):
         draft(table, "id", "any")
+
+
+def test_a_first_line_that_is_a_patients_row_is_in_no_message(tmp_path: Path) -> None:
+    table = tmp_path / "any.csv"
+    table.write_text("Doe,1950-02-03,7\nRoe,1961-02-03,8\n")
+    with pytest.raises(DataError, match="may be no header") as raised:
+        draft(table, "pid", "any")
+    assert "Doe" not in str(raised.value)
+
+
+def test_numbers_of_the_hospital_are_dropped_also_where_they_come_again(tmp_path: Path) -> None:
+    table = tmp_path / "any.csv"
+    rows = (f"p{i},{4711000 + i // 2},{90_000 + 997 * (i // 2)},1e999\n" for i in range(60))
+    table.write_text("pid,hospital,platelets,endless\n" + "".join(rows))
+    kinds = {column.name: column.type for column in drafted(table).columns}
+    assert kinds == {"hospital": "identifier", "platelets": "integer", "endless": "category"}
