@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -274,10 +274,9 @@ class ModelAnswer:
         if self.model.family != "cox" or self.fit.each:
             return []
         fit, degrees = self.fit, len(self.columns)
-        wald = _quadratic(fit.coefficients, fit.vcov, fit.clusters)
         return [
             _chi_squared("likelihood ratio", fit.null_deviance - fit.deviance, degrees),
-            _chi_squared("Wald", wald, degrees),
+            self._wald("Wald", list(range(degrees))),
             _chi_squared("score", fit.score_test, degrees),
         ]
 
@@ -286,21 +285,23 @@ class ModelAnswer:
 
         Where a variance is estimated, p is that of F: the statistic over its degrees of freedom.
         """
-        import numpy as np
-        from scipy.stats import f as f_law
-
         columns = models.columns_of(self.model, self.project)
         found = []
         for term in dict.fromkeys(column.term for column in columns if column.term):
             places = [place for place, column in enumerate(columns) if column.term == term]
-            b, v = self.fit.coefficients[places], self.fit.vcov[np.ix_(places, places)]
-            test = _chi_squared(term, _quadratic(b, v, self.fit.clusters), len(places))
-            if self.law == "t" and not self.fit.each:
-                degrees = self.degrees
-                p = float(f_law(len(places), degrees).sf(test.statistic / len(places)))
-                test = replace(test, p=p)
-            found.append(test)
+            found.append(self._wald(term, places))
         return found
+
+    def _wald(self, name: str, places: Sequence[int]) -> ChiSquared:
+        import numpy as np
+        from scipy.stats import f as f_law
+
+        b, v = self.fit.coefficients[places], self.fit.vcov[np.ix_(places, places)]
+        test = _chi_squared(name, _quadratic(b, v, self.fit.clusters), len(places))
+        if self.law != "t" or self.fit.each:
+            return test
+        p = float(f_law(len(places), self.degrees).sf(test.statistic / len(places)))
+        return replace(test, p=p)
 
     def proportionality(self) -> list[ChiSquared]:
         """Return Grambsch and Therneau's tests that hazards are proportional, last of all."""

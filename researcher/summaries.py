@@ -293,6 +293,8 @@ def methods(answer: ModelAnswer) -> str:
         said.append(f"Without a fit of their own, and so in no coefficient: {', '.join(without)}.")
     if model.robust:
         said.append(f"Standard errors are robust: {_SANDWICHES[model.robust]}.")
+        if (model.robust, model.family) == ("site", "linear"):
+            said[-1] = f"{said[-1][:-1]} and (n - 1) / (n - p)."
         if model.family == "cox":
             said[-1] = f"{said[-1][:-1]}, as Lin and Wei (1989) have them for Cox models."
     if model.site != "each":

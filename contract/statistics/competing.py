@@ -165,8 +165,11 @@ def gray(*strata: Sequence[CompetingTable], kind: int = 0, rho: float = 0.0) -> 
     if degrees < 1 or not seen:
         return HypothesisTest(name, math.nan, math.nan, note="Nobody to compare, or no event.")
     kept = np.flatnonzero(present)[:-1]
-    held = np.linalg.pinv(covariance[np.ix_(kept, kept)], hermitian=True)
-    statistic = float(score[kept] @ held @ score[kept])
+    held = covariance[np.ix_(kept, kept)]
+    if np.linalg.matrix_rank(held, hermitian=True) < degrees:
+        note = "Its statistic doesn't vary: too few are at risk in some groups."
+        return HypothesisTest(name, math.nan, math.nan, note=note)
+    statistic = float(score[kept] @ np.linalg.solve(held, score[kept]))
     return HypothesisTest(name, statistic, chi_squared_p(statistic, degrees), (degrees,))
 
 

@@ -37,6 +37,9 @@ _PLOTTING: dict[int, tuple[Fraction, Fraction]] = {
 }
 """Alpha and beta of the types that go between two values: Hyndman and Fan's p(k)."""
 
+_ROUNDING = Fraction(1, 2**52)
+"""How far, of itself, a product with a float64 may lie from the whole number that was meant."""
+
 
 @dataclass(frozen=True)
 class Quantile:
@@ -134,15 +137,14 @@ def checked_type(kind: int) -> int:
 
 def _place(n: int, q: float, kind: int) -> tuple[int, float]:
     """Return a quantile's rank in n values, from 1, and its share of the way to the next rank."""
-    # The decimal that was written, not its float64: 0.1 of 30 is the third, not the fourth.
-    p = Fraction(repr(float(q)))
+    p = Fraction(q)
     if kind in _PLOTTING:
         alpha, beta = _PLOTTING[kind]
-        at = alpha + p * (n + 1 - alpha - beta)
+        at = _as_meant(alpha + p * (n + 1 - alpha - beta))
         rank = math.floor(at)
         further = float(at - rank)
     else:
-        at = n * p - (Fraction(1, 2) if kind == 3 else 0)
+        at = _as_meant(n * p - (Fraction(1, 2) if kind == 3 else 0))
         rank = math.floor(at)
         further = 1.0 if at != rank else {1: 0.0, 2: 0.5, 3: float(rank % 2)}[kind]
     if further == 1.0:
@@ -150,6 +152,12 @@ def _place(n: int, q: float, kind: int) -> tuple[int, float]:
     if rank < 1:
         return 1, 0.0
     return (n, 0.0) if rank >= n else (rank, further)
+
+
+def _as_meant(at: Fraction) -> Fraction:
+    """Return a rank; a whole one where no float64 is nearer, as 0.1 of 30 is, or 1 / 3 of 27."""
+    whole = Fraction(round(at))
+    return whole if abs(at - whole) <= whole * _ROUNDING else at
 
 
 def _known(

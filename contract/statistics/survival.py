@@ -324,10 +324,10 @@ def log_rank(*strata: Sequence[LifeTable], rho: float = 0.0, gamma: float = 0.0)
         present |= risk.sum(axis=1) > 0
     degrees = int(present.sum()) - 1
     kept = np.flatnonzero(present)[:-1]
-    if degrees < 1 or not observed.any():
+    held = covariance[np.ix_(kept, kept)]
+    if degrees < 1 or not observed.any() or np.linalg.matrix_rank(held, hermitian=True) < degrees:
         return LogRank(math.nan, max(degrees, 0), math.nan, _whole(observed), _floats(wanted))
-    solved = np.linalg.pinv(covariance[np.ix_(kept, kept)], hermitian=True) @ difference[kept]
-    statistic = float(difference[kept] @ solved)
+    statistic = float(difference[kept] @ np.linalg.solve(held, difference[kept]))
     return LogRank(
         statistic, degrees, float(chi2(degrees).sf(statistic)), _whole(observed), _floats(wanted)
     )

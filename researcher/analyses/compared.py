@@ -141,14 +141,15 @@ def anova(
     found = classic.test if equal_variances else mean_tests.welch_anova(held)
     kind: Literal["student", "welch"] = "student" if equal_variances else "welch"
     pairs = mean_tests.pairwise(held, kind, adjust, confidence)
-    by_whom = method_named(adjust)
+    by_whom = "" if adjust == "none" else f" by {method_named(adjust)}"
     names = list(groups)
     compared = [(f"{names[p.first]} less {names[p.second]}", p.test, p.adjusted_p) for p in pairs]
     said = [
-        f"{of}: {interval(e.value, e.low, e.high)}, p by {by_whom} {p_value(p)}"
+        f"{of}: {interval(e.value, e.low, e.high)}, p{by_whom} {p_value(p)}"
         for of, t, p in compared[:_PAIRS_SHOWN]
         if (e := t.estimate) is not None and len(held) > 2
     ]
+    of_pairs = f", p values of pairs of groups adjusted{by_whom}" if said and by_whom else ""
     name = part.statistic.variable
     rows = tuple(
         (group, m.mean, *_ends(mean_tests.mean_interval(m, confidence)), m.standard_deviation, m.n)
@@ -160,7 +161,7 @@ def anova(
         rows=rows,
         result=classic if equal_variances else found,
         answers=(answer,),
-        about=f"Means were compared by {found.name}.",
+        about=f"Means were compared by {found.name}{of_pairs}.",
         figure=_forest(rows, name),
         remarks=remarks(answer, found.note, f"eta squared {classic.eta_squared:.3g}", *said),
         figures=(
@@ -168,7 +169,7 @@ def anova(
             (by, Estimate("eta squared", classic.eta_squared)),
             (by, mean_tests.bartlett(held)),
             *(
-                (of, replace(t, name=f"{t.name}, p by {by_whom}", p_value=p))
+                (of, replace(t, name=f"{t.name}, p{by_whom}" if by_whom else t.name, p_value=p))
                 for of, t, p in compared
             ),
         ),

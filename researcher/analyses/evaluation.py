@@ -154,7 +154,8 @@ def calibrated(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Find
         result=found,
         answers=(answer,),
         about="Predictions were compared with outcomes on the predictions' grid; calibration slope "
-        "and intercept are those of a logistic regression on the logit of the bins' middles.",
+        "and intercept are those of a logistic regression on the logit of the bins' middles, and "
+        "the Brier score and discrimination slope take each prediction for its bin's middle.",
         figure=Curves(
             (
                 Curve(
@@ -177,7 +178,9 @@ def calibrated(answer: StatisticsAnswer, confidence: float = CONFIDENCE) -> Find
                 found.ratio,
                 found.intercept,
                 found.slope,
-                Estimate("Brier score", brier.value, low=brier.least, high=brier.most),
+                Estimate("Brier score", brier.value),
+                Estimate("Brier score, least by bins", brier.least),
+                Estimate("Brier score, most by bins", brier.most),
                 slope,
                 found.hosmer_lemeshow,
             )
@@ -294,12 +297,17 @@ def agreed(
         rows=tuple(rows),
         result=kappas,
         answers=(answer,),
-        about="Agreement of raters was worked out from the crosstab of each two of them.",
+        about="Agreement of raters was worked out from the crosstab of each two of them"
+        + (f"; {', '.join(levels)} were given the scores {_listed(scores)}." if scores else "."),
         figure=Heat(levels, levels, tuple(map(tuple, first.tolist()))),
         remarks=remarks(answer, *said),
         figures=tuple(figures),
         confidence=confidence,
     )
+
+
+def _listed(scores: Sequence[float]) -> str:
+    return ", ".join(f"{score:g}" for score in scores)
 
 
 def _metrics(scores: Sequence[float]) -> tuple[reliability.Metric, ...]:

@@ -140,7 +140,9 @@ def curves(
             f"{_told(table.quantile())} ({_told(low)} to {_told(high)})"
         )
     title = f"Survival: {time} until {event}"
-    if test is not None:
+    if test is not None and math.isnan(test.statistic):
+        said.append(f"{_named(wanted, strata)} test: undefined")
+    elif test is not None:
         p = p_value(test.p)
         title += f"; {_named(wanted, strata)} chi-squared {test.statistic:.4g}, "
         title += f"{test.degrees} df, p {p if p[:1] == '<' else '= ' + p}"

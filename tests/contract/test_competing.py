@@ -77,6 +77,15 @@ def test_grays_test_is_that_of_cmprsk() -> None:
         assert found.statistic == pytest.approx(statistic, rel=1e-9)
 
 
+def test_a_test_that_could_have_come_out_in_no_other_way_is_undefined() -> None:
+    """All who are left have the event together: R's cmprsk gives -1, its survdiff an error."""
+    all_at_once = [table([(0, size, 0)]) for size in (2, 3)]
+    found = competing.gray(all_at_once)
+    assert np.isnan(found.p_value)
+    assert "vary" in found.note
+    assert np.isnan(survival.log_rank([one.of(0) for one in all_at_once]).statistic)
+
+
 def test_hazards_of_a_cause_take_other_events_for_losses() -> None:
     """R: survdiff(Surv(t, status == k) ~ group), coxph of the same by Efron's ties."""
     for kind, chi_squared, logs in (

@@ -129,6 +129,8 @@ def test_the_median_of_an_even_number_is_between_the_middle_two_unless_told_othe
 def test_the_share_is_the_decimal_that_was_written() -> None:
     found = quantiles.quantile(np.arange(31), [1] * 30, 0.1, kind=1)
     assert (found.rank, found.low) == (3, 2.0)  # 0.1 * 30 is 3.0000000000000004 in float64
+    # R: quantile(1:27, 1/3, type = 2); no decimal is a third.
+    assert quantiles.quantile(np.arange(1, 29), [1] * 27, 1 / 3, whole=True, kind=2).value == 9.5
 
 
 def test_the_interval_has_the_ranks_that_tables_of_the_median_have() -> None:

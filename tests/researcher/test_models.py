@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from lifelines.datasets import load_rossi
+from scipy.stats import f
 
 from contract.errors import DocumentError
 from contract.statistics.fit import Fit
@@ -133,6 +134,11 @@ def test_errors_by_site_have_one_degree_less_than_sites_and_say_so() -> None:
     assert "Standard errors by 3 sites" in str(BY_SITE)
     assert "Liang and Zeger (1986)" in BY_SITE.methods
     assert "Student's t" in BY_SITE.methods
+    assert "(n - 1)" not in BY_SITE.methods
+    cox = answer("Surv(week, arrest) ~ fin + age", "cox", robust="site")
+    wald = cox.tests()[1]
+    assert wald.p == pytest.approx(f.sf(wald.statistic / 2, 2, 2))
+    assert [test.p for test in cox.wald()] == pytest.approx([row.p for row in cox.rows()])
 
 
 def test_a_logistic_random_intercept_says_what_it_is() -> None:

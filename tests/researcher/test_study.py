@@ -216,6 +216,11 @@ def test_an_analysis_of_variance_is_scipys(study: Study) -> None:
     adjusted = study.anova("age", by="stage", equal_variances=True, adjust="bonferroni")
     told = [r["p.value"] for r in adjusted.glance() if "p by Bonferroni" in str(r["figure"])]
     assert told == pytest.approx([min(3 * p, 1) for p in pairs], rel=1e-9)
+    assert "pairs of groups adjusted by Bonferroni" in adjusted.methods
+    plain = study.anova("age", by="stage", equal_variances=True, adjust="none")
+    told = [r["p.value"] for r in plain.glance() if r["figure"] == "Student's t test"]
+    assert told == pytest.approx(pairs, rel=1e-9)
+    assert "None" not in str(plain)
 
 
 def test_ranks_on_whole_numbers_are_scipys(study: Study) -> None:
@@ -499,7 +504,10 @@ def test_a_calibrated_risk_has_slope_one(rated: Study) -> None:
     expected = SCORES["risk"].sum()
     assert found.ratio.value == pytest.approx(SCORES["died"].sum() / expected, rel=1e-9)
     ill, well = (SCORES["risk"][SCORES["died"] == d] for d in (1, 0))
-    told = {r["figure"]: r.get("estimate") for r in rated.calibration("risk", "died").glance()}
+    records = rated.calibration("risk", "died").glance()
+    told = {r["figure"]: r.get("estimate") for r in records}
+    assert told["Brier score, least by bins"] < told["Brier score"]  # type: ignore[operator]
+    assert "conf.low" not in next(r for r in records if r["figure"] == "Brier score")
     # Risks are the middles of their bins.
     assert told["discrimination slope"] == pytest.approx(ill.mean() - well.mean(), rel=1e-9)
     happened = [np.mean(SCORES["died"][SCORES["risk"] == r]) for r in np.unique(SCORES["risk"])]
@@ -526,6 +534,7 @@ def test_kappas_are_statsmodels(rated: Study) -> None:
     line = row(found, figure="Cohen's kappa")
     assert line["p.value"] == pytest.approx(cohens_kappa(table).pvalue_two_sided, abs=1e-12)
     scored = rated.agreement("ana", "bo", scores=(0, 1, 4))
+    assert "the scores 0, 1, 4" in scored.methods
     apart = 1 - np.abs(np.subtract.outer([0, 1, 4], [0, 1, 4])) / 4
     wanted = cohens_kappa(table, weights=4 * (1 - apart)).kappa
     assert row(scored, figure="linear weights")["value"] == pytest.approx(wanted, rel=1e-9)
