@@ -201,6 +201,7 @@ def decode(message: wire.ModelPart, model: Model, width: int) -> Ending:
         message.weight,
         message.constant,
         list(message.low),
+        message.missing,
     )
     if (
         not message.HasField("ending")

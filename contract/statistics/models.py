@@ -332,7 +332,7 @@ def decode(message: wire.ModelPart, model: Model, width: int) -> Part:
         or (message.low and not linear)
         or (len(score) not in ((0,) if linear else _widths(model, width)))
         or not np.isfinite([*score, *beside]).all()
-        or message.n > 1 << 48
+        or max(message.n, message.missing) > 1 << 48
     ):
         raise OTHER_FORM
     found = square(message.information, side)

@@ -11,6 +11,7 @@ import statsmodels.api as sm
 from lifelines.datasets import load_rossi
 from pydantic import ValidationError
 
+from contract import wire_pb2 as wire
 from contract.errors import DocumentError, UsageError
 from contract.statistics import ending, models, robust
 from contract.statistics.held import Held
@@ -177,6 +178,18 @@ def test_errors_by_site_need_three_sites_with_rows() -> None:
         fit("GPA ~ TUCE", "linear", GRADES, grades(), empty, robust="site")
 
 
+def test_robust_errors_of_which_no_digits_would_be_left_are_refused() -> None:
+    chance = np.random.default_rng(0)
+    z = chance.integers(-900, 900, 90) / 64
+    data = {"z": 1e9 + z, "y": z + chance.normal(size=90)}
+    dictionary = [number("z", 0, 2e9), number("y", -99, 99)]
+    with pytest.raises(DocumentError, match="take it from its middle"):
+        fit("y ~ z", "linear", dictionary, data, split(90, 3), robust="HC0")
+    _, found = fit("y ~ I(z - 1000000000)", "linear", dictionary, data, split(90, 3), robust="HC0")
+    expected = sm.OLS(data["y"], sm.add_constant(z)).fit(cov_type="HC0").bse
+    assert found.errors == pytest.approx(expected, rel=1e-9)
+
+
 def test_errors_by_site_are_in_no_secure_sum() -> None:
     """Of three sites, one that knows its own score could work the others' out."""
     model = parse("GPA ~ TUCE", "linear", robust="site")
@@ -245,3 +258,16 @@ def test_figures_are_looked_at_by_the_categories_that_they_differ_by() -> None:
         part = squares[data["arm"] == arm] * data["x"][data["arm"] == arm] ** 2
         shares.append(part.max() / part.sum())
     assert told == [pytest.approx(max(shares))]
+
+
+def test_no_site_says_that_more_are_missing_than_there_can_be() -> None:
+    model = parse("GRADE ~ GPA", "logistic", robust="HC0")
+    step = wire.ModelPart(n=20, information=[1.0] * 3, score=[0.0] * 2, missing=1 << 48)
+    ending.check_form(step, model, 2)
+    step.missing += 1
+    end = wire.ModelPart(n=20, ending=wire.ModelEnding(squares=[1.0] * 3))
+    ending.check_form(end, model, 2)
+    end.missing = 10  # the fit's steps have said so
+    for wrong in (step, end):
+        with pytest.raises(DocumentError, match="form"):
+            ending.check_form(wrong, model, 2)
