@@ -25,6 +25,9 @@ from contract.statistics.fit import Fit
 from contract.statistics.held import Places
 
 LEAST_SITES = 3
+_CLOSEST = 1e13
+"""The largest condition of columns' covariance: errors then keep three digits. Unlike the fit's QR
+they are made of sums of products, which lose twice as many."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ def of_site(n: int, score: Matrix) -> Scores:
 def covariance(fit: Fit, scores: Scores, kind: Robust) -> Matrix:
     """Return the robust covariance of all coefficients of a fit, in the columns of ``scores``.
 
-    ``DocumentError`` of fewer than three sites, where sites are what scores are of.
+    ``DocumentError`` of fewer than three sites, where sites are what scores are of, and where too
+    few digits would be left.
     """
     if not fit.dispersion > 0:
         raise DocumentError("The model explains the outcome perfectly: no error to be robust to.")
@@ -128,4 +132,10 @@ def covariance(fit: Fit, scores: Scores, kind: Robust) -> Matrix:
         if fit.family == "linear":
             factor *= (fit.n - 1) / (fit.n - p)
     bread = fit.covariance / fit.dispersion
+    spread = np.sqrt(np.diag(bread))
+    if not np.linalg.cond(bread / np.outer(spread, spread)) < _CLOSEST:
+        raise DocumentError(
+            "A number that hardly varies for its size leaves robust errors no digits: take it from "
+            "its middle, as I(x - 50)."
+        )
     return np.asarray(factor * bread @ scores.squares @ bread, dtype=np.float64)
