@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 import typer
 from click.core import ParameterSource
-from typer.core import TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from contract.errors import StorageError, UsageError, WardgateError
 
@@ -31,14 +31,19 @@ class _Commands(TyperGroup):
             command.help = _help(command)
             command.params.sort(key=lambda parameter: parameter.name == "home")  # it comes last
             for option in command.params:
+                if isinstance(option, TyperOption | TyperArgument) and option.help:
+                    option.help = _literal(option.help)
                 _shorten(option)
 
 
 def _help(command: click.Command) -> str:
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
-    flowing = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    # ``[receive]`` is a table of the settings' file, not markup.
-    return re.sub(r"(?<!\\)\[(?=[a-z])", r"\\[", flowing)
+    return _literal("\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))
+
+
+def _literal(text: str) -> str:
+    """Return a help in which ``[receive]``, a table of the settings' file, is no markup."""
+    return re.sub(r"(?<!\\)\[(?=[a-z])", r"\\[", text)
 
 
 def _shorten(option: click.Parameter) -> None:

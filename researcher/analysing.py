@@ -184,7 +184,10 @@ class Particular:
         float | None, typer.Option(help="Of survival: tell the mean time up to this one.")
     ] = None
     rho: Annotated[
-        float, typer.Option(help="Of survival, incidence: weigh the test by S^rho; 1 is Peto's.")
+        float,
+        typer.Option(
+            help="Of survival, incidence: weigh the test by S^rho (1 is Peto's), or (1 - F)^rho."
+        ),
     ] = 0.0
     scale: Annotated[
         Scale, typer.Option(help="Of survival, incidence: of intervals; R's default is log.")

@@ -130,7 +130,9 @@ def fit(
             "sample), or by each site (site).",
         ),
     ] = None,
-    method: Annotated[Method, typer.Option(help="Of a random intercept.")] = Method.REML,
+    method: Annotated[
+        Method, typer.Option(help="Of a linear model's random intercept.")
+    ] = Method.REML,
     secure: SecureOption = False,
     imputed: Annotated[
         list[str] | None,

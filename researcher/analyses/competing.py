@@ -98,6 +98,7 @@ def curves(answer: StatisticsAnswer, wanted: Wanted, confidence: float = CONFIDE
             lines = _rows("" if name == ALL else name, kind, at, table, confidence, wanted.scale)
             rows += lines
             few += thinned(lines, LINES)
+    weighed = f" with the weights (1 - F)^{wanted.rho:g}" if wanted.rho else ""
     columns = (
         *("group", "event", time, "incidence", "conf.low", "conf.high"),
         *("at risk", "events", "lost"),
@@ -120,8 +121,8 @@ def curves(answer: StatisticsAnswer, wanted: Wanted, confidence: float = CONFIDE
         f"method on the grid of {time}, with standard errors by the infinitesimal jackknife and "
         f"intervals on the {SCALES[wanted.scale]} scale"
         + (
-            "; groups were compared by Gray's test, and the hazards of each cause by the log-rank "
-            "test and a Cox model with one baseline hazard for all sites."
+            f"; groups were compared by Gray's test{weighed}, and the hazards of each cause by the "
+            "log-rank test and a Cox model with one baseline hazard for all sites."
             if tests
             else "."
         ),

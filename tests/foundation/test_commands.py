@@ -39,6 +39,7 @@ def test_what_options_mean_has_the_room_of_a_narrow_terminal() -> None:
     assert row[2:6] == ["CHOICE", "two-sided,", "less", "or"]
     row = next(line.split() for line in lines if "--minimum-sites  " in line)
     assert row[2:5] == ["X", "[x>=1]", "Fewest"]
+    assert "median [quartiles];" in " ".join(" ".join(lines).replace("│", " ").split())
 
 
 @pytest.mark.parametrize(("keys", "expected"), [("n\n", 2), ("", 2), ("\x03", 130)])

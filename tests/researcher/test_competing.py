@@ -65,7 +65,9 @@ def test_incidences_are_of_all_sites_subjects_and_tests_by_group(strata: tuple[s
     assert "estimate" not in told["death, control", "incidence at 99"]
     assert ("death, treatment", "cause-specific hazard ratio to control") in told
     assert max(map(len, str(found).splitlines())) <= 80
-    assert "Gray's test" in found.methods
+    assert "Gray's test, and" in found.methods
+    weighed = consortium.study().cumulative_incidence("months", "ended", by="arm", rho=1)
+    assert "Gray's test with the weights (1 - F)^1, and" in weighed.methods
 
 
 def test_a_stratum_makes_the_tests_stratified_and_leaves_the_curves() -> None:
