@@ -239,12 +239,14 @@ def _between_sites(
         apart = {(a, b): _difference(held[a], held[b]) for a, b in pairs}
         told = {pair: d for pair, d in apart.items() if not math.isnan(d[0])}
         if told:
-            pair = max(told, key=lambda one: told[one][0])
-            value, p = told[pair]
+            # Of many pairs of small sites some are far apart though none differs.
+            differ = {pair: d for pair, d in told.items() if d[1] * len(pairs) < BY_CHANCE}
+            of = differ if any(_apart(d[0])[0] for d in differ.values()) else told
+            pair = max(of, key=lambda one: of[one][0])
+            value = of[pair][0]
             concern, _ = _apart(value)
             said = f"{pair[0]}, {pair[1]}" if concern else ""
-            if concern and not p * len(pairs) < BY_CHANCE:
-                # Of many pairs of small sites some are far apart though none differs.
+            if concern and pair not in differ:
                 concern, said = "", f"within chance: {said}"
             yield Mark("participants", "SMD between sites", name, value, concern, said)
         shares = {site: _share_missing(one, answer.project) for site, one in there.items()}

@@ -167,6 +167,16 @@ def test_small_sites_that_are_drawn_from_one_population_are_of_no_concern() -> N
         assert found.sentence.startswith("within chance: site-")
 
 
+def test_large_sites_that_differ_are_of_concern_however_far_small_ones_lie_by_chance() -> None:
+    spread = np.linspace(-20, 20, 400)
+    ages = (50 + spread, 54 + spread, 50 + spread[::80], 62 + spread[::80])
+    study = LocalConsortium(VARIABLES, [{"age": age} for age in ages]).study()
+    found = mark(study.quality("age", each_site=True), "SMD between sites", "age")
+    assert found.sentence == "site-0, site-1"
+    assert found.value == pytest.approx(0.345, abs=0.01)
+    assert found.concern != ""
+
+
 def test_what_is_not_told_and_who_is_not_there_is_said(report: QualityReport) -> None:
     answer = report.answers[0]
     parts = tuple(
