@@ -32,6 +32,7 @@ from coordinator.registry.documents import DocumentShelf
 from foundation import transport
 from foundation.files import private_folder
 from foundation.transport import CHANNEL_OPTIONS, CHUNK_BYTES, Role, TransportIdentity
+from node.link.blobs import connection
 
 RELEASE = "5e" * 32
 SILENCE_SECONDS = 300.0
@@ -174,7 +175,7 @@ class Site:
                             job = Envelope.parse(message.offer.job).digest
                             self._say(decision=wire.Decision(job=job, accepted=True))
                         case "task":
-                            task = asyncio.create_task(self._answer(stub, message.task))
+                            task = asyncio.create_task(self._answer(address, message.task))
                             work.add(task)
                             task.add_done_callback(ended)
             except (TimeoutError, asyncio.CancelledError):
@@ -195,18 +196,21 @@ class Site:
             await asyncio.sleep(10)
             self._say(heartbeat=wire.Empty())
 
-    async def _answer(self, stub: wire_pb2_grpc.WardgateStub, task: wire.Task) -> None:
+    async def _answer(self, address: str, task: wire.Task) -> None:
+        """Answer a task, over connections as a node's."""
         request = wire.BlobRequest(job=task.job, blob=task.tensors)
         got = 0
-        async for chunk in stub.Download(request):
-            got += len(chunk.data)
+        async with connection(address, self._identity) as stub:
+            async for chunk in stub.Download(request):
+                got += len(chunk.data)
         if got != task.tensors.size:
             raise SystemExit("a model came cut")
         message, tail = self._update.of(self._number + 1000 * int(task.task))
         blob = message.tensors
-        state = await stub.BlobState(wire.BlobRequest(job=task.job, blob=blob))
-        if not state.complete:
-            await stub.Upload(self._update.chunks(task.job, blob, tail))
+        async with connection(address, self._identity) as stub:
+            state = await stub.BlobState(wire.BlobRequest(job=task.job, blob=blob))
+            if not state.complete:
+                await stub.Upload(self._update.chunks(task.job, blob, tail))
         payload = message.SerializeToString()
         receipt = Receipt(
             consortium=CONSORTIUM,

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
 
 from contract import wire_pb2 as wire
 from contract import wire_pb2_grpc
 from contract.errors import DocumentError
 from foundation.blobs import BlobFolder, BlobReceiver
-from foundation.transport import CHUNK_BYTES
+from foundation.transport import CHANNEL_OPTIONS, CHUNK_BYTES, TransportIdentity
+
+Transfer = Callable[[wire_pb2_grpc.WardgateStub], Coroutine[Any, Any, None]]
 
 UP = "up"
+LARGE_BYTES = 4 * CHUNK_BYTES
+"""From this size on a blob has a connection of its own. gRPC keeps some megabytes for a connection
+that carried much until it ends, and a coordinator holds those of hundreds of sites."""
+
+
+@asynccontextmanager
+async def connection(
+    address: str, identity: TransportIdentity
+) -> AsyncIterator[wire_pb2_grpc.WardgateStub]:
+    """Give a connection for one transfer."""
+    credentials = identity.channel_credentials()
+    async with grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS) as channel:
+        yield wire_pb2_grpc.WardgateStub(channel)
+
+
+async def carry(
+    blob: wire.BlobReference,
+    transfer: Transfer,
+    link: wire_pb2_grpc.WardgateStub,
+    address: str,
+    identity: TransportIdentity,
+) -> None:
+    """Transfer a blob: a large one over a connection of its own, or else over the link's."""
+    if blob.size >= LARGE_BYTES:
+        try:
+            async with connection(address, identity) as own:
+                await transfer(own)
+                return
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+    await transfer(link)  # goes on where the first stopped
 
 
 async def upload(

@@ -358,13 +358,13 @@ class ConsortiumLink:
 
         So is one that held a part which has rotted: it dropped that part when it saw it.
         """
+        blob, data = sealed.message.reply.tensors, sealed.tensors
         pause = self._settings.first_backoff_seconds
         tries = 0
         while True:
-            assert self._stub is not None
             tries += 1
             try:
-                await blobs.upload(self._stub, job, sealed.message.reply.tensors, sealed.tensors)
+                await self._carry(blob, lambda stub: blobs.upload(stub, job, blob, data))
                 return
             except grpc.RpcError as error:
                 full = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -383,8 +383,12 @@ class ConsortiumLink:
         limit = self._desk.gate.policy().training.max_reply_bytes
         if blob.size > limit:
             raise DocumentError("A task's tensors are larger than the policy allows.")
-        work = blobs.download(self._stub, job, blob, folder)
+        work = self._carry(blob, lambda stub: blobs.download(stub, job, blob, folder))
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _carry(self, blob: wire.BlobReference, transfer: blobs.Transfer) -> None:
+        assert self._stub is not None
+        await blobs.carry(blob, transfer, self._stub, self._address, self._identity)
 
     def _send(self, sealed: Sealed) -> None:
         self._outbox.put_nowait(sealed)
