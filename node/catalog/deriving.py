@@ -180,6 +180,18 @@ def rule(variables: Sequence[Variable], name: str) -> str:
     return hashlib.sha256(json.dumps(needed, sort_keys=True).encode()).hexdigest()
 
 
+def of_no_table(variables: Sequence[Variable]) -> frozenset[str]:
+    """Return which variables are derived of consents and links, so that any table can have them."""
+    found: set[str] = set()
+    for variable in variables:
+        node = variable.derive
+        if node is not None and (
+            isinstance(node, Consent | Linked) or found & set(variables_of(node))
+        ):
+            found.add(variable.name)
+    return frozenset(found)
+
+
 def is_as_derived(manifest: ReleaseManifest, variables: Sequence[Variable], name: str) -> bool:
     """Say whether a release has a variable as the dictionary derives it, if it derives it."""
     variable = next((v for v in variables if v.name == name), None)

@@ -6,7 +6,8 @@ which columns the subject's values differ. Each class holds at least k subjects,
 in the new release. A kind of statistic is exact in it only if rules (C) and (D) hold in each class
 by itself, by the values of every release that has the kind too. A number has one grid in all of
 them. Where one has derived columns, all have the same columns, derived in the same way: what
-columns of one kin tell together is looked at within a release alone.
+columns of one kin tell together is looked at within a release alone. What is derived of no table
+(consents, links) is looked at beside releases of other tables too (``beside_other_tables``).
 
 Guarantee: any set of exact answers of all these releases is a function of figures each of which is
 an aggregate over at least k subjects: every answer is a sum over whole classes. So who came, left
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -97,29 +98,106 @@ class Apart:
     """Kinds that are exact no more, as "levels of ill"."""
     derived: bool = False
     """Whether nothing is exact since columns are derived in another way than before."""
+    elsewhere: tuple[str, ...] = ()
+    """Columns that aren't exact since a release of another table tells of them too."""
 
 
 def beside_earlier(
-    home: NodeHome, plan: Plan, releases: Sequence[ReleaseRow], share: float
+    home: NodeHome,
+    plan: Plan,
+    releases: Sequence[ReleaseRow],
+    share: float,
+    common: Collection[str] = (),
 ) -> tuple[Plan, Apart]:
     """Return a planned release with what it may declare beside the earlier ones of its table.
 
     Revoked ones count, for they may have answered. ``share``: the largest that one subject may
-    have of a total. ``DataError`` when one of them can't be read.
+    have of a total. ``common``: columns that other tables can have too, since no table is what they
+    are derived of. ``DataError`` when a release can't be read.
     """
     manifest = plan.manifest
     assert manifest.declaration is not None
-    earlier = [
-        of_release(home, row)
+    asked = [
+        row
         for row in releases
-        if row.manifest.table == manifest.table
+        if row.manifest.table is not None
         and row.digest != manifest.digest
         and row.manifest.rows == row.manifest.subjects
         and (row.manifest.declaration is None or row.manifest.declaration.cells)
     ]
-    found = apart(of_plan(plan), earlier, share)
+    new = of_plan(plan)
+    own = [of_release(home, row) for row in asked if row.manifest.table == manifest.table]
+    found = apart(new, own, share)
+    alike = {(name, digest) for name, digest in manifest.derived.items() if name in common}
+    others = [
+        of_release(home, row)
+        for row in asked
+        if row.manifest.table != manifest.table and alike & set(row.manifest.derived.items())
+    ]
+    found = beside_other_tables(found, new, others, common)
     changed = manifest.model_copy(update={"declaration": found.declaration})
     return replace(plan, manifest=changed), found
+
+
+def beside_other_tables(
+    found: Apart, new: Asked, others: Sequence[Asked], common: Collection[str]
+) -> Apart:
+    """Return what a release may declare beside those of other tables that tell of the same.
+
+    Rule (H) for each column of ``common`` by itself: classes by the cells and sets of each release
+    that tells of it, and by whose values differ. If one is too small, none of ``common`` is exact.
+    """
+    told = [name for name in new.derived if name in common and _tells(new, name)]
+    least = new.declaration.minimum_cohort
+    for name in told:
+        theirs = [
+            one for one in others
+            if one.derived.get(name) == new.derived[name] and _tells(one, name)
+        ]  # fmt: skip
+        sizes = _classes([_only(one, name) for one in (new, *theirs)])[1] if theirs else None
+        if sizes is not None and (sizes < least).any():
+            break
+    else:
+        return found
+    declaration = found.declaration
+    if any(stratum.variable in common for stratum in declaration.strata):
+        return replace(found, declaration=_nothing(declaration), elsewhere=tuple(told))
+    without = declaration.model_copy(
+        update={
+            "variables": tuple(
+                DeclaredVariable(name=v.name) if v.name in common else v
+                for v in declaration.variables
+            ),
+            "analyses": tuple(
+                a.model_copy(
+                    update={
+                        "joint": tuple(j for j in a.joint if not {*j.variables} & {*common}),
+                        "products": tuple(p for p in a.products if not {*p.variables} & {*common}),
+                    }
+                )
+                for a in declaration.analyses
+            ),
+        }
+    )
+    return replace(found, declaration=without, elsewhere=tuple(told))
+
+
+def _tells(release: Asked, name: str) -> bool:
+    """Say whether anything of a column is exact: its own answers, or cells by it."""
+    declared = release.declaration.variable(name)
+    by_it = any(stratum.variable == name for stratum in release.declaration.strata)
+    return bool(release.declaration.cells) and (by_it or bool(declared and declared.by))
+
+
+def _only(release: Asked, name: str) -> Asked:
+    """Return a release as it is asked of one column."""
+    sets = {VARIABLE + name}
+    sets |= {ANALYSIS + a.name for a in release.declaration.analyses if name in a.variables}
+    return replace(
+        release,
+        sets={key: inside for key, inside in release.sets.items() if key in sets},
+        held={name: release.held[name]},
+    )
 
 
 def of_release(home: NodeHome, row: ReleaseRow) -> Asked:

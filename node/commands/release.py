@@ -49,6 +49,9 @@ from node.commands.selecting import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from contract.dictionary import Variable
     from node.catalog.freezing import Plan
     from node.catalog.lineage import Apart
     from node.catalog.manifest import ReleaseManifest
@@ -153,7 +156,7 @@ def create(
         )
         for line in progress.values():
             line.end()
-        plan, beside = _beside_earlier(node, catalog, plan, policy)
+        plan, beside = _beside_earlier(node, catalog, plan, policy, variables)
         left = _left_out(plan.held)
         if dry_run:
             typer.echo(f"{name} would hold {_content(plan.manifest)}.{left}")
@@ -344,19 +347,26 @@ def _check_dictionary(catalog: Catalog, row: ReleaseRow, consortium: str, name: 
 
 
 def _beside_earlier(
-    node: NodeHome, catalog: Catalog, plan: Plan, policy: Policy
+    node: NodeHome, catalog: Catalog, plan: Plan, policy: Policy, variables: Sequence[Variable]
 ) -> tuple[Plan, Apart | None]:
-    """Return the plan with what it may declare beside earlier releases of its table."""
+    """Return the plan with what it may declare beside earlier releases."""
+    from node.catalog.deriving import of_no_table
     from node.catalog.lineage import beside_earlier
 
     disclosure = policy.disclosure
     if plan.manifest.declaration is None or not disclosure.releases_apart:
         return plan, None
-    return beside_earlier(node, plan, catalog.list_releases(), disclosure.largest_contribution)
+    share, common = disclosure.largest_contribution, of_no_table(variables)
+    return beside_earlier(node, plan, catalog.list_releases(), share, common)
 
 
 def _say_beside(beside: Apart | None) -> None:
-    """Say what earlier releases of the table cost this one."""
+    """Say what earlier releases cost this one."""
+    if beside is not None and beside.elsewhere:
+        typer.echo(
+            f"Not exact, nor is anything by cells of them: {', '.join(beside.elsewhere)}. A "
+            "release of another table tells of them too, and the two differ by few subjects."
+        )
     if beside is None or not (beside.small or beside.lost or beside.derived):
         return
     if beside.derived:

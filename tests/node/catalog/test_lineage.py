@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.catalog.declaring import Minimums, Wishes, declare
-from node.catalog.lineage import Apart, Asked, apart
+from node.catalog.lineage import Apart, Asked, apart, beside_other_tables
 from node.catalog.manifest import Grid
 from node.catalog.membership import ANALYSIS, VARIABLE
 from node.catalog.strata import Categories, Held, StratumWish
@@ -177,3 +177,37 @@ def values_of(release: Asked, name: str) -> dict[str, Any]:
     column = release.held[name]
     values = column.codes if isinstance(column, Categories) else column
     return dict(zip(release.subjects, values.tolist(), strict=True))
+
+
+def consents(number: int, *others: int, without: int = 0, by: bool = False) -> Asked:
+    """A release of a table of so many subjects, of whom every second consents; ``others`` not."""
+    subjects = [f"s{n:04d}" for n in range(number) if n >= without]
+    codes = np.array([(n % 2) ^ (n in others) for n in range(without, number)])
+    held: Held = {"research": Categories(codes, ("no", "yes"))}
+    strata = [StratumWish("research")] if by else []
+    made = declare(held, subjects, replace(WISHES, strata=strata, analyses={}))
+    sets = {VARIABLE + n: m for n, m in made.variables.items()}
+    cells = made.cells.astype(np.int64)
+    return Asked(made.declaration, subjects, cells, sets, held, {"research": "d" * 64})
+
+
+@pytest.mark.parametrize("by", [False, True])
+def test_two_tables_never_tell_together_who_consented_in_between(by: bool) -> None:
+    """One gave a consent between the two releases, or is in one table alone: 100 and 101."""
+    common = frozenset({"research"})
+
+    def told(new: Asked, *others: Asked) -> set[str]:
+        found = beside_other_tables(apart(new, [], 0.5), new, others, common)
+        lost = not kinds(found, "research") and (not by or not found.declaration.cells)
+        assert (found.elsewhere == ("research",)) == lost
+        return set() if lost else {"research"}
+
+    new = consents(200, by=by)
+    assert kinds(apart(new, [], 0.5), "research")
+    assert told(new) == {"research"}
+    assert told(new, consents(200, by=by), consents(160, by=by)) == {"research"}
+    assert told(new, consents(200, *range(40), by=by)) == {"research"}
+    for other in (consents(200, 7), consents(199), consents(200, without=1, by=True)):
+        assert told(new, other) == set()
+    # One that says nothing of it, or derives it otherwise, is nothing to subtract.
+    assert told(new, replace(consents(199), derived={"research": "e" * 64})) == {"research"}
