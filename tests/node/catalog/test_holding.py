@@ -27,6 +27,8 @@ from node.commands.release import app
 from node.deid.pseudonyms import Pseudonyms
 from node.home import NodeHome
 from node.intake.clinical import REFUSED
+from node.intake.schema import parse_schema
+from node.intake.tables import ingest_table
 from tests.node.catalog.making import NOW, TODAY, Records, asset, consent, observation, source
 
 KEY = Pseudonyms(b"k" * 32)
@@ -213,6 +215,34 @@ def test_who_has_a_group_is_counted_together_with_who_has_what_it_can_hold() -> 
         wishes = Wishes(strata=[], minimums=Minimums(10, 10), kinship=found)
         made = declare(held, [f"{one:03}" for one in who], wishes).declaration
         assert {v.name for v in made.variables if "levels" in v.by} == told
+
+
+def test_a_link_that_began_between_releases_of_two_tables_is_told_by_neither_of_both(
+    catalog: Catalog, home: NodeHome, tmp_path: Path
+) -> None:
+    path = tmp_path / "d.toml"
+    path.write_text(to_toml(parse_dictionary({"name": "d", "variables": [DERIVED[3]]}, "test")))
+    for table in ("visits", "bloods"):
+        columns = [{"name": "x", "type": "number"}]
+        schema = parse_schema({"table": table, "subject": "pid", "columns": columns}, "test")
+        text = "pid,x\n" + "".join(f"q{one},{one}\n" for one in range(100))
+        ingest_table(text.encode(), schema, KEY, catalog, home, now=NOW)
+    catalog.record([asset(one, KEY.subject(f"q{one}"), home) for one in range(50)], [])
+
+    def create(table: str) -> str:
+        options = ["--table", table, "--dictionary", str(path), "--home", str(home.root)]
+        done = CliRunner().invoke(app, ["create", table, *options, "--cells", "none"])
+        assert done.exception is None, done.exception
+        return done.output
+
+    assert "ct: count, levels" in create("visits")
+    assert "Not exact" not in create("bloods")  # nothing has changed
+    catalog.record([asset(50, KEY.subject("q50"), home)], [])
+    schema = parse_schema({"table": "scans", "subject": "pid", "columns": columns}, "test")
+    ingest_table(text.encode(), schema, KEY, catalog, home, now=NOW)
+    said = create("scans")
+    assert "Not exact, nor is anything by cells of them: ct." in said
+    assert "ct: nothing" in said
 
 
 @pytest.mark.parametrize(
