@@ -25,12 +25,12 @@ from contract.statistics.fit import Fit, check_enough, singular
 from contract.statistics.regression import (
     IMPOSSIBLE,
     MOST_STEPS,
-    SMALLEST_STEP,
     UNDEFINED,
     Family,
     State,
     Sums,
     Vector,
+    is_end,
     log_likelihood,
     slopes,
 )
@@ -220,8 +220,9 @@ def advance(family: str, state: State, merged: Sums, names: tuple[str, ...] | No
     if abs(direction[-1]) > reach:
         direction = direction * (reach / abs(direction[-1]))
     moved = float(np.max(np.abs(direction) * scale))
-    if moved < SMALLEST_STEP or state.step >= MOST_STEPS:
-        return _finish(family, state, merged, converged=moved < SMALLEST_STEP)
+    stays = is_end(moved, state, scale)
+    if stays or state.step >= MOST_STEPS:
+        return _finish(family, state, merged, converged=stays)
     return replace(
         state,
         beta=state.beta + direction,

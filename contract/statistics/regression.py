@@ -29,6 +29,8 @@ Link = Literal["log", "inverse"]
 SMALLEST_STEP = 1e-10
 """Steps end when no coefficient moves by more, in standard errors of its own. To stop when the
 deviance changes by 1e-8 of itself, which is usual, would leave 1e-7 in the coefficients."""
+ROUNDING = 1e-7
+"""Steps below it that get no smaller are rounding: sums over large counts have no more digits."""
 MOST_STEPS = 40
 _MOST_SLOW = 8
 """Newton's steps get smaller quadratically. If so many are small and they still don't end, the
@@ -314,10 +316,12 @@ def advance(family: str, state: State, merged: Sums, setting: Setting = Setting(
     if merged.deviance >= IMPOSSIBLE:
         raise UNDEFINED
     direction = _solve(merged, setting.names)
-    moved = float(np.max(np.abs(direction) * np.sqrt(np.diag(merged.information))))
+    scale = np.sqrt(np.diag(merged.information))
+    moved = float(np.max(np.abs(direction) * scale))
     slow = state.slow + (moved < _SLOW and family != "gamma")
-    if moved < SMALLEST_STEP or state.step >= MOST_STEPS or slow > _MOST_SLOW:
-        return _finish(family, state, merged, setting, converged=moved < SMALLEST_STEP)
+    stays = is_end(moved, state, scale, quadratic=family != "gamma")
+    if stays or state.step >= MOST_STEPS or slow > _MOST_SLOW:
+        return _finish(family, state, merged, setting, converged=stays)
     return replace(
         state,
         beta=state.beta + direction,
@@ -327,6 +331,19 @@ def advance(family: str, state: State, merged: Sums, setting: Setting = Setting(
         direction=direction,
         slow=slow,
     )
+
+
+def is_end(moved: float, state: State, scale: Vector, *, quadratic: bool = True) -> bool:
+    """Say whether coefficients stay that would move by so many standard errors.
+
+    ``scale`` makes standard errors of the step before. ``quadratic`` steps get smaller by more than
+    a factor, until they are rounding.
+    """
+    if moved < SMALLEST_STEP:
+        return True
+    if not quadratic or state.direction is None or len(state.direction) != len(scale):
+        return False
+    return moved < ROUNDING and moved > float(np.max(np.abs(state.direction) * scale)) / 10
 
 
 def _towards_null(family: str, state: State, merged: Sums, setting: Setting) -> State | float:

@@ -150,3 +150,20 @@ def test_sites_a_thousandfold_apart_keep_the_digits_that_end_the_steps() -> None
     assert found.converged
     effects = found.coefficients[0] + np.array(found.site_effects)
     assert np.exp(effects[1:]) == pytest.approx(means[1:], rel=0.1)
+
+
+@pytest.mark.parametrize("site", ["", " + (1 | site)"])
+def test_steps_among_large_counts_end_where_only_rounding_is_left(site: str) -> None:
+    """A number far from zero, and counts of which sums have few digits: no step is the last."""
+    chance = np.random.default_rng(3)
+    place, x = np.arange(600) % 8, chance.normal(size=600) * 1e3
+    eta = 9 + x * 3e-4 + (chance.normal(size=8) * 0.3)[place]
+    y = chance.poisson(np.exp(eta)).astype(float)
+    dictionary = [number("x", -1e5, 2e5), number("y", 0, 1e6)]
+    rows = [np.flatnonzero(place == one) for one in range(8)]
+    _, near = fit(f"y ~ x{site}", "poisson", dictionary, {"x": x, "y": y}, rows)
+    _, far = fit(f"y ~ x{site}", "poisson", dictionary, {"x": x + 1e5, "y": y}, rows)
+    assert far.converged
+    assert far.steps < 13
+    assert far.coefficients[1] == pytest.approx(near.coefficients[1], rel=1e-10)
+    assert far.standard_errors[1] == pytest.approx(near.standard_errors[1], rel=1e-9)
