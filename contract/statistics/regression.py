@@ -37,6 +37,8 @@ _MOST_SLOW = 8
 likelihood has no maximum (separation). Of a gamma model, whose link isn't the canonical one, they
 get smaller by a factor."""
 _SLOW = 0.1
+_NEARLY = 1e-4
+"""If the last step of all that a gamma model may take is smaller, it is as near as R's usually."""
 _SINGULAR = 1e-11
 IMPOSSIBLE = 1e200
 """The deviance of coefficients at which a model isn't defined, or its sums could overflow: the step
@@ -321,7 +323,8 @@ def advance(family: str, state: State, merged: Sums, setting: Setting = Setting(
     slow = state.slow + (moved < _SLOW and family != "gamma")
     stays = is_end(moved, state, scale, quadratic=family != "gamma")
     if stays or state.step >= MOST_STEPS or slow > _MOST_SLOW:
-        return _finish(family, state, merged, setting, converged=stays)
+        nearly = family == "gamma" and moved < _NEARLY
+        return _finish(family, state, merged, setting, converged=stays or nearly)
     return replace(
         state,
         beta=state.beta + direction,

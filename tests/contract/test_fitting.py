@@ -85,6 +85,21 @@ def test_glms_with_weights_and_offsets_are_those_of_r() -> None:
     )
 
 
+def test_a_gamma_model_whose_steps_get_slowly_smaller_converges_as_rs_does() -> None:
+    """Five columns of one number, and an outcome that varies far more than they explain."""
+    chance = np.random.default_rng(3)
+    x = np.round(chance.normal(50, 10, 60), 2)
+    y = chance.gamma(0.3, 2, 60) + 0.01
+    dictionary = [number("x", 0, 100), number("y", 0.001, 500)]
+    formula = "y ~ poly(x, 4, raw = TRUE)"
+    _, found = fit(formula, "gamma", dictionary, {"x": x, "y": y}, split(60, 3))
+    log = sm.families.Gamma(sm.families.links.Log())
+    columns = np.vander((x - 50) / 50, 5, increasing=True)
+    expected = sm.GLM(y, columns, family=log).fit(tol=1e-14, maxiter=500)
+    assert found.converged
+    assert found.deviance == pytest.approx(expected.deviance, rel=1e-9)
+
+
 def test_a_linear_model_with_weights_and_offset_is_that_of_r() -> None:
     """R 4.2.2: lm(log(age) ~ fin + prio + offset(0.1 * wexp), weights = w)."""
     found = rossi("log(age) ~ fin + prio + offset(I(entry/10))", "linear", weights="w")
