@@ -181,12 +181,13 @@ def rule(variables: Sequence[Variable], name: str) -> str:
 
 
 def of_no_table(variables: Sequence[Variable]) -> frozenset[str]:
-    """Return which variables are derived of consents and links, so that any table can have them."""
+    """Return which variables are derived of images, consents and links: any table can have them."""
     found: set[str] = set()
     for variable in variables:
         node = variable.derive
         if node is not None and (
-            isinstance(node, Consent | Linked) or found & set(variables_of(node))
+            isinstance(node, Imaging | Intensity | Consent | Linked)
+            or found & set(variables_of(node))
         ):
             found.add(variable.name)
     return frozenset(found)

@@ -6,8 +6,8 @@ which columns the subject's values differ. Each class holds at least k subjects,
 in the new release. A kind of statistic is exact in it only if rules (C) and (D) hold in each class
 by itself, by the values of every release that has the kind too. A number has one grid in all of
 them. Where one has derived columns, all have the same columns, derived in the same way: what
-columns of one kin tell together is looked at within a release alone. What is derived of no table
-(consents, links) is looked at beside releases of other tables too (``beside_other_tables``).
+columns of one kin tell together is looked at within a release alone. What is derived of
+images, consents and links is looked at beside releases of other tables too.
 
 Guarantee: any set of exact answers of all these releases is a function of figures each of which is
 an aggregate over at least k subjects: every answer is a sum over whole classes. So who came, left
@@ -134,28 +134,27 @@ def beside_earlier(
         for row in asked
         if row.manifest.table != manifest.table and alike & set(row.manifest.derived.items())
     ]
-    found = beside_other_tables(found, new, others, common)
+    found = beside_other_tables(found, new, others, common, share)
     changed = manifest.model_copy(update={"declaration": found.declaration})
     return replace(plan, manifest=changed), found
 
 
 def beside_other_tables(
-    found: Apart, new: Asked, others: Sequence[Asked], common: Collection[str]
+    found: Apart, new: Asked, others: Sequence[Asked], common: Collection[str], share: float
 ) -> Apart:
     """Return what a release may declare beside those of other tables that tell of the same.
 
-    Rule (H) for each column of ``common`` by itself: classes by the cells and sets of each release
-    that tells of it, and by whose values differ. If one is too small, none of ``common`` is exact.
+    Each column of ``common`` is looked at by itself, as beside releases of one table. If one loses
+    anything, none of ``common`` is exact.
     """
     told = [name for name in new.derived if name in common and _tells(new, name)]
-    least = new.declaration.minimum_cohort
     for name in told:
         theirs = [
             one for one in others
             if one.derived.get(name) == new.derived[name] and _tells(one, name)
         ]  # fmt: skip
-        sizes = _classes([_only(one, name) for one in (new, *theirs)])[1] if theirs else None
-        if sizes is not None and (sizes < least).any():
+        alone = apart(_only(new, name), [_only(one, name) for one in theirs], share)
+        if alone.small or alone.lost:
             break
     else:
         return found
@@ -191,12 +190,15 @@ def _tells(release: Asked, name: str) -> bool:
 
 def _only(release: Asked, name: str) -> Asked:
     """Return a release as it is asked of one column."""
-    sets = {VARIABLE + name}
-    sets |= {ANALYSIS + a.name for a in release.declaration.analyses if name in a.variables}
-    return replace(
-        release,
-        sets={key: inside for key, inside in release.sets.items() if key in sets},
-        held={name: release.held[name]},
+    analyses = tuple(a for a in release.declaration.analyses if name in a.variables)
+    variables = tuple(v for v in release.declaration.variables if v.name == name)
+    sets = {VARIABLE + name, *(ANALYSIS + a.name for a in analyses)}
+    return Asked(
+        release.declaration.model_copy(update={"variables": variables, "analyses": analyses}),
+        release.subjects,
+        release.cells,
+        {key: inside for key, inside in release.sets.items() if key in sets},
+        {name: release.held[name]},
     )
 
 

@@ -15,7 +15,7 @@ from contract.dictionary import Variable
 from contract.errors import DataError
 from node.catalog.consents import Consents
 from node.catalog.declaring import Minimums, Wishes, declare
-from node.catalog.deriving import _kinship
+from node.catalog.deriving import _kinship, of_no_table
 from node.catalog.dictionary import parse_dictionary, to_toml
 from node.catalog.freezing import Plan, plan_release
 from node.catalog.groups import Group, Groups, Link
@@ -215,6 +215,15 @@ def test_who_has_a_group_is_counted_together_with_who_has_what_it_can_hold() -> 
         wishes = Wishes(strata=[], minimums=Minimums(10, 10), kinship=found)
         made = declare(held, [f"{one:03}" for one in who], wishes).declaration
         assert {v.name for v in made.variables if "levels" in v.by} == told
+
+
+def test_what_is_of_images_consents_or_links_can_be_of_any_table() -> None:
+    kvp = {"name": "kvp", "kind": "number", "derive": {"imaging": "kvp", "modality": "CT"}}
+    age = {"name": "age", "kind": "number"}
+    cut = yes_or_no("high", {"where": {"variable": "kvp", "at_least": 100}})
+    old = yes_or_no("old", {"where": {"variable": "age", "at_least": 65}})
+    found = of_no_table(variables(DERIVED[0], DERIVED[3], kvp, age, cut, old))
+    assert found == {"research", "ct", "kvp", "high"}
 
 
 def test_a_link_that_began_between_releases_of_two_tables_is_told_by_neither_of_both(

@@ -197,7 +197,7 @@ def test_two_tables_never_tell_together_who_consented_in_between(by: bool) -> No
     common = frozenset({"research"})
 
     def told(new: Asked, *others: Asked) -> set[str]:
-        found = beside_other_tables(apart(new, [], 0.5), new, others, common)
+        found = beside_other_tables(apart(new, [], 0.5), new, others, common, 0.5)
         lost = not kinds(found, "research") and (not by or not found.declaration.cells)
         assert (found.elsewhere == ("research",)) == lost
         return set() if lost else {"research"}
@@ -209,5 +209,9 @@ def test_two_tables_never_tell_together_who_consented_in_between(by: bool) -> No
     assert told(new, consents(200, *range(40), by=by)) == {"research"}
     for other in (consents(200, 7), consents(199), consents(200, without=1, by=True)):
         assert told(new, other) == set()
+    # Forty are in one table alone, of whom one consents.
+    few = consents(200, *range(161, 199, 2), by=by)
+    assert told(few) == {"research"}
+    assert told(few, consents(160, by=by)) == set()
     # One that says nothing of it, or derives it otherwise, is nothing to subtract.
     assert told(new, replace(consents(199), derived={"research": "e" * 64})) == {"research"}
