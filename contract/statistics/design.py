@@ -322,13 +322,15 @@ def check_transform(variable: Variable, function: Function) -> None:
     _check_domain(Transformed(variable=variable.name, function=function), variable)
 
 
-def reach(chosen: Sequence[Column], beta: Numbers, degrees: Mapping[int, int]) -> float:
-    """Return how far from zero a linear predictor gets within the dictionary's ranges, nearly.
+def ends(
+    chosen: Sequence[Column], beta: Numbers, degrees: Mapping[int, int]
+) -> tuple[float, float]:
+    """Return between what a linear predictor lies within the dictionary's ranges, nearly.
 
     ``beta`` is of the columns as ``matrix`` makes them. Each variable's own part of the predictor
     lies between two ends; the sums of these are its ends.
     """
-    ends: dict[tuple[str, ...], Numbers] = {}
+    found: dict[tuple[str, ...], Numbers] = {}
     for place, (column, by) in enumerate(zip(chosen, beta, strict=True)):
         pieces = [p for p in column.pieces if p.variable.kind == "number"]
         levels = tuple(f"{p.variable.name}={p.place}" for p in column.pieces if p not in pieces)
@@ -346,10 +348,9 @@ def reach(chosen: Sequence[Column], beta: Numbers, degrees: Mapping[int, int]) -
             part = np.array([float(by)]) if not pieces else by * largest(column) * np.array([-1, 1])
         if levels:
             part = np.append(part, 0.0)  # where the level is another
-        ends[key] = ends[key] + part if key in ends else part
-    low = sum(float(part.min()) for part in ends.values())
-    high = sum(float(part.max()) for part in ends.values())
-    return max(abs(low), abs(high))
+        found[key] = found[key] + part if key in found else part
+    parts = found.values()
+    return sum(float(part.min()) for part in parts), sum(float(part.max()) for part in parts)
 
 
 def chebyshev_degrees(chosen: Sequence[Column], least: int) -> dict[int, int]:

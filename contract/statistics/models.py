@@ -43,11 +43,12 @@ _LARGEST_OFFSET = 100.0
 _FARTHEST_INTERCEPT = 10.0
 """How many sigma a site's random intercept is taken to lie from zero at most."""
 GROWING = DocumentError(
-    "A model's coefficients grow without end: something may tell the outcome apart perfectly."
+    "A model's coefficients grow without end: something may tell the outcome apart perfectly, or "
+    "the dictionary's ranges are far too wide."
 )
 ENDLESS = DocumentError(
     "The model's steps don't end: too few events, or something that tells the outcome apart "
-    "perfectly, leave a coefficient without a value."
+    "perfectly, leave a coefficient without a value; or the dictionary's ranges are far too wide."
 )
 
 
@@ -176,8 +177,12 @@ def _widths(model: Model, width: int) -> tuple[int, ...]:
 
 
 def _reach(model: Model, columns: Sequence[Column], beta: Vector) -> float:
-    found = design.reach(columns, beta[: len(columns)], degrees_of(model, columns))
-    return found + _FARTHEST_INTERCEPT * float(np.abs(beta[len(columns) :]).sum())
+    low, high = design.ends(columns, beta[: len(columns)], degrees_of(model, columns))
+    if model.family == "cox":
+        return (high - low) / 2  # hazards are told from each other alone
+    return max(abs(low), abs(high)) + _FARTHEST_INTERCEPT * float(
+        np.abs(beta[len(columns) :]).sum()
+    )
 
 
 def part(

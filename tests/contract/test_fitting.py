@@ -85,6 +85,23 @@ def test_glms_with_weights_and_offsets_are_those_of_r() -> None:
     )
 
 
+@pytest.mark.parametrize("effect", [-0.2, 0.2])
+def test_a_cox_models_number_may_lie_far_from_zero(effect: float) -> None:
+    """Calendar years, of which each changes the hazard by a fifth."""
+    chance = np.random.default_rng(3)
+    year = chance.integers(2005, 2025, 300).astype(float)
+    days = np.ceil(chance.exponential(300 * np.exp(-effect * (year - 2015))))
+    data = {"year": year, "days": np.minimum(days, 1000), "died": (days < 1000).astype(int)}
+    dictionary = [number("year", 2000, 2030), number("days", 0, 1000), category("died", "0", "1")]
+    far, near = (
+        fit(f"Surv(days, died) ~ {of}", "cox", dictionary, data, split(300, 3), robust=True)[1]
+        for of in ("year", "I(year - 2015)")
+    )
+    assert far.converged
+    assert far.coefficients == pytest.approx(near.coefficients, rel=1e-9)
+    assert far.errors == pytest.approx(near.errors, rel=1e-9)
+
+
 def test_a_gamma_model_whose_steps_get_slowly_smaller_converges_as_rs_does() -> None:
     """Five columns of one number, and an outcome that varies far more than they explain."""
     chance = np.random.default_rng(3)
