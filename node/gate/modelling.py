@@ -79,10 +79,13 @@ class ModelWithinLimits:
             raise Refused("too-many-coefficients", "The model has too many coefficients here.")
         declaration = exact.declared(question.release.manifest, question.policy)
         # Squared residuals of a linear model weigh each combination otherwise, as a step does.
-        stepped = work.fit.family != "linear" or work.fit.robust in ("HC0", "HC1")
-        wide = disclosure.model_categories == "all" and stepped
+        squared = work.fit.family == "linear" and work.fit.robust in ("HC0", "HC1")
+        wide = disclosure.model_categories == "all" and (squared or work.fit.family != "linear")
         for cells_of in chosen:
-            Together(work, question.project, declaration, cells_of).check(everything=wide)
+            together = Together(work, question.project, declaration, cells_of)
+            together.check(everything=wide)
+            if squared:
+                together.check_shapes()
 
 
 class Together:
@@ -128,6 +131,28 @@ class Together:
             self._check_names(names, gridded)
         if everything:
             self._check_joint({n for n in self._model.variables if self._counts(n, gridded)})
+
+    def check_shapes(self) -> None:
+        """Raise ``Refused`` for a number of which sums of fourth powers aren't declared.
+
+        A linear model's squared residuals times two of its columns hold them.
+        """
+        model = self._model
+        for name in sorted({model.outcome, *(n for term in model.terms for n in term.variables)}):
+            variable, declared = self._project.variable(name), self._declaration.variable(name)
+            if variable is None or variable.kind == "category":
+                continue
+            if (
+                declared is None
+                or "shape" not in declared.in_analyses
+                or not self._is_declared(declared.by.get("shape"))
+            ):
+                raise Refused(
+                    "not-declared-together",
+                    f"Robust errors of a linear model hold sums of fourth powers, and the shape of "
+                    f"{name} is not declared in {self._set.name}. Ask for errors by site, or "
+                    "none that are robust.",
+                )
 
     def _at_once(self) -> Iterator[frozenset[str]]:
         """Yield the variables of each product that a part has sums of."""

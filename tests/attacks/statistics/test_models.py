@@ -115,7 +115,7 @@ ATTACKS = (
         "A row far from what is expected, read off squared residuals",
         "Huth et al. 2023, as for covariance; White 1980: sums of squared residuals",
         "nobody has more than a share of a figure of robust errors in any cell, and a linear model "
-        "with them needs all its categories declared together",
+        "with them needs all its categories declared together and its numbers' shapes",
         "test_a_row_far_from_what_is_expected",
     ),
     (
@@ -735,6 +735,9 @@ def test_a_row_far_from_what_is_expected(node: Node, monkeypatch: pytest.MonkeyP
         fit.close()
         return said, np.linalg.solve(factor[:3, :3], factor[:3, 3])
 
+    # One man has most of a sum of fourth powers, so the manifest alone forbids it.
+    assert Fit(node, model, release=release).code == "not-declared-together"
+    monkeypatch.setattr(modelling.Together, "check_shapes", lambda _: None)
     with monkeypatch.context() as undefended:
         undefended.setattr(ending, "_codes", lambda _, held: np.zeros(len(held), np.int64))
         said, (base, _, men) = asked()
