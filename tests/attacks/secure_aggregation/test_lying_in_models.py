@@ -36,7 +36,7 @@ ATTACKS = (
     ),
 )
 STEERED, VICTIM = 1, SITES[3]
-SCORE_AT = 2 + model_words.WORDS * 6
+SCORE_AT = model_words._COUNTS + model_words.WORDS * 6
 """Where the score's first figure is, of a model of three coefficients."""
 ONE = 1 << (model_words.UNIT_BITS - 2 * model_words.WORD_BITS)
 """What 1.0 is in a figure's third word."""
