@@ -230,5 +230,6 @@ def test_adjusted_p_values_are_those_of_a_published_example() -> None:
     assert sum(x <= 0.05 for x in adjusted(p, "bonferroni")) == 3
     assert sum(x <= 0.05 for x in adjusted(p, "benjamini-hochberg")) == 4
     assert adjusted([0.01, math.nan, 0.04, 0.03])[::2] == pytest.approx([0.03, 0.06])
+    assert adjusted(p, "none") == p
     with pytest.raises(DocumentError):
-        adjusted(p, "none")
+        adjusted(p, "fewest")
